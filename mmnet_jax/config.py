@@ -1,0 +1,269 @@
+"""Every field of a configuration: its meaning, its default and what the two readings make of it.
+
+A config is an ``ml_collections.ConfigDict``. ``get_config`` gives the defaults, a file under ``configs/`` changes some
+of them, the command line changes others (``--config.fold=2``), and ``resolve`` fills what was left open, checks every
+field and returns the configuration that a run is made with and stores.
+
+Fields of type ``placeholder`` are open (``None``) until then: the seven choices on which the paper's equations and the
+authors' released code disagree follow ``config.reading`` unless set one by one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from mmnet_jax.errors import UserError
+
+READINGS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "model.projection_kernel": 3,
+        "model.projection_shared": True,
+        "model.cosine_on": "activations",
+        "model.support_level4": "masked",
+        "model.shot_mask": "own",
+        "model.batch_norm": "frozen",
+        "loss.reconstruction_softmax_on": "activations",
+        "loss.reconstruction_shots": "mean",
+    },
+    "released": {
+        "model.projection_kernel": 1,
+        "model.projection_shared": False,
+        "model.cosine_on": "logits",
+        "model.support_level4": "masked_twice",
+        "model.shot_mask": "last",
+        "model.batch_norm": "batch",
+        "loss.reconstruction_softmax_on": "logits",
+        "loss.reconstruction_shots": "first",
+    },
+}
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "reading": tuple(READINGS),
+    "data.dataset": ("pascal5i", "coco20i"),
+    "data.split": ("protocol", "folder"),
+    "model.backbone": ("resnet50", "resnet50_v2", "efficientnet_lite2"),
+    "model.projection_kernel": (1, 3),
+    "model.cosine_on": ("activations", "logits"),
+    "model.support_level4": ("masked", "masked_twice"),
+    "model.shot_mask": ("own", "last"),
+    "model.batch_norm": ("frozen", "batch"),
+    "model.confidence_dtype": ("auto", "float32", "bfloat16"),
+    "quality.normalise": ("none", "mean"),
+    "loss.reconstruction_on": ("none", "support", "query", "both"),
+    "loss.reconstruction_softmax_on": ("activations", "logits"),
+    "loss.reconstruction_shots": ("mean", "first"),
+    "training.select_on": ("novel", "base"),
+    "evaluation.protocol": ("pfenet",),
+}
+
+RANGES: dict[str, tuple[float, float]] = {
+    "fold": (0, 3),
+    "shots": (1, 100),
+    "seed": (0, 2**31 - 1),
+    "data.image_size": (9, 4097),
+    "data.min_pixels": (1, 10**9),
+    "data.workers": (0, 1024),
+    "data.rotate_probability": (0, 1),
+    "data.blur_probability": (0, 1),
+    "data.flip_probability": (0, 1),
+    "data.crop_foreground": (0, 1),
+    "data.crop_redraws": (0, 1000),
+    "model.memory_size": (1, 100_000),
+    "model.channels": (1, 100_000),
+    "model.dropout": (0, 1),
+    "optimizer.learning_rate": (0, 1e6),
+    "optimizer.momentum": (0, 1),
+    "optimizer.weight_decay": (0, 1e6),
+    "training.batch_size": (1, 10**6),
+    "training.accumulate": (1, 10**6),
+    "training.epochs": (1, 10**9),
+    "training.steps": (1, 10**12),
+    "training.log_every": (1, 10**9),
+    "training.evaluate_every": (0, 10**12),
+    "training.checkpoint_every": (1, 10**12),
+    "training.keep_latest": (1, 10**6),
+    "training.keep_best": (1, 10**6),
+    "training.evaluation_episodes": (1, 10**9),
+    "evaluation.episodes": (1, 10**9),
+    "evaluation.batch_size": (1, 10**6),
+}
+
+
+def get_config(reading: str = "paper") -> ConfigDict:
+    """The defaults: MM-Net on PASCAL-5i, fold 0, 1 shot, ResNet-50 with the deep stem at 473 px.
+
+    Args:
+      reading: ``"paper"`` (the equations) or ``"released"`` (the authors' code); see ``READINGS``.
+    """
+    config = ConfigDict()
+    config.reading = reading
+    config.fold = 0  # the fold whose classes are held out as novel, 0..3
+    config.shots = 1  # support images an episode, in training and evaluation
+    config.seed = 321  # of parameters, episodes, augmentation and dropout
+
+    config.data = ConfigDict()
+    config.data.dataset = "pascal5i"
+    config.data.data_dir = "data"  # where scripts/prepare_data.py put the prepared datasets
+    config.data.split = "protocol"  # which prepared variant: the published id lists, or the folder's own
+    config.data.image_size = 473  # S, pixels; (S - 1) % 8 == 0
+    config.data.min_pixels = 2 * 32 * 32  # of a class, for an image to be admitted to its lists
+    config.data.drop_novel = False  # leave training images with pixels of novel classes out (BAM's choice)
+    config.data.workers = 0  # processes that read and decode images; 0: threads of this process
+    config.data.scale = (0.9, 1.1)  # training transform: range of the random scale
+    config.data.rotation = 10.0  # training transform: largest rotation either way, degrees
+    config.data.rotate_probability = 0.5
+    config.data.blur_probability = 0.5
+    config.data.flip_probability = 0.5
+    config.data.crop_foreground = 0.85  # share of the foreground that a random crop should keep
+    config.data.crop_redraws = 31  # how often a crop that keeps less is drawn again
+
+    config.model = ConfigDict()
+    config.model.backbone = "resnet50_v2"  # v2: three 3x3 stem convolutions (PFENet's), not pre-activation
+    config.model.weights = placeholder(str)  # file written by scripts/port_weights.py
+    config.model.random_backbone = False  # run without pretrained weights (for tests; results are meaningless)
+    config.model.memory_size = 50  # N, meta-class embeddings
+    config.model.channels = 256  # D, channels of the projection and the decoder
+    config.model.dropout = 0.5  # of whole channels after the projection, in training
+    config.model.bins = placeholder(tuple)  # FEM's scales; open: (60, 30, 15, 8) at 473 px, fractions elsewhere
+    config.model.confidence_dtype = "auto"  # of FCM's products; auto: bfloat16 on a GPU, float32 elsewhere
+    config.model.projection_kernel = placeholder(int)  # side of the projection's kernel: 3 | 1
+    config.model.projection_shared = placeholder(bool)  # one projection for query and support: True | False
+    config.model.cosine_on = placeholder(str)  # APM's and QMM's cosine on sigmoid activations | on logits
+    config.model.support_level4 = placeholder(str)  # features * mask | stage 4 of (level 3 * mask), then * mask
+    config.model.shot_mask = placeholder(str)  # mask that APM and QMM use for each shot: its own | the last shot's
+    config.model.batch_norm = placeholder(str)  # in training: running statistics | each call's own, running ones moving
+
+    config.quality = ConfigDict()
+    config.quality.normalise = "none"  # eq. 9's sum as it is, or ("mean", an extension) divided by the mask's sum
+
+    config.loss = ConfigDict()
+    config.loss.auxiliary = 1.0  # weight of the mean of the bins' cross entropies
+    config.loss.reconstruction = 0.1  # weight of the memory reconstruction loss
+    config.loss.reconstruction_on = "support"  # whose features are reconstructed: none, support, query, both
+    config.loss.reconstruction_softmax_on = placeholder(str)  # activations | logits (support side)
+    config.loss.reconstruction_shots = placeholder(str)  # mean over the shots | the first one's alone
+
+    config.optimizer = ConfigDict()
+    config.optimizer.learning_rate = 0.025  # 0.0025 in the paper; both released codes multiply it by 10
+    config.optimizer.power = 0.9  # of the polynomial decay
+    config.optimizer.momentum = 0.9
+    config.optimizer.weight_decay = 1e-4  # added to the gradient before momentum, on every trained tensor
+
+    config.training = ConfigDict()
+    config.training.batch_size = 4  # episodes a step, over all devices
+    config.training.accumulate = 1  # split a batch into this many parts, one after the other
+    config.training.epochs = 200
+    config.training.steps = placeholder(int)  # instead of epochs
+    config.training.log_every = 20  # steps
+    config.training.evaluate_every = 0  # steps; 0: at the end alone
+    config.training.evaluation_episodes = 1000
+    config.training.select_on = "novel"  # classes on which the best checkpoint is chosen (the field's habit: novel)
+    config.training.checkpoint_every = 500  # steps
+    config.training.keep_latest = 2  # checkpoints
+    config.training.keep_best = 1
+
+    config.evaluation = ConfigDict()
+    config.evaluation.protocol = "pfenet"
+    config.evaluation.episodes = placeholder(int)  # open: the protocol's own number
+    config.evaluation.batch_size = 4  # episodes at a time
+    return config
+
+
+def resolve(config: ConfigDict) -> ConfigDict:
+    """A copy of ``config`` with every open field filled from its reading, and every field checked.
+
+    Raises:
+      UserError: naming the first field that is unknown, of the wrong type or out of range.
+    """
+    resolved = ConfigDict(json.loads(config.to_json_best_effort()))
+    known = dict(_leaves(get_config()))
+    for field, value in _leaves(resolved):
+        if field not in known:
+            near = difflib.get_close_matches(field, known, n=1)
+            raise UserError(f"unknown config field {field}" + (f"; did you mean {near[0]}?" if near else "."))
+        default = known[field]
+        if isinstance(default, tuple) and isinstance(value, list):
+            _set(resolved, field, tuple(value))
+    missing = set(known) - {field for field, _ in _leaves(resolved)}
+    if missing:
+        raise UserError(f"config field {min(missing)} is missing.")
+    _check(resolved, "reading")
+    for field, value in READINGS[resolved.reading].items():
+        if _get(resolved, field) is None:
+            _set(resolved, field, value)
+    if resolved.model.bins is None:
+        fixed = resolved.data.image_size == 473
+        resolved.model.bins = (60, 30, 15, 8) if fixed else (1.0, 0.5, 0.25, 0.125)
+    resolved.model.bins = tuple(resolved.model.bins)
+    for field in (*CHOICES, *RANGES):
+        _check(resolved, field)
+    size = resolved.data.image_size
+    if (size - 1) % 8:
+        below = (size - 1) // 8 * 8 + 1
+        raise UserError(f"data.image_size must be 8k + 1, but is {size}; the nearest are {below} and {below + 8}.")
+    if not resolved.model.bins or any(not b > 0 for b in resolved.model.bins):
+        raise UserError(f"model.bins must be positive sizes or fractions, but is {resolved.model.bins}.")
+    low, high = (resolved.data.scale + (0, 0))[:2]
+    if len(resolved.data.scale) != 2 or not 0 < low <= high:
+        raise UserError(f"data.scale must be a range of two positive numbers, but is {resolved.data.scale}.")
+    if resolved.training.batch_size % resolved.training.accumulate:
+        raise UserError(
+            f"training.accumulate = {resolved.training.accumulate} does not divide "
+            f"training.batch_size = {resolved.training.batch_size}."
+        )
+    if resolved.training.accumulate > 1 and resolved.model.batch_norm == "batch":
+        raise UserError("training.accumulate must be 1 where model.batch_norm is batch: statistics are of a whole call.")
+    return resolved
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
+    """One line ``field: old -> new`` for each field in which two resolved configs differ."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    return [
+        f"{field}: {before.get(field)!r} -> {after.get(field)!r}"
+        for field in sorted(before.keys() | after.keys())
+        if _plain(before.get(field)) != _plain(after.get(field))
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name in config:
+        value = config[name]
+        if isinstance(value, ConfigDict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _get(config: ConfigDict, field: str) -> Any:
+    for name in field.split("."):
+        config = config[name]
+    return config
+
+
+def _set(config: ConfigDict, field: str, value: Any) -> None:
+    *path, name = field.split(".")
+    parent = _get(config, ".".join(path)) if path else config
+    with parent.ignore_type():
+        parent[name] = value
+
+
+def _check(config: ConfigDict, field: str) -> None:
+    value = _get(config, field)
+    if field in CHOICES and value not in CHOICES[field]:
+        names = ", ".join(map(str, CHOICES[field]))
+        raise UserError(f"{field} must be one of {names}, but is {value!r}.")
+    if field in RANGES and value is not None:
+        low, high = RANGES[field]
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise UserError(f"{field} must be a number from {low:g} to {high:g}, but is {value!r}.")
