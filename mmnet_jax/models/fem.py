@@ -1,0 +1,54 @@
+"""The feature enrichment module (FEM), PFENet's multi-scale decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from mmnet_jax.models.layers import Classifier, Refinement, convolution
+from mmnet_jax.ops import resize_bilinear
+
+
+class FeatureEnrichment(nn.Module):
+    """Decodes one input at several scales, each scale seeing the one before, into final and auxiliary logits.
+
+    What goes in at each scale is the caller's business, so that other networks can feed it otherwise than MM-Net.
+    """
+
+    channels: int = 256
+
+    @nn.compact
+    def __call__(
+        self, inputs: Sequence[Float[Array, "b _ _ c"]], grid: tuple[int, int], train: bool = False
+    ) -> tuple[Float[Array, "b h w 2"], tuple[Float[Array, "b _ _ 2"], ...]]:
+        """
+        Args:
+          inputs: the input at each scale, from the first bin to the last.
+          grid: h and w of the full grid.
+          train: whether dropout is on (takes a ``dropout`` rng).
+
+        Returns:
+          Final logits on the full grid, and each scale's auxiliary logits at that scale's own size.
+        """
+        pyramid: list[Array] = []
+        auxiliary: list[Array] = []
+        for i, x in enumerate(inputs):
+            t = nn.relu(convolution(self.channels, 1, f"merge_{i}")(x))
+            if i:
+                coarser = resize_bilinear(pyramid[-1], t.shape[1:3])
+                alpha = convolution(self.channels, 1, f"alpha_{i}")
+                t = nn.relu(alpha(jnp.concatenate([t, coarser], axis=-1))) + t
+            t = Refinement(self.channels, name=f"beta_{i}")(t)
+            auxiliary.append(Classifier(self.channels, name=f"classifier_{i}")(t, train))
+            pyramid.append(resize_bilinear(t, grid))
+        u = nn.relu(convolution(self.channels, 1, "merge")(jnp.concatenate(pyramid, axis=-1)))
+        u = Refinement(self.channels, name="beta")(u)
+        return Classifier(self.channels, name="classifier")(u, train), tuple(auxiliary)
+
+
+def bin_sizes(bins: Sequence[float], grid: int) -> tuple[int, ...]:
+    """The side of each scale on a grid of side ``grid``: a bin of at most 1 is a fraction, rounded down, at least 1."""
+    return tuple(max(1, int(grid * b)) if b <= 1 else int(b) for b in bins)

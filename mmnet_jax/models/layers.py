@@ -1,0 +1,50 @@
+"""The convolution of all trained parts: PyTorch's geometry and initialisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+KERNEL_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def convolution(channels: int, kernel: int, name: str | None = None) -> nn.Conv:
+    """A convolution without bias that keeps the grid: odd ``kernel`` side, uniform within 1 / sqrt(fan in)."""
+    return nn.Conv(channels, (kernel, kernel), padding=kernel // 2, use_bias=False, kernel_init=KERNEL_INIT, name=name)
+
+
+def channel_dropout(rate: float, name: str | None = None) -> nn.Dropout:
+    """Dropout of whole channels (PyTorch's Dropout2d)."""
+    return nn.Dropout(rate, broadcast_dims=(1, 2), name=name)
+
+
+class Classifier(nn.Module):
+    """3x3 convolution, ReLU, channel dropout 0.1, 1x1 convolution to background and foreground with bias."""
+
+    channels: int = 256
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h w 2"]:
+        x = nn.relu(convolution(self.channels, 3, "hidden")(x))
+        x = channel_dropout(0.1)(x, deterministic=not train)
+        bound = self.channels**-0.5
+
+        def bias(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+            return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+        return nn.Conv(2, (1, 1), kernel_init=KERNEL_INIT, bias_init=bias, name="output")(x)
+
+
+class Refinement(nn.Module):
+    """A residual pair of (3x3 convolution, ReLU)."""
+
+    channels: int = 256
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        y = nn.relu(convolution(self.channels, 3, "first")(x))
+        return nn.relu(convolution(self.channels, 3, "second")(y)) + x

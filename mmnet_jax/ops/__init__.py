@@ -1,0 +1,21 @@
+"""The mathematics of MM-Net, without parameters: plain functions of arrays, channels last, float32."""
+
+from mmnet_jax.ops.confidence import foreground_confidence
+from mmnet_jax.ops.memory import memory_activations, memory_logits, reconstruction_loss
+from mmnet_jax.ops.propagation import Propagation, fuse_shots, propagate
+from mmnet_jax.ops.resize import adaptive_average_pool, resize_bilinear
+from mmnet_jax.ops.segmentation import IGNORE, segmentation_loss
+
+__all__ = [
+    "IGNORE",
+    "Propagation",
+    "adaptive_average_pool",
+    "foreground_confidence",
+    "fuse_shots",
+    "memory_activations",
+    "memory_logits",
+    "propagate",
+    "reconstruction_loss",
+    "resize_bilinear",
+    "segmentation_loss",
+]

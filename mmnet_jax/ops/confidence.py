@@ -1,0 +1,81 @@
+"""The foreground confidence module (FCM), PFENet's training-free prior."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from mmnet_jax.ops.propagation import EPSILON, foreground_first, norm
+
+BLOCK = 512
+
+
+def foreground_confidence(
+    query: Float[Array, "b hq wq c"],
+    support: Float[Array, "b k h w c"],
+    support_mask: Float[Array, "b k h w"],
+    product_dtype: DTypeLike = jnp.float32,
+) -> Float[Array, "b hq wq"]:
+    """How much each query position looks like any foreground position of the support (eq. 6-8).
+
+    c_q = max over s of the cosine of the query's features and the support's masked features; background positions
+    contribute a 0. Each shot's map is scaled to [0, 1] over its image, and the shots' maps averaged; a shot without
+    foreground takes no part while another has some, and the map is 0 where none has. The features are a frozen
+    backbone's, so the result carries no gradient.
+
+    Args:
+      query: high-level features of the query.
+      support: high-level features of the K support images.
+      support_mask: foreground on the support's grid, in [0, 1].
+      product_dtype: type that the products are taken in; norms and sums stay float32.
+    """
+    query, support, support_mask = jax.lax.stop_gradient((query, support, support_mask))
+    batch, height, width, channels = query.shape
+    nodes = query.reshape(batch, height * width, channels)
+    shots = support.reshape(batch, support.shape[1], -1, channels)
+    masks = support_mask.reshape(batch, support.shape[1], -1)
+
+    def one_shot(shot: tuple[Array, Array]) -> Array:
+        return _scaled_to_unit(_highest_cosine(nodes, *shot, product_dtype))
+
+    maps = jax.lax.map(one_shot, (jnp.moveaxis(shots, 1, 0), jnp.moveaxis(masks, 1, 0)))
+    has_foreground = jnp.any(masks > 0, axis=2).T.astype(maps.dtype)
+    total = jnp.sum(maps * has_foreground[:, :, None], axis=0)
+    confidence = total / jnp.maximum(jnp.sum(has_foreground, axis=0), 1)[:, None]
+    return confidence.reshape(batch, height, width)
+
+
+def _highest_cosine(query: Array, support: Array, mask: Array, dtype: DTypeLike) -> Array:
+    """max over s of cosine(query_q, support_s * mask_s): [B, P, C], [B, s, C], [B, s] -> [B, P]."""
+    positions = mask.shape[1]
+    size = min(BLOCK, positions)
+    order, blocks = foreground_first(mask, size)
+    order = jnp.pad(order, ((0, 0), (0, -positions % size)), mode="edge")
+    length = norm(query)[:, :, None]
+    products_of = query.astype(dtype)
+
+    def raise_to(i: Array, highest: Array) -> Array:
+        chosen = jax.lax.dynamic_slice_in_dim(order, i * size, size, axis=1)
+        share = jnp.take_along_axis(mask, chosen, axis=1)
+        features = jnp.take_along_axis(support, chosen[..., None], axis=1) * share[..., None]
+        products = jnp.einsum(
+            "bpc,bsc->bps",
+            products_of,
+            features.astype(dtype),
+            precision="highest",
+            preferred_element_type=jnp.float32,
+        )
+        cosine = products / (length * norm(features)[:, None, :] + EPSILON)
+        # another image of the batch may have more foreground: this one's background repeats its 0
+        return jnp.maximum(highest, jnp.max(cosine, axis=-1))
+
+    lowest = jnp.where(jnp.any(mask == 0, axis=1), 0.0, -jnp.inf)
+    start = jnp.broadcast_to(lowest[:, None], query.shape[:2]).astype(jnp.float32)
+    return jax.lax.fori_loop(0, blocks, raise_to, start)
+
+
+def _scaled_to_unit(x: Array) -> Array:
+    low, high = jnp.min(x, axis=1, keepdims=True), jnp.max(x, axis=1, keepdims=True)
+    return (x - low) / (high - low + EPSILON)

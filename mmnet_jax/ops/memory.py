@@ -1,0 +1,56 @@
+"""The meta-class memory module (MMM): activation maps of learnt embeddings, and their reconstruction loss."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mmnet_jax.ops.streaming import split_blocks, sum_over_blocks
+
+
+def memory_logits(features: Float[Array, "*b h w d"], memory: Float[Array, "n d"]) -> Float[Array, "*b h w n"]:
+    """F . M^n at every position, before the sigmoid (eq. 1).
+
+    Args:
+      features: F, projected mid-level features.
+      memory: M, one embedding a row.
+    """
+    return jnp.einsum("...d,nd->...n", features, memory, precision="highest")
+
+
+def memory_activations(features: Float[Array, "*b h w d"], memory: Float[Array, "n d"]) -> Float[Array, "*b h w n"]:
+    """Act = sigmoid(F . M^n), the meta-class activation maps in (0, 1) (eq. 1)."""
+    return jax.nn.sigmoid(memory_logits(features, memory))
+
+
+def reconstruction_loss(
+    logits: Float[Array, "b h w n"], probabilities: Float[Array, "b h w n"]
+) -> Float[Array, " b"]:
+    """How well each position is told from all others by its features' reconstruction from the memory (eq. 10-12).
+
+    With F_hat_p = sum_n probabilities_p^n M^n, position r's own features should agree best with the reconstruction at
+    r: the mean over r of the cross entropy of ``softmax over p of F_hat_p . F_r`` with target p = r. Since
+    F_hat_p . F_r = sum_n probabilities_p^n (M^n . F_r), eq. 1's products are all that is needed, and blocks of r are
+    streamed, so the P x P matrix never exists.
+
+    Args:
+      logits: M . F at every position, as ``memory_logits`` gives it.
+      probabilities: softmax over the N embeddings of the same positions' activations or logits.
+
+    Returns:
+      One loss an image, at least 0; the log of the number of positions where nothing can be told apart.
+    """
+    batch, height, width, _ = logits.shape
+    nodes = logits.reshape(batch, height * width, -1)
+    shares = probabilities.reshape(batch, height * width, -1)
+    streamed = split_blocks(nodes), split_blocks(jnp.ones(nodes.shape[:2], nodes.dtype))
+    spread = sum_over_blocks(_log_partition, shares, streamed, jnp.asarray(streamed[0].shape[1]))
+    agreement = jnp.sum(nodes * shares, axis=(1, 2))
+    return (spread - agreement) / (height * width)
+
+
+def _log_partition(shares: Array, streamed: tuple[Array, Array]) -> Array:
+    nodes, counted = streamed
+    products = jnp.einsum("bpn,brn->bpr", shares, nodes, precision="highest")
+    return jnp.sum(jax.nn.logsumexp(products, axis=1) * counted, axis=1)

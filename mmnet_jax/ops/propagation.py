@@ -1,0 +1,98 @@
+"""The activation propagation module (APM) and the quality measurement module (QMM)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from mmnet_jax.ops.streaming import BLOCK, split_blocks, sum_over_blocks
+
+EPSILON = 1e-7
+
+
+class Propagation(NamedTuple):
+    """What the query's positions receive from one support image."""
+
+    values: Float[Array, "b h w v"]
+    """v_q, the support's values weighted by similarity (eq. 4); zero where the support has no foreground."""
+    quality: Float[Array, "b h w"]
+    """p_q, the summed sigmoid of the similarities (eq. 9)."""
+
+
+def propagate(
+    query_nodes: Float[Array, "b hq wq n"],
+    support_nodes: Float[Array, "b h w n"],
+    support_values: Float[Array, "b h w v"],
+    support_mask: Float[Array, "b h w"],
+) -> Propagation:
+    """Carries the support's foreground over to the query, in one pass for APM (eq. 2-4) and QMM (eq. 9).
+
+    For every query position q and support position s, e_qs is the cosine of their node vectors times the mask m_s; a
+    product of exactly 0 takes no part. Then v_q = sum_s softmax_s(e_qs) h_s and p_q = sum_s sigmoid(e_qs). As e lies in
+    [-1, 1], the softmax needs no running maximum; blocks of foreground positions are streamed and background ones,
+    which would only be masked out, are not visited.
+
+    Args:
+      query_nodes: the query's node vectors.
+      support_nodes: the support's node vectors.
+      support_values: h_s, what is carried over.
+      support_mask: m_s in [0, 1], the foreground on the support's grid.
+    """
+    batch, height, width, _ = query_nodes.shape
+    flat = lambda x: x.reshape(batch, -1, *x.shape[3:])  # noqa: E731
+    mask = flat(support_mask)
+    order, blocks = foreground_first(mask)
+    streamed = tuple(
+        split_blocks(jnp.take_along_axis(x, order.reshape(order.shape + (1,) * (x.ndim - 2)), axis=1))
+        for x in (flat(support_nodes), flat(support_values), mask)
+    )
+    weighted, total, quality = sum_over_blocks(_attend, flat(query_nodes), streamed, blocks)
+    values = weighted / jnp.where(total > 0, total, 1)[..., None]
+    return Propagation(values.reshape(batch, height, width, -1), quality.reshape(batch, height, width))
+
+
+def fuse_shots(
+    maps: Float[Array, "b k h w n"], quality: Float[Array, "b k h w"], has_foreground: Bool[Array, "b k"]
+) -> tuple[Float[Array, "b h w n"], Float[Array, "b k h w"]]:
+    """The average of K fused maps, weighted at each position by the softmax of the shots' qualities (eq. 9).
+
+    Args:
+      maps: h'_q of each shot (eq. 5).
+      quality: p_q of each shot.
+      has_foreground: whether the shot's mask holds any foreground on the grid; one that does not gets no weight while
+        another does.
+
+    Returns:
+      The fused maps, and the weights, which sum to 1 over the shots.
+    """
+    counts = has_foreground | ~jnp.any(has_foreground, axis=1, keepdims=True)
+    weights = jax.nn.softmax(jnp.where(counts[:, :, None, None], quality, -jnp.inf), axis=1)
+    return jnp.sum(maps * weights[..., None], axis=1), weights
+
+
+def foreground_first(mask: Float[Array, "b p"], block: int = BLOCK) -> tuple[Array, Array]:
+    """The order that puts foreground positions first, and how many blocks hold all of them in every image."""
+    order = jnp.argsort(mask == 0, axis=1, stable=True)
+    count = jnp.max(jnp.sum(mask != 0, axis=1))
+    size = min(block, mask.shape[1])
+    return order, (count + size - 1) // size
+
+
+def norm(x: Float[Array, "*b n"]) -> Float[Array, "*b"]:
+    """Euclidean length of the last axis, with gradient 0 at 0."""
+    square = jnp.sum(x * x, axis=-1)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+
+
+def _attend(query: Array, streamed: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    support, values, mask = streamed
+    products = jnp.einsum("bpn,bsn->bps", query, support, precision="highest")
+    lengths = norm(query)[:, :, None] * norm(support)[:, None, :]
+    similarity = products / (lengths + EPSILON) * mask[:, None, :]
+    weight = jnp.where(similarity != 0, jnp.exp(similarity), 0)
+    weighted = jnp.einsum("bps,bsv->bpv", weight, values, precision="highest")
+    # sigmoid(e) = exp(e) / (1 + exp(e)), which is 0 where the position takes no part
+    return weighted, jnp.sum(weight, axis=-1), jnp.sum(weight / (1 + weight), axis=-1)

@@ -1,0 +1,75 @@
+"""Sums over blocks of nodes, so that no matrix of all pairs of positions is ever held in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+BLOCK = 512
+"""Nodes a block: at 473 px (3,600 positions) a block of pairs is 7 MB in float32."""
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def sum_over_blocks(
+    function: Callable[[Any, Any], Any], shared: Any, streamed: Any, blocks: Int[Array, ""]
+) -> Any:
+    """``sum(function(shared, streamed[:, i]) for i in range(blocks))``, one block in memory at a time.
+
+    The gradient runs over the same blocks again and keeps no intermediate of any of them, so ``blocks`` may be a
+    traced number in both directions (a plain loop of dynamic length has no gradient in JAX). First derivatives in
+    reverse mode only.
+
+    Args:
+      function: takes (shared, one block) to a pytree of arrays; a module-level function, since it is compared by
+        identity.
+      shared: pytree that every block sees.
+      streamed: pytree of arrays ``[B, number of blocks, block, ...]`` (see ``split_blocks``).
+      blocks: how many leading blocks to take; the others count as zero.
+    """
+
+    def add(i: Array, total: Any) -> Any:
+        return jax.tree.map(jnp.add, total, function(shared, _block(streamed, i)))
+
+    shapes = jax.eval_shape(function, shared, jax.eval_shape(lambda: _block(streamed, 0)))
+    return jax.lax.fori_loop(0, blocks, add, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
+
+
+def _forward(function: Any, shared: Any, streamed: Any, blocks: Array) -> tuple[Any, Any]:
+    return sum_over_blocks(function, shared, streamed, blocks), (shared, streamed, blocks)
+
+
+def _backward(function: Any, residuals: Any, cotangent: Any) -> tuple[Any, Any, None]:
+    shared, streamed, blocks = residuals
+
+    def add(i: Array, carry: Any) -> Any:
+        of_shared, of_streamed = carry
+        _, pull = jax.vjp(function, shared, _block(streamed, i))
+        more, here = pull(cotangent)
+        write = lambda whole, part: jax.lax.dynamic_update_index_in_dim(whole, part, i, axis=1)  # noqa: E731
+        return jax.tree.map(jnp.add, of_shared, more), jax.tree.map(write, of_streamed, here)
+
+    zeros = jax.tree.map(jnp.zeros_like, (shared, streamed))
+    return *jax.lax.fori_loop(0, blocks, add, zeros), None
+
+
+sum_over_blocks.defvjp(_forward, _backward)
+
+
+def split_blocks(x: Array, block: int = BLOCK) -> Array:
+    """``[B, P, ...]`` to ``[B, ceil(P / block), block, ...]``, zeros at the end.
+
+    The block shrinks to P where P is smaller.
+    """
+    block = min(block, x.shape[1])
+    padding = -x.shape[1] % block
+    x = jnp.pad(x, [(0, 0), (0, padding)] + [(0, 0)] * (x.ndim - 2))
+    return x.reshape(x.shape[0], -1, block, *x.shape[2:])
+
+
+def _block(streamed: Any, i: Any) -> Any:
+    return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, axis=1, keepdims=False), streamed)
