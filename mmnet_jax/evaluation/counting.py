@@ -1,0 +1,110 @@
+"""Pixels counted on the device: maps brought to the label's own size, intersections and unions as exact integers.
+
+Shapes are static, so that any mixture of image sizes compiles once: labels lie top-left in a square canvas of side M,
+the rest of it 255, and each example's own size goes in as a number. Letters: B episodes, S image side, M canvas side.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, Integer
+
+IGNORE = 255
+THRESHOLDS = 101
+"""The confidence map is cut at 0, 0.01, ... 1."""
+
+
+@struct.dataclass
+class PixelCounts:
+    """Counted pixels of each episode; the last axis is background, foreground. Pixels labelled 255 do not count."""
+
+    intersection: Int[Array, "b 2"]
+    union: Int[Array, "b 2"]
+    area: Int[Array, "b 2"]
+    """Pixels of the label itself."""
+
+
+def resize_to_label(maps: Float[Array, "b s s"], sides: Int[Array, "b"], canvas: int) -> Float[Array, "b m m"]:
+    """Align-corners bilinear resize of each map to its own square, top-left in a canvas.
+
+    Source coordinates are split into whole and fractional part in integers: in float32 their product would be off by
+    up to 3e-5 pixels, enough to flip a pixel of a boundary now and then.
+
+    Args:
+      maps: one channel of S x S each.
+      sides: side of the square that each map becomes, 1 to ``canvas`` (the label's longer side).
+      canvas: M; (M - 1)(S - 1) must stay below 2^31. Beyond an example's own square the last row and column repeat.
+
+    Returns:
+      M x M maps.
+    """
+    size = maps.shape[-1]
+
+    def resize(image: Float[Array, "s s"], side: Int[Array, ""]) -> Float[Array, "m m"]:
+        steps = jnp.maximum(side - 1, 1)
+        scaled = jnp.minimum(jnp.arange(canvas), side - 1) * (size - 1)
+        low = scaled // steps
+        high = jnp.minimum(low + 1, size - 1)
+        fraction = ((scaled % steps).astype(jnp.float32) / steps.astype(jnp.float32))[:, None]
+
+        def rows(x: Float[Array, "s n"]) -> Float[Array, "m n"]:
+            below = x[low]
+            return below + fraction * (x[high] - below)
+
+        # Whole rows are gathered, twice, since single elements take three times as long on a CPU.
+        return rows(rows(image.T).T)
+
+    return jax.vmap(resize)(maps, sides)
+
+
+def predicted_foreground(logits: Float[Array, "b s s 2"], sides: Int[Array, "b"], canvas: int) -> Bool[Array, "b m m"]:
+    """Where the foreground's resized logit exceeds the background's, at each label's own size.
+
+    The resize is linear, so the difference of the two is resized instead of both; a tie is background, as in argmax.
+    """
+    return resize_to_label(logits[..., 1] - logits[..., 0], sides, canvas) > 0
+
+
+def count_pixels(predicted: Bool[Array, "b m m"], labels: Integer[Array, "b m m"]) -> PixelCounts:
+    """Intersection, union and area of background and foreground in each episode, int32.
+
+    Args:
+      predicted: True where foreground is predicted.
+      labels: 1 foreground, 0 background, 255 not counted.
+    """
+
+    def count(where: Bool[Array, "b m m"]) -> Int[Array, "b"]:
+        return jnp.sum(where, axis=(1, 2), dtype=jnp.int32)
+
+    foreground, background = labels == 1, labels == 0
+    hits = jnp.stack([count(background & ~predicted), count(foreground & predicted)], axis=-1)
+    area = jnp.stack([count(background), count(foreground)], axis=-1)
+    misses = area - hits
+    return PixelCounts(intersection=hits, union=area + misses[:, ::-1], area=area)
+
+
+def count_above_thresholds(
+    confidence: Float[Array, "b m m"], labels: Integer[Array, "b m m"]
+) -> Int[Array, "b 2 thresholds"]:
+    """How many background and foreground pixels of each label have a confidence of at least 0, 0.01, ... 1.
+
+    Args:
+      confidence: in [0, 1].
+      labels: 1 foreground, 0 background, 255 not counted.
+
+    Returns:
+      int32; entry [b, c, t] counts pixels with label c and floor(100 * confidence) >= t.
+    """
+    level = jnp.clip(jnp.floor(confidence * (THRESHOLDS - 1)), 0, THRESHOLDS - 1).astype(jnp.int32)
+    counted = labels < 2
+    # One bin a label and level, and a last one for what does not count.
+    bins = jnp.where(counted, labels.astype(jnp.int32) * THRESHOLDS + level, 2 * THRESHOLDS)
+
+    def histogram(index: Int[Array, "m m"]) -> Int[Array, "2 thresholds"]:
+        filled = jnp.zeros(2 * THRESHOLDS + 1, jnp.int32).at[index.ravel()].add(1)
+        return filled[:-1].reshape(2, THRESHOLDS)
+
+    exact = jax.vmap(histogram)(bins)
+    return jnp.cumsum(exact[..., ::-1], axis=-1)[..., ::-1]

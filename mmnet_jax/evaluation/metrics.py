@@ -1,0 +1,143 @@
+"""What papers report of counted pixels: class IoU, mIoU, FB-IoU, and an interval for the mean (NumPy, float64)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+RESAMPLES = 1000
+CHUNK = 2_000_000
+"""Drawn episodes held in memory at once by the bootstrap."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """The numbers of one method over one list of episodes, all in [0, 1]."""
+
+    miou: float
+    """Mean over the classes of class_iou."""
+    fb_iou: float
+    """Mean of the pooled foreground's and the pooled background's IoU."""
+    class_iou: dict[int, float]
+    """For each class that occurs: the sum of its episodes' intersections over the sum of their unions."""
+    interval95: tuple[float, float]
+    """Bootstrap interval of miou over episodes."""
+
+
+def score(
+    intersection: Integer[np.ndarray, "e 2"],
+    union: Integer[np.ndarray, "e 2"],
+    class_ids: Integer[np.ndarray, "e"],
+    seed: int = 0,
+) -> Scores:
+    """The scores of E episodes from their pixel counts (last axis: background, foreground).
+
+    Args:
+      intersection: pixels on which prediction and label agree.
+      union: pixels that prediction or label give to the class.
+      class_ids: the class that each episode asks for.
+      seed: of the bootstrap.
+
+    Raises:
+      ValueError: no episode has a foreground pixel in its label or its prediction.
+    """
+    classes, sums_i, sums_u = class_sums(intersection[:, 1], union[:, 1], class_ids)
+    ious = sums_i[:, 0] / sums_u[:, 0]
+    pooled_i, pooled_u = intersection.sum(0, dtype=np.int64), union.sum(0, dtype=np.int64)
+    seen = pooled_u > 0
+    return Scores(
+        miou=float(ious.mean()),
+        fb_iou=float((pooled_i[seen] / pooled_u[seen]).mean()),
+        class_iou={int(c): float(iou) for c, iou in zip(classes, ious, strict=True)},
+        interval95=bootstrap_interval(intersection[:, 1], union[:, 1], class_ids, seed=seed),
+    )
+
+
+def class_sums(
+    intersection: Integer[np.ndarray, "e *t"], union: Integer[np.ndarray, "e *t"], class_ids: Integer[np.ndarray, "e"]
+) -> tuple[Integer[np.ndarray, "c"], Integer[np.ndarray, "c t"], Integer[np.ndarray, "c t"]]:
+    """Intersections and unions summed over each class's episodes, for one prediction or for T of them at once.
+
+    Returns:
+      The classes that occur with a union above 0, ascending, and their sums as int64.
+
+    Raises:
+      ValueError: there is no such class.
+    """
+    intersection = intersection.reshape(len(class_ids), -1)
+    union = union.reshape(len(class_ids), -1)
+    classes, position = np.unique(class_ids, return_inverse=True)
+    sums = np.zeros((2, len(classes), union.shape[1]), np.int64)
+    np.add.at(sums[0], position, intersection)
+    np.add.at(sums[1], position, union)
+    seen = sums[1].min(axis=1, initial=np.iinfo(np.int64).max) > 0
+    if not seen.any():
+        raise ValueError("no episode has foreground in its label or its prediction.")
+    return classes[seen], sums[0][seen], sums[1][seen]
+
+
+def bootstrap_interval(
+    intersection: Integer[np.ndarray, "e"],
+    union: Integer[np.ndarray, "e"],
+    class_ids: Integer[np.ndarray, "e"],
+    *,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile interval of the mIoU when the episodes are drawn again with replacement.
+
+    A class that a draw misses is left out of that draw's mean.
+
+    Args:
+      intersection: of the foreground, for each episode.
+      union: the same.
+      class_ids: the same.
+      resamples: how many draws of E episodes.
+      level: share of the draws that the interval holds.
+      seed: of the draws.
+    """
+    episodes = len(class_ids)
+    classes, position = np.unique(class_ids, return_inverse=True)
+    own = np.zeros((episodes, len(classes)))
+    own[np.arange(episodes), position] = 1
+    # Float64 holds these sums exactly; one product gives all draws' sums of all classes.
+    parts = np.concatenate([own * intersection[:, None], own * union[:, None]], axis=1)
+    random = np.random.default_rng(seed)
+    chunk = max(1, CHUNK // episodes)
+    means: list[Float[np.ndarray, "r"]] = []
+    for start in range(0, resamples, chunk):
+        drawn = random.integers(episodes, size=(min(chunk, resamples - start), episodes))
+        rows = np.arange(len(drawn))[:, None] * episodes
+        times = np.bincount((drawn + rows).ravel(), minlength=drawn.size).reshape(drawn.shape)
+        sums_i, sums_u = np.split(times.astype(np.float64) @ parts, 2, axis=1)
+        seen = sums_u > 0
+        ious = np.divide(sums_i, sums_u, out=np.zeros_like(sums_i), where=seen)
+        means.append(ious.sum(1) / np.maximum(seen.sum(1), 1))
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def best_threshold(
+    above: Integer[np.ndarray, "e 2 t"], class_ids: Integer[np.ndarray, "e"], seed: int = 0
+) -> tuple[float, Scores]:
+    """The one cut of the confidence map, over all episodes together, that has the highest mIoU, and its scores.
+
+    Args:
+      above: background and foreground pixels of each label at or above each of T thresholds, evenly spaced from 0
+        (where every pixel is) to 1.
+      class_ids: the class that each episode asks for.
+      seed: of the bootstrap.
+
+    Returns:
+      The threshold (the lowest, among equals) and the scores at it.
+    """
+    above = np.asarray(above, np.int64)
+    area = above[:, :, :1]
+    intersection = np.stack([area[:, 0] - above[:, 0], above[:, 1]], axis=1)
+    union = np.stack([area[:, 0] + area[:, 1] - above[:, 1], area[:, 1] + above[:, 0]], axis=1)
+    _, sums_i, sums_u = class_sums(intersection[:, 1], union[:, 1], class_ids)
+    best = int(np.argmax((sums_i / sums_u).mean(0)))
+    return best / (above.shape[2] - 1), score(intersection[..., best], union[..., best], class_ids, seed)

@@ -1,0 +1,91 @@
+"""mIoU, FB-IoU, the bootstrap interval and the best threshold, worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmnet_jax.evaluation.metrics import best_threshold, bootstrap_interval, score
+from tests.evaluation import reference
+
+
+def test_miou_sums_before_it_divides_and_means_over_classes():
+    intersection = np.array([[10, 1], [20, 3], [30, 5]])
+    union = np.array([[20, 2], [40, 10], [40, 10]])
+    scores = score(intersection, union, np.array([6, 6, 9]))
+    assert scores.class_iou == {6: 4 / 12, 9: 0.5}
+    assert scores.miou == pytest.approx((4 / 12 + 0.5) / 2)
+    assert scores.fb_iou == pytest.approx((60 / 100 + 9 / 22) / 2)
+
+
+def test_scores_equal_the_slow_reference():
+    random = np.random.default_rng(0)
+    classes = random.integers(1, 6, size=40)
+    union = random.integers(1, 9000, size=(40, 2))
+    intersection = random.integers(0, union + 1)
+    counts = [(i.tolist(), u.tolist()) for i, u in zip(intersection, union, strict=True)]
+    scores = score(intersection, union, classes)
+    assert scores.miou == pytest.approx(reference.miou(counts, classes.tolist()), abs=1e-12)
+    assert scores.fb_iou == pytest.approx(reference.fb_iou(counts), abs=1e-12)
+
+
+def test_sums_past_32_bits_are_exact():
+    big = np.full((3, 2), 2**31 - 1, np.int32)
+    scores = score(big, big, np.array([1, 1, 1], np.int32))
+    assert scores.miou == 1 and scores.fb_iou == 1
+
+
+def test_nothing_to_score_is_refused():
+    with pytest.raises(ValueError, match="no episode has foreground"):
+        score(np.zeros((1, 2), int), np.zeros((1, 2), int), np.array([1]))
+
+
+def test_interval_of_equal_episodes_is_a_point():
+    low, high = bootstrap_interval(np.full(30, 2), np.full(30, 8), np.arange(30) % 3)
+    assert low == high == 0.25
+
+
+def test_interval_of_one_class_with_equal_unions_is_that_of_a_binomial():
+    # Half the episodes have IoU 0, half 1: the mean of 400 draws has standard deviation 0.5 / 20.
+    low, high = bootstrap_interval(np.arange(400) % 2, np.ones(400, int), np.zeros(400, int), resamples=4000)
+    assert low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.004)
+    assert high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.004)
+
+
+def test_interval_depends_on_the_seed_alone():
+    random = np.random.default_rng(3)
+    union = random.integers(1, 100, 50)
+    data = random.integers(0, union + 1), union, random.integers(0, 5, 50)
+    assert bootstrap_interval(*data, seed=1) == bootstrap_interval(*data, seed=1)
+    assert bootstrap_interval(*data, seed=1) != bootstrap_interval(*data, seed=2)
+
+
+def test_interval_does_not_depend_on_chunks(monkeypatch):
+    from mmnet_jax.evaluation import metrics
+
+    random = np.random.default_rng(4)
+    union = random.integers(1, 100, 50)
+    data = random.integers(0, union + 1), union, random.integers(0, 5, 50)
+    whole = bootstrap_interval(*data)
+    monkeypatch.setattr(metrics, "CHUNK", 150)
+    assert bootstrap_interval(*data) == whole
+
+
+def test_interval_leaves_a_class_out_of_draws_that_miss_it():
+    # Class 1 has IoU 1 and class 2 has 1/2 in one of two episodes: draws give 1, 3/4 or 1/2, never a class at 0.
+    low, high = bootstrap_interval(np.array([4, 2]), np.array([4, 4]), np.array([1, 2]))
+    assert (low, high) == (0.5, 1.0)
+
+
+def test_best_threshold_is_found_over_all_episodes_together():
+    # Thresholds 0, 1/2, 1. Episode of class 1: 4 foreground pixels, 3 of them at 1/2 or more; 6 background, 1 of them.
+    above = np.array([[[6, 1, 0], [4, 3, 1]], [[8, 2, 0], [2, 2, 2]]])
+    classes = np.array([1, 2])
+    # IoU at 0: 4/10, 2/10; at 1/2: 3/5, 2/4; at 1: 1/4, 2/2.
+    threshold, scores = best_threshold(above, classes)
+    assert threshold == 1.0
+    assert scores.miou == pytest.approx((1 / 4 + 1) / 2)
+    threshold, scores = best_threshold(above[:1], classes[:1])
+    assert threshold == 0.5
+    assert scores.class_iou == {1: 3 / 5}
+    assert scores.fb_iou == pytest.approx((3 / 5 + 5 / 7) / 2)
