@@ -1,0 +1,92 @@
+"""From a configuration to a network and its variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from mmnet_jax.config import resolve
+from mmnet_jax.errors import UserError
+from mmnet_jax.models.backbones import create_backbone
+from mmnet_jax.models.mmnet import Features, MMNet
+from mmnet_jax.weights import load_backbone
+
+Variables = dict[str, Any]
+"""``params``: what is trained; ``backbone``: what is frozen; ``batch_stats``: the backbone's running statistics."""
+
+
+def create_model(config: ConfigDict, seed: int = 0) -> tuple[MMNet, Variables]:
+    """The network that ``config`` describes, with a fresh head and a pretrained backbone.
+
+    Args:
+      config: as ``get_config`` gives it, resolved or not.
+      seed: of the head's parameters.
+
+    Returns:
+      The module and its variables, for ``model.apply(variables, episode)``.
+
+    Raises:
+      UserError: ``model.weights`` is not set and ``model.random_backbone`` is not asked for, or its file does not fit.
+    """
+    config = resolve(config)
+    model = build_model(config)
+    backbone = backbone_variables(config)
+    return model, {"params": init_head(model, seed), **nest_backbone(backbone)}
+
+
+def build_model(config: ConfigDict) -> MMNet:
+    """The module alone, from a resolved config."""
+    on_cpu = jax.default_backend() == "cpu"
+    dtype = config.model.confidence_dtype
+    if dtype == "auto":
+        dtype = "float32" if on_cpu else "bfloat16"
+    return MMNet(
+        backbone=create_backbone(config.model.backbone),
+        memory_size=config.model.memory_size,
+        channels=config.model.channels,
+        bins=tuple(config.model.bins),
+        dropout=config.model.dropout,
+        projection_kernel=config.model.projection_kernel,
+        projection_shared=config.model.projection_shared,
+        cosine_on=config.model.cosine_on,
+        support_level4=config.model.support_level4,
+        shot_mask=config.model.shot_mask,
+        batch_norm=config.model.batch_norm,
+        quality_normalise=config.quality.normalise,
+        confidence_dtype=jnp.dtype(dtype),
+        # a loop over images cannot be split over devices
+        one_by_one=on_cpu and jax.device_count() == 1,
+    )
+
+
+def init_head(model: MMNet, seed: int) -> Any:
+    """Fresh trained parameters. Their shapes depend on the backbone's channels alone, so the smallest grid will do."""
+    level2, level3, level4 = model.backbone.channels
+    mid, high = jnp.zeros((1, 2, 2, level2 + level3)), jnp.zeros((1, 2, 2, level4))
+    features = Features(mid, high, mid[:, None], high[:, None], jnp.ones((1, 1, 2, 2)))
+    # jitted, so that only the parameters are computed and not what the network makes of the zeros
+    init = jax.jit(lambda key: model.init(key, features, (9, 9), method="decode")["params"])
+    return init(jax.random.key(seed))
+
+
+def backbone_variables(config: ConfigDict) -> Variables:
+    """The frozen backbone's own variables: ported ones from ``model.weights``, or random ones where asked for."""
+    name = config.model.backbone
+    if config.model.weights:
+        return load_backbone(config.model.weights, name)
+    if not config.model.random_backbone:
+        raise UserError(
+            f"model.weights is not set: give the file that scripts/port_weights.py {name} wrote, "
+            "or model.random_backbone=True to run without pretrained weights."
+        )
+    backbone = create_backbone(name)
+    return jax.jit(backbone.init)(jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
+
+
+def nest_backbone(variables: Variables) -> Variables:
+    """A backbone's own variables as those of a network that holds it."""
+    return {collection: {"backbone": tree} for collection, tree in nn.meta.unbox(variables).items()}

@@ -1,0 +1,1 @@
+"""Training: state, one step, checkpoints, the log and the loop."""

@@ -1,0 +1,130 @@
+"""Checkpoints of a training by Orbax: the newest few and the best few."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
+
+from mmnet_jax.errors import UserError
+from mmnet_jax.training.state import TrainState
+
+MIOU = "miou"
+
+
+class Checkpoints:
+    """Saves in the background; a checkpoint is there wholly or not at all.
+
+    Each has two items, ``model`` (what evaluation needs) and ``training`` (the optimiser's state), so that reading a
+    model does not read the momentum.
+    """
+
+    def __init__(self, path: Path, config: ConfigDict, read_only: bool = False) -> None:
+        if read_only and not path.is_dir():
+            raise UserError(f"workdir {path.parent} holds no checkpoint.")
+        self.path = path
+        managers = ocp.checkpoint_managers
+        keep = managers.AnyPreservationPolicy(
+            [
+                managers.LatestN(config.training.keep_latest),
+                managers.BestN(
+                    get_metric_fn=lambda metrics: metrics[MIOU],
+                    n=config.training.keep_best,
+                    keep_checkpoints_without_metrics=False,
+                ),
+            ]
+        )
+        self._manager = ocp.CheckpointManager(
+            path,
+            item_names=("model", "training"),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=keep,
+                best_fn=lambda metrics: metrics[MIOU],
+                create=not read_only,
+                read_only=read_only,
+            ),
+        )
+
+    def save(self, state: TrainState, miou: float | None = None) -> None:
+        """Starts to write a checkpoint of ``state``.
+
+        Args:
+          state: copied first, since the next training step takes its buffers.
+          miou: what evaluation gave at this step, if it was asked.
+        """
+        state = jax.tree.map(jnp.copy, state)
+        self._manager.save(
+            int(state.step),
+            args=ocp.args.Composite(
+                model=ocp.args.StandardSave({"params": state.params, "batch_stats": state.batch_stats}),
+                training=ocp.args.StandardSave({"optimizer": state.optimizer, "step": state.step}),
+            ),
+            metrics=None if miou is None else {MIOU: miou},
+        )
+
+    def latest(self) -> int | None:
+        """The newest step, if there is any."""
+        return self._manager.latest_step()
+
+    def find(self, checkpoint: str | int) -> int:
+        """The step that ``best``, ``latest`` or a number means.
+
+        ``best`` is the newest where no checkpoint has been evaluated yet.
+        """
+        steps = sorted(self._manager.all_steps())
+        if not steps:
+            raise UserError(f"workdir {self.path.parent} holds no checkpoint.")
+        if checkpoint == "latest":
+            return steps[-1]
+        if checkpoint == "best":
+            best = self._manager.best_step()
+            return steps[-1] if best is None else best
+        try:
+            step = int(checkpoint)
+        except ValueError:
+            raise UserError(f"a checkpoint is best, latest or a step, but is {checkpoint!r}.") from None
+        if step not in steps:
+            there = ", ".join(map(str, steps))
+            raise UserError(f"workdir {self.path.parent} has no checkpoint of step {step}; it has {there}.")
+        return step
+
+    def restore_model(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
+        """Parameters and moving statistics at ``step``, shaped as ``like``."""
+        try:
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(model=ocp.args.StandardRestore(_on_one_device(like)))
+            )
+        except (ValueError, OSError, KeyError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"checkpoint {self.path / str(step)} cannot be read: {reason}") from error
+        return restored["model"]
+
+    def restore(self, step: int, like: TrainState) -> TrainState:
+        """The training state at ``step``, placed and shaped as ``like``."""
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                model=ocp.args.StandardRestore({"params": abstract.params, "batch_stats": abstract.batch_stats}),
+                training=ocp.args.StandardRestore({"optimizer": abstract.optimizer, "step": abstract.step}),
+            ),
+        )
+        model, training = restored["model"], restored["training"]
+        return TrainState(training["step"], model["params"], training["optimizer"], model["batch_stats"])
+
+    def wait(self) -> None:
+        """Returns once everything is on the disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and lets go."""
+        self._manager.close()
+
+
+def _on_one_device(tree: Any) -> Any:
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

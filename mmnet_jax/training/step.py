@@ -1,0 +1,101 @@
+"""One training step: jitted, sharded over the batch, its state donated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+from ml_collections import ConfigDict
+
+from mmnet_jax.data import RawEpisodes, augment
+from mmnet_jax.episode import Episode
+from mmnet_jax.losses import Losses, episode_losses
+from mmnet_jax.models.mmnet import MMNet
+from mmnet_jax.ops import IGNORE
+from mmnet_jax.training.state import TrainState, state_variables
+
+Step = Callable[[TrainState, dict[str, Any], Any, Array], tuple[TrainState, Losses]]
+
+
+def data_mesh(batch_size: int) -> Mesh:
+    """A one-axis mesh ``data`` over as many of the devices as divide the batch."""
+    count = jax.device_count()
+    if jax.process_count() == 1:
+        count = max(n for n in range(1, count + 1) if batch_size % n == 0)
+    return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:count])
+
+
+def train_step(model: MMNet, optimizer: optax.GradientTransformation, config: ConfigDict, mesh: Mesh) -> Step:
+    """The compiled update ``(state, frozen, raw episodes, key) -> (state, losses)``.
+
+    Parameters are replicated, episodes are split over the mesh, and since the loss is written over the whole batch,
+    its mean over counted pixels and any batch statistics are those of the whole batch, however many devices hold it.
+    ``key`` is the run's; each step folds its own number into it. The state passed in is donated.
+    """
+    update = update_fn(model, optimizer, config)
+
+    def step(state: TrainState, frozen: dict[str, Any], raw: RawEpisodes, key: Array) -> tuple[TrainState, Losses]:
+        augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+        with jax.named_scope("augment"):
+            episode = augment(augment_key, raw, config.data)
+        return update(state, frozen, episode, dropout_key)
+
+    everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    return jax.jit(
+        step,
+        in_shardings=(everywhere, everywhere, split, everywhere),
+        out_shardings=(everywhere, everywhere),
+        donate_argnums=0,
+    )
+
+
+def update_fn(
+    model: MMNet, optimizer: optax.GradientTransformation, config: ConfigDict
+) -> Callable[[TrainState, dict[str, Any], Episode, Array], tuple[TrainState, Losses]]:
+    """The update from finished episodes on, not yet jitted: ``(state, frozen, episode, dropout key)``."""
+    parts = config.training.accumulate
+
+    def loss_fn(
+        params: Any, state: TrainState, frozen: dict[str, Any], episode: Episode, key: Array, counted: Array
+    ) -> tuple[Array, tuple[Losses, Any]]:
+        variables = state_variables(state.replace(params=params), frozen)
+        prediction, changed = model.apply(
+            variables, episode, train=True, rngs={"dropout": key}, mutable=["batch_stats"] if state.batch_stats else []
+        )
+        losses = episode_losses(prediction, episode, config, counted)
+        return losses.total, (losses, changed.get("batch_stats", {}))
+
+    gradient_fn = jax.grad(loss_fn, has_aux=True)
+
+    def update(
+        state: TrainState, frozen: dict[str, Any], episode: Episode, key: Array
+    ) -> tuple[TrainState, Losses]:
+        counted = jnp.sum(episode.query_label != IGNORE).astype(jnp.float32)
+        if parts == 1:
+            gradients, (losses, batch_stats) = gradient_fn(state.params, state, frozen, episode, key, counted)
+        else:
+            batch_stats = state.batch_stats
+
+            def add(total: Any, part: tuple[Episode, Array]) -> tuple[Any, None]:
+                # a part's share of the whole batch's mean, times the number of parts, since parts are averaged
+                gradients, (losses, _) = gradient_fn(state.params, state, frozen, *part, counted / parts)
+                return jax.tree.map(jnp.add, total, (gradients, losses)), None
+
+            zeros = jax.tree.map(jnp.zeros_like, state.params), Losses(*[jnp.zeros(())] * 4)
+            total, _ = jax.lax.scan(add, zeros, (_split(episode, parts), jax.random.split(key, parts)))
+            gradients, losses = jax.tree.map(lambda x: x / parts, total)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(state.step + 1, params, optimizer_state, batch_stats), losses
+
+    return update
+
+
+def _split(episode: Episode, parts: int) -> Episode:
+    """``[B, ...]`` to ``[parts, B / parts, ...]``, each part taken from all devices that share the batch."""
+    return jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), episode)

@@ -1,0 +1,110 @@
+"""A workdir: everything that belongs to one trained network, in one folder that can be moved.
+
+``config.json``, ``backbone.safetensors`` (the frozen weights), ``checkpoints/``, ``log/`` (metrics as JSON lines and
+TensorBoard events) and ``results/``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from mmnet_jax import __version__, weights
+from mmnet_jax.config import from_dict, resolve
+from mmnet_jax.errors import UserError
+from mmnet_jax.models.create import backbone_variables, build_model, init_head, nest_backbone
+from mmnet_jax.models.mmnet import MMNet
+from mmnet_jax.training.checkpoints import Checkpoints
+
+
+class Workdir:
+    """The files of one training, by name."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).absolute()
+        self.config_file = self.path / "config.json"
+        self.backbone_file = self.path / "backbone.safetensors"
+        self.checkpoints = self.path / "checkpoints"
+        self.log = self.path / "log"
+        self.results = self.path / "results"
+
+    def create(self, config: ConfigDict) -> None:
+        """Makes the folder self-contained: the resolved config, and a copy of the backbone's weights."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"workdir {self.path} is a file, not a folder.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        variables = backbone_variables(config)
+        unfinished = self.backbone_file.with_suffix(".part")
+        if config.model.weights:
+            shutil.copyfile(config.model.weights, unfinished)
+        else:
+            weights.save_backbone(unfinished, config.model.backbone, variables)
+        unfinished.replace(self.backbone_file)
+        text = {"version": __version__, "config": json.loads(config.to_json_best_effort())}
+        unfinished = self.config_file.with_suffix(".part")
+        unfinished.write_text(json.dumps(text, indent=2) + "\n")
+        unfinished.replace(self.config_file)
+
+    def load_config(self) -> ConfigDict:
+        """The resolved config that the workdir was made with.
+
+        Raises:
+          UserError: there is none, or it cannot be read.
+        """
+        if not self.config_file.is_file():
+            raise UserError(f"{self.path} is not a workdir: it has no config.json.")
+        try:
+            text = json.loads(self.config_file.read_text())
+            config, version = text["config"], text["version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self.config_file} is not a config of this package: {error}.") from error
+        try:
+            return resolve(from_dict(config))
+        except UserError as error:
+            raise UserError(f"{self.config_file}, written by version {version}, does not fit: {error}") from error
+
+    def frozen(self, config: ConfigDict) -> dict[str, Any]:
+        """The backbone's collections, from the workdir's own copy of its weights."""
+        if not self.backbone_file.is_file():
+            raise UserError(f"workdir {self.path} has lost its backbone.safetensors.")
+        return nest_backbone(weights.load_backbone(self.backbone_file, config.model.backbone))
+
+
+def load_model(
+    workdir: str | Path, checkpoint: str | int = "best"
+) -> tuple[MMNet, dict[str, Any], ConfigDict]:
+    """A trained network: the module, its variables, and the config it was trained with.
+
+    Args:
+      workdir: the folder that training wrote.
+      checkpoint: ``"best"`` by the mIoU that training measured, ``"latest"``, or a step.
+
+    Raises:
+      UserError: the folder is not a workdir, or holds no such checkpoint.
+    """
+    model, variables, config, _ = load_step(workdir, checkpoint)
+    return model, variables, config
+
+
+def load_step(
+    workdir: str | Path, checkpoint: str | int = "best"
+) -> tuple[MMNet, dict[str, Any], ConfigDict, int]:
+    """``load_model``, and the step that the checkpoint was taken at."""
+    place = Workdir(workdir)
+    config = place.load_config()
+    checkpoints = Checkpoints(place.checkpoints, config, read_only=True)
+    step = checkpoints.find(checkpoint)
+    model = build_model(config)
+    variables = place.frozen(config)
+    params = jax.eval_shape(lambda: init_head(model, 0))
+    moving = variables["batch_stats"] if config.model.batch_norm == "batch" else {}
+    saved = checkpoints.restore_model(step, {"params": params, "batch_stats": moving})
+    variables["params"] = saved["params"]
+    if moving:
+        variables["batch_stats"] = saved["batch_stats"]
+    return model, variables, config, step
