@@ -11,8 +11,7 @@ authors' released code disagree follow ``config.reading`` unless set one by one.
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -175,42 +174,53 @@ def get_config(reading: str = "paper") -> ConfigDict:
     return config
 
 
+def from_dict(fields: Mapping[str, Any]) -> ConfigDict:
+    """A config with the given fields, nested as in ``config.json``; those not given keep their defaults.
+
+    Raises:
+      UserError: naming a field that is unknown or of the wrong type.
+    """
+    config = get_config()
+    known = dict(_leaves(config))
+    for field, value in _leaves(fields):
+        if field not in known:
+            near = difflib.get_close_matches(field, known, n=1)
+            raise UserError(f"unknown config field {field}" + (f"; did you mean {near[0]}?" if near else "."))
+        *path, name = field.split(".")
+        section = _get(config, path)
+        try:
+            section[name] = tuple(value) if isinstance(value, list) else value
+        except TypeError as error:
+            wanted = section.get_type(name).__name__
+            raise UserError(f"config field {field} must be of type {wanted}, but is {value!r}.") from error
+    return config
+
+
 def resolve(config: ConfigDict) -> ConfigDict:
     """A copy of ``config`` with every open field filled from its reading, and every field checked.
 
     Raises:
       UserError: naming the first field that is unknown, of the wrong type or out of range.
     """
-    resolved = ConfigDict(json.loads(config.to_json_best_effort()))
-    known = dict(_leaves(get_config()))
-    for field, value in _leaves(resolved):
-        if field not in known:
-            near = difflib.get_close_matches(field, known, n=1)
-            raise UserError(f"unknown config field {field}" + (f"; did you mean {near[0]}?" if near else "."))
-        default = known[field]
-        if isinstance(default, tuple) and isinstance(value, list):
-            _set(resolved, field, tuple(value))
-    missing = set(known) - {field for field, _ in _leaves(resolved)}
-    if missing:
-        raise UserError(f"config field {min(missing)} is missing.")
+    resolved = from_dict(config.to_dict())
     _check(resolved, "reading")
     for field, value in READINGS[resolved.reading].items():
-        if _get(resolved, field) is None:
-            _set(resolved, field, value)
+        *path, name = field.split(".")
+        if _get(resolved, field.split(".")) is None:
+            _get(resolved, path)[name] = value
     if resolved.model.bins is None:
         fixed = resolved.data.image_size == 473
         resolved.model.bins = (60, 30, 15, 8) if fixed else (1.0, 0.5, 0.25, 0.125)
-    resolved.model.bins = tuple(resolved.model.bins)
     for field in (*CHOICES, *RANGES):
         _check(resolved, field)
     size = resolved.data.image_size
     if (size - 1) % 8:
         below = (size - 1) // 8 * 8 + 1
         raise UserError(f"data.image_size must be 8k + 1, but is {size}; the nearest are {below} and {below + 8}.")
-    if not resolved.model.bins or any(not b > 0 for b in resolved.model.bins):
+    if not resolved.model.bins or any(not isinstance(b, (int, float)) or b <= 0 for b in resolved.model.bins):
         raise UserError(f"model.bins must be positive sizes or fractions, but is {resolved.model.bins}.")
-    low, high = (resolved.data.scale + (0, 0))[:2]
-    if len(resolved.data.scale) != 2 or not 0 < low <= high:
+    scale = resolved.data.scale
+    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
         raise UserError(f"data.scale must be a range of two positive numbers, but is {resolved.data.scale}.")
     if resolved.training.batch_size % resolved.training.accumulate:
         raise UserError(
@@ -236,30 +246,22 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name in config:
-        value = config[name]
-        if isinstance(value, ConfigDict):
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping | ConfigDict):
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
-def _get(config: ConfigDict, field: str) -> Any:
-    for name in field.split("."):
+def _get(config: ConfigDict, path: Sequence[str]) -> Any:
+    for name in path:
         config = config[name]
     return config
 
 
-def _set(config: ConfigDict, field: str, value: Any) -> None:
-    *path, name = field.split(".")
-    parent = _get(config, ".".join(path)) if path else config
-    with parent.ignore_type():
-        parent[name] = value
-
-
 def _check(config: ConfigDict, field: str) -> None:
-    value = _get(config, field)
+    value = _get(config, field.split("."))
     if field in CHOICES and value not in CHOICES[field]:
         names = ", ".join(map(str, CHOICES[field]))
         raise UserError(f"{field} must be one of {names}, but is {value!r}.")
