@@ -1,0 +1,150 @@
+"""EfficientNet-Lite2: inverted residual blocks with ReLU6, without squeeze and excitation.
+
+As a backbone its stride-16 and stride-32 stages stay on the stride-8 grid: a block that loses its stride keeps the
+dilation before it, the blocks after it double it. Padding is TensorFlow's SAME, worked out from the actual input.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mmnet_jax.models.backbones.convolution import relu6
+from mmnet_jax.models.backbones.frozen import Backbone, FrozenConv
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Stage(NamedTuple):
+    """One row of the network's table; the stride is its first block's."""
+
+    blocks: int
+    kernel_size: int
+    stride: int
+    expansion: int
+    channels: int
+
+
+class Block(NamedTuple):
+    """One inverted residual block, placed on its grid."""
+
+    kernel_size: int
+    stride: int
+    dilation: int
+    expansion: int
+    channels: int
+
+
+STEM = 32
+STAGES = (
+    Stage(1, 3, 1, 1, 16),
+    Stage(3, 3, 2, 6, 24),
+    Stage(3, 5, 2, 6, 48),
+    Stage(4, 3, 2, 6, 88),
+    Stage(4, 5, 1, 6, 120),
+    Stage(5, 5, 2, 6, 208),
+    Stage(1, 3, 1, 6, 352),
+)
+LEVEL_STAGES = (3, 5, 7)  # stages after which levels 2, 3 and 4 are taken
+HEAD = 1280
+NORMALISATION = {"padding": "same", "epsilon": 1e-3, "momentum": 0.01}
+
+
+def plan_blocks(output_stride: int) -> list[Block]:
+    """Every block with its stride and dilation, such that the network's stride is at most ``output_stride``."""
+    blocks, stride, dilation = [], 2, 1
+    for stage in STAGES:
+        keeps = stage.stride == 1 or stride * stage.stride <= output_stride
+        blocks.append(Block(stage.kernel_size, stage.stride if keeps else 1, dilation, stage.expansion, stage.channels))
+        if keeps:
+            stride *= stage.stride
+        else:
+            dilation *= stage.stride
+        rest = Block(stage.kernel_size, 1, dilation, stage.expansion, stage.channels)
+        blocks.extend([rest] * (stage.blocks - 1))
+    return blocks
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expansion, depthwise convolution, 1x1 projection; the input is added where the shape allows it."""
+
+    block: Block
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"], batch_statistics: bool = False) -> Float[Array, "n h_out w_out o"]:
+        kernel_size, stride, dilation, expansion, channels = self.block
+        inputs = x.shape[-1]
+        hidden = expansion * inputs
+        y = x
+        if expansion != 1:
+            y = FrozenConv(hidden, activation=relu6, name="expand", **NORMALISATION)(y, batch_statistics)
+        depthwise = FrozenConv(
+            hidden, kernel_size, stride, dilation, depthwise=True, activation=relu6, name="depthwise", **NORMALISATION
+        )
+        y = depthwise(y, batch_statistics)
+        y = FrozenConv(channels, activation=None, name="project", **NORMALISATION)(y, batch_statistics)
+        return x + y if stride == 1 and inputs == channels else y
+
+
+class EfficientNetLite2(Backbone):
+    """EfficientNet-Lite2's features; ``output_stride`` 8 for segmentation, 32 as it was trained to classify."""
+
+    output_stride: int = 8
+
+    def setup(self) -> None:
+        self.stem = FrozenConv(STEM, 3, 2, activation=relu6, **NORMALISATION)
+        self.blocks = [InvertedResidual(block) for block in plan_blocks(self.output_stride)]
+
+    @property
+    def channels(self) -> tuple[int, int, int]:
+        level2, level3, level4 = (STAGES[stage - 1].channels for stage in LEVEL_STAGES)
+        return level2, level3, level4
+
+    def grid(self, size: int) -> int:
+        """Side of level 4's grid (the common one at ``output_stride`` 8) for images of side ``size``."""
+        return -(-size // self.output_stride)
+
+    def mid_levels(
+        self, images: Float[Array, "n s s 3"], batch_statistics: bool = False
+    ) -> tuple[Float[Array, "n h w 48"], Float[Array, "n h w 120"]]:
+        x = self.stem(_own_normalisation(images), batch_statistics)
+        level2 = self._run(x, 0, LEVEL_STAGES[0], batch_statistics)
+        return level2, self._run(level2, LEVEL_STAGES[0], LEVEL_STAGES[1], batch_statistics)
+
+    def high_level(
+        self, level3: Float[Array, "n h w 120"], batch_statistics: bool = False
+    ) -> Float[Array, "n h w 352"]:
+        return self._run(level3, LEVEL_STAGES[1], LEVEL_STAGES[2], batch_statistics)
+
+    def _run(self, x: Array, first: int, last: int, batch_statistics: bool) -> Array:
+        before, after = (sum(stage.blocks for stage in STAGES[:n]) for n in (first, last))
+        for block in self.blocks[before:after]:
+            x = block(x, batch_statistics)
+        return x
+
+
+class EfficientNetLite2Classifier(nn.Module):
+    """The whole ImageNet network: 1,000 logits for each image, at the original strides."""
+
+    classes: int = 1000
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Float[Array, "n classes"]:
+        """Logits; images RGB, normalised by the ImageNet mean and standard deviation."""
+        level4 = EfficientNetLite2(output_stride=32, name="features")(images, batch_statistics)[-1]
+        x = FrozenConv(HEAD, activation=relu6, name="head", **NORMALISATION)(level4, batch_statistics)
+        x = jnp.mean(x, axis=(1, 2))
+        kernel = self.variable("backbone", "kernel", lambda: jnp.zeros((HEAD, self.classes))).value
+        bias = self.variable("backbone", "bias", lambda: jnp.zeros((self.classes,))).value
+        return x @ kernel + bias[None, :]
+
+
+def _own_normalisation(images: Float[Array, "n s s 3"]) -> Float[Array, "n s s 3"]:
+    """From ImageNet's mean and deviation to this network's (x - 127) / 128, x in [0, 255]."""
+    gain = jnp.asarray(IMAGENET_STD) * (255 / 128)
+    offset = (jnp.asarray(IMAGENET_MEAN) * 255 - 127) / 128
+    return images * gain[None, None, None, :] + offset[None, None, None, :]

