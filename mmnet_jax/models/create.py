@@ -6,12 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from ml_collections import ConfigDict
 
 from mmnet_jax.config import resolve
 from mmnet_jax.errors import UserError
-from mmnet_jax.models.backbones import create_backbone
+from mmnet_jax.models.backbones import create_backbone, random_variables
 from mmnet_jax.models.mmnet import Features, MMNet
 from mmnet_jax.weights import load_backbone
 
@@ -83,10 +82,9 @@ def backbone_variables(config: ConfigDict) -> Variables:
             f"model.weights is not set: give the file that scripts/port_weights.py {name} wrote, "
             "or model.random_backbone=True to run without pretrained weights."
         )
-    backbone = create_backbone(name)
-    return jax.jit(backbone.init)(jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
+    return random_variables(name)
 
 
 def nest_backbone(variables: Variables) -> Variables:
     """A backbone's own variables as those of a network that holds it."""
-    return {collection: {"backbone": tree} for collection, tree in nn.meta.unbox(variables).items()}
+    return {collection: {"backbone": jax.tree.map(jnp.asarray, tree)} for collection, tree in variables.items()}
