@@ -1,0 +1,74 @@
+"""Batches of training episodes, read and decoded by grain in threads or processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import grain
+from absl import flags
+from ml_collections import ConfigDict
+
+from mmnet_jax.data.dataset import Split
+from mmnet_jax.data.raw import RawEpisodes, load_episodes
+from mmnet_jax.data.sampling import EpisodeIndex, training_episode
+from mmnet_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class _LoadShare(grain.transforms.Map):
+    """Batch number -> this process's share of the batch."""
+
+    split: Split
+    index: EpisodeIndex
+    seed: int
+    batch_size: int
+    process_index: int
+    process_count: int
+
+    def map(self, batch: int) -> RawEpisodes:
+        share = self.batch_size // self.process_count
+        first = batch * self.batch_size + self.process_index * share
+        episodes = range(first, first + share)
+        specs = [training_episode(self.index, self.seed, i, self.batch_size) for i in episodes]
+        return load_episodes(self.split, specs, self.split.max_side)
+
+
+def training_batches(
+    split: Split,
+    index: EpisodeIndex,
+    config: ConfigDict,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> grain.DatasetIterator[RawEpisodes]:
+    """An endless iterator over a process's share of the training batches, from batch ``start_step`` on.
+
+    Batch b holds the training episodes b*B .. b*B + B-1, whatever the number of workers; each process takes a
+    contiguous part. ``get_state()`` and ``set_state()`` resume exactly, and so does ``start_step``.
+
+    Args:
+      split: the training split.
+      index: of that split.
+      config: ``seed``, ``training.batch_size`` (B, over all processes) and ``data.workers`` (processes that read and
+        decode; 0: threads of this one) are read.
+      start_step: first batch.
+      process_index: of this process.
+      process_count: among how many a batch is shared.
+
+    Raises:
+      UserError: if the batch does not divide among the processes, or the admitted images do not fill one.
+    """
+    batch_size, workers = config.training.batch_size, config.data.workers
+    if batch_size % process_count:
+        raise UserError(f"training.batch_size = {batch_size} does not divide among {process_count} processes.")
+    index.episodes_per_epoch(batch_size)
+    load = _LoadShare(split, index, config.seed, batch_size, process_index, process_count)
+    batches = grain.MapDataset.range(start_step, sys.maxsize).map(load)
+    if not workers:
+        return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)))
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # grain hands absl's flags on to its workers, and insists that there are some
+    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+    multiprocessing = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+    return iter(batches.to_iter_dataset(options).mp_prefetch(multiprocessing))

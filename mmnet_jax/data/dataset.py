@@ -1,0 +1,110 @@
+"""A prepared dataset, opened: its splits, what each image holds, and the image itself on demand."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import Int, UInt8
+from ml_collections import ConfigDict
+
+from mmnet_jax.data import images, records
+from mmnet_jax.data.pascal import Pascal5i
+from mmnet_jax.errors import UserError
+
+BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {"pascal5i": Pascal5i}
+"""The datasets that can be prepared."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The images of a split in their list's order; an image is named by its position."""
+
+    name: str
+    ids: Sequence[str]
+    counts: Int[np.ndarray, "n classes"]
+    """Pixels of each class in each image, background first, unknown pixels not counted."""
+    records: Sequence[Mapping[str, Any]]
+    """For each image a mapping with the encoded ``image`` and ``mask``."""
+    max_side: int
+    """Longest side of any image of the dataset, pixels."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, i: int) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+        """RGB pixels of image ``i``, and its mask of class indices, 255 where unknown."""
+        record = self.records[i]
+        name = f"{self.ids[i]} ({self.name})"
+        return images.decode_image(record["image"], name), images.decode_mask(record["mask"], name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A dataset whose classes fall into folds."""
+
+    name: str
+    class_names: Sequence[str]
+    """Mask index -> name; index 0 is the background."""
+    max_side: int
+    """Longest side of any image, pixels."""
+    train: Split
+    test: Split
+
+
+def dataset_folder(name: str, data_dir: str | Path, split: str) -> Path:
+    """Where ``scripts/prepare_data.py`` puts a dataset."""
+    return Path(data_dir) / name / split / str(BUILDERS[name].VERSION)
+
+
+def open_dataset(config: ConfigDict) -> Dataset:
+    """The dataset ``config.data.dataset`` in its variant ``config.data.split``, prepared under ``config.data.data_dir``.
+
+    Raises:
+      UserError: if it is not prepared there (the sentence holds the command that prepares it) or damaged.
+    """
+    name, data_dir, split = config.data.dataset, config.data.data_dir, config.data.split
+    if name not in BUILDERS:
+        raise UserError(f"data.dataset {name} cannot be prepared yet; there is {', '.join(BUILDERS)}.")
+    folder = dataset_folder(name, data_dir, split)
+    if not (folder / "dataset_info.json").is_file():
+        other = [s for s in ("protocol", "folder") if (dataset_folder(name, data_dir, s) / "dataset_info.json").is_file()]
+        if other:
+            raise UserError(
+                f"data.data_dir {data_dir} holds {name} with --split={other[0]} and not --split={split}: "
+                f"set data.split to {other[0]}, or prepare it with: {prepare_command(name, data_dir, split)}"
+            )
+        raise UserError(
+            f"data.data_dir {data_dir} holds no prepared {name}; prepare it with: "
+            + prepare_command(name, data_dir, split)
+        )
+    try:
+        return _open(name, folder)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise UserError(f"the prepared dataset in {folder} is damaged, remove it and prepare it again ({error}).") from None
+
+
+def prepare_command(name: str, data_dir: str | Path, split: str) -> str:
+    """The command line that prepares a dataset."""
+    command = f"python scripts/prepare_data.py {name} --source=VOCdevkit --data_dir={shlex.quote(str(data_dir))}"
+    return command if split == "protocol" else f"{command} --split={split}"
+
+
+def _open(name: str, folder: Path) -> Dataset:
+    builder = tfds.builder_from_directory(folder)
+    metadata = builder.info.metadata
+    classes = len(metadata["class_names"])
+    splits = {}
+    for part, index in metadata["splits"].items():
+        counts = records.unpack_counts(index["counts"], classes)
+        encoded = {"image": tfds.decode.SkipDecoding(), "mask": tfds.decode.SkipDecoding()}
+        source = builder.as_data_source(part, decoders=encoded) if index["ids"] else []
+        if not len(source) == len(counts) == len(index["ids"]):
+            raise ValueError(f"{part} has {len(source)} records, {len(index['ids'])} expected")
+        splits[part] = Split(part, index["ids"], counts, source, metadata["max_side"])
+    return Dataset(name, metadata["class_names"], metadata["max_side"], splits["train"], splits["val"])

@@ -1,0 +1,166 @@
+"""Reading pictures: every kind of file becomes 8-bit RGB, a mask its indices, a broken file one clear sentence."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from mmnet_jax.errors import UserError
+
+ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
+"""What a picture may come as: a path, a PIL image, or a uint8 array [h, w], [h, w, 3] or [h, w, 4]."""
+
+# What Pillow raises, depending on the format, for a file that is broken or is no picture at all.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    MemoryError,
+    Image.DecompressionBombError,
+)
+
+
+def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """RGB pixels of an encoded picture as they are stored, its EXIF orientation not applied.
+
+    Args:
+      data: the file's bytes.
+      name: what a message should call it.
+
+    Raises:
+      UserError: naming it, if it is broken or no picture.
+    """
+    return _rgb(_open(io.BytesIO(data), name), name)
+
+
+def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
+    """Indices of an encoded mask: of a palette picture the indices, not the colours; otherwise its grey values.
+
+    Raises:
+      UserError: naming it, if it is broken, no picture, or a picture in colour.
+    """
+    return _indices(_open(io.BytesIO(data), name), name)
+
+
+def read_image(source: ImageSource) -> UInt8[np.ndarray, "h w 3"]:
+    """RGB pixels of a user's own picture, turned as its EXIF orientation says.
+
+    Grey, palette, CMYK, 16-bit and transparent pictures become 8-bit RGB; transparency is dropped.
+
+    Args:
+      source: a path, a PIL image, or a uint8 array ``[h, w]``, ``[h, w, 3]`` or ``[h, w, 4]``.
+
+    Raises:
+      UserError: naming the file, if it is missing, broken or no picture; or if an array has another shape or type.
+    """
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or not (source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (3, 4))):
+            raise UserError(
+                "an image array must be uint8 [h, w, 3], [h, w, 4] or [h, w], "
+                f"but this one is {source.dtype} {list(source.shape)}."
+            )
+        if 0 in source.shape:
+            raise UserError(f"an image array of shape {list(source.shape)} holds no pixels.")
+        return np.repeat(source[..., None], 3, axis=-1) if source.ndim == 2 else np.ascontiguousarray(source[..., :3])
+    if isinstance(source, Image.Image):
+        return _rgb(_upright(source, "the image"), "the image")
+    path = os.fspath(source)
+    return _rgb(_upright(_open(_file(path), path), path), path)
+
+
+def read_mask(source: ImageSource) -> UInt8[np.ndarray, "h w"]:
+    """Indices (or grey values) of a user's own mask, turned as its EXIF orientation says.
+
+    Of a mask painted in colour it is the largest of the three channels, so that black alone is 0.
+
+    Args:
+      source: a path, a PIL image, or a uint8 or bool array ``[h, w]``.
+
+    Raises:
+      UserError: naming the file, if it is missing, broken or no picture; or if an array has another shape.
+    """
+    if isinstance(source, np.ndarray):
+        if source.dtype not in (np.uint8, np.bool_) or source.ndim != 2 or 0 in source.shape:
+            raise UserError(f"a mask array must be uint8 [h, w], but this one is {source.dtype} {list(source.shape)}.")
+        return source.astype(np.uint8)
+    if isinstance(source, Image.Image):
+        return _indices(_upright(source, "the mask"), "the mask", colour=True)
+    path = os.fspath(source)
+    return _indices(_upright(_open(_file(path), path), path), path, colour=True)
+
+
+def encode_mask(mask: UInt8[np.ndarray, "h w"]) -> bytes:
+    """PNG bytes of a mask, mode L: its grey values are the indices, whatever decodes it."""
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _file(path: str) -> io.BytesIO:
+    try:
+        return io.BytesIO(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _open(file: io.BytesIO, name: str) -> Image.Image:
+    """The whole picture, decoded: Pillow reads lazily and would find a truncated file only later."""
+    try:
+        image = Image.open(file)
+        image.load()
+    except Image.UnidentifiedImageError:
+        raise UserError(f"{name} is not an image.") from None
+    except _BROKEN as error:
+        raise UserError(f"{name} is broken and cannot be decoded ({error}).") from None
+    return image
+
+
+def _upright(image: Image.Image, name: str) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except _BROKEN as error:
+        raise UserError(f"{name} has broken EXIF data ({error}).") from None
+
+
+def _rgb(image: Image.Image, name: str) -> np.ndarray:
+    if image.mode.startswith("I"):
+        # 16-bit grey, which Pillow would clip at 255 instead of scaling.
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise UserError(f"{name} has more than 16 bits a pixel; convert it to 8 or 16.")
+        return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+    if image.mode == "F":
+        raise UserError(f"{name} has floating-point pixels; convert it to 8 or 16 bits.")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"))
+
+
+def _indices(image: Image.Image, name: str, colour: bool = False) -> np.ndarray:
+    if image.mode in ("P", "L"):
+        return np.array(image)
+    if image.mode == "1":
+        return np.array(image).astype(np.uint8)
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() >= 0 and values.max() <= 255:
+            return values.astype(np.uint8)
+        raise UserError(f"{name} holds values from {values.min()} to {values.max()}; a mask's are 0 to 255.")
+    if image.mode in ("LA", "PA"):
+        return np.ascontiguousarray(np.asarray(image)[..., 0])
+    pixels = np.asarray(image.convert("RGB"))
+    if colour or (pixels[..., :1] == pixels[..., 1:]).all():
+        return pixels.max(axis=-1)
+    raise UserError(f"{name} is a picture in colour; a mask has one channel (indices or grey values).")

@@ -1,0 +1,68 @@
+"""Episodes as the host hands them over: images decoded and padded to one size, nothing else done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Int32, UInt8
+
+if TYPE_CHECKING:
+    from mmnet_jax.data.dataset import Split
+    from mmnet_jax.data.sampling import EpisodeSpec
+
+IGNORE = 255
+"""Label and mask index of pixels of which nothing is known."""
+
+
+@struct.dataclass
+class RawEpisodes:
+    """B episodes of K shots as stored, each image in the top left corner of an M x M square.
+
+    Labels hold 1 where the episode's class is, 0 where it is not (another class, a novel one too, or background), 255
+    where nothing is known and outside the image.
+    """
+
+    query_image: UInt8[Array, "b m m 3"]
+    query_label: UInt8[Array, "b m m"]
+    query_size: Int32[Array, "b 2"]
+    """Height and width of the image inside the square."""
+    support_images: UInt8[Array, "b k m m 3"]
+    support_labels: UInt8[Array, "b k m m"]
+    support_sizes: Int32[Array, "b k 2"]
+    class_id: Int32[Array, "b"]
+
+
+def load_episodes(split: Split, specs: Sequence[EpisodeSpec], max_side: int) -> RawEpisodes:
+    """Reads the episodes' images, as NumPy arrays.
+
+    Args:
+      split: where the images are.
+      specs: at least one episode, all with as many supports.
+      max_side: M, at least the longest side of any image.
+
+    Raises:
+      UserError: naming the image that cannot be decoded.
+    """
+    b, k, m = len(specs), len(specs[0].supports), max_side
+    images = np.zeros((b, 1 + k, m, m, 3), np.uint8)
+    labels = np.full((b, 1 + k, m, m), IGNORE, np.uint8)
+    sizes = np.zeros((b, 1 + k, 2), np.int32)
+    for i, spec in enumerate(specs):
+        for j, position in enumerate((spec.query, *spec.supports)):
+            image, mask = split.read(position)
+            h, w = mask.shape
+            images[i, j, :h, :w] = image
+            labels[i, j, :h, :w] = np.where(mask == IGNORE, IGNORE, mask == spec.class_id)
+            sizes[i, j] = h, w
+    return RawEpisodes(
+        query_image=images[:, 0],
+        query_label=labels[:, 0],
+        query_size=sizes[:, 0],
+        support_images=images[:, 1:],
+        support_labels=labels[:, 1:],
+        support_sizes=sizes[:, 1:],
+        class_id=np.array([spec.class_id for spec in specs], np.int32),
+    )

@@ -1,0 +1,35 @@
+"""Prepares a dataset for training and evaluation.
+
+python scripts/prepare_data.py pascal5i --source=VOCdevkit --data_dir=DATA [--split=protocol|folder]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from mmnet_jax import command
+from mmnet_jax.data import prepare
+from mmnet_jax.errors import UserError
+
+_SOURCE = flags.DEFINE_string("source", None, "Folder of photographs and masks (pascal5i: VOCdevkit).")
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where the prepared dataset goes.")
+_SPLIT = flags.DEFINE_enum("split", "protocol", ["protocol", "folder"], "The published id lists, or the folder's own.")
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) != 2:
+        raise UserError(f"one dataset is wanted, {' or '.join(prepare.BUILDERS)}, but {len(argv) - 1} are named.")
+    if not _SOURCE.value:
+        raise UserError("--source is missing: the folder of photographs and masks.")
+    name = argv[1]
+    progress = prepare.ProgressLine(name)
+    folder = prepare.prepare(name, _SOURCE.value, _DATA_DIR.value, _SPLIT.value, progress)
+    done = "prepared" if progress.called else "already prepared (remove the folder to prepare it again)"
+    print(f"{name} is {done}: {folder}")
+    print(prepare.summary(name, _DATA_DIR.value, _SPLIT.value))
+
+
+if __name__ == "__main__":
+    command.run(main)
