@@ -120,9 +120,11 @@ class Checkpoints:
         """Returns once everything is on the disk."""
         self._manager.wait_until_finished()
 
-    def close(self) -> None:
-        """Waits, and lets go."""
-        self._manager.close()
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._manager.close()  # which waits
 
 
 def _on_one_device(tree: Any) -> Any:

@@ -27,7 +27,10 @@ class MetricLog:
             self._events.add_scalar(name, value, step)
         self._events.flush()
 
-    def close(self) -> None:
+    def __enter__(self) -> MetricLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         self._events.close()
 
 

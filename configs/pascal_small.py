@@ -1,0 +1,22 @@
+"""MM-Net on whatever PASCAL images a folder holds, sized for two CPU cores: EfficientNet-Lite2, 193 px, 1,500 steps.
+
+python -m mmnet_jax.train --config=configs/pascal_small.py --workdir=runs/pascal_small/fold1 --config.fold=1 \\
+    --config.data.data_dir=DATA --config.model.weights=efficientnet_lite2.safetensors
+
+No row of the paper; numbers compare only with others on the same images.
+"""
+
+from ml_collections import ConfigDict
+
+from mmnet_jax.config import get_config as defaults
+
+
+def get_config(reading: str = "paper") -> ConfigDict:
+    config = defaults(reading)
+    config.data.dataset = "pascal5i"
+    config.data.split = "folder"
+    config.data.image_size = 193
+    config.model.backbone = "efficientnet_lite2"
+    config.shots = 1
+    config.training.steps = 1500
+    return config

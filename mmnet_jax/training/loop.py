@@ -1,0 +1,251 @@
+"""The training loop: from a resolved config to a workdir with a trained network."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from mmnet_jax import evaluation
+from mmnet_jax.config import differences
+from mmnet_jax.data import Dataset, open_dataset, training_batches, training_index
+from mmnet_jax.errors import UserError
+from mmnet_jax.losses import Losses
+from mmnet_jax.models.create import build_model, init_head
+from mmnet_jax.models.mmnet import MMNet
+from mmnet_jax.training.checkpoints import Checkpoints
+from mmnet_jax.training.curve import draw_curve
+from mmnet_jax.training.log import MetricLog
+from mmnet_jax.training.state import create_optimizer, create_state, learning_rate, state_variables
+from mmnet_jax.training.step import data_mesh, train_step
+from mmnet_jax.workdir import Workdir
+
+FREE_FIELDS = (
+    "data.data_dir",
+    "data.workers",
+    "model.weights",
+    "training.log_every",
+    "training.keep_latest",
+    "training.keep_best",
+    "evaluation.",
+)
+"""Fields that do not change what is computed, so that a training may be resumed with other values."""
+
+
+class Stopped(Exception):
+    """Training was asked to stop, and did, with a checkpoint."""
+
+
+def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = print) -> None:
+    """Trains the network that ``config`` describes, or goes on where ``workdir`` stands.
+
+    Args:
+      config: resolved.
+      workdir: made if it is new; resumed from its newest checkpoint if not.
+      say: gets a line of progress every ``training.log_every`` steps.
+
+    Raises:
+      UserError: the workdir was made with another config, the data or the weights do not fit, or a loss is not finite.
+      Stopped: after the first interrupt (Ctrl-C); a checkpoint was written.
+    """
+    # Data: which images make episodes, and how many steps that is.
+    dataset = open_dataset(config)
+    index = training_index(dataset, config)
+    steps = total_steps(config, len(index.admitted))
+
+    # Workdir: a new one, or the same training as before.
+    if workdir.config_file.exists():
+        refuse_changes(workdir.load_config(), config)
+    else:
+        workdir.create(config)
+
+    # Network: trained parameters are replicated over the mesh, the batch is split over it.
+    mesh = data_mesh(config.training.batch_size)
+    everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    model = build_model(config)
+    frozen = jax.device_put(workdir.frozen(config), everywhere)
+    optimizer = create_optimizer(config, steps)
+    state = create_state({"params": init_head(model, config.seed), **frozen}, optimizer, config)
+    state = jax.device_put(state, everywhere)
+    key = jax.device_put(jax.random.key(config.seed), everywhere)
+    step_fn = train_step(model, optimizer, config, mesh)
+
+    # Checkpoints: exact resume, since episode i is a function of (seed, i) alone and step i's randomness of (seed, i).
+    checkpoints = Checkpoints(workdir.checkpoints, config)
+    start = checkpoints.latest()
+    if start is not None:
+        state = checkpoints.restore(start, state)
+        say(f"resuming {workdir.path} at step {start} of {steps}")
+    start = start or 0
+    log = MetricLog(workdir.log, start)
+    batches = training_batches(
+        dataset.train,
+        index,
+        config,
+        start_step=start,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    say(
+        f"training on {len(index.admitted)} images of {len(index.support_lists)} classes, {steps} steps of "
+        f"{config.training.batch_size} episodes, on {mesh.size} {jax.devices()[0].device_kind} device(s); "
+        "the first step compiles"
+    )
+
+    pending: list[Losses] = []
+    schedule = learning_rate(config, steps)
+    clock = Clock(start, steps, config.training.batch_size)
+    saved = start
+    with interrupts() as interrupted, log, checkpoints:
+        for step in range(start + 1, steps + 1):
+            raw = jax.tree.map(lambda x: jax.make_array_from_process_local_data(split, x), next(batches))
+            state, losses = step_fn(state, frozen, raw, key)
+            pending.append(losses)
+            evaluating = step == steps or (
+                config.training.evaluate_every and step % config.training.evaluate_every == 0
+            )
+            saving = evaluating or step % config.training.checkpoint_every == 0 or interrupted()
+            if saving or step % config.training.log_every == 0 or step == start + 1:
+                terms = finite_mean(pending, step)
+                pending.clear()
+                log.write(step, **terms, learning_rate=float(schedule(step - 1)), **clock.lap(step))
+                say(clock.line(step, terms))
+            if not saving or step == saved:
+                continue
+            miou = None
+            if evaluating and not interrupted():
+                miou = evaluate_now(model, state_variables(state, frozen), config, dataset, step, say)
+                log.write(step, miou=miou)
+                clock.pause()
+            checkpoints.save(state, miou)
+            saved = step
+            if interrupted():
+                checkpoints.wait()
+                raise Stopped(f"stopped at step {step} of {steps}; a checkpoint is saved.")
+    draw_curve(workdir.log, workdir.results / "training.png")
+
+
+def total_steps(config: ConfigDict, admitted: int) -> int:
+    """Optimisation steps of the whole training; an epoch leaves out a last incomplete batch."""
+    if config.training.steps is not None:
+        return config.training.steps
+    per_epoch = admitted // config.training.batch_size
+    if not per_epoch:
+        raise UserError(f"{admitted} images are admitted, too few for a batch of {config.training.batch_size}.")
+    return config.training.epochs * per_epoch
+
+
+def refuse_changes(before: ConfigDict, now: ConfigDict) -> None:
+    """Raises a ``UserError`` that names every field in which a training to be resumed has changed."""
+    changes = [line for line in differences(before, now) if not line.startswith(FREE_FIELDS)]
+    if changes:
+        raise UserError(f"the workdir holds a training with another config ({'; '.join(changes)}); choose a new one.")
+
+
+def finite_mean(pending: list[Losses], step: int) -> dict[str, float]:
+    """The mean of each term over the steps up to ``step`` that have not been looked at yet.
+
+    Raises:
+      UserError: naming the first step whose loss is not finite.
+    """
+    values = np.asarray(jax.device_get([tuple(losses) for losses in pending]), np.float64)
+    broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(broken):
+        first = step - len(values) + 1 + int(broken[0])
+        terms = ", ".join(f"{name} {value:g}" for name, value in zip(Losses._fields, values[broken[0]], strict=True))
+        raise UserError(f"the loss of step {first} is not finite ({terms}); the last checkpoint is from before it.")
+    return dict(zip(Losses._fields, values.mean(axis=0).tolist(), strict=True))
+
+
+def evaluate_now(
+    model: MMNet, variables: dict[str, Any], config: ConfigDict, dataset: Dataset, step: int, say: Callable[[str], None]
+) -> float:
+    """mIoU (%) at this step, on the classes that the best checkpoint is chosen on."""
+    result = evaluation.evaluate(
+        model,
+        variables,
+        config,
+        dataset,
+        fold=config.fold,
+        shots=config.shots,
+        protocol=config.evaluation.protocol,
+        episodes=config.training.evaluation_episodes,
+        seed=config.seed,
+        classes=config.training.select_on,
+        baselines=False,
+        batch_size=config.evaluation.batch_size,
+        progress=say,
+    )
+    low, high = result.interval95
+    say(
+        f"step {step}: {config.training.select_on} mIoU {result.miou:.2f} [{low:.2f}, {high:.2f}] "
+        f"over {result.episodes} episodes, FB-IoU {result.fb_iou:.2f}"
+    )
+    return result.miou
+
+
+class Clock:
+    """Speed and time left, compilation and evaluation not counted."""
+
+    def __init__(self, start: int, steps: int, batch_size: int) -> None:
+        self._steps, self._batch_size = steps, batch_size
+        self._last, self._since = start, time.perf_counter()
+        self._speed = math.nan
+
+    def lap(self, step: int) -> dict[str, float]:
+        """Episodes/s since the last lap; the first lap, which compiles, gives none."""
+        now = time.perf_counter()
+        done, seconds = step - self._last, now - self._since
+        first = math.isnan(self._speed) and done == 1 and self._steps > 1
+        self._last, self._since = step, now
+        if first or not done:
+            return {}
+        self._speed = done / seconds
+        return {"episodes_per_second": self._speed * self._batch_size}
+
+    def pause(self) -> None:
+        """What passed since the last lap does not count."""
+        self._since = time.perf_counter()
+
+    def line(self, step: int, terms: dict[str, float]) -> str:
+        losses = (
+            f"loss {terms['total']:.4f} (main {terms['main']:.4f} auxiliary {terms['auxiliary']:.4f} "
+            f"reconstruction {terms['reconstruction']:.4f})"
+        )
+        if math.isnan(self._speed):
+            return f"step {step}/{self._steps}  {losses}"
+        left = (self._steps - step) / self._speed
+        minutes, seconds = divmod(round(left), 60)
+        hours, minutes = divmod(minutes, 60)
+        eta = f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
+        return f"step {step}/{self._steps}  {losses}  {self._speed * self._batch_size:.2f} episodes/s  ETA {eta}"
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """Takes the first Ctrl-C as a wish to stop after the step at hand; the second one stops at once."""
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    try:
+        before = signal.signal(signal.SIGINT, ask)
+    except ValueError:  # not in the main thread, where signals cannot be caught
+        yield lambda: False
+        return
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from mmnet_jax import get_config
+from mmnet_jax.config import CHOICES, RANGES, READINGS, differences, from_dict, resolve
+from mmnet_jax.errors import UserError
+
+
+def test_an_open_field_follows_the_reading_and_a_set_one_does_not():
+    config = get_config()
+    config.reading = "released"
+    config.model.cosine_on = "activations"
+    resolved = resolve(config)
+    assert (resolved.model.cosine_on, resolved.model.projection_kernel) == ("activations", 1)
+    assert resolve(get_config("paper")).model.projection_kernel == 3
+
+
+def test_the_readings_choose_the_same_fields_and_differ_in_each():
+    paper, released = READINGS["paper"], READINGS["released"]
+    assert paper.keys() == released.keys()
+    assert all(paper[field] != released[field] for field in paper)
+
+
+def test_resolving_leaves_its_argument_alone_and_is_idempotent():
+    config = get_config()
+    resolved = resolve(config)
+    assert config.model.cosine_on is None
+    assert differences(resolve(resolved), resolved) == []
+
+
+def test_bins_are_sizes_at_473_px_and_fractions_elsewhere():
+    config = get_config()
+    assert resolve(config).model.bins == (60, 30, 15, 8)
+    config.data.image_size = 321
+    assert resolve(config).model.bins == (1.0, 0.5, 0.25, 0.125)
+
+
+def test_differences_name_the_fields():
+    old, new = resolve(get_config()), resolve(get_config())
+    new.optimizer.learning_rate = 0.0025
+    assert differences(old, new) == ["optimizer.learning_rate: 0.025 -> 0.0025"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"fold": 7}, "fold must be a number from 0 to 3, but is 7."),
+        ({"shots": "two"}, "config field shots must be of type int, but is 'two'."),
+        ({"model": {"memory_sise": 20}}, "unknown config field model.memory_sise; did you mean model.memory_size?"),
+        ({"data": {"image_size": 200}}, "data.image_size must be 8k + 1, but is 200; the nearest are 193 and 201."),
+        ({"model": {"backbone": "resnet18"}}, "model.backbone must be one of"),
+        ({"model": {"bins": [1.0, "half"]}}, "model.bins must be positive sizes or fractions"),
+        ({"data": {"scale": [1.1, 0.9]}}, "data.scale must be a range of two positive numbers"),
+        ({"training": {"accumulate": 3}}, "training.accumulate = 3 does not divide training.batch_size = 4."),
+        ({"reading": "released", "training": {"accumulate": 2}}, "training.accumulate must be 1"),
+        ({"optimizer": {"learning_rate": -1.0}}, "optimizer.learning_rate must be a number from 0"),
+    ],
+)
+def test_a_bad_field_is_named(fields, sentence):
+    with pytest.raises(UserError) as error:
+        resolve(from_dict(fields))
+    assert str(error.value).startswith(sentence)
+
+
+def test_every_checked_field_exists():
+    fields = dict.fromkeys([*CHOICES, *RANGES, *READINGS["paper"]])
+    for field in fields:
+        section = get_config()
+        for name in field.split("."):
+            assert name in section, field
+            section = section[name]
+
+
+@pytest.mark.parametrize("name", ["pascal_1shot", "pascal_5shot", "coco_1shot", "coco_5shot", "pascal_small"])
+@pytest.mark.parametrize("reading", READINGS)
+def test_every_config_file_resolves_and_opens_with_its_command(name, reading):
+    module = importlib.import_module(f"configs.{name}")
+    config = resolve(module.get_config(reading))
+    assert config.shots == (5 if "5shot" in name else 1)
+    assert config.data.dataset.startswith(name.split("_")[0])
+    assert f"python -m mmnet_jax.train --config=configs/{name}.py" in module.__doc__
