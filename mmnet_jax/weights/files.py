@@ -62,7 +62,8 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: _as_float32(file.get_tensor(name)) for name in file.keys()}
+            names = file.keys()
+            tensors = {name: _as_float32(file.get_tensor(name)) for name in names}
     except (safetensors.SafetensorError, OSError, ValueError, TypeError) as error:
         raise UserError(f"weight file {path} is truncated or no safetensors file ({_first_line(error)}).") from error
     return tensors, metadata

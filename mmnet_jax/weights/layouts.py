@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule
 
 IGNORED = (r".*\.num_batches_tracked",)
 
-# A stem's (convolution, normalisation) names, one pair a layer.
-PLAIN_STEMS = {
+Stem = tuple[tuple[str, str], ...]
+"""A stem's (convolution, normalisation) names, one pair a layer."""
+
+PLAIN_STEMS: dict[str, Stem] = {
     "torchvision and timm": (("conv1", "bn1"),),
     "PFENet": (("layer0.0", "layer0.1"),),
 }
-DEEP_STEMS = {
+DEEP_STEMS: dict[str, Stem] = {
     "PFENet": (("layer0.0", "layer0.1"), ("layer0.3", "layer0.4"), ("layer0.6", "layer0.7")),
     "PFENet's ImageNet files": (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
     "timm's resnet50s": (("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1")),
@@ -52,13 +54,14 @@ def _convolution(convolution: str, normalisation: str, target: str) -> list[Rule
     ]
 
 
-def _resnet(stems: dict[str, tuple[tuple[str, str], ...]]) -> Callable[[Collection[str]], list[Rule]]:
+def _resnet(stems: Mapping[str, Stem]) -> Callable[[Collection[str]], list[Rule]]:
     def rules(names: Collection[str]) -> list[Rule]:
-        def present(stem: tuple[tuple[str, str], ...]) -> int:
+        def present(stem: Stem) -> int:
             return sum(f"{convolution}.weight" in names for convolution, _ in stem)
 
         table = []
-        for i, (convolution, normalisation) in enumerate(max(stems.values(), key=present)):
+        stem: Stem = max(stems.values(), key=present)
+        for i, (convolution, normalisation) in enumerate(stem):
             table += _convolution(convolution.replace(".", r"\."), normalisation.replace(".", r"\."), f"stem_{i}")
         block = r"layer([1-4])\.(\d+)"
         for i in (1, 2, 3):

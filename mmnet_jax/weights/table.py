@@ -52,15 +52,13 @@ def port(
     for name, tensor in source.items():
         if any(re.fullmatch(pattern, name) for pattern in ignored):
             continue
-        rule, match = next(((r, m) for r in rules if (m := re.fullmatch(r.pattern, name))), (None, None))
-        target = match.expand(rule.target) if rule and match else None
-        if rule is None or target not in targets:
+        target, axes = _find(name, rules)
+        if target not in targets:
             unused.append(name)
         elif target in filled_by:
             twice.append(f"{target} by {filled_by[target]} and {name}")
         else:
             filled_by[target] = name
-            axes = rule.axes
             fits = axes is None or tensor.ndim == len(axes)
             array = tensor.transpose(axes) if axes and fits else tensor
             if fits and array.shape == tuple(targets[target]):
@@ -78,6 +76,14 @@ def port(
     if errors:
         raise UserError(f"{what}: {'; '.join(errors)}.")
     return ported
+
+
+def _find(name: str, rules: Sequence[Rule]) -> tuple[str, tuple[int, ...] | None]:
+    """Where the first rule that matches ``name`` sends it, and its axes; nowhere ("") if none does."""
+    for rule in rules:
+        if match := re.fullmatch(rule.pattern, name):
+            return match.expand(rule.target), rule.axes
+    return "", None
 
 
 def _before(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, ...]:

@@ -8,8 +8,6 @@ fastest as they are.
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -17,6 +15,7 @@ from jaxtyping import Array, Float
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 Padding = tuple[int, int]
+Paddings = tuple[Padding, Padding]
 
 
 def same_padding(size: int, kernel_size: int, stride: int, dilation: int) -> Padding:
@@ -37,7 +36,7 @@ def convolve(
     *,
     stride: int = 1,
     dilation: int = 1,
-    padding: tuple[Padding, Padding] = ((0, 0), (0, 0)),
+    padding: Paddings = ((0, 0), (0, 0)),
 ) -> Float[Array, "n h_out w_out o"]:
     """A convolution without bias; depthwise where the kernel has one input channel and ``x`` has as many as outputs.
 
@@ -48,16 +47,18 @@ def convolve(
       padding: zeros (before, after) for the height and the width.
     """
     if kernel.shape[2] == 1 and x.shape[-1] == kernel.shape[3]:
-        options = {"stride": stride, "dilation": dilation, "padding": padding}
         return lax.platform_dependent(
-            x, kernel, cpu=partial(_shifted_products, **options), default=partial(_grouped, **options)
+            x,
+            kernel,
+            cpu=lambda x, kernel: _shifted_products(x, kernel, stride, dilation, padding),
+            default=lambda x, kernel: _full(x, kernel, stride, dilation, padding, groups=x.shape[-1]),
         )
     if kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
         return jnp.einsum("nhwi,io->nhwo", x[:, ::stride, ::stride], kernel[0, 0])
-    return _full(x, kernel, stride=stride, dilation=dilation, padding=padding)
+    return _full(x, kernel, stride, dilation, padding)
 
 
-def _full(x: Array, kernel: Array, *, stride: int, dilation: int, padding: tuple[Padding, Padding], groups: int = 1):
+def _full(x: Array, kernel: Array, stride: int, dilation: int, padding: Paddings, groups: int = 1) -> Array:
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -69,13 +70,7 @@ def _full(x: Array, kernel: Array, *, stride: int, dilation: int, padding: tuple
     )
 
 
-def _grouped(x: Array, kernel: Array, **options) -> Array:
-    return _full(x, kernel, groups=x.shape[-1], **options)
-
-
-def _shifted_products(
-    x: Array, kernel: Array, *, stride: int, dilation: int, padding: tuple[Padding, Padding]
-) -> Array:
+def _shifted_products(x: Array, kernel: Array, stride: int, dilation: int, padding: Paddings) -> Array:
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     n, height, width, channels = x.shape
     side = kernel.shape[0]

@@ -6,6 +6,7 @@ dilation before it, the blocks after it double it. Padding is TensorFlow's SAME,
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -51,7 +52,7 @@ STAGES = (
 )
 LEVEL_STAGES = (3, 5, 7)  # stages after which levels 2, 3 and 4 are taken
 HEAD = 1280
-NORMALISATION = {"padding": "same", "epsilon": 1e-3, "momentum": 0.01}
+Conv = partial(FrozenConv, padding="same", epsilon=1e-3, momentum=0.01)
 
 
 def plan_blocks(output_stride: int) -> list[Block]:
@@ -81,12 +82,10 @@ class InvertedResidual(nn.Module):
         hidden = expansion * inputs
         y = x
         if expansion != 1:
-            y = FrozenConv(hidden, activation=relu6, name="expand", **NORMALISATION)(y, batch_statistics)
-        depthwise = FrozenConv(
-            hidden, kernel_size, stride, dilation, depthwise=True, activation=relu6, name="depthwise", **NORMALISATION
-        )
+            y = Conv(hidden, activation=relu6, name="expand")(y, batch_statistics)
+        depthwise = Conv(hidden, kernel_size, stride, dilation, depthwise=True, activation=relu6, name="depthwise")
         y = depthwise(y, batch_statistics)
-        y = FrozenConv(channels, activation=None, name="project", **NORMALISATION)(y, batch_statistics)
+        y = Conv(channels, activation=None, name="project")(y, batch_statistics)
         return x + y if stride == 1 and inputs == channels else y
 
 
@@ -96,7 +95,7 @@ class EfficientNetLite2(Backbone):
     output_stride: int = 8
 
     def setup(self) -> None:
-        self.stem = FrozenConv(STEM, 3, 2, activation=relu6, **NORMALISATION)
+        self.stem = Conv(STEM, 3, 2, activation=relu6)
         self.blocks = [InvertedResidual(block) for block in plan_blocks(self.output_stride)]
 
     @property
@@ -136,7 +135,7 @@ class EfficientNetLite2Classifier(nn.Module):
     def __call__(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Float[Array, "n classes"]:
         """Logits; images RGB, normalised by the ImageNet mean and standard deviation."""
         level4 = EfficientNetLite2(output_stride=32, name="features")(images, batch_statistics)[-1]
-        x = FrozenConv(HEAD, activation=relu6, name="head", **NORMALISATION)(level4, batch_statistics)
+        x = Conv(HEAD, activation=relu6, name="head")(level4, batch_statistics)
         x = jnp.mean(x, axis=(1, 2))
         kernel = self.variable("backbone", "kernel", lambda: jnp.zeros((HEAD, self.classes))).value
         bias = self.variable("backbone", "bias", lambda: jnp.zeros((self.classes,))).value

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mmnet_jax.models.backbones.convolution import centred_padding, convolve, same_padding
+from mmnet_jax.models.backbones.convolution import Paddings, centred_padding, convolve, same_padding
 
 
 def he_deviation(kernel_shape: tuple[int, ...]) -> float:
@@ -68,7 +68,7 @@ class FrozenConv(nn.Module):
         y = y * scale[None, None, None, :] + bias[None, None, None, :]
         return y if self.activation is None else self.activation(y)
 
-    def _padding(self, x: Array) -> tuple[tuple[int, int], tuple[int, int]]:
+    def _padding(self, x: Array) -> Paddings:
         if self.padding == "same":
             height, width = (same_padding(n, self.kernel_size, self.stride, self.dilation) for n in x.shape[1:3])
             return height, width

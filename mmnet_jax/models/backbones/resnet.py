@@ -7,6 +7,8 @@ convolutions that PFENet uses: neither pre-activation nor torchvision's IMAGENET
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
@@ -73,7 +75,7 @@ class ResNet(Backbone):
         return _run(self.stage4, level3, batch_statistics)
 
 
-def _run(layers: list[nn.Module], x: Array, batch_statistics: bool) -> Array:
+def _run(layers: Sequence[nn.Module], x: Array, batch_statistics: bool) -> Array:
     for layer in layers:
         x = layer(x, batch_statistics)
     return x
