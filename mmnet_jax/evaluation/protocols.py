@@ -1,0 +1,141 @@
+"""Which test episodes a published protocol asks for, and the list of them that makes a number repeatable."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from mmnet_jax.data import Dataset, EpisodeIndex, EpisodeSpec, fold_classes, testing_episode
+from mmnet_jax.errors import UserError
+
+Part = Literal["novel", "base"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """One row of the table of protocols."""
+
+    episodes: Mapping[str, int]
+    """How many, for each dataset."""
+    draw: Callable[[EpisodeIndex, int, int], EpisodeSpec]
+    """Index, seed and number to episode."""
+
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    # The paper's, from PFENet: queries in the list's order, cycled, and supports distinct.
+    "pfenet": Protocol(episodes={"pascal5i": 5_000, "coco20i": 20_000}, draw=testing_episode),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """A list of test episodes and where it comes from."""
+
+    dataset: str
+    fold: int
+    part: Part
+    """Whether the episodes ask for the fold's novel classes or for its base classes."""
+    shots: int
+    protocol: str
+    seed: int
+    episodes: tuple[EpisodeSpec, ...]
+    """By position in the dataset's test split."""
+
+
+def draw_manifest(
+    dataset: Dataset,
+    *,
+    fold: int,
+    shots: int,
+    protocol: str,
+    seed: int,
+    min_pixels: int,
+    episodes: int | None = None,
+    part: Part = "novel",
+) -> Manifest:
+    """The episodes of a protocol on the test split.
+
+    Args:
+      dataset: its ``test`` split is drawn from.
+      fold: 0..3.
+      shots: K, supports an episode.
+      protocol: a name in ``PROTOCOLS``.
+      seed: of the classes and supports drawn.
+      min_pixels: of a class, for an image to be admitted to its lists.
+      episodes: how many; the protocol's own number if not given.
+      part: the classes asked for.
+
+    Raises:
+      UserError: the protocol is unknown, or no class has enough images for this many shots.
+    """
+    if protocol not in PROTOCOLS:
+        raise UserError(f"unknown protocol {protocol}; there is {', '.join(PROTOCOLS)}.")
+    classes = fold_classes(dataset.name, fold, part)
+    index = EpisodeIndex.build(dataset.test, classes, min_pixels, shots, class_names=dataset.class_names)
+    count = PROTOCOLS[protocol].episodes[dataset.name] if episodes is None else episodes
+    drawn = tuple(PROTOCOLS[protocol].draw(index, seed, i) for i in range(count))
+    return Manifest(dataset.name, fold, part, shots, protocol, seed, drawn)
+
+
+def manifest_text(manifest: Manifest, dataset: Dataset) -> str:
+    """A manifest as JSON, one line an episode; images by id and classes by name."""
+    ids, names = dataset.test.ids, dataset.class_names
+    head = {
+        field.name: getattr(manifest, field.name) for field in dataclasses.fields(manifest) if field.name != "episodes"
+    }
+    lines = [
+        json.dumps({"query": ids[e.query], "class": names[e.class_id], "supports": [ids[s] for s in e.supports]})
+        for e in manifest.episodes
+    ]
+    return json.dumps(head, indent=1)[:-2] + ',\n "episodes": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
+
+
+def read_manifest(path: str | Path, dataset: Dataset) -> Manifest:
+    """The very episodes that a manifest names.
+
+    Args:
+      path: a file that an evaluation wrote.
+      dataset: where the images are.
+
+    Raises:
+      UserError: the file is missing or no manifest, was made with another dataset, or names an image or class that
+        the dataset does not hold.
+    """
+    try:
+        text: Any = json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise UserError(f"manifest {path} does not exist.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"manifest {path} cannot be read: {error}.") from error
+    try:
+        head = {
+            "part": str(text.get("part", "novel")),
+            "dataset": str(text["dataset"]),
+            "protocol": str(text["protocol"]),
+        }
+        numbers = {name: int(text[name]) for name in ("fold", "shots", "seed")}
+        episodes = [(str(e["query"]), str(e["class"]), tuple(map(str, e["supports"]))) for e in text["episodes"]]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not a manifest: {type(error).__name__} {error}.") from error
+    if head["dataset"] != dataset.name:
+        raise UserError(f"manifest {path} is of {head['dataset']}, but the dataset is {dataset.name}.")
+    if not episodes:
+        raise UserError(f"manifest {path} names no episode.")
+    positions = {name: i for i, name in enumerate(dataset.test.ids)}
+    classes = {name: i for i, name in enumerate(dataset.class_names) if i}
+    specs = []
+    for number, (query, name, supports) in enumerate(episodes):
+        for image in (query, *supports):
+            if image not in positions:
+                raise UserError(f"manifest {path}, episode {number}: {dataset.name} has no test image {image}.")
+        if name not in classes:
+            raise UserError(f"manifest {path}, episode {number}: {dataset.name} has no class {name}.")
+        if len(supports) != numbers["shots"]:
+            raise UserError(
+                f"manifest {path}, episode {number}: {len(supports)} supports, but shots is {numbers['shots']}."
+            )
+        specs.append(EpisodeSpec(positions[query], classes[name], tuple(positions[s] for s in supports)))
+    return Manifest(**head, **numbers, episodes=tuple(specs))  # type: ignore[arg-type]

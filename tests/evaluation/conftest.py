@@ -1,0 +1,105 @@
+"""A small dataset of coloured rectangles in memory, and a network of two numbers to run through an evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from PIL import Image
+
+from mmnet_jax import get_config
+from mmnet_jax.config import resolve
+from mmnet_jax.data import Dataset, Split
+from mmnet_jax.data.folds import PASCAL_CLASSES
+from mmnet_jax.episode import Prediction
+from mmnet_jax.models.mmnet import Features
+
+SIDE = 48
+
+
+def png(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def make_split(name: str, classes: list[int], seed: int) -> Split:
+    """One image a class given: a rectangle of that class, a border of unknown pixels below it, noise behind."""
+    random = np.random.default_rng(seed)
+    records, counts = [], []
+    for c in classes:
+        height, width = random.integers(24, SIDE + 1, size=2)
+        image = random.integers(0, 256, size=(height, width, 3), dtype=np.uint8)
+        mask = np.zeros((height, width), np.uint8)
+        top, left = random.integers(0, 8, size=2)
+        bottom, right = random.integers(16, 23, size=2)
+        mask[top:bottom, left:right] = c
+        mask[bottom : bottom + 1, left:right] = 255
+        image[mask == c] = (20 * c, 255 - 20 * c, 10 * c)
+        records.append({"image": png(image), "mask": png(mask)})
+        counts.append(np.bincount(mask.ravel(), minlength=256)[:21])
+    ids = [f"{name}_{i:03d}" for i in range(len(classes))]
+    return Split(name, ids, np.stack(counts), records, SIDE)
+
+
+@pytest.fixture(scope="session")
+def dataset() -> Dataset:
+    """Fold 1's novel classes 6, 7 and 8 in 11 test images; 9 and 10 have none."""
+    return Dataset(
+        name="pascal5i",
+        class_names=PASCAL_CLASSES,
+        max_side=SIDE,
+        train=make_split("train", [1, 2], 0),
+        test=make_split("val", [6, 7, 8, 6, 7, 8, 6, 7, 8, 6, 6], 1),
+    )
+
+
+@pytest.fixture(scope="session")
+def config():
+    config = get_config()
+    config.update(fold=1, shots=1)
+    config.data.update(image_size=33, min_pixels=20)
+    config.model.update(backbone="efficientnet_lite2", random_backbone=True, memory_size=4, channels=8)
+    config.evaluation.batch_size = 4
+    return resolve(config)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """In a backbone's place; the numbers are channels of levels 2, 3 and 4."""
+
+    channels: tuple[int, int, int] = (1, 2, 3)
+
+
+class ColourNetwork(nn.Module):
+    """A network's methods around two parameters: red speaks for background, green for foreground.
+
+    It compiles in a second, where the real ones take twenty.
+    """
+
+    backbone: Pixels = Pixels()
+
+    def __call__(self, episode, train=False):
+        return self.decode(self.extract(episode, train), episode.query_image.shape[1:3], train)
+
+    def extract(self, episode, train=False):
+        query, supports = episode.query_image, episode.support_images
+        return Features(query, query, supports, supports, (episode.support_labels == 1).astype(jnp.float32))
+
+    @nn.compact
+    def decode(self, features, size, train=False):
+        weights = self.param("weights", nn.initializers.normal(1.0), (2,))
+        logits = features.query_mid[..., :2] * weights[None, None, None]
+        # every fourth pixel, as from a coarser grid, resized by whoever wants more
+        confidence = jax.nn.sigmoid(features.query_high[:, ::4, ::4, 2])
+        return Prediction(logits, *[None] * 2, confidence, *[None] * 4)
+
+
+@pytest.fixture(scope="session")
+def network(config):
+    return ColourNetwork(), {"params": {"weights": jnp.array([1.0, 1.25])}, "backbone": {}, "batch_stats": {}}

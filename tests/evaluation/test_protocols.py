@@ -1,0 +1,104 @@
+"""Protocols draw episodes, manifests keep them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation import PROTOCOLS, draw_manifest, read_manifest
+from mmnet_jax.evaluation.protocols import manifest_text
+
+RULES = {"fold": 1, "shots": 2, "protocol": "pfenet", "seed": 7, "min_pixels": 20}
+
+
+@pytest.fixture
+def manifest(dataset):
+    return draw_manifest(dataset, **RULES, episodes=25)
+
+
+def test_pfenet_is_the_papers_number_of_episodes():
+    assert PROTOCOLS["pfenet"].episodes == {"pascal5i": 5000, "coco20i": 20000}
+
+
+def test_the_protocols_own_number_is_the_default(dataset):
+    assert len(draw_manifest(dataset, **RULES).episodes) == 5000
+
+
+def test_queries_come_in_list_order_and_cycle(manifest):
+    assert [e.query for e in manifest.episodes] == [i % 11 for i in range(25)]
+
+
+def test_supports_hold_the_class_and_are_neither_the_query_nor_each_other(manifest, dataset):
+    for episode in manifest.episodes:
+        assert len({episode.query, *episode.supports}) == 3
+        for position in (episode.query, *episode.supports):
+            assert dataset.test.counts[position, episode.class_id] > 0
+
+
+def test_a_seed_names_the_episodes(manifest, dataset):
+    assert draw_manifest(dataset, **RULES, episodes=25) == manifest
+    assert draw_manifest(dataset, **{**RULES, "seed": 8}, episodes=25).episodes != manifest.episodes
+
+
+def test_base_classes_are_asked_for_where_wanted(dataset):
+    base = draw_manifest(dataset, **{**RULES, "fold": 0}, part="base", episodes=5)
+    assert {e.class_id for e in base.episodes} <= {6, 7, 8}
+    with pytest.raises(UserError, match="no class has 3 images"):
+        draw_manifest(dataset, **RULES, part="base")
+
+
+def test_an_unknown_protocol_is_named(dataset):
+    with pytest.raises(UserError, match=r"^unknown protocol best; there is pfenet\.$"):
+        draw_manifest(dataset, **{**RULES, "protocol": "best"})
+
+
+def test_a_manifest_survives_its_file(manifest, dataset, tmp_path):
+    (tmp_path / "m.json").write_text(manifest_text(manifest, dataset))
+    assert read_manifest(tmp_path / "m.json", dataset) == manifest
+
+
+def test_a_manifest_names_images_and_classes(manifest, dataset):
+    text = json.loads(manifest_text(manifest, dataset))
+    assert {name: text[name] for name in ("dataset", "fold", "shots", "protocol", "seed", "part")} == {
+        "dataset": "pascal5i",
+        "fold": 1,
+        "shots": 2,
+        "protocol": "pfenet",
+        "seed": 7,
+        "part": "novel",
+    }
+    first, spec = text["episodes"][0], manifest.episodes[0]
+    assert first == {"query": "val_000", "class": "bus", "supports": [f"val_{s:03d}" for s in spec.supports]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["episodes"][3].update(query="2007_1"), "episode 3: pascal5i has no test image 2007_1"),
+        (lambda m: m["episodes"][4].update(supports=["val_001", "x"]), "episode 4: pascal5i has no test image x"),
+        (lambda m: m["episodes"][0].update({"class": "yak"}), "episode 0: pascal5i has no class yak"),
+        (lambda m: m["episodes"][1].update(supports=["val_001"]), "episode 1: 1 supports, but shots is 2"),
+        (lambda m: m.update(dataset="coco20i"), "is of coco20i, but the dataset is pascal5i"),
+        (lambda m: m.update(episodes=[]), "names no episode"),
+        (lambda m: m.pop("episodes"), "is not a manifest: KeyError 'episodes'"),
+        (lambda m: m.update(fold="one"), "is not a manifest"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(manifest, dataset, tmp_path, change, message):
+    text = json.loads(manifest_text(manifest, dataset))
+    change(text)
+    (tmp_path / "m.json").write_text(json.dumps(text))
+    with pytest.raises(UserError, match=message):
+        read_manifest(tmp_path / "m.json", dataset)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "does not exist"), ("{", "cannot be read"), ("[]", "is not a m")]
+)
+def test_a_file_that_is_no_manifest_is_refused(dataset, tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "m.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_manifest(tmp_path / "m.json", dataset)
