@@ -5,7 +5,8 @@ python scripts/prepare_data.py pascal5i --source=VOCdevkit --data_dir=DATA [--sp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+import sys
 
 from absl import flags
 
@@ -13,17 +14,17 @@ from mmnet_jax import command
 from mmnet_jax.data import prepare
 from mmnet_jax.errors import UserError
 
-_SOURCE = flags.DEFINE_string("source", None, "Folder of photographs and masks (pascal5i: VOCdevkit).")
+_SOURCE = flags.DEFINE_string(
+    "source", None, "Folder of photographs and masks (pascal5i: VOCdevkit, VOC2012 in it, or the folder above).", required=True
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where the prepared dataset goes.")
 _SPLIT = flags.DEFINE_enum("split", "protocol", ["protocol", "folder"], "The published id lists, or the folder's own.")
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) != 2:
-        raise UserError(f"one dataset is wanted, {' or '.join(prepare.BUILDERS)}, but {len(argv) - 1} are named.")
-    if not _SOURCE.value:
-        raise UserError("--source is missing: the folder of photographs and masks.")
-    name = argv[1]
+def main(name: str | None) -> None:
+    if name is None:
+        raise UserError(f"the first argument is the dataset to prepare: {' or '.join(prepare.BUILDERS)}.")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that this, too, leaves nothing half-written
     progress = prepare.ProgressLine(name)
     folder = prepare.prepare(name, _SOURCE.value, _DATA_DIR.value, _SPLIT.value, progress)
     done = "prepared" if progress.called else "already prepared (remove the folder to prepare it again)"
@@ -32,4 +33,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    word = sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else None
+    command.run(lambda: main(word))

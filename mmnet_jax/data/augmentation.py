@@ -23,7 +23,7 @@ from mmnet_jax.data.raw import IGNORE, RawEpisodes
 from mmnet_jax.episode import Episode
 
 BLUR_RADIUS = 2
-BLUR_SIGMA = 1.1  # what OpenCV takes for a kernel of 5 where none is given
+BLUR_SIGMA = 1.1
 
 
 @struct.dataclass

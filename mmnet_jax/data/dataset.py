@@ -20,6 +20,8 @@ from mmnet_jax.errors import UserError
 BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {"pascal5i": Pascal5i}
 """The datasets that can be prepared."""
 
+_DAMAGE = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError)  # TFDS and ArrayRecord, as it comes
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -38,9 +40,16 @@ class Split:
         return len(self.ids)
 
     def read(self, i: int) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
-        """RGB pixels of image ``i``, and its mask of class indices, 255 where unknown."""
-        record = self.records[i]
-        name = f"{self.ids[i]} ({self.name})"
+        """RGB pixels of image ``i``, and its mask of class indices, 255 where unknown.
+
+        Raises:
+          UserError: naming the image, if the prepared dataset is damaged there.
+        """
+        name = f"{self.ids[i]} of the prepared {self.name} images"
+        try:
+            record = self.records[i]
+        except _DAMAGE as error:
+            raise UserError(f"{name} cannot be read ({error}).") from None
         return images.decode_image(record["image"], name), images.decode_mask(record["mask"], name)
 
 
@@ -59,7 +68,7 @@ class Dataset:
 
 def dataset_folder(name: str, data_dir: str | Path, split: str) -> Path:
     """Where ``scripts/prepare_data.py`` puts a dataset."""
-    return Path(data_dir) / name / split / str(BUILDERS[name].VERSION)
+    return Path(data_dir).expanduser() / name / split / str(BUILDERS[name].VERSION)
 
 
 def open_dataset(config: ConfigDict) -> Dataset:
@@ -85,7 +94,7 @@ def open_dataset(config: ConfigDict) -> Dataset:
         )
     try:
         return _open(name, folder)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except _DAMAGE as error:
         raise UserError(f"the prepared dataset in {folder} is damaged, remove it and prepare it again ({error}).") from None
 
 
@@ -106,5 +115,9 @@ def _open(name: str, folder: Path) -> Dataset:
         source = builder.as_data_source(part, decoders=encoded) if index["ids"] else []
         if not len(source) == len(counts) == len(index["ids"]):
             raise ValueError(f"{part} has {len(source)} records, {len(index['ids'])} expected")
+        for i in {0, len(source) - 1} if index["ids"] else ():  # files are opened when they are first read
+            found = source[i]["id"].decode()
+            if found != index["ids"][i]:
+                raise ValueError(f"record {i} of {part} is {found}, {index['ids'][i]} expected")
         splits[part] = Split(part, index["ids"], counts, source, metadata["max_side"])
     return Dataset(name, metadata["class_names"], metadata["max_side"], splits["train"], splits["val"])

@@ -45,15 +45,18 @@ def prepare(
         raise UserError(f"unknown dataset {name}; there is {', '.join(BUILDERS)}.")
     if split not in BUILDERS[name].builder_configs:
         raise UserError(f"--split must be {' or '.join(BUILDERS[name].builder_configs)}, but is {split}.")
-    if not Path(source).is_dir():
+    source, data_dir = Path(source).expanduser(), Path(data_dir).expanduser()
+    if not source.is_dir():
         raise UserError(f"--source {source} is not a folder.")
+    if not any(source.iterdir()):
+        raise UserError(f"--source {source} is an empty folder.")
     folder = dataset_folder(name, data_dir, split)
     if folder.is_dir():
         return folder
 
     created = [p for p in folder.parents if not p.exists()]
     try:
-        Path(data_dir).mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{name}-") as work:
             builder = BUILDERS[name](config=split, data_dir=work, file_format="array_record")
             builder.progress = progress
