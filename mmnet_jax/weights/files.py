@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -87,8 +88,10 @@ def write_safetensors(
         partial.write_bytes(data)
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"weight file {path} cannot be written ({_first_line(error)}).") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -66,15 +66,20 @@ def random_variables(name: str, seed: int = 0) -> dict[str, Any]:
       UserError: if there is no backbone of that name.
     """
     generator = np.random.default_rng(seed)
-    init = create_backbone(name).init
-    images = jnp.zeros((1, 33, 33, 3))
-
-    def normalisation(key: jax.Array) -> dict[str, jax.Array]:
-        flat = flax.traverse_util.flatten_dict(init(key, images), sep="/")
-        return {path: leaf for path, leaf in flat.items() if not path.endswith("/kernel")}
-
-    flat = jax.device_get(jax.jit(normalisation)(jax.random.key(0)))
+    flat = dict(_normalisation(name))
     for path, shape in variable_shapes(name).items():
         if path not in flat:
             flat[path] = generator.standard_normal(shape, np.float32) * np.float32(he_deviation(shape))
     return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+@cache
+def _normalisation(name: str) -> dict[str, np.ndarray]:
+    """What ``init`` gives besides the kernels, which jit then never computes."""
+    init = create_backbone(name).init
+
+    def compute(key: jax.Array) -> dict[str, jax.Array]:
+        flat = flax.traverse_util.flatten_dict(init(key, jnp.zeros((1, 33, 33, 3))), sep="/")
+        return {path: leaf for path, leaf in flat.items() if not path.endswith("/kernel")}
+
+    return jax.device_get(jax.jit(compute)(jax.random.key(0)))

@@ -1,0 +1,100 @@
+"""Ported backbones against PyTorch builds of the same rules, level by level."""
+
+from __future__ import annotations
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmnet_jax import weights
+from mmnet_jax.models.backbones import ResNet, create_backbone
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from tests.models.backbones import torch_backbones  # noqa: E402
+
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+BUILDS = {
+    "resnet50": torch_backbones.ResNet,
+    "resnet50_v2": lambda: torch_backbones.ResNet(deep_stem=True),
+    "efficientnet_lite2": torch_backbones.EfficientNetLite2,
+}
+
+
+def assert_close(ours, theirs, tolerance=1e-4):
+    theirs = theirs.detach().numpy().transpose(0, 2, 3, 1)
+    assert ours.shape == theirs.shape
+    assert np.abs(theirs).max() > 0.1
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+
+
+def nchw(images):
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32))
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_every_level_equals_pytorch(name):
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 65, 65, 3))
+    normalised = (pixels / 255 - MEAN) / STD
+    build = torch_backbones.randomise(BUILDS[name]())
+    with torch.no_grad():
+        theirs = build(nchw((pixels - 127) / 128 if name == "efficientnet_lite2" else normalised))
+    backbone = create_backbone(name)
+    variables = weights.port_backbone(name, torch_backbones.to_numpy(build))
+    ours = jax.jit(backbone.apply)(variables, jnp.asarray(normalised, jnp.float32))
+    for level, (mine, their) in enumerate(zip(ours, theirs, strict=True)):
+        assert mine.shape == (2, backbone.grid(65), backbone.grid(65), backbone.channels[level])
+        assert_close(mine, their)
+
+
+def small_resnet():
+    """A ResNet of one block a stage, in both frameworks, with the same tensors."""
+    build = torch_backbones.randomise(torch_backbones.ResNet(depths=(1, 1, 1, 1)))
+    model = ResNet(depths=(1, 1, 1, 1))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
+    targets = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(shapes, sep="/").items()}
+    state = torch_backbones.to_numpy(build)
+    flat = weights.port(state, weights.backbone_rules("resnet50", state), targets, (r".*num_batches_tracked",))
+    return build, model, flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def test_statistics_of_each_call_and_their_running_average_equal_pytorch():
+    build, model, variables = small_resnet()
+    build.train()
+    images = np.random.default_rng(1).standard_normal((2, 3, 33, 33, 3)).astype(np.float32)
+
+    @jax.jit
+    def call(variables, images):
+        levels, moved = model.apply(variables, images, batch_statistics=True, mutable=["batch_stats"])
+        return levels, variables | moved
+
+    for call_images in images:  # the second call starts from the statistics that the first has moved
+        with torch.no_grad():
+            theirs = build(nchw(call_images))
+        ours, variables = call(variables, call_images)
+        for mine, their in zip(ours, theirs, strict=True):
+            assert_close(mine, their)
+    state = torch_backbones.to_numpy(build)
+    running = flax.traverse_util.flatten_dict(variables["batch_stats"], sep="/")
+    for path, name in {
+        "stem_0": "bn1",
+        "stage3_0/conv2": "layer3.0.bn2",
+        "stage4_0/projection": "layer4.0.downsample.1",
+    }.items():
+        np.testing.assert_allclose(running[f"{path}/mean"], state[f"{name}.running_mean"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(running[f"{path}/var"], state[f"{name}.running_var"], rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_of_a_call_move_nothing_unless_asked_to():
+    _, model, variables = small_resnet()
+    images = jnp.asarray(np.random.default_rng(2).standard_normal((2, 33, 33, 3)), jnp.float32)
+    apply = jax.jit(model.apply, static_argnames=("batch_statistics", "mutable"))
+    alone = apply(variables, images, batch_statistics=True)
+    _, moved = apply(variables, images, batch_statistics=True, mutable=("batch_stats", "backbone"))
+    jax.tree.map(np.testing.assert_array_equal, moved["backbone"], variables["backbone"])
+    frozen = apply(variables, images)
+    assert not np.allclose(alone[0], frozen[0], atol=0.1)
+    _, unmoved = apply(variables, images, mutable=("batch_stats",))
+    jax.tree.map(np.testing.assert_array_equal, unmoved["batch_stats"], variables["batch_stats"])

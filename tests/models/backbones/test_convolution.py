@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmnet_jax.models.backbones.convolution import centred_padding, convolve, max_pool_3x3, relu6, same_padding
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel_size", "stride", "dilation", "expected"),
+    [
+        (260, 3, 2, 1, (0, 1)),  # an even side leaves one zero, at the end
+        (65, 3, 2, 1, (1, 1)),
+        (65, 5, 2, 1, (2, 2)),
+        (33, 5, 2, 1, (2, 2)),
+        (25, 5, 1, 4, (8, 8)),
+        (7, 1, 2, 1, (0, 0)),
+    ],
+)
+def test_same_padding_worked_by_hand(size, kernel_size, stride, dilation, expected):
+    assert same_padding(size, kernel_size, stride, dilation) == expected
+
+
+def test_centred_padding_is_half_the_dilated_kernel():
+    assert centred_padding(7, 1) == (3, 3)
+    assert centred_padding(3, 4) == (4, 4)
+    assert centred_padding(1, 2) == (0, 0)
+
+
+def test_depthwise_worked_by_hand():
+    x = jnp.arange(9.0).reshape(1, 3, 3, 1) * jnp.array([1.0, 10.0])[None, None, None, :]
+    kernel = jnp.zeros((3, 3, 1, 2)).at[0, 1, 0, 0].set(1.0).at[2, 2, 0, 1].set(2.0)
+    y = convolve(x, kernel, padding=((1, 1), (1, 1)))
+    np.testing.assert_array_equal(y[0, :, :, 0], [[0, 0, 0], [0, 1, 2], [3, 4, 5]])  # the pixel above
+    np.testing.assert_array_equal(y[0, :, :, 1], [[80, 100, 0], [140, 160, 0], [0, 0, 0]])  # below right, doubled
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "side", "stride", "dilation", "padding"),
+    [
+        (9, 12, 3, 1, 1, ((1, 1), (1, 1))),
+        (10, 9, 3, 2, 1, ((0, 1), (1, 1))),
+        (11, 8, 5, 2, 1, ((2, 2), (1, 2))),
+        (7, 7, 5, 1, 4, ((8, 8), (8, 8))),
+        (9, 9, 3, 2, 2, ((2, 2), (2, 2))),
+        (1, 1, 3, 1, 1, ((1, 1), (1, 1))),
+    ],
+)
+def test_depthwise_equals_a_grouped_convolution(height, width, side, stride, dilation, padding):
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.standard_normal((2, height, width, 6)), jnp.float32)
+    kernel = jnp.asarray(random.standard_normal((side, side, 1, 6)), jnp.float32)
+    expected = jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        padding,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=6,
+    )
+    y = jax.jit(lambda x, k: convolve(x, k, stride=stride, dilation=dilation, padding=padding))(x, kernel)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+def test_depthwise_is_no_grouped_convolution_on_a_cpu():
+    x, kernel = jnp.zeros((1, 5, 5, 4)), jnp.zeros((3, 3, 1, 4))
+
+    def lowered(platform):
+        traced = jax.jit(lambda x, k: convolve(x, k, padding=((1, 1), (1, 1)))).trace(x, kernel)
+        return traced.lower(lowering_platforms=(platform,)).as_text()
+
+    assert "stablehlo.convolution" not in lowered("cpu")
+    assert "feature_group_count = 4" in lowered("cuda")
+
+
+def test_strided_1x1_takes_every_second_pixel():
+    x = jnp.arange(25.0).reshape(1, 5, 5, 1)
+    y = convolve(x, jnp.array([[[[1.0, -1.0]]]]), stride=2)
+    np.testing.assert_array_equal(y[0, :, :, 0], [[0, 2, 4], [10, 12, 14], [20, 22, 24]])
+    np.testing.assert_array_equal(y[..., 1], -y[..., 0])
+
+
+def test_max_pool_is_centred_on_every_second_pixel_and_ignores_its_padding():
+    x = -jnp.arange(16.0).reshape(1, 4, 4, 1) - 1
+    np.testing.assert_array_equal(max_pool_3x3(x)[0, :, :, 0], [[-1, -2], [-5, -6]])
+
+
+def test_relu6_cuts_at_0_and_6():
+    np.testing.assert_array_equal(relu6(jnp.array([-1.0, 0.5, 6.0, 7.0])), [0, 0.5, 6, 6])

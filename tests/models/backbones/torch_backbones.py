@@ -1,0 +1,143 @@
+"""The backbones in PyTorch, built from the same rules with the tensor names of the files that are ported."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class Bottleneck(nn.Module):
+    def __init__(self, inputs: int, width: int, stride: int, dilation: int, project: bool):
+        super().__init__()
+        outputs = 4 * width
+        self.conv1, self.bn1 = nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=dilation, dilation=dilation, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = nn.Conv2d(width, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
+        if project:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        y = functional.relu(self.bn1(self.conv1(x)))
+        y = functional.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return functional.relu(y + (self.downsample(x) if hasattr(self, "downsample") else x))
+
+
+class ResNet(nn.Module):
+    """torchvision's names with the 7x7 stem, PFENet's with the deep one."""
+
+    def __init__(self, depths=(3, 4, 6, 3), deep_stem=False):
+        super().__init__()
+        if deep_stem:
+            layers = []
+            for inputs, outputs, stride in ((3, 64, 2), (64, 64, 1), (64, 128, 1)):
+                layers += [
+                    nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+                    nn.BatchNorm2d(outputs),
+                    nn.ReLU(),
+                ]
+            self.layer0 = nn.Sequential(*layers)
+        else:
+            self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False), nn.BatchNorm2d(64)
+        inputs = 128 if deep_stem else 64
+        settings = zip((64, 128, 256, 512), (1, 2, 1, 1), (1, 1, 2, 4), depths, strict=True)
+        for i, (width, stride, dilation, depth) in enumerate(settings, start=1):
+            blocks = [Bottleneck(inputs, width, stride, dilation, project=True)]
+            blocks += [Bottleneck(4 * width, width, 1, dilation, project=False) for _ in range(depth - 1)]
+            setattr(self, f"layer{i}", nn.Sequential(*blocks))
+            inputs = 4 * width
+
+    def forward(self, x):
+        x = self.layer0(x) if hasattr(self, "layer0") else functional.relu(self.bn1(self.conv1(x)))
+        level2 = self.layer2(self.layer1(functional.max_pool2d(x, 3, 2, 1)))
+        level3 = self.layer3(level2)
+        return level2, level3, self.layer4(level3)
+
+
+class SameConv(nn.Conv2d):
+    """Padded from the size of what it is given, so that ceil(size / stride) comes out."""
+
+    def forward(self, x):
+        height, width = (
+            max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+            for n, s, k, d in zip(x.shape[2:], self.stride, self.kernel_size, self.dilation, strict=True)
+        )
+        return super().forward(functional.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2)))
+
+
+class InvertedResidual(nn.Module):
+    def __init__(self, inputs: int, outputs: int, expansion: int, kernel_size: int, stride: int, dilation: int):
+        super().__init__()
+        hidden = inputs * expansion
+        if expansion != 1:
+            self._expand_conv, self._bn0 = SameConv(inputs, hidden, 1, bias=False), norm(hidden)
+        self._depthwise_conv = SameConv(
+            hidden, hidden, kernel_size, stride, dilation=dilation, groups=hidden, bias=False
+        )
+        self._bn1 = norm(hidden)
+        self._project_conv, self._bn2 = SameConv(hidden, outputs, 1, bias=False), norm(outputs)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x):
+        y = functional.relu6(self._bn0(self._expand_conv(x))) if hasattr(self, "_bn0") else x
+        y = self._bn2(self._project_conv(functional.relu6(self._bn1(self._depthwise_conv(y)))))
+        return y + x if self.residual else y
+
+
+def norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+class EfficientNetLite2(nn.Module):
+    """On the stride-8 grid; every block's stride and dilation written out."""
+
+    CHANNELS = [16] + 3 * [24] + 3 * [48] + 4 * [88] + 4 * [120] + 5 * [208] + [352]
+    KERNELS = [3] + 3 * [3] + 3 * [5] + 4 * [3] + 4 * [5] + 5 * [5] + [3]
+    STRIDES = [1, 2, 1, 1, 2, 1, 1] + 14 * [1]
+    DILATIONS = 7 * [1] + [1, 2, 2, 2] + 4 * [2] + [2, 4, 4, 4, 4] + [4]
+
+    def __init__(self):
+        super().__init__()
+        self._conv_stem, self._bn0 = SameConv(3, 32, 3, 2, bias=False), norm(32)
+        rows = zip(
+            [32, *self.CHANNELS[:-1]],
+            self.CHANNELS,
+            [1] + 20 * [6],
+            self.KERNELS,
+            self.STRIDES,
+            self.DILATIONS,
+            strict=True,
+        )
+        self._blocks = nn.ModuleList([InvertedResidual(*row) for row in rows])
+
+    def forward(self, x):
+        """``x`` is (pixel - 127) / 128."""
+        x = functional.relu6(self._bn0(self._conv_stem(x)))
+        outputs = []
+        for block in self._blocks:
+            x = block(x)
+            outputs.append(x)
+        return outputs[6], outputs[14], outputs[20]
+
+
+def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Kernels that keep the signal's size, and normalisation away from its neutral values; in evaluation mode."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in module.state_dict().items():
+        noise = torch.randn(tensor.shape, generator=generator)
+        if tensor.ndim == 4:
+            tensor.copy_(noise * (2 / tensor[0].numel()) ** 0.5)
+        elif name.endswith("running_var"):
+            tensor.copy_(1 + 0.3 * noise.abs())
+        elif name.endswith("weight"):
+            ends_branch = name.endswith(("bn3.weight", "_bn2.weight"))
+            tensor.copy_((0.4 if ends_branch else 1.0) * (1 + 0.1 * noise))
+        elif tensor.is_floating_point():
+            tensor.copy_(0.1 * noise)
+    return module.eval()
+
+
+def to_numpy(module: nn.Module) -> dict:
+    return {name: tensor.numpy().copy() for name, tensor in module.state_dict().items()}

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import sys
+import zipfile
+
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from mmnet_jax.errors import UserError
+from mmnet_jax.weights import read_state_dict, sha256
+from mmnet_jax.weights.files import read_safetensors, write_safetensors
+
+TENSORS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.count": np.array(7)}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16])
+def test_floating_point_becomes_float32_and_counters_stay(tmp_path, dtype):
+    safetensors.numpy.save_file({"w": np.array([0.5, -2.0], dtype), "n": np.array([3])}, tmp_path / "w.safetensors")
+    tensors = read_state_dict(tmp_path / "w.safetensors")
+    assert tensors["w"].dtype == np.float32
+    np.testing.assert_array_equal(tensors["w"], [0.5, -2.0])
+    assert tensors["n"].dtype == np.int64
+
+
+def test_a_leading_module_is_taken_off_only_where_all_names_have_it(tmp_path):
+    for names, expected in ((["module.a", "module.b"], ["a", "b"]), (["module.a", "b"], ["b", "module.a"])):
+        safetensors.numpy.save_file({name: np.zeros(1) for name in names}, tmp_path / "w.safetensors")
+        assert sorted(read_state_dict(tmp_path / "w.safetensors")) == expected
+
+
+@pytest.mark.parametrize(
+    "wrap", [dict, lambda t: {"epoch": 3, "state_dict": t, "optimizer": {}}, lambda t: {"model": t}]
+)
+def test_a_pytorch_file_is_unwrapped(tmp_path, wrap):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    tensors = {f"module.{name}": torch.tensor(value) for name, value in TENSORS.items()}
+    tensors["module.half"] = torch.ones(2, dtype=torch.bfloat16)
+    torch.save(wrap(tensors), tmp_path / "w.pth")
+    read = read_state_dict(tmp_path / "w.pth")
+    assert set(read) == {"a.weight", "a.count", "half"}
+    np.testing.assert_array_equal(read["a.weight"], TENSORS["a.weight"])
+    assert read["half"].dtype == np.float32
+
+
+def test_a_wheel_is_opened_for_the_one_pytorch_file_in_it(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch.save({"a": torch.ones(2)}, tmp_path / "w.pth")
+    with zipfile.ZipFile(tmp_path / "w-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("package/__init__.py", "")
+        wheel.write(tmp_path / "w.pth", "package/models/w.pth")
+    np.testing.assert_array_equal(read_state_dict(tmp_path / "w-1.0-py3-none-any.whl")["a"], [1, 1])
+    with zipfile.ZipFile(tmp_path / "empty.whl", "w") as wheel:
+        wheel.writestr("package/__init__.py", "")
+    with pytest.raises(UserError, match="holds 0 PyTorch files, not 1"):
+        read_state_dict(tmp_path / "empty.whl")
+
+
+def test_a_pytorch_file_that_holds_more_than_tensors_is_refused(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch.save({"a": torch.ones(2), "code": print}, tmp_path / "code.pth")
+    with pytest.raises(UserError, match=r"code\.pth is truncated, no PyTorch file, or holds more than tensors"):
+        read_state_dict(tmp_path / "code.pth")
+    torch.save([torch.ones(2)], tmp_path / "list.pth")
+    with pytest.raises(UserError, match=r"list\.pth holds no table of named tensors"):
+        read_state_dict(tmp_path / "list.pth")
+    torch.save({}, tmp_path / "empty.pth")
+    with pytest.raises(UserError, match=r"empty\.pth holds no tensors"):
+        read_state_dict(tmp_path / "empty.pth")
+
+
+def test_without_pytorch_the_sentence_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+    (tmp_path / "w.pth").write_bytes(b"anything")
+    with pytest.raises(UserError, match=r"w\.pth needs PyTorch: pip install 'mmnet-jax\[torch\]'"):
+        read_state_dict(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.whl"])
+@pytest.mark.parametrize("damage", ["truncated", "text", "empty"])
+def test_a_damaged_file_is_named(tmp_path, name, damage):
+    if name == "w.safetensors":
+        safetensors.numpy.save_file(TENSORS, tmp_path / name)
+    else:
+        torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+        torch.save({"a": torch.ones(500)}, tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    damaged = {"truncated": content[: len(content) // 2], "text": b"not a weight file", "empty": b""}[damage]
+    (tmp_path / name).write_bytes(damaged)
+    with pytest.raises(UserError, match=rf"{name} is truncated") as error:
+        read_state_dict(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_a_folder_and_an_unknown_kind_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"absent\.pth does not exist"):
+        read_state_dict(tmp_path / "absent.pth")
+    with pytest.raises(UserError, match="is a folder"):
+        read_state_dict(tmp_path)
+    (tmp_path / "w.h5").write_bytes(b"")
+    with pytest.raises(UserError, match=r"w\.h5 is of an unknown kind; the kinds known are \.safetensors, \.pth"):
+        read_state_dict(tmp_path / "w.h5")
+
+
+def test_writing_keeps_tensors_and_metadata_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "new" / "w.safetensors"
+    write_safetensors(path, {"a": TENSORS["a.weight"].T}, {"backbone": "x"})
+    tensors, metadata = read_safetensors(path)
+    np.testing.assert_array_equal(tensors["a"], TENSORS["a.weight"].T)
+    assert metadata == {"backbone": "x"}
+    assert [file.name for file in path.parent.iterdir()] == ["w.safetensors"]
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/w\.safetensors cannot be written"):
+        write_safetensors(tmp_path / "file" / "w.safetensors", {}, {})
+
+
+def test_sha256_of_a_known_text(tmp_path):
+    (tmp_path / "abc").write_text("abc")
+    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    with pytest.raises(UserError, match="does not exist"):
+        sha256(tmp_path / "absent")

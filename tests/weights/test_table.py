@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmnet_jax.errors import UserError
+from mmnet_jax.weights import CONVOLUTION, DENSE, Rule, port
+
+RULES = [
+    Rule(r"block(\d)\.weight", r"blocks_\1/kernel", CONVOLUTION),
+    Rule(r"block(\d)\.bias", r"blocks_\1/bias"),
+    Rule(r"(old|new)\.weight", "dense/kernel", DENSE),
+]
+TARGETS = {"blocks_0/kernel": (5, 4, 3, 2), "blocks_0/bias": (2,), "dense/kernel": (3, 2)}
+
+
+def source() -> dict[str, np.ndarray]:
+    return {
+        "block0.weight": np.arange(120.0).reshape(2, 3, 5, 4),
+        "block0.bias": np.array([1.0, 2.0]),
+        "new.weight": np.arange(6.0).reshape(2, 3),
+        "block0.count": np.array(3),
+    }
+
+
+def test_names_and_axes_are_changed_and_nothing_else():
+    ported = port(source(), RULES, TARGETS, ignored=[r".*\.count"])
+    assert set(ported) == set(TARGETS)
+    assert all(tensor.dtype == np.float32 for tensor in ported.values())
+    assert ported["blocks_0/kernel"][4, 3, 2, 1] == 119  # the last stays the last
+    assert ported["blocks_0/kernel"][1, 2, 0, 1] == source()["block0.weight"][1, 0, 1, 2]
+    np.testing.assert_array_equal(ported["dense/kernel"], [[0, 3], [1, 4], [2, 5]])
+    np.testing.assert_array_equal(ported["blocks_0/bias"], [1, 2])
+
+
+def test_every_error_is_told_at_once():
+    wrong = source() | {
+        "block0.weight": np.zeros((2, 3, 4, 4)),
+        "block1.bias": np.zeros(2),
+        "old.weight": np.zeros((2, 3)),
+    }
+    del wrong["block0.bias"]
+    with pytest.raises(UserError) as error:
+        port(wrong, RULES, TARGETS, what="a.pth does not fit")
+    assert str(error.value) == (
+        "a.pth does not fit: nothing uses block0.count, block1.bias; nothing fills blocks_0/bias; "
+        "filled twice: dense/kernel by new.weight and old.weight; "
+        "wrong shape: block0.weight is 2 x 3 x 4 x 4, not 2 x 3 x 5 x 4."
+    )
+
+
+def test_a_tensor_of_another_rank_is_of_the_wrong_shape():
+    wrong = source() | {"new.weight": np.zeros((2, 3, 1, 1)), "block0.bias": np.array(1.0)}
+    with pytest.raises(
+        UserError, match=r"wrong shape: block0.bias is a scalar, not 2, new.weight is 2 x 3 x 1 x 1, not"
+    ):
+        port(wrong, RULES, TARGETS, ignored=[r".*\.count"])
+
+
+def test_a_pattern_must_match_the_whole_name():
+    with pytest.raises(UserError, match=r"nothing uses ema.block0.bias\."):
+        port(source() | {"ema.block0.bias": np.zeros(2)}, RULES, TARGETS, ignored=[r".*\.count"])
+
+
+def test_a_long_list_is_cut_and_counted():
+    extra = {f"x{i}": np.zeros(1) for i in range(13)}
+    with pytest.raises(UserError, match=r"nothing uses x0, x1, .*, x9 and 3 more\."):
+        port(source() | extra, RULES, TARGETS, ignored=[r".*\.count"])
