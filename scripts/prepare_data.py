@@ -15,7 +15,10 @@ from mmnet_jax.data import prepare
 from mmnet_jax.errors import UserError
 
 _SOURCE = flags.DEFINE_string(
-    "source", None, "Folder of photographs and masks (pascal5i: VOCdevkit, VOC2012 in it, or the folder above).", required=True
+    "source",
+    None,
+    "Folder of photographs and masks (pascal5i: VOCdevkit, VOC2012 in it, or the folder above).",
+    required=True,
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where the prepared dataset goes.")
 _SPLIT = flags.DEFINE_enum("split", "protocol", ["protocol", "folder"], "The published id lists, or the folder's own.")

@@ -40,7 +40,26 @@ _HOME = {
     "training_index": "sampling",
 }
 
-__all__ = sorted(_HOME)
+__all__ = [
+    "Dataset",
+    "EpisodeIndex",
+    "EpisodeSpec",
+    "RawEpisodes",
+    "Split",
+    "augment",
+    "fold_classes",
+    "load_episodes",
+    "open_dataset",
+    "prepare_image",
+    "prepare_label",
+    "read_image",
+    "read_mask",
+    "test_transform",
+    "testing_episode",
+    "training_batches",
+    "training_episode",
+    "training_index",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -153,7 +153,10 @@ def _label_at(
     y, x = (jnp.floor(at + 0.5).astype(jnp.int32) for at in (y, x))
     inside = _inside(rows[:, None], scaled[0]) & _inside(columns[None], scaled[1])
     inside &= _inside(y, scaled[0]) & _inside(x, scaled[1])
-    y, x = (jnp.clip(jnp.floor(at / parameters.scale).astype(jnp.int32), 0, n - 1) for at, n in zip((y, x), size, strict=True))
+    y, x = (
+        jnp.clip(jnp.floor(at / parameters.scale).astype(jnp.int32), 0, n - 1)
+        for at, n in zip((y, x), size, strict=True)
+    )
     return jnp.where(inside, label[y, x].astype(jnp.int32), IGNORE)
 
 
@@ -207,7 +210,8 @@ def _blur(image: Float[Array, "h w 3"], blur: Array) -> Float[Array, "_ _ 3"]:
     kernel = [jnp.where(blur, w / sum(weights), float(d == 0)) for w, d in zip(weights, offsets, strict=True)]
     for axis in (0, 1):
         length = image.shape[axis] - 2 * BLUR_RADIUS
-        image = sum(k * jax.lax.slice_in_dim(image, i, i + length, axis=axis) for i, k in enumerate(kernel))
+        parts = [k * jax.lax.slice_in_dim(image, i, i + length, axis=axis) for i, k in enumerate(kernel)]
+        image = functools.reduce(jnp.add, parts)
     return image
 
 

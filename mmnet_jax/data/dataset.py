@@ -72,7 +72,7 @@ def dataset_folder(name: str, data_dir: str | Path, split: str) -> Path:
 
 
 def open_dataset(config: ConfigDict) -> Dataset:
-    """The dataset ``config.data.dataset`` in its variant ``config.data.split``, prepared under ``config.data.data_dir``.
+    """The dataset ``config.data.dataset``, its variant ``config.data.split``, as prepared in ``config.data.data_dir``.
 
     Raises:
       UserError: if it is not prepared there (the sentence holds the command that prepares it) or damaged.
@@ -82,7 +82,9 @@ def open_dataset(config: ConfigDict) -> Dataset:
         raise UserError(f"data.dataset {name} cannot be prepared yet; there is {', '.join(BUILDERS)}.")
     folder = dataset_folder(name, data_dir, split)
     if not (folder / "dataset_info.json").is_file():
-        other = [s for s in ("protocol", "folder") if (dataset_folder(name, data_dir, s) / "dataset_info.json").is_file()]
+        other = [
+            s for s in ("protocol", "folder") if (dataset_folder(name, data_dir, s) / "dataset_info.json").is_file()
+        ]
         if other:
             raise UserError(
                 f"data.data_dir {data_dir} holds {name} with --split={other[0]} and not --split={split}: "
@@ -95,7 +97,9 @@ def open_dataset(config: ConfigDict) -> Dataset:
     try:
         return _open(name, folder)
     except _DAMAGE as error:
-        raise UserError(f"the prepared dataset in {folder} is damaged, remove it and prepare it again ({error}).") from None
+        raise UserError(
+            f"the prepared dataset in {folder} is damaged, remove it and prepare it again ({error})."
+        ) from None
 
 
 def prepare_command(name: str, data_dir: str | Path, split: str) -> str:

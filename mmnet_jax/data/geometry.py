@@ -22,7 +22,7 @@ def normalise(image: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
 
 
 def half_pixel(out: Int[Array, "n"], scale: Float[Array, ""] | float) -> Float[Array, "n"]:
-    """Where output pixels ``out`` lie on an axis whose pixels are ``1 / scale`` as large: ``(out + 0.5) scale - 0.5``."""
+    """Where pixels ``out`` lie on an axis with ``scale`` times as many: ``(out + 0.5) scale - 0.5``."""
     return (out + 0.5) * scale - 0.5
 
 
@@ -54,7 +54,7 @@ def interpolate(
 
 
 def reflect(index: Int[Array, "n"], size: Int[Array, ""]) -> Int[Array, "n"]:
-    """Indices up to ``size - 1`` beyond either end folded back in, the edge pixel not repeated (OpenCV's reflect-101)."""
+    """Indices up to ``size - 1`` beyond either end folded back, the edge pixel not repeated (OpenCV's reflect-101)."""
     index = jnp.abs(index)
     return jnp.clip(jnp.minimum(index, 2 * (size - 1) - index), 0, size - 1)
 

@@ -35,7 +35,9 @@ def find_voc(source: str | Path) -> Path:
     for folder in (source, source / "VOC2012", source / "VOCdevkit" / "VOC2012"):
         if (folder / "JPEGImages").is_dir():
             if not (folder / "SegmentationClassAug").is_dir():
-                raise UserError(f"{folder} has no folder SegmentationClassAug, the masks of VOC 2012 and SBD as PNG files.")
+                raise UserError(
+                    f"{folder} has no folder SegmentationClassAug, the masks of VOC 2012 and SBD as PNG files."
+                )
             return folder
     raise UserError(f"{source} holds no VOC2012/JPEGImages; the VOCdevkit folder is wanted.")
 

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Int32, UInt8
+from jax import Array
+from jaxtyping import Int32, UInt8
 
 if TYPE_CHECKING:
     from mmnet_jax.data.dataset import Split
     from mmnet_jax.data.sampling import EpisodeSpec
+
+AnyArray = Array | np.ndarray
 
 IGNORE = 255
 """Label and mask index of pixels of which nothing is known."""
@@ -25,14 +28,14 @@ class RawEpisodes:
     where nothing is known and outside the image.
     """
 
-    query_image: UInt8[Array, "b m m 3"]
-    query_label: UInt8[Array, "b m m"]
-    query_size: Int32[Array, "b 2"]
+    query_image: UInt8[AnyArray, "b m m 3"]
+    query_label: UInt8[AnyArray, "b m m"]
+    query_size: Int32[AnyArray, "b 2"]
     """Height and width of the image inside the square."""
-    support_images: UInt8[Array, "b k m m 3"]
-    support_labels: UInt8[Array, "b k m m"]
-    support_sizes: Int32[Array, "b k 2"]
-    class_id: Int32[Array, "b"]
+    support_images: UInt8[AnyArray, "b k m m 3"]
+    support_labels: UInt8[AnyArray, "b k m m"]
+    support_sizes: Int32[AnyArray, "b k 2"]
+    class_id: Int32[AnyArray, "b"]
 
 
 def load_episodes(split: Split, specs: Sequence[EpisodeSpec], max_side: int) -> RawEpisodes:

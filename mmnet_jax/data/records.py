@@ -13,6 +13,7 @@ from mmnet_jax.data import images
 from mmnet_jax.data.raw import IGNORE
 from mmnet_jax.errors import UserError
 
+
 def features(classes: int) -> tfds.features.FeaturesDict:
     """Features of a record; ``classes`` counts the background."""
     return tfds.features.FeaturesDict(
@@ -54,7 +55,9 @@ def make_record(
     counts = np.bincount(indices.ravel(), minlength=IGNORE + 1)
     unknown = np.flatnonzero(counts[classes:IGNORE]) + classes
     if unknown.size:
-        raise UserError(f"{mask_name} holds index {unknown[0]}; its classes are 0 to {classes - 1}, and 255 for unknown.")
+        raise UserError(
+            f"{mask_name} holds index {unknown[0]}; its classes are 0 to {classes - 1}, and 255 for unknown."
+        )
     record = {
         "id": identity,
         "image": image,

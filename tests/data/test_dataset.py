@@ -32,7 +32,9 @@ def test_an_unprepared_dataset_names_the_command_that_prepares_it(tmp_path):
 
 def test_the_other_variant_is_pointed_out(voc, tmp_path):
     prepare("pascal5i", voc, tmp_path / "data", "folder")
-    with pytest.raises(UserError, match="holds pascal5i with --split=folder and not --split=protocol: set data.split to folder"):
+    with pytest.raises(
+        UserError, match=r"holds pascal5i with --split=folder and not --split=protocol: set data\.split to folder"
+    ):
         open_dataset(config_of(tmp_path / "data", "protocol"))
 
 

@@ -12,7 +12,7 @@ from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.pascal import packaged_ids
 from mmnet_jax.data.prepare import ProgressLine, prepare, summary
 from mmnet_jax.errors import UserError
-from tests.data.conftest import TRAIN, VAL, a_mask, palette_png, write_picture
+from tests.data.making import TRAIN, VAL, a_mask, palette_png, write_picture
 
 
 def opened(data_dir, split="folder"):
@@ -207,7 +207,7 @@ def test_what_cannot_be_prepared_is_refused(voc, tmp_path):
         prepare("kitti", voc, tmp_path / "data")
     with pytest.raises(UserError, match="--split must be protocol or folder, but is thirds"):
         prepare("pascal5i", voc, tmp_path / "data", "thirds")
-    with pytest.raises(UserError, match="--source .*nowhere is not a folder"):
+    with pytest.raises(UserError, match=r"--source .*nowhere is not a folder"):
         prepare("pascal5i", tmp_path / "nowhere", tmp_path / "data")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty is an empty folder"):
@@ -216,5 +216,5 @@ def test_what_cannot_be_prepared_is_refused(voc, tmp_path):
     with pytest.raises(UserError, match="empty holds no VOC2012/JPEGImages; the VOCdevkit folder is wanted"):
         prepare("pascal5i", tmp_path / "empty", tmp_path / "data")
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file.* cannot be written or read"):
+    with pytest.raises(UserError, match=r"file.* cannot be written or read"):
         prepare("pascal5i", voc, tmp_path / "file" / "data", "folder")
