@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -25,8 +26,8 @@ from mmnet_jax.evaluation.counting import (
     resize_to_label,
 )
 from mmnet_jax.evaluation.metrics import Scores, best_threshold, score
-from mmnet_jax.evaluation.progress import ProgressLine
-from mmnet_jax.evaluation.protocols import Manifest, Part, draw_manifest
+from mmnet_jax.evaluation.progress import Progress
+from mmnet_jax.evaluation.protocols import Classes, Manifest, draw_manifest
 from mmnet_jax.models import MMNet
 from mmnet_jax.models.create import init_head
 from mmnet_jax.ops import resize_bilinear
@@ -58,7 +59,7 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What an evaluation found; all numbers in [0, 1]."""
+    """What an evaluation found; scores in percent."""
 
     manifest: Manifest
     scores: Scores
@@ -72,6 +73,11 @@ class Result:
     union: Integer[np.ndarray, "e 2"]
     area: Integer[np.ndarray, "e 2"]
     samples: tuple[Sample, ...] = ()
+
+    @property
+    def episodes(self) -> int:
+        """How many were scored."""
+        return len(self.manifest.episodes)
 
     @property
     def miou(self) -> float:
@@ -112,12 +118,13 @@ def evaluate(
     protocol: str | None = None,
     episodes: int | None = None,
     seed: int | None = None,
-    part: Part = "novel",
+    classes: Classes = "novel",
     manifest: Manifest | None = None,
     batch_size: int | None = None,
     baselines: bool = False,
     samples: int = 0,
-    progress: bool = False,
+    progress: Callable[[str], None] | None = None,
+    progress_seconds: float = 30.0,
 ) -> Result:
     """Scores a network on test episodes. Whatever is not given comes from ``config``.
 
@@ -131,12 +138,13 @@ def evaluate(
       protocol: which rules draw the episodes.
       episodes: how many; the protocol's own number if neither this nor the config says.
       seed: of the episodes.
-      part: the fold's novel classes or its base classes.
+      classes: the fold's novel classes or its base classes.
       manifest: the very episodes to use; the five arguments above are then not looked at.
       batch_size: episodes at a time, over all devices; rounded up to a multiple of them.
       baselines: score a fresh head and the confidence map too, in the same pass.
       samples: of how many episodes, spread over the classes, to keep the prediction.
-      progress: show on stderr how far it is.
+      progress: gets a line that says how far it is, every so many seconds.
+      progress_seconds: how often.
 
     Returns:
       The result, the same in every process.
@@ -150,7 +158,7 @@ def evaluate(
             seed=config.seed if seed is None else seed,
             min_pixels=config.data.min_pixels,
             episodes=episodes or config.evaluation.episodes,
-            part=part,
+            classes=classes,
         )
     heads = {"trained": variables["params"]}
     if baselines:
@@ -158,7 +166,7 @@ def evaluate(
     frozen = {collection: variables[collection] for collection in ("backbone", "batch_stats")}
     class_ids = np.array([spec.class_id for spec in manifest.episodes])
     kept = spread_over_classes(class_ids, samples)
-    line = ProgressLine(len(class_ids), enabled=progress and jax.process_index() == 0)
+    line = Progress(len(class_ids), progress, progress_seconds)
 
     counted: dict[str, list[PixelCounts]] = {head: [] for head in heads}
     above, pictures = [], []
@@ -184,7 +192,7 @@ def evaluate(
         threshold, cut = best_threshold(np.concatenate(above), class_ids)
         found = {"untrained": Baseline(scores["untrained"]), "confidence": Baseline(cut, threshold)}
     names, trained = dataset.class_names, scores["trained"]
-    wanted = fold_classes(dataset.name, manifest.fold, manifest.part)
+    wanted = fold_classes(dataset.name, manifest.fold, manifest.classes)
     return Result(
         manifest=manifest,
         scores=trained,
@@ -274,17 +282,17 @@ def _measure(
 ) -> Measured:
     """Segments a batch with every head, features computed once, and counts pixels at the labels' own sizes."""
     episode = test_transform(raw, image_size)
-    features = model.apply({**frozen, "params": heads["trained"]}, episode, method="extract")  # the same for all heads
-    sides, canvas = raw.query_size.max(axis=-1), raw.query_label.shape[-1]
-    counts, above = {}, None
-    for head in sorted(heads, reverse=True):  # the trained head last, whose prediction is kept
-        prediction: Any = model.apply(
-            {**frozen, "params": heads[head]}, features, (image_size, image_size), method="decode"
-        )
-        predicted = predicted_foreground(prediction.logits, sides, canvas)
-        counts[head] = count_pixels(predicted, raw.query_label)
+    features = model.apply({**frozen, "params": heads["trained"]}, episode, method="extract")
+    labels = jnp.asarray(raw.query_label)
+    sides, canvas = raw.query_size.max(axis=-1), labels.shape[-1]
+    predictions: dict[str, Any] = {
+        head: model.apply({**frozen, "params": params}, features, (image_size, image_size), method="decode")
+        for head, params in heads.items()
+    }
+    masks = {head: predicted_foreground(p.logits, sides, canvas) for head, p in predictions.items()}
+    counts = {head: count_pixels(mask, labels) for head, mask in masks.items()}
+    confidence, above = predictions["trained"].confidence, None  # the same for all heads
     if len(heads) > 1:
-        confidence = resize_bilinear(prediction.confidence[..., None], image_size)[..., 0]
-        above = count_above_thresholds(resize_to_label(confidence, sides, canvas), raw.query_label)
-    measured = Measured(counts, above, predicted, prediction.confidence)
-    return jax.lax.with_sharding_constraint(measured, everywhere)
+        full = resize_bilinear(confidence[..., None], image_size)[..., 0]
+        above = count_above_thresholds(resize_to_label(full, sides, canvas), labels)
+    return jax.lax.with_sharding_constraint(Measured(counts, above, masks["trained"], confidence), everywhere)

@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Integer
 
+from mmnet_jax.errors import UserError
+
 RESAMPLES = 1000
 CHUNK = 2_000_000
 """Drawn episodes held in memory at once by the bootstrap."""
@@ -14,7 +16,7 @@ CHUNK = 2_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """The numbers of one method over one list of episodes, all in [0, 1]."""
+    """The numbers of one method over one list of episodes, all in percent."""
 
     miou: float
     """Mean over the classes of class_iou."""
@@ -41,15 +43,15 @@ def score(
       seed: of the bootstrap.
 
     Raises:
-      ValueError: no episode has a foreground pixel in its label or its prediction.
+      UserError: no episode has a foreground pixel in its label or its prediction.
     """
     classes, sums_i, sums_u = class_sums(intersection[:, 1], union[:, 1], class_ids)
-    ious = sums_i[:, 0] / sums_u[:, 0]
+    ious = 100 * sums_i[:, 0] / sums_u[:, 0]
     pooled_i, pooled_u = intersection.sum(0, dtype=np.int64), union.sum(0, dtype=np.int64)
     seen = pooled_u > 0
     return Scores(
         miou=float(ious.mean()),
-        fb_iou=float((pooled_i[seen] / pooled_u[seen]).mean()),
+        fb_iou=float((100 * pooled_i[seen] / pooled_u[seen]).mean()),
         class_iou={int(c): float(iou) for c, iou in zip(classes, ious, strict=True)},
         interval95=bootstrap_interval(intersection[:, 1], union[:, 1], class_ids, seed=seed),
     )
@@ -64,7 +66,7 @@ def class_sums(
       The classes that occur with a union above 0, ascending, and their sums as int64.
 
     Raises:
-      ValueError: there is no such class.
+      UserError: there is no such class.
     """
     intersection = intersection.reshape(len(class_ids), -1)
     union = union.reshape(len(class_ids), -1)
@@ -74,7 +76,7 @@ def class_sums(
     np.add.at(sums[1], position, union)
     seen = sums[1].min(axis=1, initial=np.iinfo(np.int64).max) > 0
     if not seen.any():
-        raise ValueError("no episode has foreground in its label or its prediction.")
+        raise UserError("no episode has foreground in its label or its prediction.")
     return classes[seen], sums[0][seen], sums[1][seen]
 
 
@@ -87,7 +89,7 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of the mIoU when the episodes are drawn again with replacement.
+    """Percentile interval of the mIoU (percent) when the episodes are drawn again with replacement.
 
     A class that a draw misses is left out of that draw's mean.
 
@@ -115,7 +117,7 @@ def bootstrap_interval(
         sums_i, sums_u = np.split(times.astype(np.float64) @ parts, 2, axis=1)
         seen = sums_u > 0
         ious = np.divide(sums_i, sums_u, out=np.zeros_like(sums_i), where=seen)
-        means.append(ious.sum(1) / np.maximum(seen.sum(1), 1))
+        means.append(100 * ious.sum(1) / np.maximum(seen.sum(1), 1))
     low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

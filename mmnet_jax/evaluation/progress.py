@@ -1,56 +1,50 @@
-"""How far an evaluation is, on one line of stderr."""
+"""How far an evaluation is."""
 
 from __future__ import annotations
 
-import sys
 import time
-from typing import TextIO
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Integer
 
 
-class ProgressLine:
-    """Episodes done, episodes a second, time left and the mIoU so far.
+class Progress:
+    """Tells, every so often: episodes done, episodes a second, the time left and the mIoU so far.
 
-    The line renews itself on a terminal; elsewhere one is written every half a minute. The first batch, which waits
-    for the compiler, does not count for the speed.
+    The first batch waits for the compiler and does not count for the speed.
     """
 
-    def __init__(self, episodes: int, enabled: bool = True, stream: TextIO | None = None) -> None:
+    def __init__(self, episodes: int, say: Callable[[str], None] | None, seconds: float) -> None:
         self._episodes = episodes
-        self._enabled = enabled
-        self._stream = stream or sys.stderr
-        self._live = self._stream.isatty()
-        self._interval = 0.5 if self._live else 30.0
-        self._done = self._compiled = 0
-        self._started = self._written = time.monotonic()
+        self._say = say
+        self._seconds = seconds
+        self._done = self._before = 0
+        self._since = self._said = time.monotonic()
         self._sums: dict[int, np.ndarray] = {}
 
     def update(
-        self, intersection: Integer[np.ndarray, "b 2"], union: Integer[np.ndarray, "b 2"], class_ids: np.ndarray
+        self,
+        intersection: Integer[np.ndarray, "b 2"],
+        union: Integer[np.ndarray, "b 2"],
+        class_ids: Integer[np.ndarray, "b"],
     ) -> None:
         """Counts a batch in."""
         for c, i, u in zip(class_ids.tolist(), intersection[:, 1], union[:, 1], strict=True):
-            self._sums[c] = self._sums.get(c, np.zeros(2, np.int64)) + np.array([i, u], np.int64)
+            self._sums[c] = self._sums.get(c, 0) + np.array([i, u], np.int64)
         self._done += len(class_ids)
         now = time.monotonic()
-        if not self._compiled:
-            self._compiled, self._started = self._done, now
-        last = self._done == self._episodes
-        if self._enabled and (last or now - self._written >= self._interval):
-            self._written = now
-            self._write(now, last)
+        if not self._before:
+            self._before, self._since = self._done, now
+        if self._say and (self._done == self._episodes or now - self._said >= self._seconds):
+            self._said = now
+            self._say(self._line(now))
 
-    def _write(self, now: float, last: bool) -> None:
+    def _line(self, now: float) -> str:
         text = f"{self._done:,} of {self._episodes:,} episodes"
-        if self._done > self._compiled:
-            speed = (self._done - self._compiled) / max(now - self._started, 1e-9)
-            left = (self._episodes - self._done) / speed
-            text += f", {speed:.1f} a second, {int(left) // 60}:{int(left) % 60:02d} left"
-        sums = [s for s in self._sums.values() if s[1]]
-        if sums:
-            text += f", mIoU {100 * np.mean([i / u for i, u in sums]):.2f}"
-        # Spaces wipe out what a longer line left behind.
-        self._stream.write(f"\r{text:<79}" + ("\n" if last else "") if self._live else text + "\n")
-        self._stream.flush()
+        if self._done > self._before:
+            speed = (self._done - self._before) / max(now - self._since, 1e-9)
+            minutes, seconds = divmod(round((self._episodes - self._done) / speed), 60)
+            text += f", {speed:.1f} a second, {minutes}m{seconds:02}s left"
+        ious = [i / u for i, u in self._sums.values() if u]
+        return text + (f", mIoU {100 * np.mean(ious):.2f}" if ious else "")

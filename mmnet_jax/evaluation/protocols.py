@@ -11,7 +11,7 @@ from typing import Any, Literal
 from mmnet_jax.data import Dataset, EpisodeIndex, EpisodeSpec, fold_classes, testing_episode
 from mmnet_jax.errors import UserError
 
-Part = Literal["novel", "base"]
+Classes = Literal["novel", "base"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Manifest:
 
     dataset: str
     fold: int
-    part: Part
+    classes: Classes
     """Whether the episodes ask for the fold's novel classes or for its base classes."""
     shots: int
     protocol: str
@@ -54,7 +54,7 @@ def draw_manifest(
     seed: int,
     min_pixels: int,
     episodes: int | None = None,
-    part: Part = "novel",
+    classes: Classes = "novel",
 ) -> Manifest:
     """The episodes of a protocol on the test split.
 
@@ -66,18 +66,18 @@ def draw_manifest(
       seed: of the classes and supports drawn.
       min_pixels: of a class, for an image to be admitted to its lists.
       episodes: how many; the protocol's own number if not given.
-      part: the classes asked for.
+      classes: which of the fold's to ask for.
 
     Raises:
       UserError: the protocol is unknown, or no class has enough images for this many shots.
     """
     if protocol not in PROTOCOLS:
         raise UserError(f"unknown protocol {protocol}; there is {', '.join(PROTOCOLS)}.")
-    classes = fold_classes(dataset.name, fold, part)
-    index = EpisodeIndex.build(dataset.test, classes, min_pixels, shots, class_names=dataset.class_names)
+    wanted = fold_classes(dataset.name, fold, classes)
+    index = EpisodeIndex.build(dataset.test, wanted, min_pixels, shots, class_names=dataset.class_names)
     count = PROTOCOLS[protocol].episodes[dataset.name] if episodes is None else episodes
     drawn = tuple(PROTOCOLS[protocol].draw(index, seed, i) for i in range(count))
-    return Manifest(dataset.name, fold, part, shots, protocol, seed, drawn)
+    return Manifest(dataset.name, fold, classes, shots, protocol, seed, drawn)
 
 
 def manifest_text(manifest: Manifest, dataset: Dataset) -> str:
@@ -112,7 +112,7 @@ def read_manifest(path: str | Path, dataset: Dataset) -> Manifest:
         raise UserError(f"manifest {path} cannot be read: {error}.") from error
     try:
         head = {
-            "part": str(text.get("part", "novel")),
+            "classes": str(text["classes"]),
             "dataset": str(text["dataset"]),
             "protocol": str(text["protocol"]),
         }
@@ -122,20 +122,22 @@ def read_manifest(path: str | Path, dataset: Dataset) -> Manifest:
         raise UserError(f"{path} is not a manifest: {type(error).__name__} {error}.") from error
     if head["dataset"] != dataset.name:
         raise UserError(f"manifest {path} is of {head['dataset']}, but the dataset is {dataset.name}.")
+    if head["classes"] not in ("novel", "base"):
+        raise UserError(f"manifest {path}: classes must be novel or base, but is {head['classes']}.")
     if not episodes:
         raise UserError(f"manifest {path} names no episode.")
     positions = {name: i for i, name in enumerate(dataset.test.ids)}
-    classes = {name: i for i, name in enumerate(dataset.class_names) if i}
+    class_ids = {name: i for i, name in enumerate(dataset.class_names) if i}
     specs = []
     for number, (query, name, supports) in enumerate(episodes):
         for image in (query, *supports):
             if image not in positions:
                 raise UserError(f"manifest {path}, episode {number}: {dataset.name} has no test image {image}.")
-        if name not in classes:
+        if name not in class_ids:
             raise UserError(f"manifest {path}, episode {number}: {dataset.name} has no class {name}.")
         if len(supports) != numbers["shots"]:
             raise UserError(
                 f"manifest {path}, episode {number}: {len(supports)} supports, but shots is {numbers['shots']}."
             )
-        specs.append(EpisodeSpec(positions[query], classes[name], tuple(positions[s] for s in supports)))
+        specs.append(EpisodeSpec(positions[query], class_ids[name], tuple(positions[s] for s in supports)))
     return Manifest(**head, **numbers, episodes=tuple(specs))  # type: ignore[arg-type]

@@ -35,14 +35,14 @@ def mask_counts(predicted: np.ndarray, label: np.ndarray) -> tuple[list[int], li
 
 
 def miou(counts: list[tuple[list[int], list[int]]], classes: list[int]) -> float:
-    """Mean over the classes of the summed foreground intersections over the summed unions."""
+    """Mean over the classes of the summed foreground intersections over the summed unions, in percent."""
     ious = []
     for c in sorted(set(classes)):
         own = [count for count, of in zip(counts, classes, strict=True) if of == c]
         ious.append(sum(i[1] for i, _ in own) / sum(u[1] for _, u in own))
-    return sum(ious) / len(ious)
+    return 100 * sum(ious) / len(ious)
 
 
 def fb_iou(counts: list[tuple[list[int], list[int]]]) -> float:
-    """Mean of the pooled background's and the pooled foreground's IoU."""
-    return sum(sum(i[v] for i, _ in counts) / sum(u[v] for _, u in counts) for v in (0, 1)) / 2
+    """Mean of the pooled background's and the pooled foreground's IoU, in percent."""
+    return 100 * sum(sum(i[v] for i, _ in counts) / sum(u[v] for _, u in counts) for v in (0, 1)) / 2

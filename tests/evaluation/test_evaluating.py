@@ -54,15 +54,15 @@ def test_counts_and_scores_equal_the_slow_reference(result, slow):
         np.testing.assert_allclose(result.union[i], union, atol=allowed)
         assert result.area[i].tolist() == [(label == 0).sum(), (label == 1).sum()]
     counts = list(zip(result.intersection.tolist(), result.union.tolist(), strict=True))
-    assert result.miou == pytest.approx(reference.miou(counts, [episode[1] for episode in slow]), abs=1e-12)
-    assert result.fb_iou == pytest.approx(reference.fb_iou(counts), abs=1e-12)
+    assert result.miou == pytest.approx(reference.miou(counts, [episode[1] for episode in slow]), abs=1e-10)
+    assert result.fb_iou == pytest.approx(reference.fb_iou(counts), abs=1e-10)
 
 
 def test_the_untrained_baseline_is_a_fresh_head_on_the_same_episodes(result, slow):
     counts = [reference.episode_counts(episode[3], episode[0]) for episode in slow]
     untrained = result.baselines["untrained"].scores
-    assert untrained.miou == pytest.approx(reference.miou(counts, [episode[1] for episode in slow]), abs=1e-3)
-    assert abs(untrained.miou - result.miou) > 0.01
+    assert untrained.miou == pytest.approx(reference.miou(counts, [episode[1] for episode in slow]), abs=0.1)
+    assert abs(untrained.miou - result.miou) > 1
 
 
 def test_the_confidence_map_is_cut_where_it_serves_best(result, slow, config):
@@ -78,8 +78,8 @@ def test_the_confidence_map_is_cut_where_it_serves_best(result, slow, config):
         return reference.miou(cuts, classes)
 
     baseline = result.baselines["confidence"]
-    assert baseline.scores.miou == pytest.approx(max(miou(t / 100) for t in range(101)), abs=1e-3)
-    assert baseline.scores.miou == pytest.approx(miou(baseline.threshold), abs=1e-3)
+    assert baseline.scores.miou == pytest.approx(max(miou(t / 100) for t in range(101)), abs=0.1)
+    assert baseline.scores.miou == pytest.approx(miou(baseline.threshold), abs=0.1)
 
 
 def test_classes_are_named_and_those_without_episodes_left_out(result):
@@ -120,10 +120,8 @@ def test_samples_spread_over_the_classes():
     assert spread_over_classes(np.array([4, 4]), 12) == {0, 1}
 
 
-def test_the_progress_line_tells_the_running_miou(network, config, dataset, result, capsys):
-    evaluate(*network, config, dataset, manifest=result.manifest, progress=True, batch_size=8)
-    shown = capsys.readouterr().err.splitlines()[-1]
-    assert shown.startswith("19 of 19 episodes, ")
-    assert shown.endswith(f"0:00 left, mIoU {100 * result.miou:.2f}")
-    evaluate(*network, config, dataset, manifest=result.manifest, batch_size=8)
-    assert capsys.readouterr().err == ""
+def test_progress_tells_the_running_miou(network, config, dataset, result):
+    lines = []
+    evaluate(*network, config, dataset, manifest=result.manifest, progress=lines.append, progress_seconds=0)
+    assert [line.split(" ")[0] for line in lines] == ["8", "16", "19"]
+    assert lines[-1].endswith(f"0m00s left, mIoU {result.miou:.2f}")

@@ -43,10 +43,10 @@ def test_a_seed_names_the_episodes(manifest, dataset):
 
 
 def test_base_classes_are_asked_for_where_wanted(dataset):
-    base = draw_manifest(dataset, **{**RULES, "fold": 0}, part="base", episodes=5)
+    base = draw_manifest(dataset, **{**RULES, "fold": 0}, classes="base", episodes=5)
     assert {e.class_id for e in base.episodes} <= {6, 7, 8}
     with pytest.raises(UserError, match="no class has 3 images"):
-        draw_manifest(dataset, **RULES, part="base")
+        draw_manifest(dataset, **RULES, classes="base")
 
 
 def test_an_unknown_protocol_is_named(dataset):
@@ -61,13 +61,13 @@ def test_a_manifest_survives_its_file(manifest, dataset, tmp_path):
 
 def test_a_manifest_names_images_and_classes(manifest, dataset):
     text = json.loads(manifest_text(manifest, dataset))
-    assert {name: text[name] for name in ("dataset", "fold", "shots", "protocol", "seed", "part")} == {
+    assert {name: text[name] for name in ("dataset", "fold", "shots", "protocol", "seed", "classes")} == {
         "dataset": "pascal5i",
         "fold": 1,
         "shots": 2,
         "protocol": "pfenet",
         "seed": 7,
-        "part": "novel",
+        "classes": "novel",
     }
     first, spec = text["episodes"][0], manifest.episodes[0]
     assert first == {"query": "val_000", "class": "bus", "supports": [f"val_{s:03d}" for s in spec.supports]}

@@ -1,0 +1,147 @@
+"""An evaluation's files: the result, the manifest that repeats it, a row for each episode and a sheet of pictures."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+import mmnet_jax
+from mmnet_jax.data import Dataset
+from mmnet_jax.evaluation.evaluating import Baseline, Result
+from mmnet_jax.evaluation.pictures import episode_sheet, png_bytes
+from mmnet_jax.evaluation.protocols import manifest_text
+
+COLUMNS = ("query", "class", "supports", "area", "intersection", "union", "iou")
+
+
+def result_json(
+    result: Result, config: ConfigDict, dataset: Dataset, *, checkpoint: str, step: int, weights_sha256: str
+) -> dict[str, Any]:
+    """What ``result.json`` holds. Scores are in percent.
+
+    Args:
+      result: what ``evaluate`` returned.
+      config: of the network, resolved.
+      dataset: that it was evaluated on.
+      checkpoint: how the checkpoint was asked for: best, latest or a step.
+      step: the training step that this was.
+      weights_sha256: of the backbone's file.
+    """
+
+    def baseline(of: Baseline) -> dict[str, Any]:
+        numbers: dict[str, Any] = {} if of.threshold is None else {"threshold": of.threshold}
+        return numbers | {
+            "miou": of.scores.miou,
+            "fb_iou": of.scores.fb_iou,
+            "class_iou": {dataset.class_names[c]: iou for c, iou in of.scores.class_iou.items()},
+            "interval95": list(of.scores.interval95),
+        }
+
+    manifest = result.manifest
+    return {
+        "dataset": manifest.dataset,
+        "fold": manifest.fold,
+        "classes": manifest.classes,
+        "shots": manifest.shots,
+        "protocol": manifest.protocol,
+        "episodes": result.episodes,
+        "seeds": [manifest.seed],
+        "miou": result.miou,
+        "fb_iou": result.fb_iou,
+        "class_iou": result.class_iou,
+        "left_out": list(result.left_out),
+        "interval95": list(result.interval95),
+        "baselines": {name: baseline(of) for name, of in result.baselines.items()},
+        "checkpoint": checkpoint,
+        "step": step,
+        "trained_fold": config.fold,
+        "trained_shots": config.shots,
+        "reading": config.reading,
+        "backbone": config.model.backbone,
+        "weights_sha256": weights_sha256,
+        "image_size": config.data.image_size,
+        "commit": commit(),
+        "versions": versions(),
+        "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def episode_table(result: Result, dataset: Dataset) -> str:
+    """CSV with one row an episode: ids, class, the label's area in pixels, its counts and its IoU in percent."""
+    ids = dataset.test.ids
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for spec, area, intersection, union in zip(
+        result.manifest.episodes, result.area, result.intersection, result.union, strict=True
+    ):
+        iou = 100 * intersection[1] / union[1] if union[1] else ""
+        name, supports = dataset.class_names[spec.class_id], " ".join(ids[s] for s in spec.supports)
+        rows.writerow((ids[spec.query], name, supports, area[1], intersection[1], union[1], iou))
+    return text.getvalue()
+
+
+def write_result(path: str | Path, summary: dict[str, Any], result: Result, dataset: Dataset) -> list[Path]:
+    """Writes ``NAME.json`` and beside it ``NAME.manifest.json``, ``NAME.episodes.csv`` and, with samples, a sheet.
+
+    Args:
+      path: of the result, ``NAME.json``.
+      summary: from ``result_json``.
+      result: that it is of.
+      dataset: that it was evaluated on.
+
+    Returns:
+      The files, the result first. Each appears whole or not at all, the result last.
+    """
+    path = Path(path)
+    name = path.name.removesuffix(".json")
+    files = {
+        path.with_name(name + ".manifest.json"): manifest_text(result.manifest, dataset).encode(),
+        path.with_name(name + ".episodes.csv"): episode_table(result, dataset).encode(),
+    }
+    if result.samples:
+        files[path.with_name(name + ".sheet.png")] = png_bytes(episode_sheet(result, dataset))
+    files[path] = (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for file, content in files.items():
+        write_whole(file, content)
+    return [path, *(file for file in files if file != path)]
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file that is there with all its content or not at all."""
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def versions() -> dict[str, str]:
+    """Of this package, Python, and the libraries that compute."""
+    found = {"mmnet_jax": mmnet_jax.__version__, "python": platform.python_version()}
+    return found | {name: version(name) for name in ("jax", "jaxlib", "flax", "numpy")}
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this package runs from, ``-dirty`` where it has changed; None elsewhere."""
+    root = Path(mmnet_jax.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    describe = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
