@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from mmnet_jax.weights.backbones import load_backbone, port_backbone, port_classifier, port_file, save_backbone
+from mmnet_jax.weights.backbones import (
+    DTYPES,
+    load_backbone,
+    port_backbone,
+    port_classifier,
+    port_file,
+    save_backbone,
+)
 from mmnet_jax.weights.files import read_state_dict, sha256
 from mmnet_jax.weights.layouts import backbone_rules
 from mmnet_jax.weights.released import from_released
@@ -11,6 +18,7 @@ from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port
 __all__ = [
     "CONVOLUTION",
     "DENSE",
+    "DTYPES",
     "Rule",
     "backbone_rules",
     "from_released",

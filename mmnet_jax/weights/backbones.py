@@ -114,10 +114,8 @@ def load_backbone(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
     return flax.traverse_util.unflatten_dict(_check(flat, name, f"weight file {path}"), sep="/")
 
 
-def port_file(
-    name: str, source: str | os.PathLike[str], output: str | os.PathLike[str], dtype: str = "float32"
-) -> dict[str, Any]:
-    """Port the checkpoint ``source`` to our file ``output``; gives the variables that were written.
+def port_file(name: str, source: str | os.PathLike[str], output: str | os.PathLike[str], dtype: str = "float32") -> int:
+    """Port the checkpoint ``source`` to our file ``output``; gives the number of tensors written.
 
     Raises:
       UserError: as ``read_state_dict``, ``port_backbone`` and ``save_backbone`` do.
@@ -129,7 +127,7 @@ def port_file(
         raise UserError(f"the output {output} is the source itself.")
     variables = port_backbone(name, read_state_dict(source), str(source))
     save_backbone(output, name, variables, dtype)
-    return variables
+    return len(flax.traverse_util.flatten_dict(variables))
 
 
 def _check(flat: Mapping[str, np.ndarray], name: str, what: str) -> dict[str, np.ndarray]:

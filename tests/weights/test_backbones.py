@@ -124,7 +124,7 @@ def test_porting_a_file_end_to_end(tmp_path):
     tensors = resnet50_tensors(PLAIN["torchvision"])
     source, output = tmp_path / "timm.safetensors", tmp_path / "ours.safetensors"
     safetensors.numpy.save_file({f"module.{name}": tensor for name, tensor in tensors.items()}, source)
-    port_file("resnet50", source, output)
+    assert port_file("resnet50", source, output) == 53 * 5  # convolutions x (kernel, scale, bias, mean, var)
     loaded = load_backbone(output, "resnet50")
     assert loaded["backbone"]["stage4_2"]["conv1"]["kernel"].shape == (1, 1, 2048, 512)
     assert loaded["backbone"]["stage4_2"]["conv1"]["kernel"].max() == tensors["layer4.2.conv1.weight"].min()
