@@ -16,8 +16,7 @@ from mmnet_jax.weights.files import read_safetensors, read_state_dict, write_saf
 from mmnet_jax.weights.layouts import IGNORED, backbone_rules, classifier_rules, ignored_names
 from mmnet_jax.weights.table import Rule, port
 
-FORMAT = "mmnet_jax backbone"
-VERSION = "1"
+VERSION = "1"  # of our files' format
 DTYPES = ("float32", "float16")
 
 
@@ -86,7 +85,7 @@ def save_backbone(
     flat = {path: np.asarray(leaf) for path, leaf in flax.traverse_util.flatten_dict(own, sep="/").items()}
     flat = _check(flat, name, "these variables")
     stored = {path: leaf.astype(dtype) if path.endswith("/kernel") else leaf for path, leaf in flat.items()}
-    write_safetensors(path, stored, {"format": FORMAT, "version": VERSION, "backbone": name})
+    write_safetensors(path, stored, {"version": VERSION, "backbone": name})
 
 
 def load_backbone(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
@@ -100,7 +99,7 @@ def load_backbone(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
     """
     _tensor_shapes(name)  # an unknown name is the config's fault, not the file's
     flat, metadata = read_safetensors(path)
-    if metadata.get("format") != FORMAT:
+    if not metadata:
         raise UserError(
             f"weight file {path} was not written by port_weights; run: "
             f"python scripts/port_weights.py {name} --source={path} --output=FILE.safetensors"

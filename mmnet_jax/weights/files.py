@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -20,6 +21,7 @@ from mmnet_jax.errors import UserError
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
 WRAPPERS = ("state_dict", "model")  # keys under which a training checkpoint keeps its tensors
+METADATA = "mmnet_jax"  # entry of a file's metadata under which ours stands, as JSON
 PREFIX = "module."  # left by PyTorch's data-parallel wrappers
 
 
@@ -53,7 +55,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors (floating-point ones as float32) and the metadata of a ``.safetensors`` file.
+    """The tensors (floating-point ones as float32) of a ``.safetensors`` file, and its metadata if we wrote it.
 
     Raises:
       UserError: if the file is missing or damaged.
@@ -62,7 +64,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray
     _check_exists(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             names = file.keys()
             tensors = {name: _as_float32(file.get_tensor(name)) for name in names}
     except (safetensors.SafetensorError, OSError, ValueError, TypeError) as error:
@@ -73,16 +75,16 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray
 def write_safetensors(
     path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Write tensors and metadata; the file appears whole or not at all.
+    """Write tensors and metadata; the file appears whole or not at all, and the same every time.
 
     Raises:
       UserError: if the file cannot be written.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
-    data = safetensors.numpy.save(
-        {name: np.ascontiguousarray(value) for name, value in tensors.items()}, dict(metadata)
-    )
+    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    # one entry, since safetensors writes several in any order
+    data = safetensors.numpy.save(contiguous, {METADATA: json.dumps(metadata, sort_keys=True)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(data)

@@ -66,7 +66,12 @@ def test_the_other_stem_and_another_depth_are_refused():
 def test_a_file_of_ours_gives_back_what_was_saved(ported, variables):
     jax.tree.map(np.testing.assert_array_equal, load_backbone(ported, NAME), variables)
     _, metadata = read_safetensors(ported)
-    assert metadata == {"format": "mmnet_jax backbone", "version": "1", "backbone": NAME}
+    assert metadata == {"version": "1", "backbone": NAME}
+
+
+def test_the_same_variables_make_the_same_file(tmp_path, ported, variables):
+    save_backbone(tmp_path / "again.safetensors", NAME, variables)
+    assert (tmp_path / "again.safetensors").read_bytes() == ported.read_bytes()
 
 
 def test_half_precision_is_of_the_kernels_on_disk_alone(tmp_path, ported, variables):

@@ -105,10 +105,10 @@ def test_a_missing_file_a_folder_and_an_unknown_kind_are_named(tmp_path):
 
 def test_writing_keeps_tensors_and_metadata_and_leaves_nothing_else(tmp_path):
     path = tmp_path / "new" / "w.safetensors"
-    write_safetensors(path, {"a": TENSORS["a.weight"].T}, {"backbone": "x"})
+    write_safetensors(path, {"a": TENSORS["a.weight"].T}, {"backbone": "x", "version": "1"})
     tensors, metadata = read_safetensors(path)
     np.testing.assert_array_equal(tensors["a"], TENSORS["a.weight"].T)
-    assert metadata == {"backbone": "x"}
+    assert metadata == {"backbone": "x", "version": "1"}
     assert [file.name for file in path.parent.iterdir()] == ["w.safetensors"]
 
 
