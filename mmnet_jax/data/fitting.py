@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,7 +47,7 @@ def fit_label(label: UInt8[Array, "m n"], size: Int[Array, "2"], image_size: int
 
 
 def test_transform(raw: RawEpisodes, image_size: int) -> Episode:
-    """Raw episodes -> episodes for evaluation (SPEC of PFENet's test transform).
+    """Raw episodes -> episodes for evaluation, as PFENet fits them.
 
     Images: longer side to S, both sides floored to multiples of 8, bilinear, zeros in [0, 255] right and below, then
     normalised. Labels: nearest, 255 right and below.
@@ -58,8 +56,13 @@ def test_transform(raw: RawEpisodes, image_size: int) -> Episode:
       raw: B episodes.
       image_size: S, static.
     """
-    image = functools.partial(fit_image, image_size=image_size)
-    label = functools.partial(fit_label, image_size=image_size)
+
+    def image(pixels: Array, size: Array) -> Array:
+        return fit_image(pixels, size, image_size)
+
+    def label(values: Array, size: Array) -> Array:
+        return fit_label(values, size, image_size)
+
     return Episode(
         query_image=jax.vmap(image)(raw.query_image, raw.query_size),
         support_images=jax.vmap(jax.vmap(image))(raw.support_images, raw.support_sizes),
