@@ -1,0 +1,69 @@
+"""Real photographs all the way: prepared, indexed, drawn, loaded, augmented and fitted."""
+
+from __future__ import annotations
+
+import csv
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from mmnet_jax import data
+from mmnet_jax.config import get_config
+from mmnet_jax.data.prepare import prepare, summary
+
+
+@pytest.fixture(scope="module")
+def prepared(shared, tmp_path_factory):
+    config = get_config()
+    config.fold = 1
+    config.data.update(data_dir=str(tmp_path_factory.mktemp("data")), split="folder", image_size=97)
+    config.data.scale = (0.18, 0.22)  # 97 px crops of 500 px photographs would hold little of anything
+    prepare("pascal5i", shared / "data" / "VOCdevkit", config.data.data_dir, "folder")
+    return config
+
+
+def test_every_photograph_is_found_and_counted(prepared, shared):
+    dataset = data.open_dataset(prepared)
+    assert (len(dataset.train), len(dataset.test)) == (578, 497)
+    assert "train: found 578 of 578 images" in summary("pascal5i", prepared.data.data_dir, "folder")
+    with (shared / "data" / "class_counts.tsv").open() as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            c = int(row["id"])
+            assert dataset.class_names[c] == row["class"]
+            assert c in data.fold_classes("pascal5i", int(row["fold"]), "novel")
+            for split, name in ((dataset.train, "train"), (dataset.test, "val")):
+                assert (split.counts[:, c] > 0).sum() == int(row[name])
+                assert (split.counts[:, c] >= 2048).sum() == int(row[f"{name}>=2048px"])
+
+
+def test_episodes_of_photographs(prepared):
+    dataset = data.open_dataset(prepared)
+    index = data.training_index(dataset, prepared)
+    assert not set(index.support_lists) & set(data.fold_classes("pascal5i", 1, "novel"))
+    raw = next(data.training_batches(dataset.train, index, prepared))
+    mean = 255 * np.array([0.485, 0.456, 0.406])
+
+    for b in range(4):
+        spec = data.training_episode(index, prepared.seed, b, 4)
+        image, mask = dataset.train.read(spec.query)
+        h, w = raw.query_size[b]
+        np.testing.assert_array_equal(raw.query_image[b, :h, :w], image)
+        assert (raw.query_label[b] == 1).sum() == dataset.train.counts[spec.query, spec.class_id]
+        assert (raw.query_label[b, :h, :w] == 255).sum() == (mask == 255).sum()
+        assert (raw.support_labels[b] == 1).sum() >= 2048
+
+    fitted = jax.jit(functools.partial(data.test_transform, image_size=97))(raw)
+    augmented = jax.jit(lambda key, raw: data.augment(key, raw, prepared.data))(jax.random.key(0), raw)
+    for episode in (fitted, augmented):
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(episode))
+        assert ((episode.support_labels == 1).sum(axis=(1, 2, 3)) > 0).all()
+    # The photographs' own mean colour, unchanged by fitting within their frames.
+    for b in range(4):
+        h, w = raw.query_size[b]
+        inside = np.asarray(fitted.query_label[b] != 255)
+        known = raw.query_label[b, :h, :w] != 255
+        before = raw.query_image[b, :h, :w][known].mean(axis=0)
+        after = 255 * np.array([0.229, 0.224, 0.225]) * np.asarray(fitted.query_image[b])[inside].mean(axis=0) + mean
+        np.testing.assert_allclose(after, before, atol=3)
