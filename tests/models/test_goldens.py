@@ -17,6 +17,8 @@ from mmnet_jax.config import resolve
 from mmnet_jax.models.create import build_model
 from tests.conftest import REFERENCE
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 SIZE = 97
 GOLDENS = sorted(path for path in REFERENCE.glob("*_deep_97px_*shot_seed0.npz") if not path.name.startswith("pfenet"))
 VALUES = ("conf", "act_q", "fused", "weights", "logits")

@@ -8,6 +8,8 @@ import pytest
 
 from mmnet_jax import ops
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 MEGABYTE = 10**6
 
 
