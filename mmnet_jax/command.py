@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
-from logging import Formatter, LogRecord
+from logging import ERROR, Formatter, LogRecord
 from typing import Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
@@ -37,6 +37,7 @@ def run(main: Callable[[], None]) -> NoReturn:
 
     def guarded(_: list[str]) -> None:
         logging.get_absl_handler().setFormatter(_Plain())
+        logging.get_absl_handler().addFilter(_worth_reading)
         _with_sentences(main)
 
     app.run(guarded, flags_parser=lambda argv: _with_sentences(lambda: parse(argv)))
@@ -80,6 +81,11 @@ class _Plain(Formatter):
 
     def format(self, record: LogRecord) -> str:
         return f"{record.levelname.lower()}: {record.getMessage()}"
+
+
+def _worth_reading(record: LogRecord) -> bool:
+    """Orbax warns of its own settings whenever it opens a folder to read."""
+    return record.levelno >= ERROR or "orbax" not in record.pathname
 
 
 def _with_sentences(step: Callable[[], Out]) -> Out:

@@ -93,7 +93,7 @@ def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"
             + [image, truth, overlay(image, sample.predicted), heat(confidence)]
         )
         intersection, union = result.intersection[sample.episode, 1], result.union[sample.episode, 1]
-        captions.append(f"{dataset.class_names[spec.class_id]}\nIoU {intersection / max(union, 1):.2f}")
+        captions.append(f"{dataset.class_names[spec.class_id]}\nIoU {100 * intersection / max(union, 1):.0f}")
     columns = ["support"] * (len(rows[0]) - 4) + ["query", "truth", "prediction", "confidence"]
     return _table(rows, captions, columns)
 
