@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from mmnet_jax.data.geometry import MEAN, half_pixel, interpolate, normalise, reflect, rotate
@@ -30,18 +30,18 @@ BLUR_SIGMA = 1.1
 class Parameters:
     """What is drawn for one image."""
 
-    scale: Float[Array, ""]
+    scale: Float[Array, "*b"]
     """Factor of both sides."""
-    degrees: Float[Array, ""]
+    degrees: Float[Array, "*b"]
     """Of the rotation, counter-clockwise; 0 for none."""
-    blur: Bool[Array, ""]
-    flip: Bool[Array, ""]
-    crops: Float[Array, "n 2"]
+    blur: Bool[Array, "*b"]
+    flip: Bool[Array, "*b"]
+    crops: Float[Array, "*b n 2"]
     """Candidate crops in the order in which they are tried: where in the range of possible rows and columns each has
     its top left corner, in [0, 1)."""
 
 
-def draw_parameters(keys: PRNGKeyArray, data: ConfigDict) -> Parameters:
+def draw_parameters(keys: Key[Array, "6"], data: ConfigDict) -> Parameters:
     """Draws one image's parameters, each with a key of its own.
 
     Args:
@@ -73,7 +73,7 @@ def augment(key: PRNGKeyArray, raw: RawEpisodes, data: ConfigDict) -> Episode:
     sizes = jnp.concatenate([raw.query_size[:, None], raw.support_sizes], axis=1)
     b, n = sizes.shape[:2]
 
-    def one(keys: PRNGKeyArray, image: Array, label: Array, size: Array) -> tuple[Array, Array]:
+    def one(keys: Key[Array, "6"], image: Array, label: Array, size: Array) -> tuple[Array, Array]:
         return transform(image, label, size, draw_parameters(keys, data), data)
 
     keys = jax.random.split(key, (b, n, 6))
@@ -115,7 +115,7 @@ def transform(
 
 
 def choose_crop(
-    foreground: Bool[Array, "c c"], size: Int[Array, "2"], parameters: Parameters, side: int, share: float
+    foreground: Bool[Array, "h w"], size: Int[Array, "2"], parameters: Parameters, side: int, share: float
 ) -> Int[Array, "2"]:
     """The first candidate crop that holds ``share`` of the foreground, or the last one.
 
@@ -139,7 +139,7 @@ def choose_crop(
     in_rows, in_columns = (
         _inside(at[None] - corners[:, axis, None], side).astype(jnp.float32) for axis, at in enumerate((rows, columns))
     )
-    # Counts of up to 2^24 pixels are exact in float32, and 0, 1 and a column's sum are so in TensorFloat-32.
+    # Exact: the product's factors are 0 and 1, whatever a GPU rounds them to, and sums stay below 2^24.
     kept = jnp.sum((in_rows @ foreground.astype(jnp.float32)) * in_columns, axis=1)
     enough = (kept >= share * jnp.sum(foreground)).at[-1].set(True)
     return corners[jnp.argmax(enough)]

@@ -10,14 +10,14 @@ from ml_collections import ConfigDict
 
 from mmnet_jax.data.geometry import half_pixel, interpolate, normalise
 from mmnet_jax.data.images import ImageSource, read_image
-from mmnet_jax.data.raw import IGNORE, RawEpisodes
+from mmnet_jax.data.raw import IGNORE, AnyArray, RawEpisodes
 from mmnet_jax.episode import Episode
 from mmnet_jax.errors import UserError
 
 _STEP = 512  # users' images are padded to multiples of it, so that few sizes are compiled for
 
 
-def fitted_size(size: Int[Array, "2"], image_size: int) -> Int[Array, "2"]:
+def fitted_size(size: Int[AnyArray, "2"], image_size: int) -> Int[AnyArray, "2"]:
     """Height and width after the test transform: the longer side to S, both floored to multiples of 8 (at least 8).
 
     Works on NumPy and on traced arrays.
@@ -26,8 +26,9 @@ def fitted_size(size: Int[Array, "2"], image_size: int) -> Int[Array, "2"]:
     return fitted + 8 * (fitted == 0)
 
 
-def fit_image(image: UInt8[Array, "m n 3"], size: Int[Array, "2"], image_size: int) -> Float[Array, "s s 3"]:
+def fit_image(image: UInt8[AnyArray, "m n 3"], size: Int[AnyArray, "2"], image_size: int) -> Float[Array, "s s 3"]:
     """The top left ``size`` part of ``image`` resized to its fitted size, black right and below, normalised."""
+    image, size = jnp.asarray(image), jnp.asarray(size)
     fitted = fitted_size(size, image_size)
     out = jnp.arange(image_size)
     scale = size.astype(jnp.float32) / fitted
@@ -36,8 +37,9 @@ def fit_image(image: UInt8[Array, "m n 3"], size: Int[Array, "2"], image_size: i
     return normalise(jnp.where(inside[..., None], resized, 0.0))
 
 
-def fit_label(label: UInt8[Array, "m n"], size: Int[Array, "2"], image_size: int) -> Int[Array, "s s"]:
+def fit_label(label: UInt8[AnyArray, "m n"], size: Int[AnyArray, "2"], image_size: int) -> Int[Array, "s s"]:
     """The top left ``size`` part of ``label`` resized likewise by nearest pixels, 255 right and below."""
+    label, size = jnp.asarray(label), jnp.asarray(size)
     fitted = fitted_size(size, image_size)
     out = jnp.arange(image_size)
     # OpenCV's nearest pixel is floor(out * scale); in integers, since float32 would miss whole numbers.
@@ -57,10 +59,10 @@ def test_transform(raw: RawEpisodes, image_size: int) -> Episode:
       image_size: S, static.
     """
 
-    def image(pixels: Array, size: Array) -> Array:
+    def image(pixels: AnyArray, size: AnyArray) -> Array:
         return fit_image(pixels, size, image_size)
 
-    def label(values: Array, size: Array) -> Array:
+    def label(values: AnyArray, size: AnyArray) -> Array:
         return fit_label(values, size, image_size)
 
     return Episode(

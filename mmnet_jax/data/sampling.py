@@ -104,7 +104,7 @@ class EpisodeIndex:
             raise UserError(f"{len(self.admitted)} images are admitted, too few for a batch of {batch_size}.")
         return episodes
 
-    def draw(self, position: int, numbers: UInt64[np.ndarray, "shots+1"]) -> EpisodeSpec:
+    def draw(self, position: int, numbers: UInt64[np.ndarray, "draws"]) -> EpisodeSpec:
         """The episode whose query is admitted image ``position``: its class and supports, drawn by PFENet's rule.
 
         Args:
