@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from mmnet_jax.command import run
+from mmnet_jax.errors import UserError
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -36,6 +38,9 @@ def define_flags() -> None:
 
 
 def main() -> None:
+    if FLAGS.output:
+        _refuse_unwritable(Path(FLAGS.output))
+
     from mmnet_jax import evaluation, weights
     from mmnet_jax.data import open_dataset
     from mmnet_jax.workdir import Workdir, load_step
@@ -78,9 +83,18 @@ def main() -> None:
     print("written: " + " ".join(map(str, files)))
 
 
+def _refuse_unwritable(output: Path) -> None:
+    """An evaluation takes long; better to know before it than after."""
+
+    if output.is_dir():
+        raise UserError(f"--output={output} is a folder; give the name of a file.")
+    nearest = next(folder for folder in output.absolute().parents if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UserError(f"--output={output} cannot be written.")
+
+
 def _manifest(config: ConfigDict, dataset: Dataset) -> Manifest:
     """The episodes that the flags ask for; given a manifest, the other flags must agree with it."""
-    from mmnet_jax.errors import UserError
     from mmnet_jax.evaluation import draw_manifest, read_manifest
 
     if not FLAGS.manifest:

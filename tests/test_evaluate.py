@@ -1,0 +1,190 @@
+"""The commands from end to end, on a made-up dataset and a network of the real parts around a tiny backbone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmnet_jax.data.prepare import prepare
+from tests.data.making import write_picture
+
+ROOT = Path(__file__).parents[1]
+
+QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiling is most of the work here
+
+TINY = """
+import runpy, sys
+from mmnet_jax.models.backbones import BACKBONES
+from tests.tiny import TinyBackbone
+BACKBONES["resnet50"] = TinyBackbone
+"""
+
+MAKE_WORKDIR = """
+from mmnet_jax.config import get_config, resolve
+from mmnet_jax.models.create import build_model, init_head
+from mmnet_jax.training.checkpoints import Checkpoints
+from mmnet_jax.training.state import create_optimizer, create_state
+from mmnet_jax.workdir import Workdir
+
+config = get_config()
+config.update(fold=1, seed=3)
+config.data.update(data_dir=sys.argv[1], split="folder", image_size=33, min_pixels=30)
+config.model.update(backbone="resnet50", random_backbone=True, memory_size=5, channels=8, bins=(1.0, 0.5))
+config.evaluation.update(episodes=9, batch_size=4)
+config = resolve(config)
+for name in ("work", "untrained"):
+    workdir = Workdir(name)
+    workdir.create(config)
+state = create_state(
+    {"params": init_head(build_model(config), 8), **workdir.frozen(config)}, create_optimizer(config, 10), config
+)
+with Checkpoints(Workdir("work").checkpoints, config) as checkpoints:
+    checkpoints.save(state.replace(step=state.step + 7), 12.5)
+"""
+
+
+def python(folder, source, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", TINY + source, *map(str, arguments)],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "JAX_PLATFORMS": "cpu", **QUICK},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def command(folder, name, *arguments):
+    return python(folder, f"runpy.run_module('mmnet_jax.{name}', run_name='__main__', alter_sys=True)", *arguments)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a workdir ``work`` at step 7, one without a checkpoint, and data/: 12 test images of 3 classes."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    voc = folder / "VOCdevkit" / "VOC2012"
+    for part in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
+        (voc / part).mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for i in range(12):
+        mask = np.zeros(random.integers(20, 50, size=2), np.uint8)
+        mask[4:14, 3:15] = (6, 8, 10)[i % 3]
+        write_picture(voc, f"val_{i}", mask)
+    write_picture(voc, "train_0", mask)
+    (voc / "ImageSets/Segmentation/train.txt").write_text("train_0\n")
+    (voc / "ImageSets/Segmentation/val.txt").write_text("".join(f"val_{i}\n" for i in range(12)))
+    prepare("pascal5i", folder / "VOCdevkit", folder / "data", "folder")
+    made = python(folder, MAKE_WORKDIR, folder / "data")
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(folder):
+    done = command(folder, "evaluate", "--workdir=work", "--output=out/result.json")
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_result_says_what_was_measured_and_with_what(folder, evaluated):
+    result = json.loads((folder / "out" / "result.json").read_text())
+    told = {name: result[name] for name in ("dataset", "fold", "shots", "protocol", "episodes", "seeds")}
+    assert told == {
+        "dataset": "pascal5i", "fold": 1, "shots": 1, "protocol": "pfenet", "episodes": 9, "seeds": [3]
+    }  # fmt: skip
+    network = {name: result[name] for name in ("checkpoint", "step", "reading", "backbone", "image_size")}
+    assert network == {
+        "checkpoint": "best", "step": 7, "reading": "paper", "backbone": "resnet50", "image_size": 33
+    }  # fmt: skip
+    assert set(result["class_iou"]) == {"bus", "cat", "cow"}
+    assert result["left_out"] == ["car", "chair"]
+    assert result["miou"] == pytest.approx(np.mean(list(result["class_iou"].values())))
+    assert result["interval95"][0] <= result["miou"] <= result["interval95"][1]
+    assert set(result["baselines"]) == {"untrained", "confidence"}
+    assert 0 <= result["baselines"]["confidence"]["threshold"] <= 1
+    assert len(result["weights_sha256"]) == 64 and len(result["commit"] or "-" * 40) >= 40
+    assert {"mmnet_jax", "jax", "flax", "numpy", "python"} <= set(result["versions"])
+    assert f"mIoU {result['miou']:.2f}" in evaluated.stdout
+    assert "car, chair" in evaluated.stdout
+
+
+def test_the_episode_table_adds_up_to_the_result(folder, evaluated):
+    result = json.loads((folder / "out" / "result.json").read_text())
+    manifest = json.loads((folder / "out" / "result.manifest.json").read_text())
+    with (folder / "out" / "result.episodes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["query"], r["class"], r["supports"].split()) for r in rows] == [
+        (e["query"], e["class"], e["supports"]) for e in manifest["episodes"]
+    ]
+    assert {int(r["area"]) for r in rows} == {120}
+    for name, iou in result["class_iou"].items():
+        own = [r for r in rows if r["class"] == name]
+        assert iou == pytest.approx(100 * sum(int(r["intersection"]) for r in own) / sum(int(r["union"]) for r in own))
+    for row in rows:
+        assert float(row["iou"]) == pytest.approx(100 * int(row["intersection"]) / int(row["union"]))
+
+
+def test_a_sheet_shows_one_row_an_episode(folder, evaluated):
+    # 9 of the 12 asked for: all there are
+    assert Image.open(folder / "out" / "result.sheet.png").height == 22 + 9 * 156
+
+
+def test_a_manifest_repeats_the_number(folder, evaluated):
+    done = command(folder, "evaluate", "--workdir=work", "--manifest=out/result.manifest.json", "--checkpoint=7")
+    assert done.returncode == 0, done.stderr
+    (again,) = (folder / "work" / "results").glob("*_step7.json")
+    before, after = (json.loads(path.read_text()) for path in (folder / "out" / "result.json", again))
+    for name in ("miou", "fb_iou", "class_iou", "interval95", "baselines", "episodes", "seeds", "step"):
+        assert after[name] == before[name]
+    assert (
+        again.with_name(again.stem + ".manifest.json").read_text()
+        == (folder / "out" / "result.manifest.json").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--workdir=nowhere", "nowhere is not a workdir: it has no config.json."),
+        ("--workdir=untrained", "untrained holds no checkpoint."),
+        ("--workdir=work --fold=7", "--fold cannot be '7': 7 is not an integer in the range [0, 3]."),
+        (
+            "--workdir=work --manifest=out/result.manifest.json --shots=5",
+            "--shots=5 contradicts --manifest=out/result.manifest.json, whose shots is 1.",
+        ),
+        ("--workdir=work --output=data", "--output=data is a folder; give the name of a file."),
+        ("--workdir=work --output=work/config.json/r.json", "--output=work/config.json/r.json cannot be written."),
+    ],
+)
+def test_what_cannot_be_evaluated_is_told_in_one_sentence(folder, evaluated, arguments, sentence):
+    done = command(folder, "evaluate", *arguments.split())
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith(sentence)
+    assert done.stderr.count("\n") == 1 and done.stdout == ""
+
+
+def test_predict_segments_pictures_with_the_trained_network(folder):
+    images, masks = (folder / "VOCdevkit/VOC2012" / part for part in ("JPEGImages", "SegmentationClassAug"))
+    arguments = [
+        "--workdir=work",
+        f"--query={images / 'val_1.jpg'}",
+        f"--query={images / 'val_2.jpg'}",
+        "--output=seen",
+    ]
+    shots = [f"--{kind}" for i in (0, 3) for kind in (f"support={images}/val_{i}.jpg", f"mask={masks}/val_{i}.png")]
+    done = command(folder, "predict", *arguments, *shots, "--save_logits", "--ignore=255")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "segmented 2 pictures: 6 files in seen\n"
+    assert {file.name for file in (folder / "seen").iterdir()} == {
+        f"val_{i}{end}" for i in (1, 2) for end in ("_mask.png", "_overlay.png", ".npy")
+    }
+    refused = command(folder, "predict", *arguments, shots[0], f"--mask={masks / 'val_1.png'}")
+    assert refused.returncode == 2 and refused.stdout == ""
+    assert "pixels, but its image" in refused.stderr and refused.stderr.count("\n") == 1
