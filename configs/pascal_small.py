@@ -16,6 +16,8 @@ def get_config(reading: str = "paper") -> ConfigDict:
     config.data.dataset = "pascal5i"
     config.data.split = "folder"
     config.data.image_size = 193
+    # the range is of full resolution, and 0.9 to 1.1 is meant for crops of 473 px
+    config.data.scale = (0.9 * 193 / 473, 1.1 * 193 / 473)
     config.model.backbone = "efficientnet_lite2"
     config.shots = 1
     config.training.steps = 1500

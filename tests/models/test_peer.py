@@ -28,14 +28,19 @@ BINS = (1.0, 0.5, 0.25)
 DEPTHS = (1, 1, 1, 1)
 
 
+def _forget():
+    backbones.variable_shapes.cache_clear()
+    backbones._normalisation.cache_clear()
+
+
 @pytest.fixture(autouse=True)
 def short_backbone(monkeypatch):
     """One block a stage, on both sides: what is compared is the head and how it trains."""
     short = partial(ResNet, depths=DEPTHS, deep_stem=True)
     monkeypatch.setitem(backbones.BACKBONES, "resnet50_v2", short)
-    backbones._blank_variables.cache_clear()
+    _forget()
     yield
-    backbones._blank_variables.cache_clear()
+    _forget()
 
 
 @cache

@@ -1,0 +1,71 @@
+"""A whole training small enough to be killed and resumed in a test.
+
+As a program: ``python -m tests.training.tiny_training WORKDIR LINE`` trains there, prints the loop's lines, and waits to
+be killed after one that starts with LINE.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from unittest import mock
+
+from mmnet_jax import get_config
+from mmnet_jax.config import resolve
+from mmnet_jax.data import Dataset
+from mmnet_jax.data.folds import PASCAL_CLASSES
+from mmnet_jax.models import backbones
+from mmnet_jax.models import create as create_module
+from mmnet_jax.training import loop
+from mmnet_jax.workdir import Workdir
+from tests.evaluation.conftest import SIDE, make_split
+from tests.tiny import TinyBackbone, tiny_backbone_variables
+
+
+def tiny_config(**training):
+    config = get_config()
+    config.fold = 1
+    config.model.backbone = "resnet50"  # whose place the tiny one takes
+    config.model.random_backbone = True
+    config.model.memory_size = 7
+    config.model.channels = 16
+    config.data.image_size = 33
+    config.data.min_pixels = 50
+    config.training.update(
+        {"steps": 8, "log_every": 2, "checkpoint_every": 4, "evaluate_every": 4, "evaluation_episodes": 6, **training}
+    )
+    return resolve(config)
+
+
+def tiny_dataset():
+    return Dataset(
+        name="pascal5i",
+        class_names=PASCAL_CLASSES,
+        max_side=SIDE,
+        train=make_split("train", [1, 2, 1, 2, 1, 2, 11, 11], 0),
+        test=make_split("val", [6, 7, 8, 6, 7, 8], 1),
+    )
+
+
+def tiny_parts():
+    """The patches under which the library trains the tiny network on the tiny dataset."""
+    backbones.variable_shapes.cache_clear()
+    return (
+        mock.patch.dict(backbones.BACKBONES, {"resnet50": TinyBackbone}),
+        mock.patch.object(create_module, "random_variables", lambda name: tiny_backbone_variables()),
+        mock.patch.object(loop, "open_dataset", lambda config: tiny_dataset()),
+    )
+
+
+if __name__ == "__main__":
+    for patch in tiny_parts():
+        patch.start()
+
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+        if line.startswith(sys.argv[2]):
+            time.sleep(600)
+
+    loop.train(tiny_config(), Workdir(Path(sys.argv[1])), say)
