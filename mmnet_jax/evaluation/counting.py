@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Integer
 
@@ -20,9 +21,9 @@ THRESHOLDS = 101
 class PixelCounts:
     """Counted pixels of each episode; the last axis is background, foreground. Pixels labelled 255 do not count."""
 
-    intersection: Int[Array, "b 2"]
-    union: Int[Array, "b 2"]
-    area: Int[Array, "b 2"]
+    intersection: Int[Array | np.ndarray, "b 2"]
+    union: Int[Array | np.ndarray, "b 2"]
+    area: Int[Array | np.ndarray, "b 2"]
     """Pixels of the label itself."""
 
 

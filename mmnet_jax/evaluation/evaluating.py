@@ -29,7 +29,7 @@ from mmnet_jax.evaluation.metrics import Scores, best_threshold, score
 from mmnet_jax.evaluation.progress import Progress
 from mmnet_jax.evaluation.protocols import Classes, Manifest, draw_manifest
 from mmnet_jax.models import MMNet
-from mmnet_jax.models.create import init_head
+from mmnet_jax.models.build import init_head
 from mmnet_jax.ops import resize_bilinear
 
 DECODERS = 4

@@ -99,8 +99,8 @@ def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"
 
 
 def _table(
-    rows: Sequence[Sequence[UInt8[np.ndarray, "h w 3"]]], captions: Sequence[str], columns: Sequence[str]
-) -> UInt8[np.ndarray, "h w 3"]:
+    rows: Sequence[Sequence[UInt8[np.ndarray, "_ _ 3"]]], captions: Sequence[str], columns: Sequence[str]
+) -> UInt8[np.ndarray, "height width 3"]:
     """Pictures of any sizes in equal tiles, captions at the left, names above."""
     width = MARGIN + len(columns) * (TILE + GAP)
     sheet = Image.new("RGB", (width, HEADER + len(rows) * (TILE + GAP)), "white")

@@ -17,7 +17,7 @@ from mmnet_jax.config import resolve
 from mmnet_jax.data import Dataset, Split
 from mmnet_jax.data.folds import PASCAL_CLASSES
 from mmnet_jax.episode import Prediction
-from mmnet_jax.models.mmnet import Features
+from mmnet_jax.models.mmnet import Features, MMNet
 
 SIDE = 48
 
@@ -76,7 +76,7 @@ class Pixels:
     channels: tuple[int, int, int] = (1, 2, 3)
 
 
-class ColourNetwork(nn.Module):
+class ColourNetwork(MMNet):
     """A network's methods around two parameters: red speaks for background, green for foreground.
 
     It compiles in a second, where the real ones take twenty.
@@ -84,17 +84,15 @@ class ColourNetwork(nn.Module):
 
     backbone: Pixels = Pixels()
 
-    def __call__(self, episode, train=False):
-        return self.decode(self.extract(episode, train), episode.query_image.shape[1:3], train)
+    def setup(self):
+        self.weights = self.param("weights", nn.initializers.normal(1.0), (2,))
 
     def extract(self, episode, train=False):
         query, supports = episode.query_image, episode.support_images
         return Features(query, query, supports, supports, (episode.support_labels == 1).astype(jnp.float32))
 
-    @nn.compact
     def decode(self, features, size, train=False):
-        weights = self.param("weights", nn.initializers.normal(1.0), (2,))
-        logits = features.query_mid[..., :2] * weights[None, None, None]
+        logits = features.query_mid[..., :2] * self.weights[None, None, None]
         # every fourth pixel, as from a coarser grid, resized by whoever wants more
         confidence = jax.nn.sigmoid(features.query_high[:, ::4, ::4, 2])
         return Prediction(logits, *[None] * 2, confidence, *[None] * 4)

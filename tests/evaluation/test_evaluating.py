@@ -12,7 +12,7 @@ from mmnet_jax.data import load_episodes
 from mmnet_jax.data import test_transform as fit_episodes  # pytest would collect it
 from mmnet_jax.evaluation import evaluate
 from mmnet_jax.evaluation.evaluating import _measure, spread_over_classes
-from mmnet_jax.models.create import init_head
+from mmnet_jax.models.build import init_head
 from tests.evaluation import reference
 
 EPISODES = 19  # the 11 images once and 8 again; no multiple of the batch
@@ -122,6 +122,6 @@ def test_samples_spread_over_the_classes():
 
 def test_progress_tells_the_running_miou(network, config, dataset, result):
     lines = []
-    evaluate(*network, config, dataset, manifest=result.manifest, progress=lines.append, progress_seconds=0)
+    evaluate(*network, config, dataset, manifest=result.manifest, progress=lines.append, progress_seconds=0.0)
     assert [line.split(" ")[0] for line in lines] == ["8", "16", "19"]
     assert lines[-1].endswith(f"0m00s left, mIoU {result.miou:.2f}")
