@@ -10,10 +10,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mmnet_jax import losses, ops, weights
     from mmnet_jax.config import get_config
+    from mmnet_jax.create import create_model
     from mmnet_jax.data import prepare_image, prepare_label
     from mmnet_jax.episode import Episode, Prediction, SupportState
     from mmnet_jax.errors import UserError
-    from mmnet_jax.models import MMNet, create_model
+    from mmnet_jax.models import MMNet
     from mmnet_jax.workdir import load_model
 
 _HOMES = {
@@ -22,7 +23,7 @@ _HOMES = {
     "Prediction": "episode",
     "SupportState": "episode",
     "UserError": "errors",
-    "create_model": "models",
+    "create_model": "create",
     "get_config": "config",
     "load_model": "workdir",
     "prepare_image": "data",
@@ -30,7 +31,7 @@ _HOMES = {
 }
 _MODULES = ("losses", "ops", "weights")
 
-__all__ = [  # noqa: RUF022
+__all__ = [
     "Episode",
     "MMNet",
     "Prediction",

@@ -228,7 +228,9 @@ def resolve(config: ConfigDict) -> ConfigDict:
             f"training.batch_size = {resolved.training.batch_size}."
         )
     if resolved.training.accumulate > 1 and resolved.model.batch_norm == "batch":
-        raise UserError("training.accumulate must be 1 where model.batch_norm is batch: statistics are of a whole call.")
+        raise UserError(
+            "training.accumulate must be 1 where model.batch_norm is batch: statistics are of a whole call."
+        )
     return resolved
 
 

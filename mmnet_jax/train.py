@@ -10,7 +10,9 @@ from ml_collections import config_flags
 
 from mmnet_jax.command import run
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, whose fields --config.FIELD=VALUE change.")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file of configs/, whose fields --config.FIELD=VALUE change."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this training; one that holds a checkpoint is resumed.")
 
 

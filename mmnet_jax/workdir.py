@@ -16,8 +16,9 @@ from ml_collections import ConfigDict
 
 from mmnet_jax import __version__, weights
 from mmnet_jax.config import from_dict, resolve
+from mmnet_jax.create import backbone_variables
 from mmnet_jax.errors import UserError
-from mmnet_jax.models.create import backbone_variables, build_model, init_head, nest_backbone
+from mmnet_jax.models.build import build_model, init_head, nest_backbone
 from mmnet_jax.models.mmnet import MMNet
 from mmnet_jax.training.checkpoints import Checkpoints
 
@@ -75,9 +76,7 @@ class Workdir:
         return nest_backbone(weights.load_backbone(self.backbone_file, config.model.backbone))
 
 
-def load_model(
-    workdir: str | Path, checkpoint: str | int = "best"
-) -> tuple[MMNet, dict[str, Any], ConfigDict]:
+def load_model(workdir: str | Path, checkpoint: str | int = "best") -> tuple[MMNet, dict[str, Any], ConfigDict]:
     """A trained network: the module, its variables, and the config it was trained with.
 
     Args:
@@ -91,9 +90,7 @@ def load_model(
     return model, variables, config
 
 
-def load_step(
-    workdir: str | Path, checkpoint: str | int = "best"
-) -> tuple[MMNet, dict[str, Any], ConfigDict, int]:
+def load_step(workdir: str | Path, checkpoint: str | int = "best") -> tuple[MMNet, dict[str, Any], ConfigDict, int]:
     """``load_model``, and the step that the checkpoint was taken at."""
     place = Workdir(workdir)
     config = place.load_config()

@@ -28,7 +28,7 @@ BACKBONES["resnet50"] = TinyBackbone
 
 MAKE_WORKDIR = """
 from mmnet_jax.config import get_config, resolve
-from mmnet_jax.models.create import build_model, init_head
+from mmnet_jax.models.build import build_model, init_head
 from mmnet_jax.training.checkpoints import Checkpoints
 from mmnet_jax.training.state import create_optimizer, create_state
 from mmnet_jax.workdir import Workdir

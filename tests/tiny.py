@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from mmnet_jax import Episode
 from mmnet_jax.models.backbones import Backbone, FrozenConv
-from mmnet_jax.models.create import init_head, nest_backbone
+from mmnet_jax.models.build import init_head, nest_backbone
 from mmnet_jax.models.mmnet import MMNet
 
 
@@ -37,9 +37,7 @@ def tiny_backbone_variables(seed=0):
     variables = TinyBackbone().init(jax.random.key(0), jnp.zeros((1, 9, 9, 3)))
     leaves, tree = jax.tree.flatten(variables["backbone"])
     keys = jax.random.split(jax.random.key(seed), len(leaves))
-    drawn = [
-        0.3 * jax.random.normal(k, x.shape) if x.ndim == 4 else x for k, x in zip(keys, leaves, strict=True)
-    ]
+    drawn = [0.3 * jax.random.normal(k, x.shape) if x.ndim == 4 else x for k, x in zip(keys, leaves, strict=True)]
     return {**variables, "backbone": jax.tree.unflatten(tree, drawn)}
 
 

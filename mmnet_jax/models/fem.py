@@ -22,7 +22,7 @@ class FeatureEnrichment(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: Sequence[Float[Array, "b _ _ c"]], grid: tuple[int, int], train: bool = False
+        self, inputs: Sequence[Float[Array, "b _ _ c"]], grid: tuple[int, ...], train: bool = False
     ) -> tuple[Float[Array, "b h w 2"], tuple[Float[Array, "b _ _ 2"], ...]]:
         """
         Args:

@@ -81,7 +81,9 @@ class MMNet(nn.Module):
         if train and self.batch_norm == "batch":
             query_mid, query_high = self._levels(episode.query_image, None, batch_statistics=True)
             by_shot = [
-                self._levels(episode.support_images[:, k], split_shots(stage4_masks, batch)[:, k], batch_statistics=True)
+                self._levels(
+                    episode.support_images[:, k], split_shots(stage4_masks, batch)[:, k], batch_statistics=True
+                )
                 for k in range(shots)
             ]
             support_mid = jnp.stack([mid for mid, _ in by_shot], axis=1)
@@ -95,7 +97,7 @@ class MMNet(nn.Module):
         features = Features(query_mid, query_high, support_mid, support_high, split_shots(masks, batch))
         return jax.lax.stop_gradient(features)
 
-    def decode(self, features: Features, size: tuple[int, int], train: bool = False) -> Prediction:
+    def decode(self, features: Features, size: tuple[int, ...], train: bool = False) -> Prediction:
         """The trained part: from features to logits at ``size`` (height, width)."""
         query_logits = self._memory_logits(features.query_mid, self.projection, train)
         batch = query_logits.shape[0]
@@ -116,7 +118,7 @@ class MMNet(nn.Module):
         logits = self._memory_logits(mid, self.projection)
         one_set = jax.tree.map(lambda x: x[None], state)
 
-        def compare(query_logits: Array, query_high: Array) -> tuple[Array, ...]:
+        def compare(query_logits: Array, query_high: Array) -> tuple[Array, Array, Array]:
             return jax.tree.map(lambda x: x[0], self._compare(query_logits[None], query_high[None], one_set))
 
         compared = jax.vmap(compare)(logits, high)
@@ -148,7 +150,9 @@ class MMNet(nn.Module):
         backbone, variables = self.backbone.unbind()
 
         def run_one(one: tuple[Array, Array | None]) -> tuple[Array, Array]:
-            levels = nn.apply(lambda b, *inputs: run(b, *inputs), backbone)(variables, *jax.tree.map(lambda x: x[None], one))
+            levels = nn.apply(lambda b, *inputs: run(b, *inputs), backbone)(
+                variables, *jax.tree.map(lambda x: x[None], one)
+            )
             return jax.tree.map(lambda x: x[0], levels)
 
         return jax.lax.map(run_one, (images, masks))
@@ -186,7 +190,7 @@ class MMNet(nn.Module):
         query_logits: Float[Array, "b h w n"],
         compared: tuple[Array, Array, Array],
         state: SupportState,
-        size: tuple[int, int],
+        size: tuple[int, ...],
         train: bool = False,
     ) -> Prediction:
         fused, weights, confidence = compared

@@ -24,9 +24,7 @@ def memory_activations(features: Float[Array, "*b h w d"], memory: Float[Array, 
     return jax.nn.sigmoid(memory_logits(features, memory))
 
 
-def reconstruction_loss(
-    logits: Float[Array, "b h w n"], probabilities: Float[Array, "b h w n"]
-) -> Float[Array, " b"]:
+def reconstruction_loss(logits: Float[Array, "b h w n"], probabilities: Float[Array, "b h w n"]) -> Float[Array, " b"]:
     """How well each position is told from all others by its features' reconstruction from the memory (eq. 10-12).
 
     With F_hat_p = sum_n probabilities_p^n M^n, position r's own features should agree best with the reconstruction at

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-Size = int | tuple[int, int]
+Size = int | tuple[int, ...]
 
 
 def resize_bilinear(x: Float[Array, "*b h_in w_in c"], size: Size) -> Float[Array, "*b h w c"]:

@@ -15,9 +15,7 @@ BLOCK = 512
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def sum_over_blocks(
-    function: Callable[[Any, Any], Any], shared: Any, streamed: Any, blocks: Int[Array, ""]
-) -> Any:
+def sum_over_blocks(function: Callable[[Any, Any], Any], shared: Any, streamed: Any, blocks: Int[Array, ""]) -> Any:
     """``sum(function(shared, streamed[:, i]) for i in range(blocks))``, one block in memory at a time.
 
     The gradient runs over the same blocks again and keeps no intermediate of any of them, so ``blocks`` may be a

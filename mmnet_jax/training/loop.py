@@ -19,7 +19,7 @@ from mmnet_jax.config import differences
 from mmnet_jax.data import Dataset, open_dataset, training_batches, training_index
 from mmnet_jax.errors import UserError
 from mmnet_jax.losses import Losses
-from mmnet_jax.models.create import build_model, init_head
+from mmnet_jax.models.build import build_model, init_head
 from mmnet_jax.models.mmnet import MMNet
 from mmnet_jax.training.checkpoints import Checkpoints
 from mmnet_jax.training.curve import draw_curve

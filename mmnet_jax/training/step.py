@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -63,7 +64,7 @@ def update_fn(
     def loss_fn(
         params: Any, state: TrainState, frozen: dict[str, Any], episode: Episode, key: Array, counted: Array
     ) -> tuple[Array, tuple[Losses, Any]]:
-        variables = state_variables(state.replace(params=params), frozen)
+        variables = state_variables(dataclasses.replace(state, params=params), frozen)
         prediction, changed = model.apply(
             variables, episode, train=True, rngs={"dropout": key}, mutable=["batch_stats"] if state.batch_stats else []
         )
@@ -72,9 +73,7 @@ def update_fn(
 
     gradient_fn = jax.grad(loss_fn, has_aux=True)
 
-    def update(
-        state: TrainState, frozen: dict[str, Any], episode: Episode, key: Array
-    ) -> tuple[TrainState, Losses]:
+    def update(state: TrainState, frozen: dict[str, Any], episode: Episode, key: Array) -> tuple[TrainState, Losses]:
         counted = jnp.sum(episode.query_label != IGNORE).astype(jnp.float32)
         if parts == 1:
             gradients, (losses, batch_stats) = gradient_fn(state.params, state, frozen, episode, key, counted)

@@ -12,19 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmnet_jax.errors import UserError
+from mmnet_jax.models.backbones import EfficientNetLite2Classifier, variable_shapes
 from mmnet_jax.weights.files import read_safetensors, read_state_dict, write_safetensors
 from mmnet_jax.weights.layouts import IGNORED, backbone_rules, classifier_rules, ignored_names
 from mmnet_jax.weights.table import Rule, port
 
 VERSION = "1"  # of our files' format
 DTYPES = ("float32", "float16")
-
-
-def _tensor_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    # imported when called: mmnet_jax.models, on its way in, wants load_backbone of this package
-    from mmnet_jax.models.backbones import variable_shapes
-
-    return variable_shapes(name)
 
 
 def port_backbone(name: str, state_dict: Mapping[str, np.ndarray], source: str = "the state dict") -> dict[str, Any]:
@@ -42,7 +36,7 @@ def port_backbone(name: str, state_dict: Mapping[str, np.ndarray], source: str =
     Raises:
       UserError: naming every tensor that is missing, unexpected or of the wrong shape.
     """
-    targets = _tensor_shapes(name)
+    targets = variable_shapes(name)
     rules = backbone_rules(name, state_dict.keys())
     flat = port(state_dict, rules, targets, ignored_names(name), what=f"{source} does not hold {name}")
     return flax.traverse_util.unflatten_dict(flat, sep="/")
@@ -54,8 +48,6 @@ def port_classifier(state_dict: Mapping[str, np.ndarray], source: str = "the sta
     Raises:
       UserError: naming every tensor that is missing, unexpected or of the wrong shape.
     """
-    from mmnet_jax.models.backbones import EfficientNetLite2Classifier
-
     init = EfficientNetLite2Classifier().init
     shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
     targets = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(shapes, sep="/").items()}
@@ -97,7 +89,7 @@ def load_backbone(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
     Raises:
       UserError: if the file is missing, damaged, not one of ours, or another backbone's.
     """
-    _tensor_shapes(name)  # an unknown name is the config's fault, not the file's
+    variable_shapes(name)  # an unknown name is the config's fault, not the file's
     flat, metadata = read_safetensors(path)
     if not metadata:
         raise UserError(
@@ -119,7 +111,7 @@ def port_file(name: str, source: str | os.PathLike[str], output: str | os.PathLi
     Raises:
       UserError: as ``read_state_dict``, ``port_backbone`` and ``save_backbone`` do.
     """
-    _tensor_shapes(name)
+    variable_shapes(name)
     if os.path.splitext(output)[1] != ".safetensors":
         raise UserError(f"the output {output} must be called something.safetensors.")
     if os.path.exists(output) and os.path.samefile(source, output):
@@ -130,4 +122,4 @@ def port_file(name: str, source: str | os.PathLike[str], output: str | os.PathLi
 
 
 def _check(flat: Mapping[str, np.ndarray], name: str, what: str) -> dict[str, np.ndarray]:
-    return port(flat, [Rule(r"(.+)", r"\1")], _tensor_shapes(name), what=f"{what} do not fit {name}")
+    return port(flat, [Rule(r"(.+)", r"\1")], variable_shapes(name), what=f"{what} do not fit {name}")

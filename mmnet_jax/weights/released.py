@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from mmnet_jax.config import resolve
 from mmnet_jax.models.backbones import variable_shapes
+from mmnet_jax.models.build import build_model, init_head
 from mmnet_jax.weights.layouts import IGNORED, backbone_rules
 from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port
 
@@ -34,8 +35,6 @@ def from_released(state_dict: Mapping[str, np.ndarray], config: ConfigDict) -> d
     Raises:
       UserError: telling every tensor that is missing, unexpected or of the wrong shape.
     """
-    from mmnet_jax.models.create import build_model, init_head  # which reads weights in turn
-
     config = resolve(config)
     model = build_model(config)
     tensors = dict(state_dict)

@@ -14,7 +14,7 @@ import pytest
 
 from mmnet_jax import Episode, get_config, losses, weights
 from mmnet_jax.config import resolve
-from mmnet_jax.models.create import build_model
+from mmnet_jax.models.build import build_model
 from tests.conftest import REFERENCE
 
 pytestmark = pytest.mark.usefixtures("optimised")

@@ -125,7 +125,9 @@ def test_normalising_quality_by_area_evens_the_weights():
 def test_dropout_is_on_in_training_alone_and_follows_its_key():
     model, variables = network()
     episode = draw_episode(1, 1)
-    apply = jax.jit(lambda seed: model.apply(variables, episode, train=True, rngs={"dropout": jax.random.key(seed)}).logits)
+    apply = jax.jit(
+        lambda seed: model.apply(variables, episode, train=True, rngs={"dropout": jax.random.key(seed)}).logits
+    )
     still = jax.jit(model.apply)(variables, episode).logits
     np.testing.assert_array_equal(apply(0), apply(0))
     assert not np.allclose(apply(0), apply(1)) and not np.allclose(apply(0), still)
@@ -140,7 +142,9 @@ def test_running_statistics_move_in_the_released_training_mode_alone():
         _, changed = apply(variables)
         moved = [
             not np.array_equal(a, b)
-            for a, b in zip(jax.tree.leaves(changed), jax.tree.leaves({"batch_stats": variables["batch_stats"]}), strict=False)
+            for a, b in zip(
+                jax.tree.leaves(changed), jax.tree.leaves({"batch_stats": variables["batch_stats"]}), strict=False
+            )
         ]
         assert all(moved) and moved if reading == "released" else not any(moved)
 

@@ -13,7 +13,7 @@ from mmnet_jax import Episode, get_config, losses, weights
 from mmnet_jax.config import resolve
 from mmnet_jax.models import backbones
 from mmnet_jax.models.backbones import ResNet
-from mmnet_jax.models.create import build_model
+from mmnet_jax.models.build import build_model
 from mmnet_jax.training.state import create_optimizer, create_state
 from mmnet_jax.training.step import update_fn
 from tests.training.test_step import no_dropout
@@ -139,6 +139,4 @@ def test_the_released_training_mode_has_each_calls_statistics_and_moves_the_runn
     close(prediction.logits, theirs["logits"].permute(0, 2, 3, 1), 1e-3)
     close(terms.total, theirs["loss"], 1e-4)
     expected = weights.from_released({n: v.numpy() for n, v in peer.state_dict().items()}, config)["batch_stats"]
-    jax.tree_util.tree_map_with_path(
-        lambda path, a, b: close(a, b, 1e-4, str(path)), changed["batch_stats"], expected
-    )
+    jax.tree_util.tree_map_with_path(lambda path, a, b: close(a, b, 1e-4, str(path)), changed["batch_stats"], expected)

@@ -47,12 +47,17 @@ def test_shots_are_averaged_and_one_without_foreground_is_left_out():
 
 
 def test_no_gradient_flows():
-    gradient = jax.grad(lambda q: jnp.sum(foreground_confidence(q, q[:, None], jnp.ones((1, 1, 2, 2)))))(draw(1, 2, 2, 3))
+    gradient = jax.grad(lambda q: jnp.sum(foreground_confidence(q, q[:, None], jnp.ones((1, 1, 2, 2)))))(
+        draw(1, 2, 2, 3)
+    )
     assert not gradient.any()
 
 
 def test_one_pixel_grid_is_zero_and_finite():
-    assert float(foreground_confidence(jnp.ones((1, 1, 1, 2)), jnp.ones((1, 1, 1, 1, 2)), jnp.ones((1, 1, 1, 1)))[0, 0, 0]) == 0
+    assert (
+        float(foreground_confidence(jnp.ones((1, 1, 1, 2)), jnp.ones((1, 1, 1, 1, 2)), jnp.ones((1, 1, 1, 1)))[0, 0, 0])
+        == 0
+    )
 
 
 @pytest.mark.parametrize("share", [0.05, 1.0])

@@ -29,7 +29,9 @@ def test_reconstruction_is_the_log_of_the_positions_where_all_look_alike():
 
 
 def test_reconstruction_of_one_position_is_zero():
-    np.testing.assert_allclose(reconstruction_loss(jnp.ones((1, 1, 1, 3)), jnp.full((1, 1, 1, 3), 1 / 3)), [0.0], atol=1e-6)
+    np.testing.assert_allclose(
+        reconstruction_loss(jnp.ones((1, 1, 1, 3)), jnp.full((1, 1, 1, 3), 1 / 3)), [0.0], atol=1e-6
+    )
 
 
 def test_reconstruction_at_60_by_60_equals_float64():

@@ -69,7 +69,11 @@ def test_a_training_leaves_a_workdir_that_loads(finished):
     assert config.fold == 1 and model.memory_size == 7
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(variables))
     assert {path.name for path in workdir.path.iterdir()} == {
-        "config.json", "backbone.safetensors", "checkpoints", "log", "results"
+        "config.json",
+        "backbone.safetensors",
+        "checkpoints",
+        "log",
+        "results",
     }
     assert (workdir.results / "training.png").stat().st_size > 1000
     assert any(re.search(r"step 8/8 +loss [\d.]+ \(main .* episodes/s  ETA 0m00s", line) for line in lines)

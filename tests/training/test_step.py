@@ -131,7 +131,9 @@ def test_the_compiled_step_donates_its_state_and_trains_only_the_head():
     after, losses = step(state, frozen, raw, jax.device_put(jax.random.key(0), everywhere))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
     assert int(after.step) == 1 and np.isfinite(losses.total)
-    assert all(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(after.params), jax.tree.leaves(before), strict=True))
+    assert all(
+        not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(after.params), jax.tree.leaves(before), strict=True)
+    )
     assert after.batch_stats == {}
     assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(after))
     again, _ = step(jax.device_put(after, everywhere), frozen, raw, jax.device_put(jax.random.key(0), everywhere))

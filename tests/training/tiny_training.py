@@ -1,7 +1,7 @@
 """A whole training small enough to be killed and resumed in a test.
 
-As a program: ``python -m tests.training.tiny_training WORKDIR LINE`` trains there, prints the loop's lines, and waits to
-be killed after one that starts with LINE.
+As a program: ``python -m tests.training.tiny_training WORKDIR LINE`` trains there, prints the loop's lines, and
+waits to be killed after one that starts with LINE.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ def tiny_parts():
 if __name__ == "__main__":
     for patch in tiny_parts():
         patch.start()
-
 
     def say(line: str) -> None:
         print(line, flush=True)

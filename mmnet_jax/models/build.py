@@ -1,4 +1,4 @@
-"""From a configuration to a network and its variables."""
+"""The network that a configuration describes, and fresh parameters of its head."""
 
 from __future__ import annotations
 
@@ -8,33 +8,8 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from mmnet_jax.config import resolve
-from mmnet_jax.errors import UserError
-from mmnet_jax.models.backbones import create_backbone, random_variables
+from mmnet_jax.models.backbones import create_backbone
 from mmnet_jax.models.mmnet import Features, MMNet
-from mmnet_jax.weights import load_backbone
-
-Variables = dict[str, Any]
-"""``params``: what is trained; ``backbone``: what is frozen; ``batch_stats``: the backbone's running statistics."""
-
-
-def create_model(config: ConfigDict, seed: int = 0) -> tuple[MMNet, Variables]:
-    """The network that ``config`` describes, with a fresh head and a pretrained backbone.
-
-    Args:
-      config: as ``get_config`` gives it, resolved or not.
-      seed: of the head's parameters.
-
-    Returns:
-      The module and its variables, for ``model.apply(variables, episode)``.
-
-    Raises:
-      UserError: ``model.weights`` is not set and ``model.random_backbone`` is not asked for, or its file does not fit.
-    """
-    config = resolve(config)
-    model = build_model(config)
-    backbone = backbone_variables(config)
-    return model, {"params": init_head(model, seed), **nest_backbone(backbone)}
 
 
 def build_model(config: ConfigDict) -> MMNet:
@@ -72,19 +47,6 @@ def init_head(model: MMNet, seed: int) -> Any:
     return init(jax.random.key(seed))
 
 
-def backbone_variables(config: ConfigDict) -> Variables:
-    """The frozen backbone's own variables: ported ones from ``model.weights``, or random ones where asked for."""
-    name = config.model.backbone
-    if config.model.weights:
-        return load_backbone(config.model.weights, name)
-    if not config.model.random_backbone:
-        raise UserError(
-            f"model.weights is not set: give the file that scripts/port_weights.py {name} wrote, "
-            "or model.random_backbone=True to run without pretrained weights."
-        )
-    return random_variables(name)
-
-
-def nest_backbone(variables: Variables) -> Variables:
+def nest_backbone(variables: dict[str, Any]) -> dict[str, Any]:
     """A backbone's own variables as those of a network that holds it."""
     return {collection: {"backbone": jax.tree.map(jnp.asarray, tree)} for collection, tree in variables.items()}
