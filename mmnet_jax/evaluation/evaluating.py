@@ -1,39 +1,24 @@
-"""A network evaluated on a list of episodes: decoded in the background, counted on the device, compiled once."""
+"""A network scored on a list of episodes, with the baselines of the same list."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import struct
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Bool, Float, Integer
 from ml_collections import ConfigDict
 
-from mmnet_jax.data import Dataset, EpisodeSpec, RawEpisodes, Split, fold_classes, load_episodes, test_transform
-from mmnet_jax.evaluation.counting import (
-    PixelCounts,
-    count_above_thresholds,
-    count_pixels,
-    predicted_foreground,
-    resize_to_label,
-)
+from mmnet_jax.data import Dataset, fold_classes
+from mmnet_jax.evaluation.counting import PixelCounts
+from mmnet_jax.evaluation.measuring import measured_batches
 from mmnet_jax.evaluation.metrics import Scores, best_threshold, score
 from mmnet_jax.evaluation.progress import Progress
 from mmnet_jax.evaluation.protocols import Classes, Manifest, draw_manifest
 from mmnet_jax.models import MMNet
 from mmnet_jax.models.build import init_head
-from mmnet_jax.ops import resize_bilinear
-
-DECODERS = 4
-"""Threads that decode images, each a batch at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,18 +78,6 @@ class Result:
     def interval95(self) -> tuple[float, float]:
         """Bootstrap interval of miou over episodes."""
         return self.scores.interval95
-
-
-@struct.dataclass
-class Measured:
-    """What the device says of a batch."""
-
-    counts: dict[str, PixelCounts]
-    """For each head."""
-    above: Int[Array, "b 2 thresholds"] | None
-    """Label pixels at or above each threshold of the confidence map; only where baselines are asked for."""
-    predicted: Bool[Array, "b m m"]
-    confidence: Float[Array, "b h w"]
 
 
 def evaluate(
@@ -170,8 +143,14 @@ def evaluate(
 
     counted: dict[str, list[PixelCounts]] = {head: [] for head in heads}
     above, pictures = [], []
-    batches = _measured_batches(
-        model, frozen, heads, dataset.test, manifest, config.data.image_size, batch_size or config.evaluation.batch_size
+    batches = measured_batches(
+        model,
+        frozen,
+        heads,
+        dataset.test,
+        manifest.episodes,
+        config.data.image_size,
+        batch_size or config.evaluation.batch_size,
     )
     for first, size, measured in batches:
         for head in heads:
@@ -214,85 +193,3 @@ def spread_over_classes(class_ids: Integer[np.ndarray, "e"], count: int) -> set[
         own = np.flatnonzero(class_ids == c)
         taken.update(own[np.linspace(0, len(own) - 1, len(share)).round().astype(int)].tolist())
     return taken
-
-
-def _measured_batches(
-    model: MMNet,
-    frozen: dict[str, Any],
-    heads: dict[str, Any],
-    split: Split,
-    manifest: Manifest,
-    image_size: int,
-    batch_size: int,
-) -> Iterator[tuple[int, int, Measured]]:
-    """The number of each batch's first episode, how many of its rows count, and what the device says of it.
-
-    While the device works on one batch the next is queued behind it, and the threads decode those after.
-    """
-    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
-    everywhere, by_row = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
-    batch_size = -(-batch_size // mesh.size) * mesh.size
-    own_rows = _rows_of_this_process(by_row, batch_size)
-    frozen, heads = jax.device_put((frozen, heads), everywhere)
-    specs = manifest.episodes
-
-    def read(first: int) -> RawEpisodes:
-        # The last batch is filled up with its last episode, which is not counted again.
-        rows: list[EpisodeSpec] = [specs[min(first + row, len(specs) - 1)] for row in own_rows]
-        return load_episodes(split, rows, split.max_side)
-
-    def queue(raw: RawEpisodes) -> Measured:
-        whole = jax.tree.map(lambda x: jax.make_array_from_process_local_data(by_row, x), raw)
-        return _measure(model, image_size, everywhere, frozen, heads, whole)
-
-    starts = range(0, len(specs), batch_size)
-    waiting: deque[tuple[int, Measured]] = deque()
-    with ThreadPoolExecutor(DECODERS) as threads:
-        reading: deque[Future[RawEpisodes]] = deque(threads.submit(read, first) for first in starts[: 2 * DECODERS])
-        try:
-            for number, first in enumerate(starts):
-                raw = reading.popleft().result()
-                for later in starts[number + 2 * DECODERS : number + 2 * DECODERS + 1]:
-                    reading.append(threads.submit(read, later))
-                waiting.append((first, queue(raw)))
-                if len(waiting) > 1:
-                    done, measured = waiting.popleft()
-                    yield done, batch_size, measured
-            done, measured = waiting.popleft()
-            yield done, len(specs) - done, measured
-        finally:
-            for future in reading:
-                future.cancel()
-
-
-def _rows_of_this_process(sharding: NamedSharding, rows: int) -> list[int]:
-    """Which rows of a sharded batch lie on this process's devices, ascending."""
-    parts = [index[0] for index in sharding.addressable_devices_indices_map((rows,)).values() if index]
-    return sorted({row for part in parts for row in range(rows)[part]})
-
-
-@functools.partial(jax.jit, static_argnames=("model", "image_size", "everywhere"))
-def _measure(
-    model: MMNet,
-    image_size: int,
-    everywhere: NamedSharding,
-    frozen: dict[str, Any],
-    heads: dict[str, Any],
-    raw: RawEpisodes,
-) -> Measured:
-    """Segments a batch with every head, features computed once, and counts pixels at the labels' own sizes."""
-    episode = test_transform(raw, image_size)
-    features = model.apply({**frozen, "params": heads["trained"]}, episode, method="extract")
-    labels = jnp.asarray(raw.query_label)
-    sides, canvas = raw.query_size.max(axis=-1), labels.shape[-1]
-    predictions: dict[str, Any] = {
-        head: model.apply({**frozen, "params": params}, features, (image_size, image_size), method="decode")
-        for head, params in heads.items()
-    }
-    masks = {head: predicted_foreground(p.logits, sides, canvas) for head, p in predictions.items()}
-    counts = {head: count_pixels(mask, labels) for head, mask in masks.items()}
-    confidence, above = predictions["trained"].confidence, None  # the same for all heads
-    if len(heads) > 1:
-        full = resize_bilinear(confidence[..., None], image_size)[..., 0]
-        above = count_above_thresholds(resize_to_label(full, sides, canvas), labels)
-    return jax.lax.with_sharding_constraint(Measured(counts, above, masks["trained"], confidence), everywhere)

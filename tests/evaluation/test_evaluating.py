@@ -11,7 +11,8 @@ import pytest
 from mmnet_jax.data import load_episodes
 from mmnet_jax.data import test_transform as fit_episodes  # pytest would collect it
 from mmnet_jax.evaluation import evaluate
-from mmnet_jax.evaluation.evaluating import _measure, spread_over_classes
+from mmnet_jax.evaluation.evaluating import spread_over_classes
+from mmnet_jax.evaluation.measuring import _measure
 from mmnet_jax.models.build import init_head
 from tests.evaluation import reference
 
