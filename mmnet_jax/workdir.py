@@ -38,8 +38,8 @@ class Workdir:
         """Makes the folder self-contained: the resolved config, and a copy of the backbone's weights."""
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"workdir {self.path} is a file, not a folder.")
+        variables = backbone_variables(config)  # first, so that bad weights leave no folder behind
         self.path.mkdir(parents=True, exist_ok=True)
-        variables = backbone_variables(config)
         unfinished = self.backbone_file.with_suffix(".part")
         if config.model.weights:
             shutil.copyfile(config.model.weights, unfinished)

@@ -11,8 +11,15 @@ from tensorboardX import SummaryWriter
 class MetricLog:
     """Appends to ``metrics.jsonl`` and to TensorBoard's files in a folder."""
 
-    def __init__(self, folder: Path, step: int) -> None:
-        """Opens the log of a training that stands at ``step``; what an interrupted one wrote beyond it is dropped."""
+    def __init__(self, folder: Path | None, step: int) -> None:
+        """Opens the log of a training that stands at ``step``; what an interrupted one wrote beyond it is dropped.
+
+        Without a folder, in a process that is not the first, nothing is written.
+        """
+        self._path: Path | None = None
+        self._events: SummaryWriter | None = None
+        if folder is None:
+            return
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "metrics.jsonl"
         kept = [line for line in read_lines(self._path) if json.loads(line)["step"] <= step]
@@ -21,6 +28,8 @@ class MetricLog:
 
     def write(self, step: int, **metrics: float) -> None:
         """Records named numbers at a step."""
+        if self._path is None or self._events is None:
+            return
         with self._path.open("a") as lines:
             lines.write(json.dumps({"step": step, **metrics}) + "\n")
         for name, value in metrics.items():
@@ -31,7 +40,8 @@ class MetricLog:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._events.close()
+        if self._events is not None:
+            self._events.close()
 
 
 def read_lines(path: Path) -> list[str]:

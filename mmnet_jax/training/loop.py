@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
@@ -56,6 +57,11 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
       UserError: the workdir was made with another config, the data or the weights do not fit, or a loss is not finite.
       Stopped: after the first interrupt (Ctrl-C); a checkpoint was written.
     """
+    # Of several processes the first one speaks, and writes all but the checkpoints.
+    first = jax.process_index() == 0
+    if not first:
+        say = lambda line: None  # noqa: E731
+
     # Data: which images make episodes, and how many steps that is.
     dataset = open_dataset(config)
     index = training_index(dataset, config)
@@ -64,8 +70,9 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
     # Workdir: a new one, or the same training as before.
     if workdir.config_file.exists():
         refuse_changes(workdir.load_config(), config)
-    else:
+    elif first:
         workdir.create(config)
+    multihost_utils.sync_global_devices("workdir")
 
     # Network: trained parameters are replicated over the mesh, the batch is split over it.
     mesh = data_mesh(config.training.batch_size)
@@ -75,7 +82,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
     optimizer = create_optimizer(config, steps)
     state = create_state({"params": init_head(model, config.seed), **frozen}, optimizer, config)
     state = jax.device_put(state, everywhere)
-    key = jax.device_put(jax.random.key(config.seed), everywhere)
+    key = jax.jit(jax.random.key, out_shardings=everywhere)(config.seed)
     step_fn = train_step(model, optimizer, config, mesh)
 
     # Checkpoints: exact resume, since episode i is a function of (seed, i) alone and step i's randomness of (seed, i).
@@ -85,7 +92,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
         state = checkpoints.restore(start, state)
         say(f"resuming {workdir.path} at step {start} of {steps}")
     start = start or 0
-    log = MetricLog(workdir.log, start)
+    log = MetricLog(workdir.log if first else None, start)
     batches = training_batches(
         dataset.train,
         index,
@@ -130,7 +137,8 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
             if interrupted():
                 checkpoints.wait()
                 raise Stopped(f"stopped at step {step} of {steps}; a checkpoint is saved.")
-    draw_curve(workdir.log, workdir.results / "training.png")
+    if first:
+        draw_curve(workdir.log, workdir.results / "training.png")
 
 
 def total_steps(config: ConfigDict, admitted: int) -> int:

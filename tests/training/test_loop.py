@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,13 @@ from mmnet_jax.training.checkpoints import Checkpoints
 from mmnet_jax.training.loop import Stopped, train
 from mmnet_jax.workdir import Workdir
 from tests.training.tiny_training import tiny_config, tiny_parts
+
+ENVIRONMENT = {
+    **os.environ,
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+    "JAX_PLATFORMS": "cpu",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # as in the tests' own process
+}
 
 
 @pytest.fixture(autouse=True)
@@ -94,9 +102,7 @@ def test_the_log_has_every_term_as_lines_and_as_tensorboard_events(finished):
 def test_kill_9_and_resume_ends_at_the_same_parameters_bit_for_bit(finished, tmp_path):
     workdir = Workdir(tmp_path / "run")
     command = [sys.executable, "-m", "tests.training.tiny_training", str(workdir.path), "step 6/8"]
-    flags = "--xla_force_host_platform_device_count=8"
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
     for line in process.stdout:
         if line.startswith("step 6/8"):
             break
@@ -110,6 +116,42 @@ def test_kill_9_and_resume_ends_at_the_same_parameters_bit_for_bit(finished, tmp
     assert_same_bits(final_parameters(workdir), final_parameters(finished[0]))
     steps = [json.loads(line)["step"] for line in (workdir.log / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps) and steps.count(6) == 1
+
+
+def test_two_processes_train_what_one_does(finished, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.training.tiny_training", str(workdir.path), "never"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **ENVIRONMENT,
+                "XLA_FLAGS": "",
+                "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+                "JAX_NUM_PROCESSES": "2",
+                "JAX_PROCESS_ID": str(number),
+            },
+        )
+        for number in range(2)
+    ]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert "on 2 cpu device(s)" in outputs[0][0] and "step" not in outputs[1][0]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+        final_parameters(workdir),
+        final_parameters(finished[0]),
+    )
+    losses = [
+        [json.loads(line).get("total") for line in (place.log / "metrics.jsonl").read_text().splitlines()]
+        for place in (workdir, finished[0])
+    ]
+    assert len(losses[0]) == len(losses[1])
 
 
 def test_an_interrupt_saves_a_checkpoint_and_resuming_ends_at_the_same_parameters(finished, tmp_path):

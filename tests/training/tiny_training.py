@@ -1,23 +1,25 @@
 """A whole training small enough to be killed and resumed in a test.
 
 As a program: ``python -m tests.training.tiny_training WORKDIR LINE`` trains there, prints the loop's lines, and
-waits to be killed after one that starts with LINE.
+waits to be killed after one that starts with LINE. Where JAX_COORDINATOR_ADDRESS is set, it is one process of several.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
 from unittest import mock
 
+from mmnet_jax import create as create_module
 from mmnet_jax import get_config
 from mmnet_jax.config import resolve
 from mmnet_jax.data import Dataset
 from mmnet_jax.data.folds import PASCAL_CLASSES
 from mmnet_jax.models import backbones
-from mmnet_jax.models import create as create_module
 from mmnet_jax.training import loop
+from mmnet_jax.training.distributed import join_processes
 from mmnet_jax.workdir import Workdir
 from tests.evaluation.conftest import SIDE, make_split
 from tests.tiny import TinyBackbone, tiny_backbone_variables
@@ -59,6 +61,8 @@ def tiny_parts():
 
 
 if __name__ == "__main__":
+    if "JAX_COORDINATOR_ADDRESS" in os.environ:
+        join_processes()
     for patch in tiny_parts():
         patch.start()
 
