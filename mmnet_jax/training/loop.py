@@ -19,6 +19,7 @@ from mmnet_jax import evaluation
 from mmnet_jax.config import differences
 from mmnet_jax.data import Dataset, open_dataset, training_batches, training_index
 from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation import Manifest
 from mmnet_jax.losses import Losses
 from mmnet_jax.models.build import build_model, init_head
 from mmnet_jax.models.mmnet import MMNet
@@ -66,6 +67,16 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
     dataset = open_dataset(config)
     index = training_index(dataset, config)
     steps = total_steps(config, len(index.admitted))
+    manifest = evaluation.draw_manifest(
+        dataset,
+        fold=config.fold,
+        shots=config.shots,
+        protocol=config.evaluation.protocol,
+        seed=config.seed,
+        min_pixels=config.data.min_pixels,
+        episodes=config.training.evaluation_episodes,
+        classes=config.training.select_on,
+    )
 
     # Workdir: a new one, or the same training as before.
     if workdir.config_file.exists():
@@ -129,7 +140,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
                 continue
             miou = None
             if evaluating and not interrupted():
-                miou = evaluate_now(model, state_variables(state, frozen), config, dataset, step, say)
+                miou = evaluate_now(model, state_variables(state, frozen), config, dataset, manifest, step, say)
                 log.write(step, miou=miou)
                 clock.pause()
             checkpoints.save(state, miou)
@@ -174,24 +185,16 @@ def finite_mean(pending: list[Losses], step: int) -> dict[str, float]:
 
 
 def evaluate_now(
-    model: MMNet, variables: dict[str, Any], config: ConfigDict, dataset: Dataset, step: int, say: Callable[[str], None]
+    model: MMNet,
+    variables: dict[str, Any],
+    config: ConfigDict,
+    dataset: Dataset,
+    manifest: Manifest,
+    step: int,
+    say: Callable[[str], None],
 ) -> float:
     """mIoU (%) at this step, on the classes that the best checkpoint is chosen on."""
-    result = evaluation.evaluate(
-        model,
-        variables,
-        config,
-        dataset,
-        fold=config.fold,
-        shots=config.shots,
-        protocol=config.evaluation.protocol,
-        episodes=config.training.evaluation_episodes,
-        seed=config.seed,
-        classes=config.training.select_on,
-        baselines=False,
-        batch_size=config.evaluation.batch_size,
-        progress=say,
-    )
+    result = evaluation.evaluate(model, variables, config, dataset, manifest=manifest, progress=say)
     low, high = result.interval95
     say(
         f"step {step}: {config.training.select_on} mIoU {result.miou:.2f} [{low:.2f}, {high:.2f}] "
