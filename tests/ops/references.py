@@ -1,4 +1,4 @@
-"""The definitions of SPEC written out plainly in NumPy float64, every P x P matrix held."""
+"""The definitions of the operations written out plainly in NumPy float64, every P x P matrix held."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ResNets with bottleneck blocks, dilated so that stages 2, 3 and 4 share the stride-8 grid (SPEC 1).
+"""ResNets with bottleneck blocks, dilated so that stages 2, 3 and 4 share the stride-8 grid.
 
 Stages 3 and 4 keep stride 1 and dilate every block's 3x3 convolution by 2 and 4, the first block's too. The stride of
 stage 2 is on its first 3x3 convolution (torchvision's way). ``v2`` in a name means the deep stem of three 3x3
