@@ -10,6 +10,12 @@ from __future__ import annotations
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Of red, green and blue in [0, 1]; what every image is normalised by, whichever network sees it."""
+IMAGENET_STD = (0.229, 0.224, 0.225)
+IGNORE = 255
+"""Label of pixels of which nothing is known."""
+
 
 @struct.dataclass
 class Episode:

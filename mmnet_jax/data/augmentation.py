@@ -18,9 +18,9 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
-from mmnet_jax.data.geometry import MEAN, half_pixel, interpolate, normalise, reflect, rotate
-from mmnet_jax.data.raw import IGNORE, RawEpisodes
-from mmnet_jax.episode import Episode
+from mmnet_jax.data.geometry import half_pixel, interpolate, normalise, reflect, rotate
+from mmnet_jax.data.raw import RawEpisodes
+from mmnet_jax.episode import IGNORE, IMAGENET_MEAN, Episode
 
 BLUR_RADIUS = 2
 BLUR_SIGMA = 1.1
@@ -165,7 +165,7 @@ def _crop_image(
 ) -> Float[Array, "s s 3"]:
     """The crop of the image, in [0, 255]."""
     side, reach = data.image_size, data.image_size + 2 * BLUR_RADIUS
-    fill = 255 * jnp.array(MEAN, jnp.float32)[None, None]
+    fill = 255 * jnp.array(IMAGENET_MEAN, jnp.float32)[None, None]
     # The blur looks beyond the crop and, mirrored, beyond the image.
     rows, columns = (corner[axis] - BLUR_RADIUS + jnp.arange(reach) for axis in range(2))
     seen = _unflip(reflect(columns, scaled[1]), scaled[1], parameters.flip)

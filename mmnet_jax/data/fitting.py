@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 from mmnet_jax.data.geometry import half_pixel, interpolate, normalise
 from mmnet_jax.data.images import ImageSource, read_image
-from mmnet_jax.data.raw import IGNORE, AnyArray, RawEpisodes
-from mmnet_jax.episode import Episode
+from mmnet_jax.data.raw import AnyArray, RawEpisodes
+from mmnet_jax.episode import IGNORE, Episode
 from mmnet_jax.errors import UserError
 
 _STEP = 512  # users' images are padded to multiples of it, so that few sizes are compiled for

@@ -9,19 +9,17 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, UInt8
 
-MEAN = (0.485, 0.456, 0.406)
-"""Of ImageNet's RGB, in [0, 1]."""
-STD = (0.229, 0.224, 0.225)
+from mmnet_jax.episode import IMAGENET_MEAN, IMAGENET_STD
 
 
 def normalise(image: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
     """RGB in [0, 255] -> zero mean and unit deviation over ImageNet."""
     shape = (1,) * (image.ndim - 1) + (3,)
-    mean, std = (255 * jnp.array(values, jnp.float32).reshape(shape) for values in (MEAN, STD))
+    mean, std = (255 * jnp.array(values, jnp.float32).reshape(shape) for values in (IMAGENET_MEAN, IMAGENET_STD))
     return (image - mean) / std
 
 
-def half_pixel(out: Int[Array, "n"], scale: Float[Array, ""] | float) -> Float[Array, "n"]:
+def half_pixel(out: Int[Array, " n"], scale: Float[Array, ""] | float) -> Float[Array, " n"]:
     """Where pixels ``out`` lie on an axis with ``scale`` times as many: ``(out + 0.5) scale - 0.5``."""
     return (out + 0.5) * scale - 0.5
 
@@ -40,9 +38,9 @@ def linear_taps(
 
 def interpolate(
     image: UInt8[Array, "m n c"],
-    size: Int[Array, "2"],
-    rows: Float[Array, "h"],
-    columns: Float[Array, "w"],
+    size: Int[Array, " 2"],
+    rows: Float[Array, " h"],
+    columns: Float[Array, " w"],
 ) -> Float[Array, "h w c"]:
     """Bilinear values of the top left ``size`` part of ``image`` at a grid of positions."""
     low, high, weight = linear_taps(rows, size[0])
@@ -53,14 +51,14 @@ def interpolate(
     return lines[:, low] * (1 - weight) + lines[:, high] * weight
 
 
-def reflect(index: Int[Array, "n"], size: Int[Array, ""]) -> Int[Array, "n"]:
+def reflect(index: Int[Array, " n"], size: Int[Array, ""]) -> Int[Array, " n"]:
     """Indices up to ``size - 1`` beyond either end folded back, the edge pixel not repeated (OpenCV's reflect-101)."""
     index = jnp.abs(index)
     return jnp.clip(jnp.minimum(index, 2 * (size - 1) - index), 0, size - 1)
 
 
 def rotate(
-    rows: Num[Array, "h"], columns: Num[Array, "w"], size: Int[Array, "2"], degrees: Float[Array, ""]
+    rows: Num[Array, " h"], columns: Num[Array, " w"], size: Int[Array, " 2"], degrees: Float[Array, ""]
 ) -> tuple[Float[Array, "h w"], Float[Array, "h w"]]:
     """Where the pixels of a rotated image come from: their row and column in the image before.
 

@@ -10,14 +10,13 @@ from flax import struct
 from jax import Array
 from jaxtyping import Int32, UInt8
 
+from mmnet_jax.episode import IGNORE
+
 if TYPE_CHECKING:
     from mmnet_jax.data.dataset import Split
     from mmnet_jax.data.sampling import EpisodeSpec
 
 AnyArray = Array | np.ndarray
-
-IGNORE = 255
-"""Label and mask index of pixels of which nothing is known."""
 
 
 @struct.dataclass
@@ -35,7 +34,7 @@ class RawEpisodes:
     support_images: UInt8[AnyArray, "b k m m 3"]
     support_labels: UInt8[AnyArray, "b k m m"]
     support_sizes: Int32[AnyArray, "b k 2"]
-    class_id: Int32[AnyArray, "b"]
+    class_id: Int32[AnyArray, " b"]
 
 
 def load_episodes(split: Split, specs: Sequence[EpisodeSpec], max_side: int) -> RawEpisodes:

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import Int
 
 from mmnet_jax.data import images
-from mmnet_jax.data.raw import IGNORE
+from mmnet_jax.episode import IGNORE
 from mmnet_jax.errors import UserError
 
 
@@ -67,7 +67,7 @@ def make_record(
     return record, (height, width)
 
 
-def pack_counts(counts: Int[np.ndarray, "classes"]) -> list[int]:
+def pack_counts(counts: Int[np.ndarray, " classes"]) -> list[int]:
     """The classes that are present and their pixels, ``[class, pixels, class, pixels, ...]``, for the index."""
     present = np.flatnonzero(counts)
     return np.stack([present, counts[present]], axis=1).ravel().tolist()

@@ -41,11 +41,11 @@ class EpisodeIndex:
     """
 
     shots: int
-    admitted: Int[np.ndarray, "m"]
+    admitted: Int[np.ndarray, " m"]
     """Positions of the images that may be queries, in the list's order."""
     present: tuple[tuple[int, ...], ...]
     """For each admitted image the classes present in it, ascending."""
-    support_lists: Mapping[int, Int[np.ndarray, "_"]]
+    support_lists: Mapping[int, Int[np.ndarray, " _"]]
     """For each class the positions of its eligible supports, ascending."""
     left_out: tuple[int, ...]
     """Classes with fewer than shots + 1 eligible images; they are treated as if they were not among the classes."""
@@ -104,7 +104,7 @@ class EpisodeIndex:
             raise UserError(f"{len(self.admitted)} images are admitted, too few for a batch of {batch_size}.")
         return episodes
 
-    def draw(self, position: int, numbers: UInt64[np.ndarray, "draws"]) -> EpisodeSpec:
+    def draw(self, position: int, numbers: UInt64[np.ndarray, " draws"]) -> EpisodeSpec:
         """The episode whose query is admitted image ``position``: its class and supports, drawn by PFENet's rule.
 
         Args:

@@ -12,7 +12,6 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-IGNORE = 255
 THRESHOLDS = 101
 """The confidence map is cut at 0, 0.01, ... 1."""
 
@@ -27,7 +26,7 @@ class PixelCounts:
     """Pixels of the label itself."""
 
 
-def resize_to_label(maps: Float[Array, "b s s"], sides: Int[Array, "b"], canvas: int) -> Float[Array, "b m m"]:
+def resize_to_label(maps: Float[Array, "b s s"], sides: Int[Array, " b"], canvas: int) -> Float[Array, "b m m"]:
     """Align-corners bilinear resize of each map to its own square, top-left in a canvas.
 
     Source coordinates are split into whole and fractional part in integers: in float32 their product would be off by
@@ -60,7 +59,7 @@ def resize_to_label(maps: Float[Array, "b s s"], sides: Int[Array, "b"], canvas:
     return jax.vmap(resize)(maps, sides)
 
 
-def predicted_foreground(logits: Float[Array, "b s s 2"], sides: Int[Array, "b"], canvas: int) -> Bool[Array, "b m m"]:
+def predicted_foreground(logits: Float[Array, "b s s 2"], sides: Int[Array, " b"], canvas: int) -> Bool[Array, "b m m"]:
     """Where the foreground's resized logit exceeds the background's, at each label's own size.
 
     The resize is linear, so the difference of the two is resized instead of both; a tie is background, as in argmax.
@@ -76,7 +75,7 @@ def count_pixels(predicted: Bool[Array, "b m m"], labels: Integer[Array, "b m m"
       labels: 1 foreground, 0 background, 255 not counted.
     """
 
-    def count(where: Bool[Array, "b m m"]) -> Int[Array, "b"]:
+    def count(where: Bool[Array, "b m m"]) -> Int[Array, " b"]:
         return jnp.sum(where, axis=(1, 2), dtype=jnp.int32)
 
     foreground, background = labels == 1, labels == 0

@@ -185,7 +185,7 @@ def evaluate(
     )
 
 
-def spread_over_classes(class_ids: Integer[np.ndarray, "e"], count: int) -> set[int]:
+def spread_over_classes(class_ids: Integer[np.ndarray, " e"], count: int) -> set[int]:
     """About ``count`` episodes, as many of each class, evenly over its episodes (fewer where it has fewer)."""
     taken: set[int] = set()
     classes = np.unique(class_ids)

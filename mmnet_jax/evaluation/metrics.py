@@ -31,7 +31,7 @@ class Scores:
 def score(
     intersection: Integer[np.ndarray, "e 2"],
     union: Integer[np.ndarray, "e 2"],
-    class_ids: Integer[np.ndarray, "e"],
+    class_ids: Integer[np.ndarray, " e"],
     seed: int = 0,
 ) -> Scores:
     """The scores of E episodes from their pixel counts (last axis: background, foreground).
@@ -58,8 +58,8 @@ def score(
 
 
 def class_sums(
-    intersection: Integer[np.ndarray, "e *t"], union: Integer[np.ndarray, "e *t"], class_ids: Integer[np.ndarray, "e"]
-) -> tuple[Integer[np.ndarray, "c"], Integer[np.ndarray, "c t"], Integer[np.ndarray, "c t"]]:
+    intersection: Integer[np.ndarray, " e *t"], union: Integer[np.ndarray, " e *t"], class_ids: Integer[np.ndarray, " e"]
+) -> tuple[Integer[np.ndarray, " c"], Integer[np.ndarray, "c t"], Integer[np.ndarray, "c t"]]:
     """Intersections and unions summed over each class's episodes, for one prediction or for T of them at once.
 
     Returns:
@@ -81,9 +81,9 @@ def class_sums(
 
 
 def bootstrap_interval(
-    intersection: Integer[np.ndarray, "e"],
-    union: Integer[np.ndarray, "e"],
-    class_ids: Integer[np.ndarray, "e"],
+    intersection: Integer[np.ndarray, " e"],
+    union: Integer[np.ndarray, " e"],
+    class_ids: Integer[np.ndarray, " e"],
     *,
     resamples: int = RESAMPLES,
     level: float = 0.95,
@@ -109,7 +109,7 @@ def bootstrap_interval(
     parts = np.concatenate([own * intersection[:, None], own * union[:, None]], axis=1)
     random = np.random.default_rng(seed)
     chunk = max(1, CHUNK // episodes)
-    means: list[Float[np.ndarray, "r"]] = []
+    means: list[Float[np.ndarray, " r"]] = []
     for start in range(0, resamples, chunk):
         drawn = random.integers(episodes, size=(min(chunk, resamples - start), episodes))
         rows = np.arange(len(drawn))[:, None] * episodes
@@ -123,7 +123,7 @@ def bootstrap_interval(
 
 
 def best_threshold(
-    above: Integer[np.ndarray, "e 2 t"], class_ids: Integer[np.ndarray, "e"], seed: int = 0
+    above: Integer[np.ndarray, "e 2 t"], class_ids: Integer[np.ndarray, " e"], seed: int = 0
 ) -> tuple[float, Scores]:
     """The one cut of the confidence map, over all episodes together, that has the highest mIoU, and its scores.
 

@@ -27,7 +27,7 @@ class Progress:
         self,
         intersection: Integer[np.ndarray, "b 2"],
         union: Integer[np.ndarray, "b 2"],
-        class_ids: Integer[np.ndarray, "b"],
+        class_ids: Integer[np.ndarray, " b"],
     ) -> None:
         """Counts a batch in."""
         for c, i, u in zip(class_ids.tolist(), intersection[:, 1], union[:, 1], strict=True):

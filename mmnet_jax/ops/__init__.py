@@ -4,10 +4,9 @@ from mmnet_jax.ops.confidence import foreground_confidence
 from mmnet_jax.ops.memory import memory_activations, memory_logits, reconstruction_loss
 from mmnet_jax.ops.propagation import Propagation, fuse_shots, propagate
 from mmnet_jax.ops.resize import adaptive_average_pool, resize_bilinear
-from mmnet_jax.ops.segmentation import IGNORE, segmentation_loss
+from mmnet_jax.ops.segmentation import segmentation_loss
 
 __all__ = [
-    "IGNORE",
     "Propagation",
     "adaptive_average_pool",
     "foreground_confidence",

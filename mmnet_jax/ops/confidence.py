@@ -8,8 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mmnet_jax.ops.propagation import EPSILON, foreground_first, norm
-
-BLOCK = 512
+from mmnet_jax.ops.streaming import BLOCK
 
 
 def foreground_confidence(

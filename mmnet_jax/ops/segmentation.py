@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-IGNORE = 255
+from mmnet_jax.episode import IGNORE
 
 
 def segmentation_loss(

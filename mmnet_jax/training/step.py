@@ -14,10 +14,9 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from mmnet_jax.data import RawEpisodes, augment
-from mmnet_jax.episode import Episode
+from mmnet_jax.episode import IGNORE, Episode
 from mmnet_jax.losses import Losses, episode_losses
 from mmnet_jax.models.mmnet import MMNet
-from mmnet_jax.ops import IGNORE
 from mmnet_jax.training.state import TrainState, state_variables
 
 Step = Callable[[TrainState, dict[str, Any], Any, Array], tuple[TrainState, Losses]]

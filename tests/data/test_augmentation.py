@@ -11,8 +11,9 @@ import pytest
 
 from mmnet_jax.config import get_config
 from mmnet_jax.data.augmentation import Parameters, augment, choose_crop, draw_parameters, transform
-from mmnet_jax.data.geometry import MEAN, STD
 from mmnet_jax.data.raw import RawEpisodes
+from mmnet_jax.episode import IMAGENET_MEAN as MEAN
+from mmnet_jax.episode import IMAGENET_STD as STD
 
 SQUARE = 96  # images lie in squares of this side
 FILL = [255 * m for m in MEAN]

@@ -10,9 +10,10 @@ from PIL import Image
 
 from mmnet_jax.config import get_config
 from mmnet_jax.data import fitting
-from mmnet_jax.data.geometry import MEAN, STD
 from mmnet_jax.data.raw import load_episodes
 from mmnet_jax.data.sampling import EpisodeSpec
+from mmnet_jax.episode import IMAGENET_MEAN as MEAN
+from mmnet_jax.episode import IMAGENET_STD as STD
 from mmnet_jax.errors import UserError
 from tests.data.making import split_of_masks
 

@@ -13,11 +13,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mmnet_jax.episode import IMAGENET_MEAN, IMAGENET_STD
 from mmnet_jax.models.backbones.convolution import relu6
 from mmnet_jax.models.backbones.frozen import Backbone, FrozenConv
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Stage(NamedTuple):
