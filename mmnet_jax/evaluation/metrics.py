@@ -58,7 +58,9 @@ def score(
 
 
 def class_sums(
-    intersection: Integer[np.ndarray, " e *t"], union: Integer[np.ndarray, " e *t"], class_ids: Integer[np.ndarray, " e"]
+    intersection: Integer[np.ndarray, " e *t"],
+    union: Integer[np.ndarray, " e *t"],
+    class_ids: Integer[np.ndarray, " e"],
 ) -> tuple[Integer[np.ndarray, " c"], Integer[np.ndarray, "c t"], Integer[np.ndarray, "c t"]]:
     """Intersections and unions summed over each class's episodes, for one prediction or for T of them at once.
 
