@@ -21,4 +21,7 @@ def get_config(reading: str = "paper") -> ConfigDict:
     config.model.backbone = "efficientnet_lite2"
     config.shots = 1
     config.training.steps = 1500
+    config.training.evaluate_every = 750
+    config.training.evaluation_episodes = 200
+    config.training.checkpoint_every = 100
     return config

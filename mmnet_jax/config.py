@@ -11,6 +11,7 @@ authors' released code disagree follow ``config.reading`` unless set one by one.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -68,6 +69,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "data.image_size": (9, 4097),
     "data.min_pixels": (1, 10**9),
     "data.workers": (0, 1024),
+    "data.rotation": (0, 360),
     "data.rotate_probability": (0, 1),
     "data.blur_probability": (0, 1),
     "data.flip_probability": (0, 1),
@@ -76,7 +78,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "model.memory_size": (1, 100_000),
     "model.channels": (1, 100_000),
     "model.dropout": (0, 1),
+    "loss.auxiliary": (0, 1e6),
+    "loss.reconstruction": (0, 1e6),
     "optimizer.learning_rate": (0, 1e6),
+    "optimizer.power": (0, 100),
     "optimizer.momentum": (0, 1),
     "optimizer.weight_decay": (0, 1e6),
     "training.batch_size": (1, 10**6),
@@ -160,7 +165,7 @@ def get_config(reading: str = "paper") -> ConfigDict:
     config.training.epochs = 200
     config.training.steps = placeholder(int)  # instead of epochs
     config.training.log_every = 20  # steps
-    config.training.evaluate_every = 0  # steps; 0: at the end alone
+    config.training.evaluate_every = 5000  # steps, and at the end; 0: at the end alone
     config.training.evaluation_episodes = 1000
     config.training.select_on = "novel"  # classes on which the best checkpoint is chosen (the field's habit: novel)
     config.training.checkpoint_every = 500  # steps
@@ -217,10 +222,10 @@ def resolve(config: ConfigDict) -> ConfigDict:
     if (size - 1) % 8:
         below = (size - 1) // 8 * 8 + 1
         raise UserError(f"data.image_size must be 8k + 1, but is {size}; the nearest are {below} and {below + 8}.")
-    if not resolved.model.bins or any(not isinstance(b, (int, float)) or b <= 0 for b in resolved.model.bins):
+    if not resolved.model.bins or any(not _is_number(b) or b <= 0 for b in resolved.model.bins):
         raise UserError(f"model.bins must be positive sizes or fractions, but is {resolved.model.bins}.")
     scale = resolved.data.scale
-    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+    if len(scale) != 2 or not all(map(_is_number, scale)) or not 0 < scale[0] <= scale[1]:
         raise UserError(f"data.scale must be a range of two positive numbers, but is {resolved.data.scale}.")
     if resolved.training.batch_size % resolved.training.accumulate:
         raise UserError(
@@ -262,6 +267,10 @@ def _get(config: ConfigDict, path: Sequence[str]) -> Any:
     return config
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _check(config: ConfigDict, field: str) -> None:
     value = _get(config, field.split("."))
     if field in CHOICES and value not in CHOICES[field]:
@@ -269,5 +278,5 @@ def _check(config: ConfigDict, field: str) -> None:
         raise UserError(f"{field} must be one of {names}, but is {value!r}.")
     if field in RANGES and value is not None:
         low, high = RANGES[field]
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        if not _is_number(value) or not low <= value <= high:
             raise UserError(f"{field} must be a number from {low:g} to {high:g}, but is {value!r}.")

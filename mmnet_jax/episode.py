@@ -41,7 +41,7 @@ class SupportState:
     memory_logits: Float[Array, "*b k h w n"]
     """F . M of the support images, before the sigmoid (eq. 1)."""
     high_level: Float[Array, "*b k h w c"]
-    """Level 4 of the backbone under the support mask, as the reading has it."""
+    """Level 4, not yet multiplied by the mask; made of masked level-3 features where the reading says so."""
     mask: Float[Array, "*b k h w"]
     """Foreground on the feature grid, in [0, 1]; soft where the grid is not every 8th pixel."""
 

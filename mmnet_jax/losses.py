@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from mmnet_jax import ops
+from mmnet_jax.config import resolve
 from mmnet_jax.episode import Episode, Prediction
 
 
@@ -30,7 +31,7 @@ def episode_losses(
     Args:
       prediction: what the network said of the episode, in training mode for training.
       episode: with its query label.
-      config: resolved; its ``loss`` section is read.
+      config: resolved or not; its ``loss`` section and its reading are used.
       counted: as in ``segmentation_loss``.
 
     Raises:
@@ -38,6 +39,7 @@ def episode_losses(
     """
     if episode.query_label is None:
         raise ValueError("episode.query_label is needed for a loss, but is None.")
+    weights = resolve(config).loss
     size = episode.query_label.shape[1:3]
     main = ops.segmentation_loss(prediction.logits, episode.query_label, counted)
     bins = [
@@ -45,8 +47,8 @@ def episode_losses(
         for logits in prediction.auxiliary_logits
     ]
     auxiliary = sum(bins, jnp.zeros(())) / len(bins)
-    reconstruction = _reconstruction(prediction, config.loss)
-    total = main + config.loss.auxiliary * auxiliary + config.loss.reconstruction * reconstruction
+    reconstruction = _reconstruction(prediction, weights)
+    total = main + weights.auxiliary * auxiliary + weights.reconstruction * reconstruction
     return Losses(main, auxiliary, reconstruction, total)
 
 

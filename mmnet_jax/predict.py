@@ -5,6 +5,8 @@ Repeat ``--support`` and ``--mask`` for more examples of the class, ``--query`` 
 
 from __future__ import annotations
 
+import sys
+
 from absl import flags
 
 from mmnet_jax.command import run
@@ -32,8 +34,16 @@ def main() -> None:
     supports = read_supports(FLAGS.support, FLAGS.mask, config, ignore=FLAGS.ignore)
     queries = find_queries(FLAGS.query, FLAGS.output, keep=[*FLAGS.support, *FLAGS.mask])
     model, variables, config, _ = load_step(FLAGS.workdir, FLAGS.checkpoint)
-    files = segment_pictures(model, variables, config, supports, queries, FLAGS.output, save_logits=FLAGS.save_logits)
+    files = segment_pictures(
+        model, variables, config, supports, queries, FLAGS.output, save_logits=FLAGS.save_logits, progress=show_progress
+    )
     print(f"segmented {len(queries)} picture{'s' * (len(queries) > 1)}: {len(files)} files in {FLAGS.output}")
+
+
+def show_progress(done: int, total: int) -> None:
+    """One line that renews itself, on a terminal alone."""
+    if sys.stderr.isatty():
+        print(f"\r{done} of {total} pictures", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

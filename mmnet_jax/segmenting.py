@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,15 +99,16 @@ def find_queries(paths: Sequence[str | Path], output: str | Path, keep: Sequence
         if not found:
             raise UserError(f"folder {path} holds no picture.")
         queries += found
+    protected = {file.resolve(): file for file in [*map(Path, keep), *queries]}
     taken: dict[str, Path] = {}
     for query in queries:
         other = taken.setdefault(query.stem, query)
         if other is not query:
             raise UserError(f"queries {other} and {query} would both be written as {query.stem}_mask.png; rename one.")
-        written = {file.resolve() for file in result_files(query, output, save_logits=True)}
-        for file in [*map(Path, keep), *queries]:
-            if file.resolve() in written:
-                raise UserError(f"{file} would be overwritten by the result of {query}; choose another --output.")
+        for file in result_files(query, output, save_logits=True):
+            if file.resolve() in protected:
+                lost = protected[file.resolve()]
+                raise UserError(f"{lost} would be overwritten by the result of {query}; choose another --output.")
     with ThreadPoolExecutor() as threads:
         for _ in threads.map(lambda query: read_image(query).shape, queries):
             pass
@@ -123,6 +124,7 @@ def segment_pictures(
     output: str | Path,
     *,
     save_logits: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Segments each query with the same supports, which are encoded once, and writes what it finds.
 
@@ -138,6 +140,7 @@ def segment_pictures(
       queries: picture files, from ``find_queries``.
       output: folder, made if need be.
       save_logits: write the logits too.
+      progress: called after each batch with the queries done and in all.
 
     Returns:
       The files.
@@ -160,6 +163,8 @@ def segment_pictures(
                 Image.fromarray(overlay(picture, mask)).save(files[1])
                 if save_logits:
                     np.save(files[2], own)
+            if progress:
+                progress(start + len(part), len(queries))
     return [file for query in queries for file in result_files(query, output, save_logits)]
 
 

@@ -7,7 +7,6 @@ TensorBoard events) and ``results/``.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from mmnet_jax import __version__, weights
 from mmnet_jax.config import from_dict, resolve
 from mmnet_jax.create import backbone_variables
 from mmnet_jax.errors import UserError
+from mmnet_jax.files import write_whole
 from mmnet_jax.models.build import build_model, init_head, nest_backbone
 from mmnet_jax.models.mmnet import MMNet
 from mmnet_jax.training.checkpoints import Checkpoints
@@ -40,16 +40,20 @@ class Workdir:
             raise UserError(f"workdir {self.path} is a file, not a folder.")
         variables = backbone_variables(config)  # first, so that bad weights leave no folder behind
         self.path.mkdir(parents=True, exist_ok=True)
-        unfinished = self.backbone_file.with_suffix(".part")
         if config.model.weights:
-            shutil.copyfile(config.model.weights, unfinished)
+            write_whole(self.backbone_file, Path(config.model.weights).read_bytes())
         else:
-            weights.save_backbone(unfinished, config.model.backbone, variables)
-        unfinished.replace(self.backbone_file)
+            weights.save_backbone(self.backbone_file, config.model.backbone, variables)
         text = {"version": __version__, "config": json.loads(config.to_json_best_effort())}
-        unfinished = self.config_file.with_suffix(".part")
-        unfinished.write_text(json.dumps(text, indent=2) + "\n")
-        unfinished.replace(self.config_file)
+        write_whole(self.config_file, (json.dumps(text, indent=2) + "\n").encode())
+
+    def refuse_other_weights(self, config: ConfigDict) -> None:
+        """Raises a ``UserError`` if ``model.weights`` names a file that is not the one copied here."""
+        given = config.model.weights
+        if given and Path(given).is_file() and weights.sha256(given) != weights.sha256(self.backbone_file):
+            raise UserError(
+                f"the workdir holds a training with other weights than model.weights = {given}; choose a new one."
+            )
 
     def load_config(self) -> ConfigDict:
         """The resolved config that the workdir was made with.

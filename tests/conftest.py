@@ -41,9 +41,18 @@ def optimised() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of real photographs beside the checkout, which only some machines have."""
-    folder = Path(os.environ.get("MMNET_SHARED", Path(__file__).parents[2] / "shared"))
-    if not (folder / "data").is_dir():
-        pytest.skip(f"no real photographs at {folder / 'data'} (set MMNET_SHARED to the folder that holds data/)")
+def real_data() -> Path:
+    """The folder of real photographs (VOCdevkit among them), which only some machines have."""
+    folder = Path(os.environ.get("MMNET_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real photographs at {folder} (MMNET_REAL_DATA may name another folder)")
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    outcomes = {
+        outcome: sum("test_goldens" in report.nodeid for report in terminalreporter.getreports(outcome))
+        for outcome in ("passed", "failed", "skipped")
+    }
+    if any(outcomes.values()):
+        terminalreporter.write_line("goldens: " + ", ".join(f"{count} {name}" for name, count in outcomes.items()))

@@ -109,7 +109,7 @@ def test_a_result_says_what_was_measured_and_with_what(folder, evaluated):
     assert result["interval95"][0] <= result["miou"] <= result["interval95"][1]
     assert set(result["baselines"]) == {"untrained", "confidence"}
     assert 0 <= result["baselines"]["confidence"]["threshold"] <= 1
-    assert len(result["weights_sha256"]) == 64 and len(result["commit"] or "-" * 40) >= 40
+    assert len(result["weights_sha256"]) == 64
     assert {"mmnet_jax", "jax", "flax", "numpy", "python"} <= set(result["versions"])
     assert f"mIoU {result['miou']:.2f}" in evaluated.stdout
     assert "car, chair" in evaluated.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -69,3 +70,16 @@ def draw_episode(batch=2, shots=1, size=65, seed=0):
         support_labels=(labels > 0.6).astype(jnp.int32).at[:, :, :4].set(255),
         query_label=(jax.random.uniform(keys[3], (batch, size, size)) > 0.5).astype(jnp.int32),
     )
+
+
+def no_dropout(function):
+    """The update with the classifiers' dropout taken out, which would differ between splits of a batch."""
+
+    def interceptor(call, arguments, keywords, context):
+        return arguments[0] if isinstance(context.module, nn.Dropout) else call(*arguments, **keywords)
+
+    def wrapped(*arguments):
+        with nn.intercept_methods(interceptor):
+            return function(*arguments)
+
+    return wrapped

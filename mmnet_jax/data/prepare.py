@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -88,10 +89,10 @@ def summary(name: str, data_dir: str | Path, split: str = "protocol") -> str:
         bare = index[part]["without_mask"]
         lines.append(line + (f" ({bare:,} more without a mask)" if bare else ""))
     lines += ["", *_class_table(dataset, config.data.min_pixels), "", "Next:"]
-    setting = f" --config.data.split={split}" if split != "protocol" else ""
+    file = "pascal_small" if split == "folder" else "pascal_1shot"
     lines.append(
-        "  python -m mmnet_jax.train --config=configs/pascal_1shot.py --workdir=WORKDIR "
-        f"--config.data.data_dir={data_dir}{setting} --config.model.weights=FILE.safetensors"
+        f"  python -m mmnet_jax.train --config=configs/{file}.py --workdir=WORKDIR "
+        f"--config.data.data_dir={shlex.quote(str(data_dir))} --config.model.weights=FILE.safetensors"
     )
     return "\n".join(lines)
 

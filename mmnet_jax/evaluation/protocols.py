@@ -126,6 +126,10 @@ def read_manifest(path: str | Path, dataset: Dataset) -> Manifest:
         raise UserError(f"manifest {path}: classes must be novel or base, but is {head['classes']}.")
     if not episodes:
         raise UserError(f"manifest {path} names no episode.")
+    try:
+        wanted = fold_classes(dataset.name, numbers["fold"], head["classes"])  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UserError(f"manifest {path}: {error}") from error
     positions = {name: i for i, name in enumerate(dataset.test.ids)}
     class_ids = {name: i for i, name in enumerate(dataset.class_names) if i}
     specs = []
@@ -135,6 +139,11 @@ def read_manifest(path: str | Path, dataset: Dataset) -> Manifest:
                 raise UserError(f"manifest {path}, episode {number}: {dataset.name} has no test image {image}.")
         if name not in class_ids:
             raise UserError(f"manifest {path}, episode {number}: {dataset.name} has no class {name}.")
+        if class_ids[name] not in wanted:
+            raise UserError(
+                f"manifest {path}, episode {number}: {name} is none of the {head['classes']} classes of fold "
+                f"{numbers['fold']}."
+            )
         if len(supports) != numbers["shots"]:
             raise UserError(
                 f"manifest {path}, episode {number}: {len(supports)} supports, but shots is {numbers['shots']}."

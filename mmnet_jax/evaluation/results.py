@@ -20,6 +20,7 @@ from mmnet_jax.data import Dataset
 from mmnet_jax.evaluation.evaluating import Baseline, Result
 from mmnet_jax.evaluation.pictures import episode_sheet, png_bytes
 from mmnet_jax.evaluation.protocols import manifest_text
+from mmnet_jax.files import write_whole
 
 COLUMNS = ("query", "class", "supports", "area", "intersection", "union", "iou")
 
@@ -117,16 +118,6 @@ def write_result(path: str | Path, summary: dict[str, Any], result: Result, data
     for file, content in files.items():
         write_whole(file, content)
     return [path, *(file for file in files if file != path)]
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file that is there with all its content or not at all."""
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from mmnet_jax.config import resolve
 from mmnet_jax.models.backbones import create_backbone
 from mmnet_jax.models.mmnet import Features, MMNet
 
 
 def build_model(config: ConfigDict) -> MMNet:
-    """The module alone, from a resolved config."""
+    """The module alone, without variables."""
+    config = resolve(config)
     on_cpu = jax.default_backend() == "cpu"
     dtype = config.model.confidence_dtype
     if dtype == "auto":

@@ -104,7 +104,8 @@ class MMNet(nn.Module):
         support_mid = features.support_mid.reshape(-1, *features.support_mid.shape[2:])
         support_logits = split_shots(self._memory_logits(support_mid, self._support_projection, train), batch)
         state = SupportState(support_logits, features.support_high, features.support_mask)
-        return self._predict(query_logits, self._compare(query_logits, features.query_high, state), state, size, train)
+        compared = self._compare(query_logits, features.query_high, state)
+        return self._predict(query_logits, support_logits, compared, size, train)
 
     def encode_support(self, images: Float[Array, "k s s 3"], labels: Int[Array, "k s s"]) -> SupportState:
         """What ``segment`` needs of one support set."""
@@ -122,8 +123,8 @@ class MMNet(nn.Module):
             return jax.tree.map(lambda x: x[0], self._compare(query_logits[None], query_high[None], one_set))
 
         compared = jax.vmap(compare)(logits, high)
-        repeated = jax.tree.map(lambda x: jnp.broadcast_to(x[None], (len(queries), *x.shape)), state)
-        return self._predict(logits, compared, repeated, queries.shape[1:3])
+        support_logits = jnp.broadcast_to(state.memory_logits[None], (len(queries), *state.memory_logits.shape))
+        return self._predict(logits, support_logits, compared, queries.shape[1:3])
 
     @property
     def _support_projection(self) -> nn.Module:
@@ -177,10 +178,12 @@ class MMNet(nn.Module):
             values, quality = jax.lax.map(lambda shot: ops.propagate(query_nodes, *shot), by_shot)
             values, quality = jnp.moveaxis(values, 0, 1), jnp.moveaxis(quality, 0, 1)
         with jax.named_scope("quality"):
-            area = jnp.sum(masks, axis=(2, 3))
             if self.quality_normalise == "mean":
+                area = jnp.sum(masks, axis=(2, 3))
                 quality = quality / jnp.where(area > 0, area, 1)[:, :, None, None]
-            fused, weights = ops.fuse_shots(activations[:, None] * values, quality, area > 0)
+            # a shot without foreground of its own has no say, whichever mask it was seen through
+            has_foreground = jnp.any(state.mask > 0, axis=(2, 3))
+            fused, weights = ops.fuse_shots(activations[:, None] * values, quality, has_foreground)
         with jax.named_scope("confidence"):
             confidence = ops.foreground_confidence(query_high, state.high_level, state.mask, self.confidence_dtype)
         return fused, weights, confidence
@@ -188,8 +191,8 @@ class MMNet(nn.Module):
     def _predict(
         self,
         query_logits: Float[Array, "b h w n"],
+        support_logits: Float[Array, "b k h w n"],
         compared: tuple[Array, Array, Array],
-        state: SupportState,
         size: tuple[int, ...],
         train: bool = False,
     ) -> Prediction:
@@ -207,7 +210,7 @@ class MMNet(nn.Module):
             shot_weights=weights,
             auxiliary_logits=auxiliary,
             query_memory_logits=query_logits,
-            support_memory_logits=state.memory_logits,
+            support_memory_logits=support_logits,
         )
 
 

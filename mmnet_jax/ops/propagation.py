@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Shaped
 
 from mmnet_jax.ops.streaming import BLOCK, split_blocks, sum_over_blocks
 
@@ -55,19 +55,22 @@ def propagate(
 
 
 def fuse_shots(
-    maps: Float[Array, "b k h w n"], quality: Float[Array, "b k h w"], has_foreground: Bool[Array, "b k"]
+    maps: Float[Array, "b k h w n"],
+    quality: Float[Array, "b k h w"],
+    has_foreground: Shaped[Array, "b k"],
 ) -> tuple[Float[Array, "b h w n"], Float[Array, "b k h w"]]:
     """The average of K fused maps, weighted at each position by the softmax of the shots' qualities (eq. 9).
 
     Args:
       maps: h'_q of each shot (eq. 5).
       quality: p_q of each shot.
-      has_foreground: whether the shot's mask holds any foreground on the grid; one that does not gets no weight while
-        another does.
+      has_foreground: true (or not 0) where the shot's mask holds any foreground on the grid; a shot without gets no
+        weight while another has some.
 
     Returns:
       The fused maps, and the weights, which sum to 1 over the shots.
     """
+    has_foreground = has_foreground.astype(bool)
     counts = has_foreground | ~jnp.any(has_foreground, axis=1, keepdims=True)
     weights = jax.nn.softmax(jnp.where(counts[:, :, None, None], quality, -jnp.inf), axis=1)
     return jnp.sum(maps * weights[..., None], axis=1), weights

@@ -45,6 +45,7 @@ class Checkpoints:
                 preservation_policy=keep,
                 best_fn=lambda metrics: metrics[MIOU],
                 create=not read_only,
+                cleanup_tmp_directories=not read_only,
                 read_only=read_only,
             ),
         )
@@ -94,27 +95,25 @@ class Checkpoints:
 
     def restore_model(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         """Parameters and moving statistics at ``step``, shaped as ``like``."""
-        try:
-            restored = self._manager.restore(
-                step, args=ocp.args.Composite(model=ocp.args.StandardRestore(_on_one_device(like)))
-            )
-        except (ValueError, OSError, KeyError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"checkpoint {self.path / str(step)} cannot be read: {reason}") from error
-        return restored["model"]
+        return self._restore(step, model=ocp.args.StandardRestore(_on_one_device(like)))["model"]
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The training state at ``step``, placed and shaped as ``like``."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        restored = self._manager.restore(
+        restored = self._restore(
             step,
-            args=ocp.args.Composite(
-                model=ocp.args.StandardRestore({"params": abstract.params, "batch_stats": abstract.batch_stats}),
-                training=ocp.args.StandardRestore({"optimizer": abstract.optimizer, "step": abstract.step}),
-            ),
+            model=ocp.args.StandardRestore({"params": abstract.params, "batch_stats": abstract.batch_stats}),
+            training=ocp.args.StandardRestore({"optimizer": abstract.optimizer, "step": abstract.step}),
         )
         model, training = restored["model"], restored["training"]
         return TrainState(training["step"], model["params"], training["optimizer"], model["batch_stats"])
+
+    def _restore(self, step: int, **items: ocp.args.CheckpointArgs) -> Any:
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (ValueError, OSError, KeyError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"checkpoint {self.path / str(step)} cannot be read: {reason}") from error
 
     def wait(self) -> None:
         """Returns once everything is on the disk."""
@@ -125,6 +124,11 @@ class Checkpoints:
 
     def __exit__(self, *exception: object) -> None:
         self._manager.close()  # which waits
+
+
+def holds_checkpoint(path: Path) -> bool:
+    """Whether there is a whole checkpoint in the folder."""
+    return path.is_dir() and any(entry.name.isdigit() for entry in path.iterdir())
 
 
 def _on_one_device(tree: Any) -> Any:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
@@ -23,17 +24,17 @@ from mmnet_jax.evaluation import Manifest
 from mmnet_jax.losses import Losses
 from mmnet_jax.models.build import build_model, init_head
 from mmnet_jax.models.mmnet import MMNet
-from mmnet_jax.training.checkpoints import Checkpoints
+from mmnet_jax.training.checkpoints import Checkpoints, holds_checkpoint
 from mmnet_jax.training.curve import draw_curve
 from mmnet_jax.training.log import MetricLog
-from mmnet_jax.training.state import create_optimizer, create_state, learning_rate, state_variables
+from mmnet_jax.training.state import TrainState, create_optimizer, create_state, learning_rate, state_variables
 from mmnet_jax.training.step import data_mesh, train_step
 from mmnet_jax.workdir import Workdir
 
 FREE_FIELDS = (
     "data.data_dir",
     "data.workers",
-    "model.weights",
+    "model.weights",  # compared by content
     "training.log_every",
     "training.keep_latest",
     "training.keep_best",
@@ -78,9 +79,10 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
         classes=config.training.select_on,
     )
 
-    # Workdir: a new one, or the same training as before.
-    if workdir.config_file.exists():
+    # Workdir: a new one, or the same training as before. One that has not reached a checkpoint is begun anew.
+    if workdir.config_file.exists() and holds_checkpoint(workdir.checkpoints):
         refuse_changes(workdir.load_config(), config)
+        workdir.refuse_other_weights(config)
     elif first:
         workdir.create(config)
     multihost_utils.sync_global_devices("workdir")
@@ -121,7 +123,6 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
     pending: list[Losses] = []
     schedule = learning_rate(config, steps)
     clock = Clock(start, steps, config.training.batch_size)
-    saved = start
     with interrupts() as interrupted, log, checkpoints:
         for step in range(start + 1, steps + 1):
             raw = jax.tree.map(lambda x: jax.make_array_from_process_local_data(split, x), next(batches))
@@ -132,19 +133,19 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
             )
             saving = evaluating or step % config.training.checkpoint_every == 0 or interrupted()
             if saving or step % config.training.log_every == 0 or step == start + 1:
-                terms = finite_mean(pending, step)
+                terms = finite_mean(pending, step, checkpoints.latest())
                 pending.clear()
                 log.write(step, **terms, learning_rate=float(schedule(step - 1)), **clock.lap(step))
                 say(clock.line(step, terms))
-            if not saving or step == saved:
+            if not saving:
                 continue
+            refuse_broken(state, step, checkpoints.latest())
             miou = None
-            if evaluating and not interrupted():
+            if evaluating:
                 miou = evaluate_now(model, state_variables(state, frozen), config, dataset, manifest, step, say)
                 log.write(step, miou=miou)
                 clock.pause()
             checkpoints.save(state, miou)
-            saved = step
             if interrupted():
                 checkpoints.wait()
                 raise Stopped(f"stopped at step {step} of {steps}; a checkpoint is saved.")
@@ -169,19 +170,29 @@ def refuse_changes(before: ConfigDict, now: ConfigDict) -> None:
         raise UserError(f"the workdir holds a training with another config ({'; '.join(changes)}); choose a new one.")
 
 
-def finite_mean(pending: list[Losses], step: int) -> dict[str, float]:
+def finite_mean(pending: list[Losses], step: int, saved: int | None) -> dict[str, float]:
     """The mean of each term over the steps up to ``step`` that have not been looked at yet.
 
     Raises:
-      UserError: naming the first step whose loss is not finite.
+      UserError: naming the first step whose loss is not finite, and the step of the newest checkpoint, ``saved``.
     """
     values = np.asarray(jax.device_get([tuple(losses) for losses in pending]), np.float64)
     broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(broken):
         first = step - len(values) + 1 + int(broken[0])
         terms = ", ".join(f"{name} {value:g}" for name, value in zip(Losses._fields, values[broken[0]], strict=True))
-        raise UserError(f"the loss of step {first} is not finite ({terms}); the last checkpoint is from before it.")
+        raise UserError(f"the loss of step {first} is not finite ({terms}); {_newest(saved)}.")
     return dict(zip(Losses._fields, values.mean(axis=0).tolist(), strict=True))
+
+
+def refuse_broken(state: TrainState, step: int, saved: int | None) -> None:
+    """Raises a ``UserError`` if the update of ``step``, whose loss was finite, left parameters that are not."""
+    if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((state.params, state.batch_stats))):
+        raise UserError(f"the parameters after step {step} are not finite; {_newest(saved)}.")
+
+
+def _newest(saved: int | None) -> str:
+    return "there is no checkpoint yet" if saved is None else f"the newest checkpoint is of step {saved}"
 
 
 def evaluate_now(
@@ -217,7 +228,7 @@ class Clock:
         done, seconds = step - self._last, now - self._since
         first = math.isnan(self._speed) and done == 1 and self._steps > 1
         self._last, self._since = step, now
-        if first or not done:
+        if first:
             return {}
         self._speed = done / seconds
         return {"episodes_per_second": self._speed * self._batch_size}

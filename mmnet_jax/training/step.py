@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from mmnet_jax.data import RawEpisodes, augment
 from mmnet_jax.episode import IGNORE, Episode
+from mmnet_jax.errors import UserError
 from mmnet_jax.losses import Losses, episode_losses
 from mmnet_jax.models.mmnet import MMNet
 from mmnet_jax.training.state import TrainState, state_variables
@@ -25,6 +26,8 @@ Step = Callable[[TrainState, dict[str, Any], Any, Array], tuple[TrainState, Loss
 def data_mesh(batch_size: int) -> Mesh:
     """A one-axis mesh ``data`` over as many of the devices as divide the batch."""
     count = jax.device_count()
+    if jax.process_count() > 1 and batch_size % count:
+        raise UserError(f"training.batch_size = {batch_size} cannot be split over {count} devices.")
     if jax.process_count() == 1:
         count = max(n for n in range(1, count + 1) if batch_size % n == 0)
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:count])

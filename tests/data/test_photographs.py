@@ -15,20 +15,20 @@ from mmnet_jax.data.prepare import prepare, summary
 
 
 @pytest.fixture(scope="module")
-def prepared(shared, tmp_path_factory):
+def prepared(real_data, tmp_path_factory):
     config = get_config()
     config.fold = 1
     config.data.update(data_dir=str(tmp_path_factory.mktemp("data")), split="folder", image_size=97)
     config.data.scale = (0.18, 0.22)  # 97 px crops of 500 px photographs would hold little of anything
-    prepare("pascal5i", shared / "data" / "VOCdevkit", config.data.data_dir, "folder")
+    prepare("pascal5i", real_data / "VOCdevkit", config.data.data_dir, "folder")
     return config
 
 
-def test_every_photograph_is_found_and_counted(prepared, shared):
+def test_every_photograph_is_found_and_counted(prepared, real_data):
     dataset = data.open_dataset(prepared)
     assert (len(dataset.train), len(dataset.test)) == (578, 497)
     assert "train: found 578 of 578 images" in summary("pascal5i", prepared.data.data_dir, "folder")
-    with (shared / "data" / "class_counts.tsv").open() as file:
+    with (real_data / "class_counts.tsv").open() as file:
         for row in csv.DictReader(file, delimiter="\t"):
             c = int(row["id"])
             assert dataset.class_names[c] == row["class"]

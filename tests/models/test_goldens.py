@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from mmnet_jax import Episode, get_config, losses, weights
-from mmnet_jax.config import resolve
 from mmnet_jax.models.build import build_model
 from tests.conftest import REFERENCE
 
@@ -57,7 +56,7 @@ def golden_config(reading, shots):
     config.model.batch_norm = "frozen"
     config.data.image_size = SIZE
     config.shots = shots
-    return resolve(config)
+    return config
 
 
 def authors_names(params):

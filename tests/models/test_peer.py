@@ -16,7 +16,7 @@ from mmnet_jax.models.backbones import ResNet
 from mmnet_jax.models.build import build_model
 from mmnet_jax.training.state import create_optimizer, create_state
 from mmnet_jax.training.step import update_fn
-from tests.training.test_step import no_dropout
+from tests.tiny import no_dropout
 
 torch = pytest.importorskip("torch")
 

@@ -12,7 +12,7 @@ from mmnet_jax.config import resolve
 from mmnet_jax.data import RawEpisodes
 from mmnet_jax.training.state import create_optimizer, create_state, learning_rate
 from mmnet_jax.training.step import data_mesh, train_step, update_fn
-from tests.tiny import draw_episode, tiny_network
+from tests.tiny import draw_episode, no_dropout, tiny_network
 
 
 def tiny_config(reading="paper", **training):
@@ -40,20 +40,6 @@ def uneven_episode(batch):
 
 def close(a, b, tolerance):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=tolerance * float(jnp.abs(y).max()) + 1e-8), a, b)
-
-
-def no_dropout(function):
-    """The update with the classifiers' dropout taken out, which would differ between splits of a batch."""
-    import flax.linen as nn
-
-    def interceptor(call, arguments, keywords, context):
-        return arguments[0] if isinstance(context.module, nn.Dropout) else call(*arguments, **keywords)
-
-    def wrapped(*arguments):
-        with nn.intercept_methods(interceptor):
-            return function(*arguments)
-
-    return wrapped
 
 
 def test_the_learning_rate_decays_polynomially_from_its_first_step():

@@ -39,8 +39,8 @@ def classifiers():
     return theirs, ours
 
 
-def photographs(shared: Path) -> list[Path]:
-    return sorted((shared / "data/VOCdevkit/VOC2012/JPEGImages").glob("*.jpg"))
+def photographs(real_data: Path) -> list[Path]:
+    return sorted((real_data / "VOCdevkit/VOC2012/JPEGImages").glob("*.jpg"))
 
 
 def compare(paths, theirs, ours):
@@ -55,8 +55,8 @@ def compare(paths, theirs, ours):
     return worst, same
 
 
-def test_logits_equal_the_original_networks_on_photographs(shared, classifiers):
-    paths = photographs(shared)[::36]
+def test_logits_equal_the_original_networks_on_photographs(real_data, classifiers):
+    paths = photographs(real_data)[::36]
     assert len(paths) >= 24
     worst, same = compare(paths, *classifiers)
     assert same == len(paths)
@@ -64,8 +64,8 @@ def test_logits_equal_the_original_networks_on_photographs(shared, classifiers):
 
 
 @pytest.mark.slow
-def test_every_photograph_gets_the_original_networks_class(shared, classifiers):
-    paths = photographs(shared)
+def test_every_photograph_gets_the_original_networks_class(real_data, classifiers):
+    paths = photographs(real_data)
     worst, same = compare(paths, *classifiers)
     print(f"EfficientNet-Lite2 at {SIZE} px: same class on {same} of {len(paths)}, logits within {worst:.1e}")
     assert same == len(paths)
