@@ -19,7 +19,7 @@ def test_every_dependency_is_used():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     modules = {
         "absl-py": "absl",
-        "array-record": "array_record",
+        "array-record": "array_record",  # the format that TFDS is asked for by name
         "ml-collections": "ml_collections",
         "orbax-checkpoint": "orbax",
         "pillow": "PIL",

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from clu import parameter_overview
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
@@ -114,8 +115,11 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+    if first:
+        overview = parameter_overview.get_parameter_overview(state.params, include_stats=False)
+        (workdir.log / "parameters.txt").write_text(overview + "\n")
     say(
-        f"training on {len(index.admitted)} images of {len(index.support_lists)} classes, {steps} steps of "
+        f"training {parameter_overview.count_parameters(state.params):,} parameters on {len(index.admitted)} images of {len(index.support_lists)} classes, {steps} steps of "
         f"{config.training.batch_size} episodes, on {mesh.size} {jax.devices()[0].device_kind} device(s); "
         "the first step compiles"
     )
