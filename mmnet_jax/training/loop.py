@@ -118,9 +118,10 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
     if first:
         overview = parameter_overview.get_parameter_overview(state.params, include_stats=False)
         (workdir.log / "parameters.txt").write_text(overview + "\n")
+    count = parameter_overview.count_parameters(state.params)
     say(
-        f"training {parameter_overview.count_parameters(state.params):,} parameters on {len(index.admitted)} images of {len(index.support_lists)} classes, {steps} steps of "
-        f"{config.training.batch_size} episodes, on {mesh.size} {jax.devices()[0].device_kind} device(s); "
+        f"training {count:,} parameters on {len(index.admitted)} images of {len(index.support_lists)} classes, "
+        f"{steps} steps of {config.training.batch_size} episodes, on {mesh.size} {jax.devices()[0].device_kind} device(s); "
         "the first step compiles"
     )
 
