@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import signal
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -37,6 +38,7 @@ def run(main: Callable[[], None]) -> NoReturn:
 
     def guarded(_: list[str]) -> None:
         logging.get_absl_handler().setFormatter(_Plain())
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that this, too, leaves nothing half-written
         logging.get_absl_handler().addFilter(_worth_reading)
         _with_sentences(main)
 

@@ -5,7 +5,6 @@ python scripts/prepare_data.py pascal5i --source=VOCdevkit --data_dir=DATA [--sp
 
 from __future__ import annotations
 
-import signal
 import sys
 
 from absl import flags
@@ -27,7 +26,6 @@ _SPLIT = flags.DEFINE_enum("split", "protocol", ["protocol", "folder"], "The pub
 def main(name: str | None) -> None:
     if name is None:
         raise UserError(f"the first argument is the dataset to prepare: {' or '.join(prepare.BUILDERS)}.")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that this, too, leaves nothing half-written
     progress = prepare.ProgressLine(name)
     folder = prepare.prepare(name, _SOURCE.value, _DATA_DIR.value, _SPLIT.value, progress)
     done = "prepared" if progress.called else "already prepared (remove the folder to prepare it again)"

@@ -58,7 +58,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
 
     Raises:
       UserError: the workdir was made with another config, the data or the weights do not fit, or a loss is not finite.
-      Stopped: after the first interrupt (Ctrl-C); a checkpoint was written.
+      Stopped: after the first interrupt (Ctrl-C, SIGTERM); a checkpoint was written.
     """
     # Of several processes the first one speaks, and writes all but the checkpoints.
     first = jax.process_index() == 0
@@ -121,8 +121,8 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
     count = parameter_overview.count_parameters(state.params)
     say(
         f"training {count:,} parameters on {len(index.admitted)} images of {len(index.support_lists)} classes, "
-        f"{steps} steps of {config.training.batch_size} episodes, on {mesh.size} {jax.devices()[0].device_kind} device(s); "
-        "the first step compiles"
+        f"{steps} steps of {config.training.batch_size} episodes, on {mesh.size} {jax.devices()[0].device_kind} "
+        "device(s); the first step compiles"
     )
 
     pending: list[Losses] = []
@@ -258,7 +258,7 @@ class Clock:
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
-    """Takes the first Ctrl-C as a wish to stop after the step at hand; the second one stops at once."""
+    """Takes the first Ctrl-C (or a scheduler's SIGTERM) as a wish to stop after the step at hand, the second as now."""
     asked = False
 
     def ask(number: int, frame: Any) -> None:
@@ -268,11 +268,12 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         asked = True
 
     try:
-        before = signal.signal(signal.SIGINT, ask)
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not in the main thread, where signals cannot be caught
         yield lambda: False
         return
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
