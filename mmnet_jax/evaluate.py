@@ -62,7 +62,7 @@ def main() -> None:
         variables,
         config,
         dataset,
-        manifest=manifest,
+        manifest,
         baselines=True,
         samples=SAMPLES,
         progress=_show,
@@ -95,17 +95,17 @@ def _refuse_unwritable(output: Path) -> None:
 
 def _manifest(config: ConfigDict, dataset: Dataset) -> Manifest:
     """The episodes that the flags ask for; given a manifest, the other flags must agree with it."""
-    from mmnet_jax.evaluation import draw_manifest, read_manifest
+    from mmnet_jax.evaluation import configured_manifest, read_manifest
 
     if not FLAGS.manifest:
-        return draw_manifest(
+        return configured_manifest(
             dataset,
-            fold=config.fold if FLAGS.fold is None else FLAGS.fold,
-            shots=FLAGS.shots or config.shots,
-            protocol=FLAGS.protocol or config.evaluation.protocol,
-            episodes=FLAGS.episodes or config.evaluation.episodes,
-            seed=config.seed if FLAGS.seed is None else FLAGS.seed,
-            min_pixels=config.data.min_pixels,
+            config,
+            fold=FLAGS.fold,
+            shots=FLAGS.shots,
+            protocol=FLAGS.protocol,
+            episodes=FLAGS.episodes,
+            seed=FLAGS.seed,
         )
     manifest = read_manifest(FLAGS.manifest, dataset)
     held = dataclasses.asdict(manifest) | {"episodes": len(manifest.episodes)}

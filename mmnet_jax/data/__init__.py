@@ -6,8 +6,9 @@ read datasets.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mmnet_jax.lazy import attach
 
 if TYPE_CHECKING:
     from mmnet_jax.data.augmentation import augment
@@ -19,50 +20,26 @@ if TYPE_CHECKING:
     from mmnet_jax.data.raw import RawEpisodes, load_episodes
     from mmnet_jax.data.sampling import EpisodeIndex, EpisodeSpec, testing_episode, training_episode, training_index
 
-_HOME = {
-    "augment": "augmentation",
-    "Dataset": "dataset",
-    "Split": "dataset",
-    "open_dataset": "dataset",
-    "prepare_image": "fitting",
-    "prepare_label": "fitting",
-    "test_transform": "fitting",
-    "fold_classes": "folds",
-    "read_image": "images",
-    "read_mask": "images",
-    "RawEpisodes": "raw",
-    "load_episodes": "raw",
-    "training_batches": "batches",
-    "EpisodeIndex": "sampling",
-    "EpisodeSpec": "sampling",
-    "testing_episode": "sampling",
-    "training_episode": "sampling",
-    "training_index": "sampling",
-}
-
-__all__ = [
-    "Dataset",
-    "EpisodeIndex",
-    "EpisodeSpec",
-    "RawEpisodes",
-    "Split",
-    "augment",
-    "fold_classes",
-    "load_episodes",
-    "open_dataset",
-    "prepare_image",
-    "prepare_label",
-    "read_image",
-    "read_mask",
-    "test_transform",
-    "testing_episode",
-    "training_batches",
-    "training_episode",
-    "training_index",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __all__ = attach(
+    __name__,
+    {
+        "augment": "augmentation",
+        "Dataset": "dataset",
+        "Split": "dataset",
+        "open_dataset": "dataset",
+        "prepare_image": "fitting",
+        "prepare_label": "fitting",
+        "test_transform": "fitting",
+        "fold_classes": "folds",
+        "read_image": "images",
+        "read_mask": "images",
+        "RawEpisodes": "raw",
+        "load_episodes": "raw",
+        "training_batches": "batches",
+        "EpisodeIndex": "sampling",
+        "EpisodeSpec": "sampling",
+        "testing_episode": "sampling",
+        "training_episode": "sampling",
+        "training_index": "sampling",
+    },
+)

@@ -6,45 +6,30 @@ read datasets.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mmnet_jax.lazy import attach
 
 if TYPE_CHECKING:
     from mmnet_jax.evaluation.evaluating import Baseline, Result, Sample, evaluate
     from mmnet_jax.evaluation.metrics import Scores
-    from mmnet_jax.evaluation.protocols import PROTOCOLS, Manifest, draw_manifest, read_manifest
+    from mmnet_jax.evaluation.protocols import PROTOCOLS, Manifest, configured_manifest, draw_manifest, read_manifest
     from mmnet_jax.evaluation.results import result_json, write_result
 
-_HOME = {
-    "PROTOCOLS": "protocols",
-    "Baseline": "evaluating",
-    "Manifest": "protocols",
-    "Result": "evaluating",
-    "Sample": "evaluating",
-    "Scores": "metrics",
-    "draw_manifest": "protocols",
-    "evaluate": "evaluating",
-    "read_manifest": "protocols",
-    "result_json": "results",
-    "write_result": "results",
-}
-
-__all__ = [
-    "PROTOCOLS",
-    "Baseline",
-    "Manifest",
-    "Result",
-    "Sample",
-    "Scores",
-    "draw_manifest",
-    "evaluate",
-    "read_manifest",
-    "result_json",
-    "write_result",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __all__ = attach(
+    __name__,
+    {
+        "PROTOCOLS": "protocols",
+        "Baseline": "evaluating",
+        "Manifest": "protocols",
+        "Result": "evaluating",
+        "Sample": "evaluating",
+        "Scores": "metrics",
+        "configured_manifest": "protocols",
+        "draw_manifest": "protocols",
+        "evaluate": "evaluating",
+        "read_manifest": "protocols",
+        "result_json": "results",
+        "write_result": "results",
+    },
+)

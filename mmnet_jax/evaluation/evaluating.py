@@ -16,7 +16,7 @@ from mmnet_jax.evaluation.counting import PixelCounts
 from mmnet_jax.evaluation.measuring import measured_batches
 from mmnet_jax.evaluation.metrics import Scores, best_threshold, score
 from mmnet_jax.evaluation.progress import Progress
-from mmnet_jax.evaluation.protocols import Classes, Manifest, draw_manifest
+from mmnet_jax.evaluation.protocols import Manifest
 from mmnet_jax.models import MMNet
 from mmnet_jax.models.build import init_head
 
@@ -85,35 +85,23 @@ def evaluate(
     variables: dict[str, Any],
     config: ConfigDict,
     dataset: Dataset,
+    manifest: Manifest,
     *,
-    fold: int | None = None,
-    shots: int | None = None,
-    protocol: str | None = None,
-    episodes: int | None = None,
-    seed: int | None = None,
-    classes: Classes = "novel",
-    manifest: Manifest | None = None,
     batch_size: int | None = None,
     baselines: bool = False,
     samples: int = 0,
     progress: Callable[[str], None] | None = None,
     progress_seconds: float = 30.0,
 ) -> Result:
-    """Scores a network on test episodes. Whatever is not given comes from ``config``.
+    """Scores a network on test episodes.
 
     Args:
       model: the network.
       variables: ``params``, ``backbone``, ``batch_stats``.
       config: resolved.
       dataset: its test split is used.
-      fold: 0..3; like the next four arguments it draws the episodes where no manifest is given.
-      shots: supports an episode.
-      protocol: which rules draw the episodes.
-      episodes: how many; the protocol's own number if neither this nor the config says.
-      seed: of the episodes.
-      classes: the fold's novel classes or its base classes.
-      manifest: the very episodes to use; the five arguments above are then not looked at.
-      batch_size: episodes at a time, over all devices; rounded up to a multiple of them.
+      manifest: the episodes, from ``draw_manifest``, ``configured_manifest`` or ``read_manifest``.
+      batch_size: episodes at a time, over all devices, the config's if None; rounded up to a multiple of them.
       baselines: score a fresh head and the confidence map too, in the same pass.
       samples: of how many episodes, spread over the classes, to keep the prediction.
       progress: gets a line that says how far it is, every so many seconds.
@@ -122,17 +110,6 @@ def evaluate(
     Returns:
       The result, the same in every process.
     """
-    if manifest is None:
-        manifest = draw_manifest(
-            dataset,
-            fold=config.fold if fold is None else fold,
-            shots=config.shots if shots is None else shots,
-            protocol=protocol or config.evaluation.protocol,
-            seed=config.seed if seed is None else seed,
-            min_pixels=config.data.min_pixels,
-            episodes=episodes or config.evaluation.episodes,
-            classes=classes,
-        )
     heads = {"trained": variables["params"]}
     if baselines:
         heads["untrained"] = init_head(model, config.seed)

@@ -44,7 +44,13 @@ class Progress:
         text = f"{self._done:,} of {self._episodes:,} episodes"
         if self._done > self._before:
             speed = (self._done - self._before) / max(now - self._since, 1e-9)
-            minutes, seconds = divmod(round((self._episodes - self._done) / speed), 60)
-            text += f", {speed:.1f} a second, {minutes}m{seconds:02}s left"
+            text += f", {speed:.1f} a second, {duration((self._episodes - self._done) / speed)} left"
         ious = [i / u for i, u in self._sums.values() if u]
         return text + (f", mIoU {100 * np.mean(ious):.2f}" if ious else "")
+
+
+def duration(seconds: float) -> str:
+    """Such as 1h02m or 2m03s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from ml_collections import ConfigDict
+
 from mmnet_jax.data import Dataset, EpisodeIndex, EpisodeSpec, fold_classes, testing_episode
 from mmnet_jax.errors import UserError
 
@@ -78,6 +80,30 @@ def draw_manifest(
     count = PROTOCOLS[protocol].episodes[dataset.name] if episodes is None else episodes
     drawn = tuple(PROTOCOLS[protocol].draw(index, seed, i) for i in range(count))
     return Manifest(dataset.name, fold, classes, shots, protocol, seed, drawn)
+
+
+def configured_manifest(
+    dataset: Dataset,
+    config: ConfigDict,
+    *,
+    fold: int | None = None,
+    shots: int | None = None,
+    protocol: str | None = None,
+    seed: int | None = None,
+    episodes: int | None = None,
+    classes: Classes = "novel",
+) -> Manifest:
+    """``draw_manifest``, whatever is not given coming from ``config`` (resolved)."""
+    return draw_manifest(
+        dataset,
+        fold=config.fold if fold is None else fold,
+        shots=shots or config.shots,
+        protocol=protocol or config.evaluation.protocol,
+        seed=config.seed if seed is None else seed,
+        min_pixels=config.data.min_pixels,
+        episodes=episodes or config.evaluation.episodes,
+        classes=classes,
+    )
 
 
 def manifest_text(manifest: Manifest, dataset: Dataset) -> str:

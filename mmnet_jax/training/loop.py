@@ -22,6 +22,7 @@ from mmnet_jax.config import differences
 from mmnet_jax.data import Dataset, open_dataset, training_batches, training_index
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import Manifest
+from mmnet_jax.evaluation.progress import duration
 from mmnet_jax.losses import Losses
 from mmnet_jax.models.build import build_model, init_head
 from mmnet_jax.models.mmnet import MMNet
@@ -69,15 +70,8 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
     dataset = open_dataset(config)
     index = training_index(dataset, config)
     steps = total_steps(config, len(index.admitted))
-    manifest = evaluation.draw_manifest(
-        dataset,
-        fold=config.fold,
-        shots=config.shots,
-        protocol=config.evaluation.protocol,
-        seed=config.seed,
-        min_pixels=config.data.min_pixels,
-        episodes=config.training.evaluation_episodes,
-        classes=config.training.select_on,
+    manifest = evaluation.configured_manifest(
+        dataset, config, episodes=config.training.evaluation_episodes, classes=config.training.select_on
     )
 
     # Workdir: a new one, or the same training as before. One that has not reached a checkpoint is begun anew.
@@ -210,7 +204,7 @@ def evaluate_now(
     say: Callable[[str], None],
 ) -> float:
     """mIoU (%) at this step, on the classes that the best checkpoint is chosen on."""
-    result = evaluation.evaluate(model, variables, config, dataset, manifest=manifest, progress=say)
+    result = evaluation.evaluate(model, variables, config, dataset, manifest, progress=say)
     low, high = result.interval95
     say(
         f"step {step}: {config.training.select_on} mIoU {result.miou:.2f} [{low:.2f}, {high:.2f}] "
@@ -249,10 +243,7 @@ class Clock:
         )
         if math.isnan(self._speed):
             return f"step {step}/{self._steps}  {losses}"
-        left = (self._steps - step) / self._speed
-        minutes, seconds = divmod(round(left), 60)
-        hours, minutes = divmod(minutes, 60)
-        eta = f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
+        eta = duration((self._steps - step) / self._speed)
         return f"step {step}/{self._steps}  {losses}  {self._speed * self._batch_size:.2f} episodes/s  ETA {eta}"
 
 

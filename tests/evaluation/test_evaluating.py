@@ -10,7 +10,7 @@ import pytest
 
 from mmnet_jax.data import load_episodes
 from mmnet_jax.data import test_transform as fit_episodes  # pytest would collect it
-from mmnet_jax.evaluation import evaluate
+from mmnet_jax.evaluation import configured_manifest, evaluate
 from mmnet_jax.evaluation.evaluating import spread_over_classes
 from mmnet_jax.evaluation.measuring import _measure
 from mmnet_jax.models.build import init_head
@@ -21,7 +21,8 @@ EPISODES = 19  # the 11 images once and 8 again; no multiple of the batch
 
 @pytest.fixture(scope="module")
 def result(network, config, dataset):
-    return evaluate(*network, config, dataset, episodes=EPISODES, baselines=True, samples=4)
+    manifest = configured_manifest(dataset, config, episodes=EPISODES)
+    return evaluate(*network, config, dataset, manifest, baselines=True, samples=4)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_classes_are_named_and_those_without_episodes_left_out(result):
 
 
 def test_the_same_manifest_gives_the_same_numbers_in_other_batches(result, network, config, dataset):
-    again = evaluate(*network, config, dataset, manifest=result.manifest, batch_size=16)
+    again = evaluate(*network, config, dataset, result.manifest, batch_size=16)
     assert again.scores == result.scores
     assert again.baselines == {}
 
@@ -100,7 +101,7 @@ def test_the_same_manifest_gives_the_same_numbers_in_other_batches(result, netwo
 def test_a_mixture_of_sizes_compiles_once(network, config, dataset, result):
     before = _measure._cache_size()
     small = dataclasses.replace(result.manifest, episodes=result.manifest.episodes[3:6])
-    evaluate(*network, config, dataset, manifest=small, batch_size=8, baselines=True)
+    evaluate(*network, config, dataset, small, batch_size=8, baselines=True)
     assert _measure._cache_size() == before
 
 
@@ -123,6 +124,6 @@ def test_samples_spread_over_the_classes():
 
 def test_progress_tells_the_running_miou(network, config, dataset, result):
     lines = []
-    evaluate(*network, config, dataset, manifest=result.manifest, progress=lines.append, progress_seconds=0.0)
+    evaluate(*network, config, dataset, result.manifest, progress=lines.append, progress_seconds=0.0)
     assert [line.split(" ")[0] for line in lines] == ["8", "16", "19"]
     assert lines[-1].endswith(f"0m00s left, mIoU {result.miou:.2f}")

@@ -59,6 +59,6 @@ def test_a_png_holds_the_very_pixels():
 
 def test_a_sheet_has_a_row_for_each_sample_and_a_column_for_each_picture(network, config, dataset):
     manifest = draw_manifest(dataset, fold=1, shots=2, protocol="pfenet", seed=0, min_pixels=20, episodes=8)
-    result = evaluate(*network, config, dataset, manifest=manifest, samples=3)
+    result = evaluate(*network, config, dataset, manifest, samples=3)
     assert len(result.samples) == 3
     assert episode_sheet(result, dataset).shape == (22 + 3 * 156, 96 + 6 * 156, 3)

@@ -15,7 +15,7 @@ from mmnet_jax.evaluation.results import write_whole
 @pytest.fixture(scope="module")
 def result(network, config, dataset):
     manifest = draw_manifest(dataset, fold=1, shots=1, protocol="pfenet", seed=0, min_pixels=20, episodes=8)
-    return evaluate(*network, config, dataset, manifest=manifest)
+    return evaluate(*network, config, dataset, manifest)
 
 
 def test_a_file_takes_the_place_of_the_one_before(tmp_path):
