@@ -4,7 +4,7 @@ python -m mmnet_jax.train --config=configs/coco_1shot.py --workdir=runs/coco_1sh
     --config.data.data_dir=DATA --config.model.weights=resnet50_v2.safetensors
 
 Expected (paper), novel mIoU of folds 0..3: 34.9 41.0 37.2 37.0, mean 37.5.
-Length: 50 epochs over the training images of 60 classes a fold.
+Expected time: not measured yet; 50 epochs over the training images of 60 classes a fold.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,7 @@ python -m mmnet_jax.train --config=configs/coco_5shot.py --workdir=runs/coco_5sh
     --config.data.data_dir=DATA --config.model.weights=resnet50_v2.safetensors
 
 Expected (paper), novel mIoU of folds 0..3: 37.0 40.3 39.3 36.0, mean 38.2.
-Length: 50 epochs over the training images of 60 classes a fold, six images an episode.
+Expected time: not measured yet; 50 epochs over the training images of 60 classes a fold, six images an episode.
 """
 
 from ml_collections import ConfigDict

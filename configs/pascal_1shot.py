@@ -4,7 +4,7 @@ python -m mmnet_jax.train --config=configs/pascal_1shot.py --workdir=runs/pascal
     --config.data.data_dir=DATA --config.model.weights=resnet50_v2.safetensors
 
 Expected (paper), novel mIoU of folds 0..3: 62.7 70.2 57.3 57.0, mean 61.8.
-Length: 200 epochs of about 5,000 episodes a fold.
+Expected time: not measured yet; 200 epochs of about 5,000 episodes a fold.
 """
 
 from ml_collections import ConfigDict

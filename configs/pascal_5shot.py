@@ -4,7 +4,7 @@ python -m mmnet_jax.train --config=configs/pascal_5shot.py --workdir=runs/pascal
     --config.data.data_dir=DATA --config.model.weights=resnet50_v2.safetensors
 
 Expected (paper), novel mIoU of folds 0..3: 62.2 71.5 57.5 62.4, mean 63.4.
-Length: 200 epochs of about 5,000 episodes a fold, each of six images.
+Expected time: not measured yet; 200 epochs of about 5,000 episodes a fold, each of six images.
 """
 
 from ml_collections import ConfigDict
