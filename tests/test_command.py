@@ -31,6 +31,7 @@ def main():
     if workdir == "bug":
         raise ValueError("a bug")
     if workdir == "wait":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background inherits none
         os.kill(os.getpid(), signal.SIGINT)
     if workdir == "lost":
         open(workdir)

@@ -90,7 +90,7 @@ def test_summary_counts_images_of_each_class_and_names_the_next_command(voc, tmp
     assert rows["bus"] == ["1", "1", "0", "0"]
     assert rows["car"] == ["1", "0", "0", "0"]
     assert rows["aeroplane"] == ["0", "0", "2", "0"]
-    assert f"--config.data.data_dir={tmp_path / 'data'} --config.data.split=folder" in text.splitlines()[-1]
+    assert f"--config=configs/pascal_small.py --workdir=WORKDIR --config.data.data_dir={tmp_path / 'data'} " in text
 
 
 def test_a_prepared_dataset_is_left_as_it_is(voc, tmp_path):
