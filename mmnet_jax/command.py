@@ -46,6 +46,11 @@ def run(main: Callable[[], None]) -> NoReturn:
     raise AssertionError("app.run ends the process")
 
 
+def take_word() -> str | None:
+    """The first argument, taken off the command line if it is no flag: what a script is asked to do."""
+    return sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else None
+
+
 def parse(argv: list[str]) -> list[str]:
     """Parses ``argv`` into ``flags.FLAGS`` as absl and ml_collections do, their many errors made one kind.
 

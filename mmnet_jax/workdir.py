@@ -98,13 +98,13 @@ def load_step(workdir: str | Path, checkpoint: str | int = "best") -> tuple[MMNe
     """``load_model``, and the step that the checkpoint was taken at."""
     place = Workdir(workdir)
     config = place.load_config()
-    checkpoints = Checkpoints(place.checkpoints, config, read_only=True)
-    step = checkpoints.find(checkpoint)
-    model = build_model(config)
-    variables = place.frozen(config)
-    params = jax.eval_shape(lambda: init_head(model, 0))
-    moving = variables["batch_stats"] if config.model.batch_norm == "batch" else {}
-    saved = checkpoints.restore_model(step, {"params": params, "batch_stats": moving})
+    with Checkpoints(place.checkpoints, config, read_only=True) as checkpoints:
+        step = checkpoints.find(checkpoint)
+        model = build_model(config)
+        variables = place.frozen(config)
+        params = jax.eval_shape(lambda: init_head(model, 0))
+        moving = variables["batch_stats"] if config.model.batch_norm == "batch" else {}
+        saved = checkpoints.restore_model(step, {"params": params, "batch_stats": moving})
     variables["params"] = saved["params"]
     if moving:
         variables["batch_stats"] = saved["batch_stats"]

@@ -5,8 +5,6 @@ python scripts/prepare_data.py pascal5i --source=VOCdevkit --data_dir=DATA [--sp
 
 from __future__ import annotations
 
-import sys
-
 from absl import flags
 
 from mmnet_jax import command
@@ -34,5 +32,5 @@ def main(name: str | None) -> None:
 
 
 if __name__ == "__main__":
-    word = sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else None
+    word = command.take_word()
     command.run(lambda: main(word))

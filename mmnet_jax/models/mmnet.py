@@ -77,12 +77,15 @@ class MMNet(nn.Module):
         batch, shots, height, width, _ = episode.support_images.shape
         masks = self._grid_masks(episode.support_labels.reshape(batch * shots, height, width))
         supports = episode.support_images.reshape(batch * shots, height, width, 3)
-        stage4_masks = masks if self.support_level4 == "masked_twice" else jnp.ones_like(masks)
+        before_stage4 = masks if self.support_level4 == "masked_twice" else None
         if train and self.batch_norm == "batch":
             query_mid, query_high = self._levels(episode.query_image, None, batch_statistics=True)
+            shot_masks = None if before_stage4 is None else split_shots(before_stage4, batch)
             by_shot = [
                 self._levels(
-                    episode.support_images[:, k], split_shots(stage4_masks, batch)[:, k], batch_statistics=True
+                    episode.support_images[:, k],
+                    None if shot_masks is None else shot_masks[:, k],
+                    batch_statistics=True,
                 )
                 for k in range(shots)
             ]
@@ -90,8 +93,9 @@ class MMNet(nn.Module):
             support_high = jnp.stack([high for _, high in by_shot], axis=1)
         else:
             images = jnp.concatenate([episode.query_image, supports])
-            level3_masks = jnp.concatenate([jnp.ones_like(masks[:batch]), stage4_masks])
-            mid, high = self._levels(images, level3_masks)
+            if before_stage4 is not None:
+                before_stage4 = jnp.concatenate([jnp.ones((batch, *masks.shape[1:])), before_stage4])
+            mid, high = self._levels(images, before_stage4)
             query_mid, query_high = mid[:batch], high[:batch]
             support_mid, support_high = split_shots(mid[batch:], batch), split_shots(high[batch:], batch)
         features = Features(query_mid, query_high, support_mid, support_high, split_shots(masks, batch))
@@ -151,9 +155,7 @@ class MMNet(nn.Module):
         backbone, variables = self.backbone.unbind()
 
         def run_one(one: tuple[Array, Array | None]) -> tuple[Array, Array]:
-            levels = nn.apply(lambda b, *inputs: run(b, *inputs), backbone)(
-                variables, *jax.tree.map(lambda x: x[None], one)
-            )
+            levels = nn.apply(run, backbone)(variables, *jax.tree.map(lambda x: x[None], one))
             return jax.tree.map(lambda x: x[0], levels)
 
         return jax.lax.map(run_one, (images, masks))

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from mmnet_jax import evaluation
 from mmnet_jax.config import differences
-from mmnet_jax.data import Dataset, open_dataset, training_batches, training_index
+from mmnet_jax.data import Dataset, EpisodeIndex, open_dataset, training_batches, training_index
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import Manifest
 from mmnet_jax.evaluation.progress import duration
@@ -69,7 +69,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
     # Data: which images make episodes, and how many steps that is.
     dataset = open_dataset(config)
     index = training_index(dataset, config)
-    steps = total_steps(config, len(index.admitted))
+    steps = total_steps(config, index)
     manifest = evaluation.configured_manifest(
         dataset, config, episodes=config.training.evaluation_episodes, classes=config.training.select_on
     )
@@ -152,14 +152,12 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
         draw_curve(workdir.log, workdir.results / "training.png")
 
 
-def total_steps(config: ConfigDict, admitted: int) -> int:
+def total_steps(config: ConfigDict, index: EpisodeIndex) -> int:
     """Optimisation steps of the whole training; an epoch leaves out a last incomplete batch."""
     if config.training.steps is not None:
         return config.training.steps
-    per_epoch = admitted // config.training.batch_size
-    if not per_epoch:
-        raise UserError(f"{admitted} images are admitted, too few for a batch of {config.training.batch_size}.")
-    return config.training.epochs * per_epoch
+    batch_size = config.training.batch_size
+    return config.training.epochs * index.episodes_per_epoch(batch_size) // batch_size
 
 
 def refuse_changes(before: ConfigDict, now: ConfigDict) -> None:
