@@ -45,9 +45,9 @@ READINGS: dict[str, dict[str, Any]] = {
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "reading": tuple(READINGS),
-    "data.dataset": ("pascal5i", "coco20i"),
+    "data.dataset": ("pascal5i", "coco20i", "creatures"),
     "data.split": ("protocol", "folder"),
-    "model.backbone": ("resnet50", "resnet50_v2", "efficientnet_lite2"),
+    "model.backbone": ("resnet50", "resnet50_v2", "resnet14_half", "efficientnet_lite2"),
     "model.projection_kernel": (1, 3),
     "model.cosine_on": ("activations", "logits"),
     "model.support_level4": ("masked", "masked_twice"),
@@ -58,6 +58,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "loss.reconstruction_on": ("none", "support", "query", "both"),
     "loss.reconstruction_softmax_on": ("activations", "logits"),
     "loss.reconstruction_shots": ("mean", "first"),
+    "pretraining.dataset": ("none", "crops", "imagenet2012"),
     "training.select_on": ("novel", "base"),
     "evaluation.protocol": ("pfenet",),
 }
@@ -66,6 +67,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "fold": (0, 3),
     "shots": (1, 100),
     "seed": (0, 2**31 - 1),
+    "data.generator_seed": (0, 2**31 - 1),
     "data.image_size": (9, 4097),
     "data.min_pixels": (1, 10**9),
     "data.workers": (0, 1024),
@@ -84,6 +86,16 @@ RANGES: dict[str, tuple[float, float]] = {
     "optimizer.power": (0, 100),
     "optimizer.momentum": (0, 1),
     "optimizer.weight_decay": (0, 1e6),
+    "pretraining.image_size": (32, 4097),
+    "pretraining.steps": (1, 10**12),
+    "pretraining.batch_size": (2, 10**6),
+    "pretraining.learning_rate": (0, 1e6),
+    "pretraining.warmup": (0, 1),
+    "pretraining.momentum": (0, 1),
+    "pretraining.weight_decay": (0, 1e6),
+    "pretraining.label_smoothing": (0, 1),
+    "pretraining.log_every": (1, 10**9),
+    "pretraining.checkpoint_every": (1, 10**12),
     "training.batch_size": (1, 10**6),
     "training.accumulate": (1, 10**6),
     "training.epochs": (1, 10**9),
@@ -93,7 +105,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "training.checkpoint_every": (1, 10**12),
     "training.keep_latest": (1, 10**6),
     "training.keep_best": (1, 10**6),
-    "training.evaluation_episodes": (1, 10**9),
+    "training.evaluation_episodes": (0, 10**9),
     "evaluation.episodes": (1, 10**9),
     "evaluation.batch_size": (1, 10**6),
 }
@@ -115,6 +127,7 @@ def get_config(reading: str = "paper") -> ConfigDict:
     config.data.dataset = "pascal5i"
     config.data.data_dir = "data"  # where scripts/prepare_data.py put the prepared datasets
     config.data.split = "protocol"  # which prepared variant: the published id lists, or the folder's own
+    config.data.generator_seed = 0  # of a generated dataset (creatures), which training makes itself
     config.data.image_size = 473  # S, pixels; (S - 1) % 8 == 0
     config.data.min_pixels = 2 * 32 * 32  # of a class, for an image to be admitted to its lists
     config.data.drop_novel = False  # leave training images with pixels of novel classes out (BAM's choice)
@@ -159,6 +172,20 @@ def get_config(reading: str = "paper") -> ConfigDict:
     config.optimizer.momentum = 0.9
     config.optimizer.weight_decay = 1e-4  # added to the gradient before momentum, on every trained tensor
 
+    config.pretraining = ConfigDict()  # of the backbone as a classifier, where model.weights names no file
+    config.pretraining.dataset = "none"  # none | crops: the base classes' objects, cut out | imagenet2012, from TFDS
+    config.pretraining.data_dir = placeholder(str)  # of imagenet2012 as TFDS prepared it; open: data.data_dir
+    config.pretraining.image_size = 224  # side of the crops, pixels
+    config.pretraining.steps = 450_000
+    config.pretraining.batch_size = 256
+    config.pretraining.learning_rate = 0.1  # largest; a cosine leads to 0
+    config.pretraining.warmup = 0.05  # share of the steps over which it rises
+    config.pretraining.momentum = 0.9
+    config.pretraining.weight_decay = 1e-4  # of the kernels
+    config.pretraining.label_smoothing = 0.1
+    config.pretraining.log_every = 20  # steps
+    config.pretraining.checkpoint_every = 1000  # steps
+
     config.training = ConfigDict()
     config.training.batch_size = 4  # episodes a step, over all devices
     config.training.accumulate = 1  # split a batch into this many parts, one after the other
@@ -166,13 +193,14 @@ def get_config(reading: str = "paper") -> ConfigDict:
     config.training.steps = placeholder(int)  # instead of epochs
     config.training.log_every = 20  # steps
     config.training.evaluate_every = 5000  # steps, and at the end; 0: at the end alone
-    config.training.evaluation_episodes = 1000
+    config.training.evaluation_episodes = 1000  # 0: no evaluation while training
     config.training.select_on = "novel"  # classes on which the best checkpoint is chosen (the field's habit: novel)
     config.training.checkpoint_every = 500  # steps
     config.training.keep_latest = 2  # checkpoints
     config.training.keep_best = 1
 
     config.evaluation = ConfigDict()
+    config.evaluation.after_training = False  # end a training with the result that mmnet_jax.evaluate writes
     config.evaluation.protocol = "pfenet"
     config.evaluation.episodes = placeholder(int)  # open: the protocol's own number
     config.evaluation.batch_size = 4  # episodes at a time
