@@ -28,7 +28,8 @@ def main() -> None:
     from mmnet_jax.config import resolve
     from mmnet_jax.errors import UserError
     from mmnet_jax.training.distributed import join_processes
-    from mmnet_jax.training.loop import Stopped, train
+    from mmnet_jax.training.interrupts import Stopped
+    from mmnet_jax.training.loop import train
     from mmnet_jax.workdir import Workdir
 
     if FLAGS.config is None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -28,6 +26,7 @@ from mmnet_jax.models.build import build_model, init_head
 from mmnet_jax.models.mmnet import MMNet
 from mmnet_jax.training.checkpoints import Checkpoints, holds_checkpoint
 from mmnet_jax.training.curve import draw_curve
+from mmnet_jax.training.interrupts import Stopped, interrupts
 from mmnet_jax.training.log import MetricLog
 from mmnet_jax.training.state import TrainState, create_optimizer, create_state, learning_rate, state_variables
 from mmnet_jax.training.step import data_mesh, train_step
@@ -43,10 +42,6 @@ FREE_FIELDS = (
     "evaluation.",
 )
 """Fields that do not change what is computed, so that a training may be resumed with other values."""
-
-
-class Stopped(Exception):
-    """Training was asked to stop, and did, with a checkpoint."""
 
 
 def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = print) -> None:
@@ -243,26 +238,3 @@ class Clock:
             return f"step {step}/{self._steps}  {losses}"
         eta = duration((self._steps - step) / self._speed)
         return f"step {step}/{self._steps}  {losses}  {self._speed * self._batch_size:.2f} episodes/s  ETA {eta}"
-
-
-@contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
-    """Takes the first Ctrl-C (or a scheduler's SIGTERM) as a wish to stop after the step at hand, the second as now."""
-    asked = False
-
-    def ask(number: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread, where signals cannot be caught
-        yield lambda: False
-        return
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

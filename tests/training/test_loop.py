@@ -20,7 +20,8 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.models import backbones
 from mmnet_jax.training import loop
 from mmnet_jax.training.checkpoints import Checkpoints
-from mmnet_jax.training.loop import Stopped, train
+from mmnet_jax.training.interrupts import Stopped
+from mmnet_jax.training.loop import train
 from mmnet_jax.workdir import Workdir
 from tests.training.tiny_training import tiny_config, tiny_parts
 
