@@ -84,10 +84,12 @@ def _efficientnet_lite(names: Collection[str]) -> list[Rule]:
 LAYOUTS: dict[str, Callable[[Collection[str]], list[Rule]]] = {
     "resnet50": _resnet(PLAIN_STEMS),
     "resnet50_v2": _resnet(DEEP_STEMS),
+    "resnet14_half": _resnet(PLAIN_STEMS),
     "efficientnet_lite2": _efficientnet_lite,
 }
 CLASSIFIERS: dict[str, tuple[str, ...]] = {
     "resnet50": (r"fc\..*",),
     "resnet50_v2": (r"fc\..*",),
+    "resnet14_half": (r"fc\..*",),
     "efficientnet_lite2": (r"_conv_head\..*", r"_bn1\..*", r"_fc\..*"),
 }

@@ -31,6 +31,7 @@ __all__ = [
 BACKBONES: dict[str, Callable[[], Backbone]] = {
     "resnet50": lambda: ResNet(depths=(3, 4, 6, 3)),
     "resnet50_v2": lambda: ResNet(depths=(3, 4, 6, 3), deep_stem=True),
+    "resnet14_half": lambda: ResNet(depths=(1, 1, 1, 1), width=32),
     "efficientnet_lite2": EfficientNetLite2,
 }
 

@@ -1,13 +1,14 @@
 """ResNets with bottleneck blocks, dilated so that stages 2, 3 and 4 share the stride-8 grid.
 
-Stages 3 and 4 keep stride 1 and dilate every block's 3x3 convolution by 2 and 4, the first block's too. The stride of
-stage 2 is on its first 3x3 convolution (torchvision's way). ``v2`` in a name means the deep stem of three 3x3
+There stages 3 and 4 have stride 1 and dilate every block's 3x3 convolution by 2 and 4, the first block's too. A stage's
+stride is on its first 3x3 convolution (torchvision's way). ``v2`` in a name means the deep stem of three 3x3
 convolutions that PFENet uses: neither pre-activation nor torchvision's IMAGENET1K_V2 weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,10 +17,28 @@ from jaxtyping import Array, Float
 from mmnet_jax.models.backbones.convolution import max_pool_3x3
 from mmnet_jax.models.backbones.frozen import Backbone, FrozenConv
 
-WIDTHS = (64, 128, 256, 512)
-STRIDES = (1, 2, 1, 1)
-DILATIONS = (1, 1, 2, 4)
+STRIDES = (1, 2, 2, 2)  # of the four stages, as the network was made to classify
+STEM_STRIDE = 4
 EXPANSION = 4
+
+
+class Stage(NamedTuple):
+    """One stage of blocks, placed on its grid; the stride is its first block's."""
+
+    width: int
+    stride: int
+    dilation: int
+
+
+def plan_stages(width: int, output_stride: int) -> list[Stage]:
+    """The four stages, such that the network's stride is at most ``output_stride``."""
+    stages, total, dilation = [], STEM_STRIDE, 1
+    for i, stride in enumerate(STRIDES):
+        if total * stride > output_stride:
+            stride, dilation = 1, dilation * stride
+        total *= stride
+        stages.append(Stage(width * 2**i, stride, dilation))
+    return stages
 
 
 class Bottleneck(nn.Module):
@@ -42,36 +61,46 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(Backbone):
-    """A ResNet of ``depths`` blocks in its four stages, with the 7x7 stem or the deep one."""
+    """A ResNet of ``depths`` blocks in its four stages, with the 7x7 stem or the deep one.
+
+    ``width`` is the stem's and the first stage's; ``output_stride`` is 8 for segmentation, 32 to classify.
+    """
 
     depths: tuple[int, int, int, int] = (3, 4, 6, 3)
     deep_stem: bool = False
+    width: int = 64
+    output_stride: int = 8
 
     def setup(self) -> None:
         if self.deep_stem:
-            self.stem = [FrozenConv(64, 3, 2), FrozenConv(64, 3), FrozenConv(128, 3)]
+            self.stem = [FrozenConv(self.width, 3, 2), FrozenConv(self.width, 3), FrozenConv(2 * self.width, 3)]
         else:
-            self.stem = [FrozenConv(64, 7, 2)]
-        self.stage1, self.stage2, self.stage3, self.stage4 = (self._stage(i) for i in range(4))
-
-    def _stage(self, i: int) -> list[Bottleneck]:
-        first = Bottleneck(WIDTHS[i], STRIDES[i], DILATIONS[i], project=True)
-        return [first, *(Bottleneck(WIDTHS[i], 1, DILATIONS[i]) for _ in range(self.depths[i] - 1))]
+            self.stem = [FrozenConv(self.width, 7, 2)]
+        stages = plan_stages(self.width, self.output_stride)
+        self.stage1, self.stage2, self.stage3, self.stage4 = (
+            [
+                Bottleneck(stage.width, stage.stride, stage.dilation, project=True),
+                *(Bottleneck(stage.width, 1, stage.dilation) for _ in range(depth - 1)),
+            ]
+            for stage, depth in zip(stages, self.depths, strict=True)
+        )
 
     @property
     def channels(self) -> tuple[int, int, int]:
-        return 512, 1024, 2048
+        return 8 * self.width, 16 * self.width, 32 * self.width
+
+    def grid(self, size: int) -> int:
+        """Side of level 4's grid (the common one at ``output_stride`` 8) for images of side ``size``."""
+        return -(-size // self.output_stride)
 
     def mid_levels(
         self, images: Float[Array, "n s s 3"], batch_statistics: bool = False
-    ) -> tuple[Float[Array, "n h w 512"], Float[Array, "n h w 1024"]]:
+    ) -> tuple[Float[Array, "n h w c2"], Float[Array, "n h w c3"]]:
         x = max_pool_3x3(_run(self.stem, images, batch_statistics))
         level2 = _run([*self.stage1, *self.stage2], x, batch_statistics)
         return level2, _run(self.stage3, level2, batch_statistics)
 
-    def high_level(
-        self, level3: Float[Array, "n h w 1024"], batch_statistics: bool = False
-    ) -> Float[Array, "n h w 2048"]:
+    def high_level(self, level3: Float[Array, "n h w c3"], batch_statistics: bool = False) -> Float[Array, "n h w c4"]:
         return _run(self.stage4, level3, batch_statistics)
 
 

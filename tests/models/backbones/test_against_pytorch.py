@@ -19,6 +19,7 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 BUILDS = {
     "resnet50": torch_backbones.ResNet,
     "resnet50_v2": lambda: torch_backbones.ResNet(deep_stem=True),
+    "resnet14_half": lambda: torch_backbones.ResNet(depths=(1, 1, 1, 1), base=32),
     "efficientnet_lite2": torch_backbones.EfficientNetLite2,
 }
 
@@ -46,6 +47,18 @@ def test_every_level_equals_pytorch(name):
     ours = jax.jit(backbone.apply)(variables, jnp.asarray(normalised, jnp.float32))
     for level, (mine, their) in enumerate(zip(ours, theirs, strict=True)):
         assert mine.shape == (2, backbone.grid(65), backbone.grid(65), backbone.channels[level])
+        assert_close(mine, their)
+
+
+def test_a_resnet_at_its_own_strides_equals_pytorch():
+    build = torch_backbones.randomise(torch_backbones.ResNet(depths=(1, 1, 1, 1), base=32, classifies=True))
+    images = np.random.default_rng(0).standard_normal((2, 65, 65, 3)).astype(np.float32)
+    with torch.no_grad():
+        theirs = build(nchw(images))
+    variables = weights.port_backbone("resnet14_half", torch_backbones.to_numpy(build))
+    ours = jax.jit(create_backbone("resnet14_half").clone(output_stride=32).apply)(variables, images)
+    assert [level.shape[1] for level in ours] == [9, 5, 3]
+    for mine, their in zip(ours, theirs, strict=True):
         assert_close(mine, their)
 
 

@@ -17,6 +17,7 @@ from mmnet_jax.models.backbones import (
     variable_shapes,
 )
 from mmnet_jax.models.backbones.efficientnet_lite import plan_blocks
+from mmnet_jax.models.backbones.resnet import plan_stages
 
 
 def test_an_unknown_backbone_is_named():
@@ -45,6 +46,34 @@ def test_resnets_have_as_many_parameters_as_they_should():
     assert count("resnet50_v2") - count("resnet50") == deep_stem - stem + wider_first_block
 
 
+def test_a_narrow_resnet_has_the_channels_and_parameters_it_should():
+    assert create_backbone("resnet14_half").channels == (256, 512, 1024)
+    kernels = 3 * 49 * 32
+    for inputs, width in ((32, 32), (128, 64), (256, 128), (512, 256)):
+        kernels += inputs * width + 9 * width * width + width * 4 * width + inputs * 4 * width
+    shapes = variable_shapes("resnet14_half")
+    assert sum(np.prod(shape) for path, shape in shapes.items() if path.endswith("/kernel")) == kernels
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_at_any_stride_a_backbone_has_the_same_variables(name):
+    for output_stride in (16, 32):
+        backbone = create_backbone(name).clone(output_stride=output_stride)
+        shapes = jax.eval_shape(backbone.init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
+        found = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(shapes, sep="/").items()}
+        assert found == variable_shapes(name)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("size", [64, 65, 224])
+def test_grids_of_a_classifier_end_at_stride_32(name, size):
+    backbone = create_backbone(name).clone(output_stride=32)
+    images = jnp.zeros((1, size, size, 3))
+    levels = jax.eval_shape(lambda: backbone.init_with_output(jax.random.key(0), images)[0])
+    assert [level.shape[1] for level in levels] == [-(-size // stride) for stride in (8, 16, 32)]
+    assert levels[2].shape == (1, backbone.grid(size), backbone.grid(size), backbone.channels[2])
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_grid_is_the_levels_own(name):
     backbone = create_backbone(name)
@@ -69,6 +98,13 @@ def test_at_its_own_stride_efficientnet_is_not_dilated():
     assert {block.dilation for block in blocks} == {1}
     assert [i for i, block in enumerate(blocks) if block.stride == 2] == [1, 4, 7, 15]
     assert EfficientNetLite2(output_stride=32).grid(260) == 9
+
+
+def test_a_resnet_keeps_its_own_strides_as_far_as_the_output_stride_lets_it():
+    plans = {stride: [tuple(stage) for stage in plan_stages(32, stride)] for stride in (8, 16, 32)}
+    assert plans[8] == [(32, 1, 1), (64, 2, 1), (128, 1, 2), (256, 1, 4)]
+    assert plans[16] == [(32, 1, 1), (64, 2, 1), (128, 2, 1), (256, 1, 2)]
+    assert plans[32] == [(32, 1, 1), (64, 2, 1), (128, 2, 1), (256, 2, 1)]
 
 
 def test_depth_is_data():

@@ -28,11 +28,11 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """torchvision's names with the 7x7 stem, PFENet's with the deep one."""
 
-    def __init__(self, depths=(3, 4, 6, 3), deep_stem=False):
+    def __init__(self, depths=(3, 4, 6, 3), deep_stem=False, base=64, classifies=False):
         super().__init__()
         if deep_stem:
             layers = []
-            for inputs, outputs, stride in ((3, 64, 2), (64, 64, 1), (64, 128, 1)):
+            for inputs, outputs, stride in ((3, base, 2), (base, base, 1), (base, 2 * base, 1)):
                 layers += [
                     nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
                     nn.BatchNorm2d(outputs),
@@ -40,10 +40,12 @@ class ResNet(nn.Module):
                 ]
             self.layer0 = nn.Sequential(*layers)
         else:
-            self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False), nn.BatchNorm2d(64)
-        inputs = 128 if deep_stem else 64
-        settings = zip((64, 128, 256, 512), (1, 2, 1, 1), (1, 1, 2, 4), depths, strict=True)
-        for i, (width, stride, dilation, depth) in enumerate(settings, start=1):
+            self.conv1, self.bn1 = nn.Conv2d(3, base, 7, 2, padding=3, bias=False), nn.BatchNorm2d(base)
+        inputs = 2 * base if deep_stem else base
+        strides, dilations = ((1, 2, 2, 2), (1, 1, 1, 1)) if classifies else ((1, 2, 1, 1), (1, 1, 2, 4))
+        settings = zip((1, 2, 4, 8), strides, dilations, depths, strict=True)
+        for i, (times, stride, dilation, depth) in enumerate(settings, start=1):
+            width = times * base
             blocks = [Bottleneck(inputs, width, stride, dilation, project=True)]
             blocks += [Bottleneck(4 * width, width, 1, dilation, project=False) for _ in range(depth - 1)]
             setattr(self, f"layer{i}", nn.Sequential(*blocks))
