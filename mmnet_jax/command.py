@@ -91,8 +91,8 @@ class _Plain(Formatter):
 
 
 def _worth_reading(record: LogRecord) -> bool:
-    """Orbax warns of its own settings whenever it opens a folder to read."""
-    return record.levelno >= ERROR or "orbax" not in record.pathname
+    """Orbax warns of its own settings whenever it opens a folder to read, TFDS of a configuration with a new name."""
+    return record.levelno >= ERROR or not any(name in record.pathname for name in ("orbax", "tensorflow_datasets"))
 
 
 def _with_sentences(step: Callable[[], Out]) -> Out:

@@ -14,11 +14,18 @@ from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
 
 from mmnet_jax.data import images, records
+from mmnet_jax.data.creatures.builder import Creatures, config_name
 from mmnet_jax.data.pascal import Pascal5i
 from mmnet_jax.errors import UserError
 
-BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {"pascal5i": Pascal5i}
+BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
+    "pascal5i": Pascal5i,
+    "creatures": Creatures,
+}
 """The datasets that can be prepared."""
+
+GENERATED = ("creatures",)
+"""Those that are drawn from a seed and need no source."""
 
 _DAMAGE = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError)  # TFDS and ArrayRecord, as it comes
 
@@ -66,34 +73,36 @@ class Dataset:
     test: Split
 
 
-def dataset_folder(name: str, data_dir: str | Path, split: str) -> Path:
-    """Where ``scripts/prepare_data.py`` puts a dataset."""
-    return Path(data_dir).expanduser() / name / split / str(BUILDERS[name].VERSION)
+def dataset_folder(name: str, data_dir: str | Path, variant: str) -> Path:
+    """Where ``scripts/prepare_data.py`` puts a variant of a dataset."""
+    return Path(data_dir).expanduser() / name / variant / str(BUILDERS[name].VERSION)
+
+
+def configured_variant(config: ConfigDict) -> str:
+    """The variant of ``config.data.dataset`` that is meant: of a generated one its seed's, otherwise ``data.split``."""
+    return config_name(config.data.generator_seed) if config.data.dataset in GENERATED else config.data.split
 
 
 def open_dataset(config: ConfigDict) -> Dataset:
-    """The dataset ``config.data.dataset``, its variant ``config.data.split``, as prepared in ``config.data.data_dir``.
+    """The dataset ``config.data.dataset``, in the configured variant, as prepared in ``config.data.data_dir``.
 
     Raises:
       UserError: if it is not prepared there (the sentence holds the command that prepares it) or damaged.
     """
-    name, data_dir, split = config.data.dataset, config.data.data_dir, config.data.split
+    name, data_dir = config.data.dataset, config.data.data_dir
     if name not in BUILDERS:
         raise UserError(f"data.dataset {name} cannot be prepared yet; there is {', '.join(BUILDERS)}.")
-    folder = dataset_folder(name, data_dir, split)
-    if not (folder / "dataset_info.json").is_file():
-        other = [
-            s for s in ("protocol", "folder") if (dataset_folder(name, data_dir, s) / "dataset_info.json").is_file()
-        ]
-        if other:
+    variant = configured_variant(config)
+    folder = dataset_folder(name, data_dir, variant)
+    if not is_prepared(folder):
+        command = prepare_command(name, data_dir, variant)
+        other = [v for v in ("protocol", "folder") if is_prepared(dataset_folder(name, data_dir, v))]
+        if other and name not in GENERATED:
             raise UserError(
-                f"data.data_dir {data_dir} holds {name} with --split={other[0]} and not --split={split}: "
-                f"set data.split to {other[0]}, or prepare it with: {prepare_command(name, data_dir, split)}"
+                f"data.data_dir {data_dir} holds {name} with --split={other[0]} and not --split={variant}: "
+                f"set data.split to {other[0]}, or prepare it with: {command}"
             )
-        raise UserError(
-            f"data.data_dir {data_dir} holds no prepared {name}; prepare it with: "
-            + prepare_command(name, data_dir, split)
-        )
+        raise UserError(f"data.data_dir {data_dir} holds no prepared {name}; prepare it with: {command}")
     try:
         return _open(name, folder)
     except _DAMAGE as error:
@@ -102,10 +111,18 @@ def open_dataset(config: ConfigDict) -> Dataset:
         ) from None
 
 
-def prepare_command(name: str, data_dir: str | Path, split: str) -> str:
+def is_prepared(folder: Path) -> bool:
+    """Whether a dataset is there."""
+    return (folder / "dataset_info.json").is_file()
+
+
+def prepare_command(name: str, data_dir: str | Path, variant: str) -> str:
     """The command line that prepares a dataset."""
-    command = f"python scripts/prepare_data.py {name} --source=VOCdevkit --data_dir={shlex.quote(str(data_dir))}"
-    return command if split == "protocol" else f"{command} --split={split}"
+    where = f"--data_dir={shlex.quote(str(data_dir))}"
+    if name in GENERATED:
+        return f"python scripts/prepare_data.py {name} {where} --seed={variant.removeprefix('seed')}"
+    command = f"python scripts/prepare_data.py {name} --source=VOCdevkit {where}"
+    return command if variant == "protocol" else f"{command} --split={variant}"
 
 
 def _open(name: str, folder: Path) -> Dataset:

@@ -32,7 +32,7 @@ PASCAL_CLASSES = (
 FOLDS = 4
 
 
-def _pascal_novel(fold: int) -> tuple[int, ...]:
+def _contiguous_novel(fold: int) -> tuple[int, ...]:
     return tuple(range(5 * fold + 1, 5 * fold + 6))
 
 
@@ -41,14 +41,15 @@ def _coco_novel(fold: int) -> tuple[int, ...]:
     return tuple(4 * x - 3 + fold for x in range(1, 21))
 
 
-_DATASETS = {"pascal5i": (20, _pascal_novel), "coco20i": (80, _coco_novel)}
+_DATASETS = {"pascal5i": (20, _contiguous_novel), "coco20i": (80, _coco_novel), "creatures": (20, _contiguous_novel)}
 
 
 def fold_classes(dataset_name: str, fold: int, part: Literal["base", "novel"]) -> tuple[int, ...]:
     """Class indices of one part of a fold, ascending.
 
     Args:
-      dataset_name: ``"pascal5i"`` (fold i holds out 5i+1..5i+5) or ``"coco20i"`` (4x-3+i for x = 1..20).
+      dataset_name: ``"pascal5i"`` or ``"creatures"`` (fold i holds out 5i+1..5i+5), or ``"coco20i"`` (4x-3+i for
+        x = 1..20).
       fold: 0..3.
       part: ``"novel"``, the classes held out for testing, or ``"base"``, all the others, for training.
 

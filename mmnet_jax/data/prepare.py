@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -15,17 +16,28 @@ from typing import TextIO
 
 import numpy as np
 import tensorflow_datasets as tfds
+from ml_collections import ConfigDict
 
 from mmnet_jax.config import get_config
-from mmnet_jax.data.dataset import BUILDERS, Dataset, Split, dataset_folder, open_dataset
+from mmnet_jax.data.creatures.builder import seed_of
+from mmnet_jax.data.dataset import (
+    BUILDERS,
+    GENERATED,
+    Dataset,
+    Split,
+    configured_variant,
+    dataset_folder,
+    is_prepared,
+    open_dataset,
+)
 from mmnet_jax.errors import UserError
 
 
 def prepare(
     name: str,
-    source: str | Path,
+    source: str | Path | None,
     data_dir: str | Path,
-    split: str = "protocol",
+    variant: str = "protocol",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Path:
     """Builds a dataset and returns its folder; one that is there already is left as it is.
@@ -34,9 +46,9 @@ def prepare(
 
     Args:
       name: which dataset, a key of ``BUILDERS``.
-      source: the folder of photographs and masks.
-      data_dir: where the prepared dataset goes, as ``name/split/version``.
-      split: ``"protocol"`` or ``"folder"``.
+      source: the folder of photographs and masks; None for a dataset that is generated.
+      data_dir: where the prepared dataset goes, as ``name/variant/version``.
+      variant: ``"protocol"`` or ``"folder"``; of a generated dataset ``"seed0"``, ``"seed1"`` and so on.
       progress: called with the part, its images done and in all, after each image.
 
     Raises:
@@ -44,29 +56,41 @@ def prepare(
     """
     if name not in BUILDERS:
         raise UserError(f"unknown dataset {name}; there is {', '.join(BUILDERS)}.")
-    if split not in BUILDERS[name].builder_configs:
-        raise UserError(f"--split must be {' or '.join(BUILDERS[name].builder_configs)}, but is {split}.")
-    source, data_dir = Path(source).expanduser(), Path(data_dir).expanduser()
-    if not source.is_dir():
-        raise UserError(f"--source {source} is not a folder.")
-    if not any(source.iterdir()):
-        raise UserError(f"--source {source} is an empty folder.")
-    folder = dataset_folder(name, data_dir, split)
+    if name in GENERATED:
+        if source is not None:
+            raise UserError(f"{name} is generated and takes no --source.")
+    else:
+        if source is None:
+            raise UserError(f"--source is missing: {name} is made from a folder of photographs and masks.")
+        if variant not in BUILDERS[name].builder_configs:
+            raise UserError(f"--split must be {' or '.join(BUILDERS[name].builder_configs)}, but is {variant}.")
+        source = Path(source).expanduser()
+        if not source.is_dir():
+            raise UserError(f"--source {source} is not a folder.")
+        if not any(source.iterdir()):
+            raise UserError(f"--source {source} is an empty folder.")
+    data_dir = Path(data_dir).expanduser()
+    folder = dataset_folder(name, data_dir, variant)
     if folder.is_dir():
         return folder
 
     created = [p for p in folder.parents if not p.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{name}-") as work:
-            builder = BUILDERS[name](config=split, data_dir=work, file_format="array_record")
+        _remove_abandoned(data_dir, name)
+        with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{name}-{os.getpid()}-") as work:
+            builder = BUILDERS[name](config=variant, data_dir=work, file_format="array_record")
             builder.progress = progress
             download = tfds.download.DownloadConfig(manual_dir=source)
             tfds.disable_progress_bar()
             with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own announcements
                 builder.download_and_prepare(download_config=download)
             folder.parent.mkdir(parents=True, exist_ok=True)
-            dataset_folder(name, work, split).rename(folder)
+            try:
+                dataset_folder(name, work, variant).rename(folder)
+            except OSError:
+                if not is_prepared(folder):  # else another process was faster, with the same result
+                    raise
     except OSError as error:
         raise UserError(f"{error.filename or data_dir} cannot be written or read: {error.strerror or error}.") from None
     finally:
@@ -77,24 +101,70 @@ def prepare(
     return folder
 
 
-def summary(name: str, data_dir: str | Path, split: str = "protocol") -> str:
+def ensure_dataset(config: ConfigDict, say: Callable[[str], None]) -> None:
+    """Makes the configured dataset where it is missing, if it is one that is generated.
+
+    Args:
+      config: ``data.dataset``, ``data.data_dir`` and ``data.generator_seed`` are read.
+      say: gets a line of progress now and then.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    if needs_generating(config):
+        name, variant = config.data.dataset, configured_variant(config)
+        prepare(name, None, config.data.data_dir, variant, SpokenProgress(name, say))
+
+
+def needs_generating(config: ConfigDict) -> bool:
+    """Whether the configured dataset is a generated one that is not in ``data.data_dir`` yet."""
+    name = config.data.dataset
+    return name in GENERATED and not is_prepared(dataset_folder(name, config.data.data_dir, configured_variant(config)))
+
+
+def _remove_abandoned(data_dir: Path, name: str) -> None:
+    """Removes the unfinished folders of builds whose process was killed."""
+    for folder in data_dir.glob(f".{name}-*-*"):
+        pid = folder.name.removeprefix(f".{name}-").split("-")[0]
+        if pid.isdigit() and not _runs(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def summary(name: str, data_dir: str | Path, variant: str = "protocol") -> str:
     """What a prepared dataset holds: images found, images of each class, and the command to run next."""
     config = get_config()
-    config.data.update(dataset=name, data_dir=str(data_dir), split=split)
+    config.data.update(dataset=name, data_dir=str(data_dir))
+    if name in GENERATED:
+        config.data.generator_seed = seed_of(variant)
+    else:
+        config.data.split = variant
     dataset = open_dataset(config)
-    index = tfds.builder_from_directory(dataset_folder(name, data_dir, split)).info.metadata["splits"]
+    index = tfds.builder_from_directory(dataset_folder(name, data_dir, variant)).info.metadata["splits"]
     lines = []
     for part in index:
         line = f"{part}: found {len(index[part]['ids']):,} of {index[part]['wanted']:,} images"
         bare = index[part]["without_mask"]
         lines.append(line + (f" ({bare:,} more without a mask)" if bare else ""))
-    lines += ["", *_class_table(dataset, config.data.min_pixels), "", "Next:"]
-    file = "pascal_small" if split == "folder" else "pascal_1shot"
-    lines.append(
-        f"  python -m mmnet_jax.train --config=configs/{file}.py --workdir=WORKDIR "
-        f"--config.data.data_dir={shlex.quote(str(data_dir))} --config.model.weights=FILE.safetensors"
+    next_config = {"protocol": "pascal_1shot", "folder": "pascal_small"}.get(variant, "quickstart")
+    command = (
+        f"  python -m mmnet_jax.train --config=configs/{next_config}.py --workdir=WORKDIR "
+        f"--config.data.data_dir={shlex.quote(str(data_dir))} "
     )
-    return "\n".join(lines)
+    if name in GENERATED:
+        command += f"--config.data.generator_seed={config.data.generator_seed}"
+    else:
+        command += "--config.model.weights=FILE.safetensors"
+    return "\n".join([*lines, "", *_class_table(dataset, config.data.min_pixels), "", "Next:", command])
 
 
 def _class_table(dataset: Dataset, min_pixels: int) -> list[str]:
@@ -132,3 +202,17 @@ class ProgressLine:
         live = self._stream.isatty()
         self._stream.write(f"\r{text}{os.linesep if done == total else ''}" if live else f"{text}\n")
         self._stream.flush()
+
+
+class SpokenProgress:
+    """Passes a line on every five seconds, and one at the end of each part."""
+
+    def __init__(self, name: str, say: Callable[[str], None]):
+        self._name, self._say = name, say
+        self._start = self._last = time.monotonic()
+
+    def __call__(self, part: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= 5 or done == total:
+            self._last = now
+            self._say(f"{self._name} {part}: {done:,} of {total:,} images, {now - self._start:.0f} s")

@@ -14,12 +14,12 @@ from mmnet_jax.episode import IGNORE
 from mmnet_jax.errors import UserError
 
 
-def features(classes: int) -> tfds.features.FeaturesDict:
-    """Features of a record; ``classes`` counts the background."""
+def features(classes: int, encoding: str = "jpeg") -> tfds.features.FeaturesDict:
+    """Features of a record; ``classes`` counts the background, ``encoding`` is the images'."""
     return tfds.features.FeaturesDict(
         {
             "id": tfds.features.Text(),
-            "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+            "image": tfds.features.Image(shape=(None, None, 3), encoding_format=encoding),
             "mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
             "counts": tfds.features.Tensor(shape=(classes,), dtype=np.int64),
         }

@@ -28,7 +28,7 @@ class Protocol:
 
 PROTOCOLS: Mapping[str, Protocol] = {
     # The paper's, from PFENet: queries in the list's order, cycled, and supports distinct.
-    "pfenet": Protocol(episodes={"pascal5i": 5_000, "coco20i": 20_000}, draw=testing_episode),
+    "pfenet": Protocol(episodes={"pascal5i": 5_000, "coco20i": 20_000, "creatures": 1_000}, draw=testing_episode),
 }
 
 

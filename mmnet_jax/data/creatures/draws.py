@@ -1,0 +1,52 @@
+"""Random numbers that are the same everywhere: made from a generator's raw bits alone, which NumPy keeps fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float
+
+T = TypeVar("T")
+
+
+class Draws:
+    """A stream of draws that a few whole numbers name."""
+
+    def __init__(self, *key: int) -> None:
+        self._bits = np.random.Philox(np.random.SeedSequence(key))
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        """A number from ``low`` to ``high``."""
+        return low + (high - low) * (int(self._bits.random_raw()) >> 11) / (1 << 53)
+
+    def whole(self, low: int, high: int) -> int:
+        """A whole number from ``low`` to ``high``, both possible."""
+        return low + (int(self._bits.random_raw()) * (high - low + 1) >> 64)
+
+    def chance(self, probability: float) -> bool:
+        """True with the given probability."""
+        return self.uniform() < probability
+
+    def choice(self, options: Sequence[T]) -> T:
+        """One of the options."""
+        return options[self.whole(0, len(options) - 1)]
+
+    def sample(self, options: Sequence[T], count: int) -> list[T]:
+        """``count`` distinct ones of the options, in random order."""
+        left = list(options)
+        return [left.pop(self.whole(0, len(left) - 1)) for _ in range(count)]
+
+    def colour(
+        self, saturation: tuple[float, float] = (0.25, 0.9), value: tuple[float, float] = (0.35, 0.95)
+    ) -> Float[np.ndarray, "3"]:
+        """An RGB colour, from 0 to 1: any hue, saturation and value within their ranges."""
+        hue, s, v = self.uniform(0, 6), self.uniform(*saturation), self.uniform(*value)
+        k = (np.array([5.0, 3.0, 1.0]) + hue) % 6
+        return v - v * s * np.clip(np.minimum(k, 4 - k), 0, 1)
+
+    def noise(self, *shape: int) -> Float[np.ndarray, "..."]:
+        """An array of uniform numbers from -1 to 1."""
+        count = int(np.prod(shape))
+        return ((self._bits.random_raw(count) >> np.uint64(11)) * (2.0 / (1 << 53)) - 1).reshape(shape)
