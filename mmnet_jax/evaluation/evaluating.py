@@ -40,6 +40,10 @@ class Sample:
     """True where foreground is predicted, at the label's own size."""
     confidence: Float[np.ndarray, "grid grid"]
     """The confidence map C_Q, in [0, 1]; a padded query leaves its right or lower part empty."""
+    activations: Float[np.ndarray, "n grid grid"]
+    """The query's activations, in [0, 1], of the few embeddings that say most about the episode, likewise."""
+    embeddings: Integer[np.ndarray, " n"]
+    """Their numbers in the memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +141,8 @@ def evaluate(
         for i in sorted(kept.intersection(range(first, first + size))):
             height, width = dataset.test.read(manifest.episodes[i].query)[1].shape
             predicted = np.asarray(measured.predicted[i - first])[:height, :width]
-            pictures.append(Sample(i, predicted, np.asarray(measured.confidence[i - first])))
+            maps = (measured.confidence, measured.activations, measured.embeddings)
+            pictures.append(Sample(i, predicted, *(np.asarray(of[i - first]) for of in maps)))
         latest = counted["trained"][-1]
         line.update(np.asarray(latest.intersection), np.asarray(latest.union), class_ids[first : first + size])
 

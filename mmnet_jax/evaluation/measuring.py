@@ -15,6 +15,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from mmnet_jax.data import EpisodeSpec, RawEpisodes, Split, load_episodes, test_transform
+from mmnet_jax.evaluation.activations import telling_activations
 from mmnet_jax.evaluation.counting import (
     PixelCounts,
     count_above_thresholds,
@@ -39,6 +40,10 @@ class Measured:
     """Label pixels at or above each threshold of the confidence map; only where baselines are asked for."""
     predicted: Bool[Array, "b m m"]
     confidence: Float[Array, "b h w"]
+    activations: Float[Array, "b n h w"]
+    """The query's, of the few embeddings that say most about the episode."""
+    embeddings: Int[Array, "b n"]
+    """Their numbers."""
 
 
 def measured_batches(
@@ -131,4 +136,6 @@ def _measure(
     if len(heads) > 1:
         full = resize_bilinear(confidence[..., None], image_size)[..., 0]
         above = count_above_thresholds(resize_to_label(full, sides, canvas), labels)
-    return jax.lax.with_sharding_constraint(Measured(counts, above, masks["trained"], confidence), everywhere)
+    activations, embeddings = telling_activations(predictions["trained"], episode.support_labels)
+    measured = Measured(counts, above, masks["trained"], confidence, activations, embeddings)
+    return jax.lax.with_sharding_constraint(measured, everywhere)

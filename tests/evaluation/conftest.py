@@ -95,7 +95,9 @@ class ColourNetwork(MMNet):
         logits = features.query_mid[..., :2] * self.weights[None, None, None]
         # every fourth pixel, as from a coarser grid, resized by whoever wants more
         confidence = jax.nn.sigmoid(features.query_high[:, ::4, ::4, 2])
-        return Prediction(logits, *[None] * 2, confidence, *[None] * 4)
+        # the colours in the memory's place
+        query, supports = features.query_mid[:, ::4, ::4], features.support_mid[:, :, ::4, ::4]
+        return Prediction(logits, jax.nn.sigmoid(query), None, confidence, None, (), query, supports)
 
 
 @pytest.fixture(scope="session")

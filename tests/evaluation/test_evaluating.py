@@ -27,7 +27,7 @@ def result(network, config, dataset):
 
 @pytest.fixture(scope="module")
 def slow(network, config, dataset, result):
-    """For each episode label and class, the logits of both heads, and the confidence map."""
+    """For each episode label and class, the logits of both heads, the confidence map, and the query's activations."""
     model, variables = network
     forward = jax.jit(model.apply)
     fresh = {**variables, "params": init_head(model, config.seed)}
@@ -37,7 +37,8 @@ def slow(network, config, dataset, result):
         prediction, untrained = forward(variables, episode), forward(fresh, episode)
         mask = dataset.test.read(spec.query)[1]
         label = np.where(mask == 255, 255, mask == spec.class_id)
-        out.append((label, spec.class_id, prediction.logits[0], untrained.logits[0], prediction.confidence[0]))
+        maps = prediction.confidence[0], prediction.activations[0]
+        out.append((label, spec.class_id, prediction.logits[0], untrained.logits[0], *maps))
     return [(*episode[:2], *map(np.asarray, episode[2:])) for episode in out]
 
 
@@ -48,7 +49,7 @@ def undecided(logits, shape):
 
 
 def test_counts_and_scores_equal_the_slow_reference(result, slow):
-    for i, (label, _, logits, _, _) in enumerate(slow):
+    for i, (label, _, logits, _, _, _) in enumerate(slow):
         intersection, union = reference.episode_counts(logits, label)
         allowed = undecided(logits, label.shape)
         assert allowed < 5
@@ -69,7 +70,7 @@ def test_the_untrained_baseline_is_a_fresh_head_on_the_same_episodes(result, slo
 
 def test_the_confidence_map_is_cut_where_it_serves_best(result, slow, config):
     maps = []
-    for label, _, _, _, confidence in slow:
+    for label, _, _, _, confidence, _ in slow:
         full = reference.resize_align_corners(confidence, config.data.image_size)
         square = reference.resize_align_corners(full, max(label.shape))
         maps.append(square[: label.shape[0], : label.shape[1]])
@@ -108,10 +109,13 @@ def test_a_mixture_of_sizes_compiles_once(network, config, dataset, result):
 def test_samples_are_the_networks_predictions(result, slow):
     assert len(result.samples) == 4
     for sample in result.samples:
-        label, _, logits, _, confidence = slow[sample.episode]
+        label, _, logits, _, confidence, activations = slow[sample.episode]
         wrong = sample.predicted != reference.predicted_labels(logits, label.shape)
         assert wrong.sum() <= undecided(logits, label.shape)
         np.testing.assert_allclose(sample.confidence, confidence, atol=1e-4)
+        assert sorted(sample.embeddings) == [0, 1, 2]
+        shown = activations[..., sample.embeddings].transpose(2, 0, 1)
+        np.testing.assert_allclose(sample.activations, shown, atol=1e-4)
 
 
 def test_samples_spread_over_the_classes():

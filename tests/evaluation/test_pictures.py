@@ -9,7 +9,17 @@ import pytest
 from PIL import Image
 
 from mmnet_jax.evaluation import draw_manifest, evaluate
-from mmnet_jax.evaluation.pictures import episode_sheet, heat, outline, overlay, png_bytes, resize_map
+from mmnet_jax.evaluation.pictures import (
+    episode_sheet,
+    fit_mask,
+    fit_picture,
+    fit_size,
+    heat,
+    outline,
+    overlay,
+    png_bytes,
+    resize_map,
+)
 from tests.evaluation.reference import resize_align_corners
 
 
@@ -61,4 +71,43 @@ def test_a_sheet_has_a_row_for_each_sample_and_a_column_for_each_picture(network
     manifest = draw_manifest(dataset, fold=1, shots=2, protocol="pfenet", seed=0, min_pixels=20, episodes=8)
     result = evaluate(*network, config, dataset, manifest, samples=3)
     assert len(result.samples) == 3
-    assert episode_sheet(result, dataset).shape == (22 + 3 * 156, 96 + 6 * 156, 3)
+    sheet = episode_sheet(result, dataset)
+    # a row is as high as its highest picture: 150 pixels where one of them is upright, less where all are wide
+    heights = [
+        max(
+            fit_size(dataset.test.read(i)[1].shape, 150)[0]
+            for i in (
+                result.manifest.episodes[sample.episode].query,
+                *result.manifest.episodes[sample.episode].supports,
+            )
+        )
+        for sample in result.samples
+    ]
+    assert sheet.shape == (22 + sum(heights) + 3 * 6, 96 + (2 + 4 + 3) * 156, 3)
+    # the last tile is the heat of the last activation, without the query's padding
+    sample = result.samples[-1]
+    height, width = fit_size(sample.predicted.shape, 150)
+    expected = heat(resize_map(sample.activations[-1], (150, 150))[:height, :width])
+    left, top = 96 + 8 * 156, sheet.shape[0] - 6 - heights[-1]
+    shown = sheet[top : top + height, left : left + width]
+    np.testing.assert_array_equal(shown[30:], expected[30:])  # its number stands above
+    assert (sheet[top : top + height, left + width :] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "fitted"),
+    [((4000, 6000), (100, 150)), ((5, 7), (107, 150)), ((20, 4000), (8, 150)), ((900, 1), (150, 8))],
+)
+def test_a_picture_of_any_size_fits_its_tile(size, fitted):
+    assert fit_size(size, 150) == fitted
+    assert fit_picture(np.zeros((*size, 3), np.uint8), 150).shape == (*fitted, 3)
+    assert fit_mask(np.ones(size, bool), 150).shape == fitted
+
+
+def test_a_single_pixel_of_a_large_mask_is_not_lost_and_nothing_is_added():
+    mask = np.zeros((3000, 4000), bool)
+    assert not fit_mask(mask, 100).any()
+    mask[1500, 2000] = True
+    fitted = fit_mask(mask, 100)
+    assert fitted.sum() == 1 and fitted[37, 50] | fitted[38, 50]
+    assert fit_mask(~mask, 100).all()

@@ -1,0 +1,47 @@
+"""Which embeddings are shown, worked by hand."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmnet_jax.episode import Prediction
+from mmnet_jax.evaluation.activations import telling_activations
+
+
+def prediction_of(support, query):
+    """Of one episode, from activations in (0, 1): [k, h, w, n] and [h, w, n]."""
+    logits = jax.scipy.special.logit(jnp.asarray(support, jnp.float32))[None]
+    return Prediction(None, jnp.asarray(query, jnp.float32)[None], None, None, None, (), None, logits)
+
+
+def test_the_embeddings_excited_most_by_the_foreground_come_first():
+    label = jnp.array([[[[1, 1], [0, 255]]]])
+    # an embedding a row, the four pixels: foreground twice, background, unknown
+    support = np.array(
+        [
+            [0.5, 0.5, 0.5, 0.9],  # 0
+            [0.9, 0.7, 0.2, 0.9],  # 0.6
+            [0.1, 0.1, 0.8, 0.1],  # -0.7
+            [0.4, 0.8, 0.3, 0.1],  # 0.3
+            [0.9, 0.9, 0.1, 0.9],  # 0.8
+        ]
+    )
+    query = np.arange(20.0).reshape(2, 2, 5)
+    maps, embeddings = telling_activations(prediction_of(support.T.reshape(1, 2, 2, 5), query), label)
+    assert embeddings.tolist() == [[4, 1, 3]]
+    np.testing.assert_array_equal(maps[0], [query[..., n] for n in (4, 1, 3)])
+
+
+def test_shots_are_taken_together_and_a_small_memory_is_shown_whole():
+    labels = jnp.array([[[[1, 0], [0, 0]], [[1, 1], [1, 0]]]])
+    first = np.array([[0.2, 0.8], [0.4, 0.1], [0.4, 0.1], [0.4, 0.1]])
+    second = np.array([[0.9, 0.2], [0.9, 0.2], [0.9, 0.2], [0.3, 0.4]])
+    # foreground 0.725 and 0.35 over four pixels, background 0.375 and 0.175
+    support = np.stack([first, second]).reshape(2, 2, 2, 2)
+    maps, embeddings = telling_activations(prediction_of(support, np.zeros((2, 2, 2))), labels)
+    assert embeddings.tolist() == [[0, 1]] and maps.shape == (1, 2, 2, 2)
+    # of the first shot alone it would be the second
+    _, embeddings = telling_activations(prediction_of(support[:1], np.zeros((2, 2, 2))), labels[:, :1])
+    assert embeddings.tolist() == [[1, 0]]
