@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import signal
 import sys
@@ -16,14 +15,12 @@ from ml_collections import ConfigDict
 
 from mmnet_jax.config import get_config, resolve
 from mmnet_jax.errors import UserError
+from mmnet_jax.files import REFUSED
 
 Out = TypeVar("Out")
 
 USER_ERROR = 2
 INTERRUPTED = 130
-
-# A file that the user named and the system refuses. Any other OSError is a fault of ours and keeps its traceback.
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR}
 
 
 def run(main: Callable[[], None]) -> NoReturn:
@@ -91,7 +88,12 @@ class _Plain(Formatter):
 
 
 def _worth_reading(record: LogRecord) -> bool:
-    """Orbax warns of its own settings whenever it opens a folder to read, TFDS of a configuration with a new name."""
+    """Orbax warns of its own settings whenever it opens a folder to read, TFDS of a configuration with a new name.
+
+    Orbax also logs what its threads raise, which comes out of the next call to it as well.
+    """
+    if "orbax" in record.pathname and record.exc_info:
+        return False
     return record.levelno >= ERROR or not any(name in record.pathname for name in ("orbax", "tensorflow_datasets"))
 
 
@@ -101,7 +103,8 @@ def _with_sentences(step: Callable[[], Out]) -> Out:
     except UserError as error:
         sentence, status = " ".join(str(error).split()), USER_ERROR
     except OSError as error:
-        if error.errno not in _REFUSED or not error.filename:
+        # A file that the system refuses. Any other OSError is a fault of ours and keeps its traceback.
+        if error.errno not in REFUSED or not error.filename:
             raise
         sentence, status = f"{error.filename}: {error.strerror}.", USER_ERROR
     except KeyboardInterrupt:

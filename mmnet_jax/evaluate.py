@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from mmnet_jax.data import Dataset
-    from mmnet_jax.evaluation import Manifest, Result
+    from mmnet_jax.evaluation import Manifest
 
 FLAGS = flags.FLAGS
-SAMPLES = 12
-"""Episodes on the sheet of pictures."""
 
 
 def define_flags() -> None:
@@ -41,46 +39,25 @@ def main() -> None:
     if FLAGS.output:
         _refuse_unwritable(Path(FLAGS.output))
 
-    from mmnet_jax import evaluation, weights
-    from mmnet_jax.data import open_dataset
-    from mmnet_jax.workdir import Workdir, load_step
+    from mmnet_jax.evaluation import report, score_workdir
+    from mmnet_jax.workdir import Workdir
 
     workdir = Workdir(FLAGS.workdir)
-    model, variables, config, step = load_step(workdir.path, FLAGS.checkpoint)
+    config = workdir.load_config()
     if FLAGS.data_dir:
         config.data.data_dir = FLAGS.data_dir
-    dataset = open_dataset(config)
-    manifest = _manifest(config, dataset)
-    if manifest.fold != config.fold:
-        print(
-            f"note: this network was trained on the base classes of fold {config.fold}, "
-            f"to which the novel classes of fold {manifest.fold} belong.",
-            file=sys.stderr,
-        )
-    result = evaluation.evaluate(
-        model,
-        variables,
+    scored = score_workdir(
+        workdir,
         config,
-        dataset,
-        manifest,
-        baselines=True,
-        samples=SAMPLES,
+        lambda dataset: _manifest(config, dataset),
+        checkpoint=FLAGS.checkpoint,
+        output=Path(FLAGS.output) if FLAGS.output else None,
         progress=_show,
         progress_seconds=1.0 if sys.stderr.isatty() else 30.0,
     )
     _show("")
-    summary = evaluation.result_json(
-        result,
-        config,
-        dataset,
-        checkpoint=FLAGS.checkpoint,
-        step=step,
-        weights_sha256=weights.sha256(workdir.backbone_file),
-    )
-    output = Path(FLAGS.output) if FLAGS.output else workdir.results / f"{_name(manifest)}_step{step}.json"
-    files = evaluation.write_result(output, summary, result, dataset)
-    print(_report(result))
-    print("written: " + " ".join(map(str, files)))
+    print(report(scored.summary))
+    print("written: " + " ".join(map(str, scored.files)))
 
 
 def _refuse_unwritable(output: Path) -> None:
@@ -94,19 +71,35 @@ def _refuse_unwritable(output: Path) -> None:
 
 
 def _manifest(config: ConfigDict, dataset: Dataset) -> Manifest:
-    """The episodes that the flags ask for; given a manifest, the other flags must agree with it."""
-    from mmnet_jax.evaluation import configured_manifest, read_manifest
-
-    if not FLAGS.manifest:
-        return configured_manifest(
-            dataset,
-            config,
-            fold=FLAGS.fold,
-            shots=FLAGS.shots,
-            protocol=FLAGS.protocol,
-            episodes=FLAGS.episodes,
-            seed=FLAGS.seed,
+    """The episodes that the flags ask for."""
+    manifest = _read_manifest(dataset) if FLAGS.manifest else _draw_manifest(config, dataset)
+    if manifest.fold != config.fold:
+        print(
+            f"note: this network was trained on the base classes of fold {config.fold}, "
+            f"to which the novel classes of fold {manifest.fold} belong.",
+            file=sys.stderr,
         )
+    return manifest
+
+
+def _draw_manifest(config: ConfigDict, dataset: Dataset) -> Manifest:
+    from mmnet_jax.evaluation import configured_manifest
+
+    return configured_manifest(
+        dataset,
+        config,
+        fold=FLAGS.fold,
+        shots=FLAGS.shots,
+        protocol=FLAGS.protocol,
+        episodes=FLAGS.episodes,
+        seed=FLAGS.seed,
+    )
+
+
+def _read_manifest(dataset: Dataset) -> Manifest:
+    """Those of ``--manifest``, with which the other flags must agree."""
+    from mmnet_jax.evaluation import read_manifest
+
     manifest = read_manifest(FLAGS.manifest, dataset)
     held = dataclasses.asdict(manifest) | {"episodes": len(manifest.episodes)}
     for name in ("fold", "shots", "protocol", "episodes", "seed"):
@@ -122,32 +115,6 @@ def _show(line: str) -> None:
         print(f"\r{line:<79}\r", end="", file=sys.stderr, flush=True)
     elif line:
         print(line, file=sys.stderr, flush=True)
-
-
-def _name(manifest: Manifest) -> str:
-    return (
-        f"{manifest.protocol}_{manifest.dataset}_fold{manifest.fold}_{manifest.shots}shot_"
-        f"{len(manifest.episodes)}episodes_seed{manifest.seed}"
-    )
-
-
-def _report(result: Result) -> str:
-    """The result for reading."""
-    low, high = result.interval95
-    manifest = result.manifest
-    lines = [
-        f"{manifest.dataset} fold {manifest.fold}, {manifest.shots}-shot, protocol {manifest.protocol}, "
-        f"{result.episodes:,} episodes, seed {manifest.seed}",
-        f"mIoU {result.miou:.2f} [{low:.2f}, {high:.2f}]   FB-IoU {result.fb_iou:.2f}",
-        "  ".join(f"{name} {iou:.1f}" for name, iou in result.class_iou.items()),
-    ]
-    if result.left_out:
-        lines.append(f"without episodes, so not in the mean: {', '.join(result.left_out)}")
-    for name, baseline in result.baselines.items():
-        cut = "" if baseline.threshold is None else f" cut at {baseline.threshold:.2f}"
-        low, high = baseline.scores.interval95
-        lines.append(f"baseline {name}{cut}: mIoU {baseline.scores.miou:.2f} [{low:.2f}, {high:.2f}]")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+import time
+from typing import Any, NoReturn
 
 from absl import flags
 from ml_collections import config_flags
 
-from mmnet_jax.command import run
+from mmnet_jax.command import INTERRUPTED, run
 
 FLAGS = flags.FLAGS
 
@@ -25,28 +28,68 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    from mmnet_jax.config import resolve
     from mmnet_jax.errors import UserError
-    from mmnet_jax.training.distributed import join_processes
-    from mmnet_jax.training.interrupts import Stopped
-    from mmnet_jax.training.loop import train
-    from mmnet_jax.workdir import Workdir
 
     if FLAGS.config is None:
         raise UserError("--config is missing: give a file of configs/, as in --config=configs/pascal_1shot.py.")
     if not FLAGS.workdir:
         raise UserError("--workdir is missing: give the folder to train in.")
-    if FLAGS.distributed:
-        join_processes()
-    workdir = Workdir(FLAGS.workdir)
+    start = time.perf_counter()
     try:
-        train(resolve(FLAGS.config), workdir, lambda line: print(line, flush=True))
-    except Stopped as stopped:
-        print(f"{stopped}\nto go on: python -m mmnet_jax.train {shlex.join(sys.argv[1:])}", flush=True)
-        sys.exit(130)
-    print(
-        f"trained; the checkpoints, log and curve are in {workdir.path}\n"
-        f"next: python -m mmnet_jax.evaluate --workdir={shlex.quote(FLAGS.workdir)}"
+        from mmnet_jax.config import resolve
+        from mmnet_jax.files import REFUSED
+        from mmnet_jax.training.distributed import join_processes
+        from mmnet_jax.training.interrupts import Stopped
+        from mmnet_jax.training.stages import train
+        from mmnet_jax.workdir import Workdir
+
+        if FLAGS.distributed:
+            join_processes()
+        try:
+            scored = train(resolve(FLAGS.config), Workdir(FLAGS.workdir), lambda line: print(line, flush=True))
+        except Stopped as stopped:
+            _end_interrupted(str(stopped))
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            place = error.filename or FLAGS.workdir
+            raise UserError(
+                f"{place} cannot be written or read: {error.strerror}; what was saved before is whole, and the same "
+                "command goes on from there."
+            ) from error
+    except KeyboardInterrupt:
+        _end_interrupted("interrupted.")
+    print(_closing(scored, time.perf_counter() - start))
+
+
+def _end_interrupted(what: str) -> NoReturn:
+    print(f"{what}\nto go on: python -m mmnet_jax.train {shlex.join(sys.argv[1:])}", flush=True)
+    sys.exit(INTERRUPTED)
+
+
+def _closing(scored: Any, seconds: float) -> str:
+    """What a training ends with, for people."""
+    from mmnet_jax.evaluation import report
+    from mmnet_jax.evaluation.progress import duration
+
+    workdir = shlex.quote(FLAGS.workdir)
+    if scored is None:
+        return (
+            f"trained in {duration(seconds)}; the checkpoints, log and curve are in {FLAGS.workdir}\n"
+            f"next: python -m mmnet_jax.evaluate --workdir={workdir}"
+        )
+    result, *_, sheet = (os.path.relpath(file) for file in scored.files)
+    head = f"done in {duration(seconds)}" if scored.repeated else "everything was done before"
+    return "\n".join(
+        [
+            "",
+            f"{head}: few-shot segmentation of classes that training never saw, 95% intervals in brackets",
+            report(scored.summary),
+            f"result:   {result}",
+            f"pictures: {sheet}",
+            f"next: python -m mmnet_jax.predict --workdir={workdir} --support=IMAGE --mask=MASK --query=IMAGE "
+            "--output=FOLDER",
+        ]
     )
 
 

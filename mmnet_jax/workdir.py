@@ -1,12 +1,13 @@
 """A workdir: everything that belongs to one trained network, in one folder that can be moved.
 
 ``config.json``, ``backbone.safetensors`` (the frozen weights), ``checkpoints/``, ``log/`` (metrics as JSON lines and
-TensorBoard events) and ``results/``.
+TensorBoard events), ``results/``, and ``pretraining/`` where the backbone was trained here.
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,31 @@ import jax
 from ml_collections import ConfigDict
 
 from mmnet_jax import __version__, weights
-from mmnet_jax.config import from_dict, resolve
+from mmnet_jax.config import differences, from_dict, resolve
 from mmnet_jax.create import backbone_variables
 from mmnet_jax.errors import UserError
 from mmnet_jax.files import write_whole
+from mmnet_jax.lock import locked
 from mmnet_jax.models.build import build_model, init_head, nest_backbone
 from mmnet_jax.models.mmnet import MMNet
-from mmnet_jax.training.checkpoints import Checkpoints
+from mmnet_jax.training.checkpoints import Checkpoints, holds_checkpoint
+
+FORMAT = 1
+"""Of a workdir's files. It counts up with the first version that cannot read the workdirs of those before."""
+
+FREE_FIELDS = (
+    "data.data_dir",
+    "data.workers",
+    "model.weights",  # compared by content
+    "pretraining.data_dir",
+    "pretraining.log_every",
+    "pretraining.checkpoint_every",
+    "training.log_every",
+    "training.keep_latest",
+    "training.keep_best",
+    "evaluation.",
+)
+"""Fields that do not change what is computed, so that a training may be resumed with other values."""
 
 
 class Workdir:
@@ -33,24 +52,51 @@ class Workdir:
         self.checkpoints = self.path / "checkpoints"
         self.log = self.path / "log"
         self.results = self.path / "results"
+        self.pretraining = self.path / "pretraining"
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keeps other trainings out; see ``lock.locked``."""
+        return locked(self.path)
+
+    def resumes(self, config: ConfigDict) -> bool:
+        """Whether there is something to go on from; a workdir without it may be begun anew.
+
+        Raises:
+          UserError: there is, and it was made with another config or other weights, or by a version of another format.
+        """
+        checkpoints = holds_checkpoint(self.checkpoints) or holds_checkpoint(self.pretraining)
+        if not checkpoints and not self.config_file.exists():
+            return False
+        before = self.load_config()
+        if not checkpoints and not (pretrains(before) and self.backbone_file.exists()):
+            return False
+        refuse_changes(before, config)
+        self.refuse_other_weights(config)
+        return True
 
     def create(self, config: ConfigDict) -> None:
-        """Makes the folder self-contained: the resolved config, and a copy of the backbone's weights."""
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"workdir {self.path} is a file, not a folder.")
-        variables = backbone_variables(config)  # first, so that bad weights leave no folder behind
+        """Makes the folder self-contained: the resolved config, and a copy of the backbone's weights.
+
+        Where the backbone is to be trained first, it is left to that.
+        """
+        variables = None if pretrains(config) else backbone_variables(config)  # first: bad weights leave no folder
         self.path.mkdir(parents=True, exist_ok=True)
-        if config.model.weights:
+        self.config_file.unlink(missing_ok=True)  # what it speaks of is about to change
+        if variables is None:
+            self.backbone_file.unlink(missing_ok=True)
+        elif config.model.weights:
             write_whole(self.backbone_file, Path(config.model.weights).read_bytes())
         else:
             weights.save_backbone(self.backbone_file, config.model.backbone, variables)
-        text = {"version": __version__, "config": json.loads(config.to_json_best_effort())}
+        text = {"format": FORMAT, "version": __version__, "config": json.loads(config.to_json_best_effort())}
         write_whole(self.config_file, (json.dumps(text, indent=2) + "\n").encode())
 
     def refuse_other_weights(self, config: ConfigDict) -> None:
         """Raises a ``UserError`` if ``model.weights`` names a file that is not the one copied here."""
         given = config.model.weights
-        if given and Path(given).is_file() and weights.sha256(given) != weights.sha256(self.backbone_file):
+        if not given or not Path(given).is_file():
+            return
+        if not self.backbone_file.is_file() or weights.sha256(given) != weights.sha256(self.backbone_file):
             raise UserError(
                 f"the workdir holds a training with other weights than model.weights = {given}; choose a new one."
             )
@@ -59,25 +105,40 @@ class Workdir:
         """The resolved config that the workdir was made with.
 
         Raises:
-          UserError: there is none, or it cannot be read.
+          UserError: there is none, it cannot be read, or it is of a version whose workdirs this one cannot read.
         """
         if not self.config_file.is_file():
             raise UserError(f"{self.path} is not a workdir: it has no config.json.")
         try:
             text = json.loads(self.config_file.read_text())
-            config, version = text["config"], text["version"]
-        except (ValueError, KeyError, TypeError) as error:
+            config, version, format = text["config"], text["version"], text.get("format", FORMAT)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self.config_file} is not a config of this package: {error}.") from error
+        other = f"workdir {self.path} was written by mmnet_jax {version} and cannot be read by {__version__}, this one"
+        if format != FORMAT:
+            raise UserError(f"{other}: its format is {format}, not {FORMAT}.")
         try:
             return resolve(from_dict(config))
         except UserError as error:
-            raise UserError(f"{self.config_file}, written by version {version}, does not fit: {error}") from error
+            raise UserError(f"{other}: {error}") from error
 
     def frozen(self, config: ConfigDict) -> dict[str, Any]:
         """The backbone's collections, from the workdir's own copy of its weights."""
         if not self.backbone_file.is_file():
             raise UserError(f"workdir {self.path} has lost its backbone.safetensors.")
         return nest_backbone(weights.load_backbone(self.backbone_file, config.model.backbone))
+
+
+def pretrains(config: ConfigDict) -> bool:
+    """Whether a training begins with that of its backbone."""
+    return config.pretraining.dataset != "none" and not config.model.weights
+
+
+def refuse_changes(before: ConfigDict, now: ConfigDict) -> None:
+    """Raises a ``UserError`` that names every field in which a training to be resumed has changed."""
+    changes = [line for line in differences(before, now) if not line.startswith(FREE_FIELDS)]
+    if changes:
+        raise UserError(f"the workdir holds a training with another config ({'; '.join(changes)}); choose a new one.")
 
 
 def load_model(workdir: str | Path, checkpoint: str | int = "best") -> tuple[MMNet, dict[str, Any], ConfigDict]:

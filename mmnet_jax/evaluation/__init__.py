@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from mmnet_jax.evaluation.evaluating import Baseline, Result, Sample, evaluate
     from mmnet_jax.evaluation.metrics import Scores
     from mmnet_jax.evaluation.protocols import PROTOCOLS, Manifest, configured_manifest, draw_manifest, read_manifest
-    from mmnet_jax.evaluation.results import result_json, write_result
+    from mmnet_jax.evaluation.reporting import report
+    from mmnet_jax.evaluation.results import about_run, result_json, write_result
+    from mmnet_jax.evaluation.scoring import Scored, score_workdir
 
 __getattr__, __all__ = attach(
     __name__,
@@ -24,12 +26,16 @@ __getattr__, __all__ = attach(
         "Manifest": "protocols",
         "Result": "evaluating",
         "Sample": "evaluating",
+        "Scored": "scoring",
         "Scores": "metrics",
+        "about_run": "results",
         "configured_manifest": "protocols",
         "draw_manifest": "protocols",
         "evaluate": "evaluating",
         "read_manifest": "protocols",
+        "report": "reporting",
         "result_json": "results",
+        "score_workdir": "scoring",
         "write_result": "results",
     },
 )

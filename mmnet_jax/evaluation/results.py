@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import hashlib
 import io
 import json
 import platform
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 import mmnet_jax
@@ -25,18 +27,51 @@ from mmnet_jax.files import write_whole
 COLUMNS = ("query", "class", "supports", "area", "intersection", "union", "iou")
 
 
-def result_json(
-    result: Result, config: ConfigDict, dataset: Dataset, *, checkpoint: str, step: int, weights_sha256: str
+def about_run(
+    config: ConfigDict, *, checkpoint: str, step: int, parameters: Any, weights_sha256: str
 ) -> dict[str, Any]:
+    """What ``result.json`` holds of the network and of where it ran.
+
+    Args:
+      config: of the network, resolved.
+      checkpoint: how the checkpoint was asked for: best, latest or a step.
+      step: the training step that this was.
+      parameters: of the head, a tree.
+      weights_sha256: of the backbone's file.
+    """
+    return {
+        "checkpoint": checkpoint,
+        "step": step,
+        "trained_fold": config.fold,
+        "trained_shots": config.shots,
+        "reading": config.reading,
+        "backbone": config.model.backbone,
+        "weights_sha256": weights_sha256,
+        "parameters_sha256": parameters_sha256(parameters),
+        "image_size": config.data.image_size,
+        "commit": commit(),
+        "versions": versions(),
+        "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+    }
+
+
+def parameters_sha256(tree: Any) -> str:
+    """SHA-256, in hexadecimal, over the names, types, shapes and bytes of a tree's arrays."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def result_json(result: Result, dataset: Dataset, run: dict[str, Any]) -> dict[str, Any]:
     """What ``result.json`` holds. Scores are in percent.
 
     Args:
       result: what ``evaluate`` returned.
-      config: of the network, resolved.
       dataset: that it was evaluated on.
-      checkpoint: how the checkpoint was asked for: best, latest or a step.
-      step: the training step that this was.
-      weights_sha256: of the backbone's file.
+      run: from ``about_run``.
     """
 
     def baseline(of: Baseline) -> dict[str, Any]:
@@ -63,17 +98,7 @@ def result_json(
         "left_out": list(result.left_out),
         "interval95": list(result.interval95),
         "baselines": {name: baseline(of) for name, of in result.baselines.items()},
-        "checkpoint": checkpoint,
-        "step": step,
-        "trained_fold": config.fold,
-        "trained_shots": config.shots,
-        "reading": config.reading,
-        "backbone": config.model.backbone,
-        "weights_sha256": weights_sha256,
-        "image_size": config.data.image_size,
-        "commit": commit(),
-        "versions": versions(),
-        "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        **run,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
@@ -93,8 +118,14 @@ def episode_table(result: Result, dataset: Dataset) -> str:
     return text.getvalue()
 
 
+def result_files(path: Path) -> list[Path]:
+    """``NAME.json``, which is ``path``, ``NAME.manifest.json``, ``NAME.episodes.csv`` and ``NAME.sheet.png``."""
+    name = path.name.removesuffix(".json")
+    return [path, *(path.with_name(name + end) for end in (".manifest.json", ".episodes.csv", ".sheet.png"))]
+
+
 def write_result(path: str | Path, summary: dict[str, Any], result: Result, dataset: Dataset) -> list[Path]:
-    """Writes ``NAME.json`` and beside it ``NAME.manifest.json``, ``NAME.episodes.csv`` and, with samples, a sheet.
+    """Writes ``result_files``, without a sheet where there are no samples.
 
     Args:
       path: of the result, ``NAME.json``.
@@ -104,15 +135,17 @@ def write_result(path: str | Path, summary: dict[str, Any], result: Result, data
 
     Returns:
       The files, the result first. Each appears whole or not at all, the result last.
+
+    Raises:
+      OSError: naming the file that cannot be written.
     """
-    path = Path(path)
-    name = path.name.removesuffix(".json")
+    path, manifest, table, sheet = result_files(Path(path))
     files = {
-        path.with_name(name + ".manifest.json"): manifest_text(result.manifest, dataset).encode(),
-        path.with_name(name + ".episodes.csv"): episode_table(result, dataset).encode(),
+        manifest: manifest_text(result.manifest, dataset).encode(),
+        table: episode_table(result, dataset).encode(),
     }
     if result.samples:
-        files[path.with_name(name + ".sheet.png")] = png_bytes(episode_sheet(result, dataset))
+        files[sheet] = png_bytes(episode_sheet(result, dataset))
     files[path] = (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     for file, content in files.items():

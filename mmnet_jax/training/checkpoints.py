@@ -11,6 +11,7 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from mmnet_jax.errors import UserError
+from mmnet_jax.files import naming
 from mmnet_jax.training.state import TrainState
 
 MIOU = "miou"
@@ -38,17 +39,18 @@ class Checkpoints:
                 ),
             ]
         )
-        self._manager = ocp.CheckpointManager(
-            path,
-            item_names=("model", "training"),
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=keep,
-                best_fn=lambda metrics: metrics[MIOU],
-                create=not read_only,
-                cleanup_tmp_directories=not read_only,
-                read_only=read_only,
-            ),
-        )
+        with naming(path):
+            self._manager = ocp.CheckpointManager(
+                path,
+                item_names=("model", "training"),
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=keep,
+                    best_fn=lambda metrics: metrics[MIOU],
+                    create=not read_only,
+                    cleanup_tmp_directories=not read_only,
+                    read_only=read_only,
+                ),
+            )
 
     def save(self, state: TrainState, miou: float | None = None) -> None:
         """Starts to write a checkpoint of ``state``.
@@ -56,16 +58,20 @@ class Checkpoints:
         Args:
           state: copied first, since the next training step takes its buffers.
           miou: what evaluation gave at this step, if it was asked.
+
+        Raises:
+          OSError: the disk did not take this checkpoint, or the one before; those that are there stay whole.
         """
         state = jax.tree.map(jnp.copy, state)
-        self._manager.save(
-            int(state.step),
-            args=ocp.args.Composite(
-                model=ocp.args.StandardSave({"params": state.params, "batch_stats": state.batch_stats}),
-                training=ocp.args.StandardSave({"optimizer": state.optimizer, "step": state.step}),
-            ),
-            metrics=None if miou is None else {MIOU: miou},
-        )
+        with naming(self.path):
+            self._manager.save(
+                int(state.step),
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardSave({"params": state.params, "batch_stats": state.batch_stats}),
+                    training=ocp.args.StandardSave({"optimizer": state.optimizer, "step": state.step}),
+                ),
+                metrics=None if miou is None else {MIOU: miou},
+            )
 
     def latest(self) -> int | None:
         """The newest step, if there is any."""
@@ -116,14 +122,16 @@ class Checkpoints:
             raise UserError(f"checkpoint {self.path / str(step)} cannot be read: {reason}") from error
 
     def wait(self) -> None:
-        """Returns once everything is on the disk."""
-        self._manager.wait_until_finished()
+        """Returns once everything is on the disk, or raises as ``save`` does."""
+        with naming(self.path):
+            self._manager.wait_until_finished()
 
     def __enter__(self) -> Checkpoints:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._manager.close()  # which waits
+        with naming(self.path):
+            self._manager.close()  # which waits
 
 
 def holds_checkpoint(path: Path) -> bool:

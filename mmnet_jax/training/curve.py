@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from mmnet_jax.files import write_whole
 from mmnet_jax.training.log import read_lines
 
 WIDTH, HEIGHT, MARGIN = 900, 260, 56
@@ -30,7 +32,9 @@ def draw_curve(log: Path, output: Path) -> None:
     for row, (title, points) in enumerate(series):
         _panel(ImageDraw.Draw(picture), row * HEIGHT, title, points, last)
     output.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(output)
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    write_whole(output, content.getvalue())
 
 
 def _panel(draw: ImageDraw.ImageDraw, top: int, title: str, points: Sequence[tuple[int, float]], last: int) -> None:

@@ -1,30 +1,30 @@
-"""The training loop: from a resolved config to a workdir with a trained network."""
+"""The training loop of the head: steps, their log, checkpoints and evaluations."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
-from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from mmnet_jax import evaluation
-from mmnet_jax.config import differences
-from mmnet_jax.data import Dataset, EpisodeIndex, open_dataset, training_batches, training_index
+from mmnet_jax.data import Dataset, EpisodeIndex, training_batches, training_index
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import Manifest
 from mmnet_jax.evaluation.progress import duration
+from mmnet_jax.files import write_whole
 from mmnet_jax.losses import Losses
 from mmnet_jax.models.build import build_model, init_head
 from mmnet_jax.models.mmnet import MMNet
-from mmnet_jax.training.checkpoints import Checkpoints, holds_checkpoint
+from mmnet_jax.training.checkpoints import Checkpoints
 from mmnet_jax.training.curve import draw_curve
 from mmnet_jax.training.interrupts import Stopped, interrupts
 from mmnet_jax.training.log import MetricLog
@@ -32,50 +32,32 @@ from mmnet_jax.training.state import TrainState, create_optimizer, create_state,
 from mmnet_jax.training.step import data_mesh, train_step
 from mmnet_jax.workdir import Workdir
 
-FREE_FIELDS = (
-    "data.data_dir",
-    "data.workers",
-    "model.weights",  # compared by content
-    "training.log_every",
-    "training.keep_latest",
-    "training.keep_best",
-    "evaluation.",
-)
-"""Fields that do not change what is computed, so that a training may be resumed with other values."""
 
-
-def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = print) -> None:
-    """Trains the network that ``config`` describes, or goes on where ``workdir`` stands.
+def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Callable[[str], None]) -> None:
+    """Trains everything but the backbone, or goes on where ``workdir`` stands.
 
     Args:
       config: resolved.
-      workdir: made if it is new; resumed from its newest checkpoint if not.
+      workdir: as ``Workdir.create`` left it, with its backbone; resumed from its newest checkpoint if there is one.
+      dataset: that ``config`` names.
       say: gets a line of progress every ``training.log_every`` steps.
 
     Raises:
-      UserError: the workdir was made with another config, the data or the weights do not fit, or a loss is not finite.
+      UserError: a loss is not finite.
+      OSError: naming a file that could not be written; the checkpoints written before are whole.
       Stopped: after the first interrupt (Ctrl-C, SIGTERM); a checkpoint was written.
     """
     # Of several processes the first one speaks, and writes all but the checkpoints.
     first = jax.process_index() == 0
-    if not first:
-        say = lambda line: None  # noqa: E731
 
     # Data: which images make episodes, and how many steps that is.
-    dataset = open_dataset(config)
     index = training_index(dataset, config)
     steps = total_steps(config, index)
-    manifest = evaluation.configured_manifest(
-        dataset, config, episodes=config.training.evaluation_episodes, classes=config.training.select_on
-    )
-
-    # Workdir: a new one, or the same training as before. One that has not reached a checkpoint is begun anew.
-    if workdir.config_file.exists() and holds_checkpoint(workdir.checkpoints):
-        refuse_changes(workdir.load_config(), config)
-        workdir.refuse_other_weights(config)
-    elif first:
-        workdir.create(config)
-    multihost_utils.sync_global_devices("workdir")
+    manifest = None
+    if config.training.evaluation_episodes:
+        manifest = evaluation.configured_manifest(
+            dataset, config, episodes=config.training.evaluation_episodes, classes=config.training.select_on
+        )
 
     # Network: trained parameters are replicated over the mesh, the batch is split over it.
     mesh = data_mesh(config.training.batch_size)
@@ -106,10 +88,10 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
     )
     if first:
         overview = parameter_overview.get_parameter_overview(state.params, include_stats=False)
-        (workdir.log / "parameters.txt").write_text(overview + "\n")
+        write_whole(workdir.log / "parameters.txt", (overview + "\n").encode())
     count = parameter_overview.count_parameters(state.params)
     say(
-        f"training {count:,} parameters on {len(index.admitted)} images of {len(index.support_lists)} classes, "
+        f"{count:,} parameters on {len(index.admitted)} images of {len(index.support_lists)} classes, "
         f"{steps} steps of {config.training.batch_size} episodes, on {mesh.size} {jax.devices()[0].device_kind} "
         "device(s); the first step compiles"
     )
@@ -117,7 +99,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
     pending: list[Losses] = []
     schedule = learning_rate(config, steps)
     clock = Clock(start, steps, config.training.batch_size)
-    with interrupts() as interrupted, log, checkpoints:
+    with interrupts() as interrupted, log, checkpoints, closing(batches):
         for step in range(start + 1, steps + 1):
             raw = jax.tree.map(lambda x: jax.make_array_from_process_local_data(split, x), next(batches))
             state, losses = step_fn(state, frozen, raw, key)
@@ -135,7 +117,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
                 continue
             refuse_broken(state, step, checkpoints.latest())
             miou = None
-            if evaluating:
+            if evaluating and manifest is not None:
                 miou = evaluate_now(model, state_variables(state, frozen), config, dataset, manifest, step, say)
                 log.write(step, miou=miou)
                 clock.pause()
@@ -143,6 +125,8 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
             if interrupted():
                 checkpoints.wait()
                 raise Stopped(f"stopped at step {step} of {steps}; a checkpoint is saved.")
+    if interrupted():
+        raise Stopped(f"stopped after step {steps} of {steps}; a checkpoint is saved.")
     if first:
         draw_curve(workdir.log, workdir.results / "training.png")
 
@@ -153,13 +137,6 @@ def total_steps(config: ConfigDict, index: EpisodeIndex) -> int:
         return config.training.steps
     batch_size = config.training.batch_size
     return config.training.epochs * index.episodes_per_epoch(batch_size) // batch_size
-
-
-def refuse_changes(before: ConfigDict, now: ConfigDict) -> None:
-    """Raises a ``UserError`` that names every field in which a training to be resumed has changed."""
-    changes = [line for line in differences(before, now) if not line.startswith(FREE_FIELDS)]
-    if changes:
-        raise UserError(f"the workdir holds a training with another config ({'; '.join(changes)}); choose a new one.")
 
 
 def finite_mean(pending: list[Losses], step: int, saved: int | None) -> dict[str, float]:

@@ -21,7 +21,7 @@ from mmnet_jax.models import backbones
 from mmnet_jax.training import loop
 from mmnet_jax.training.checkpoints import Checkpoints
 from mmnet_jax.training.interrupts import Stopped
-from mmnet_jax.training.loop import train
+from mmnet_jax.training.stages import train
 from mmnet_jax.workdir import Workdir
 from tests.training.tiny_training import tiny_config, tiny_parts
 
@@ -78,6 +78,7 @@ def test_a_training_leaves_a_workdir_that_loads(finished):
     assert config.fold == 1 and model.memory_size == 7
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(variables))
     assert {path.name for path in workdir.path.iterdir()} == {
+        ".lock",
         "config.json",
         "backbone.safetensors",
         "checkpoints",
@@ -113,7 +114,7 @@ def test_kill_9_and_resume_ends_at_the_same_parameters_bit_for_bit(finished, tmp
 
     lines = []
     train(tiny_config(), workdir, lines.append)
-    assert lines[0] == f"resuming {workdir.path} at step 4 of 8"
+    assert f"resuming {workdir.path} at step 4 of 8" in lines
     assert_same_bits(final_parameters(workdir), final_parameters(finished[0]))
     steps = [json.loads(line)["step"] for line in (workdir.log / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps) and steps.count(6) == 1

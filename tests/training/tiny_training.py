@@ -17,8 +17,9 @@ from mmnet_jax import get_config
 from mmnet_jax.config import resolve
 from mmnet_jax.data import Dataset
 from mmnet_jax.data.folds import PASCAL_CLASSES
+from mmnet_jax.evaluation import scoring
 from mmnet_jax.models import backbones
-from mmnet_jax.training import loop
+from mmnet_jax.training import stages
 from mmnet_jax.training.distributed import join_processes
 from mmnet_jax.workdir import Workdir
 from tests.evaluation.conftest import SIDE, make_split
@@ -56,7 +57,8 @@ def tiny_parts():
     return (
         mock.patch.dict(backbones.BACKBONES, {"resnet50": TinyBackbone}),
         mock.patch.object(create_module, "random_variables", lambda name: tiny_backbone_variables()),
-        mock.patch.object(loop, "open_dataset", lambda config: tiny_dataset()),
+        mock.patch.object(stages, "open_dataset", lambda config: tiny_dataset()),
+        mock.patch.object(scoring, "open_dataset", lambda config: tiny_dataset()),
     )
 
 
@@ -71,4 +73,4 @@ if __name__ == "__main__":
         if line.startswith(sys.argv[2]):
             time.sleep(600)
 
-    loop.train(tiny_config(), Workdir(Path(sys.argv[1])), say)
+    stages.train(tiny_config(), Workdir(Path(sys.argv[1])), say)

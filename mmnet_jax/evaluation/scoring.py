@@ -1,0 +1,110 @@
+"""A training's checkpoint scored, and the files of what it scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from mmnet_jax import weights
+from mmnet_jax.data import Dataset, open_dataset
+from mmnet_jax.evaluation.evaluating import evaluate
+from mmnet_jax.evaluation.protocols import Manifest, manifest_text
+from mmnet_jax.evaluation.results import about_run, result_files, result_json, write_result
+from mmnet_jax.workdir import Workdir, load_step
+
+SAMPLES = 12
+"""Episodes on the sheet of pictures."""
+
+
+class Scored(NamedTuple):
+    """What an evaluation left."""
+
+    summary: dict[str, Any]
+    """The content of its ``result.json``."""
+    files: list[Path]
+    """``result.json`` first."""
+    repeated: bool
+    """False where the result was there already."""
+
+
+def score_workdir(
+    workdir: Workdir,
+    config: ConfigDict,
+    choose: Callable[[Dataset], Manifest],
+    *,
+    checkpoint: str = "best",
+    output: Path | None = None,
+    keep: bool = False,
+    progress: Callable[[str], None] | None = None,
+    progress_seconds: float = 30.0,
+) -> Scored:
+    """Scores a checkpoint with both baselines and writes the result, its manifest, the table and a sheet of pictures.
+
+    Args:
+      workdir: of a training.
+      config: the workdir's, in which the free fields may be others.
+      choose: gives the episodes, once the dataset is open.
+      checkpoint: ``"best"``, ``"latest"`` or a step.
+      output: the result's file; in ``results/`` of the workdir, named by the episodes, if not given.
+      keep: where ``output`` is the result of the same parameters on the same episodes, leave it.
+      progress: gets a line that says how far it is, every so many seconds.
+      progress_seconds: how often.
+
+    Raises:
+      UserError: the workdir, the checkpoint or the dataset is missing or damaged.
+      OSError: naming a file that cannot be written.
+    """
+    model, variables, _, step = load_step(workdir.path, checkpoint)
+    dataset = open_dataset(config)
+    manifest = choose(dataset)
+    output = output or workdir.results / f"{manifest_name(manifest)}_step{step}.json"
+    run = about_run(
+        config,
+        checkpoint=checkpoint,
+        step=step,
+        parameters=variables["params"],
+        weights_sha256=weights.sha256(workdir.backbone_file),
+    )
+    if keep and (standing := _standing(output, run, manifest_text(manifest, dataset))):
+        return Scored(standing, result_files(output), repeated=False)
+    result = evaluate(
+        model,
+        variables,
+        config,
+        dataset,
+        manifest,
+        baselines=True,
+        samples=SAMPLES,
+        progress=progress,
+        progress_seconds=progress_seconds,
+    )
+    summary = result_json(result, dataset, run)
+    if jax.process_index() == 0:
+        write_result(output, summary, result, dataset)
+    return Scored(summary, result_files(output), repeated=True)
+
+
+def manifest_name(manifest: Manifest) -> str:
+    """Such as pfenet_pascal5i_fold1_1shot_5000episodes_seed321."""
+    return (
+        f"{manifest.protocol}_{manifest.dataset}_fold{manifest.fold}_{manifest.shots}shot_"
+        f"{len(manifest.episodes)}episodes_seed{manifest.seed}"
+    )
+
+
+def _standing(output: Path, run: dict[str, Any], manifest: str) -> dict[str, Any] | None:
+    """The summary in ``output`` if it is of this network on these episodes, and all its files are there."""
+    files = result_files(output)
+    if not all(file.is_file() for file in files) or files[1].read_text() != manifest:
+        return None
+    try:
+        summary = json.loads(output.read_text())
+        same = all(summary[name] == run[name] for name in ("checkpoint", "step", "parameters_sha256", "weights_sha256"))
+    except (ValueError, KeyError, TypeError):
+        return None
+    return summary if same else None
