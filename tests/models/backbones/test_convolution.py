@@ -83,9 +83,48 @@ def test_strided_1x1_takes_every_second_pixel():
     np.testing.assert_array_equal(y[..., 1], -y[..., 0])
 
 
+@pytest.mark.parametrize(
+    ("shape", "kernel_shape", "stride", "padding"),
+    [
+        ((2, 7, 6, 5), (1, 1, 5, 3), 1, 0),
+        ((2, 7, 6, 5), (1, 1, 5, 3), 2, 0),
+        ((2, 4, 3, 5), (3, 3, 5, 6), 2, 1),  # to 2 x 2 pixels
+        ((2, 2, 1, 5), (3, 3, 5, 6), 1, 1),
+        ((2, 9, 8, 3), (7, 7, 3, 4), 2, 3),  # an RGB image and few channels
+        ((2, 9, 8, 3), (7, 7, 3, 33), 2, 3),
+    ],
+)
+def test_values_and_gradients_are_a_convolutions(shape, kernel_shape, stride, padding):
+    random = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(random.standard_normal(s), jnp.float32) for s in (shape, kernel_shape))
+    paddings = ((padding, padding), (padding, padding))
+
+    def ours(x, kernel):
+        return convolve(x, kernel, stride=stride, padding=paddings)
+
+    def plain(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x, kernel, (stride, stride), paddings, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    y, gradient_of = jax.vjp(ours, x, kernel)
+    expected, expected_gradient_of = jax.vjp(plain, x, kernel)
+    np.testing.assert_allclose(y, expected, atol=1e-4)
+    direction = jnp.asarray(random.standard_normal(y.shape), jnp.float32)
+    for mine, their in zip(gradient_of(direction), expected_gradient_of(direction), strict=True):
+        np.testing.assert_allclose(mine, their, atol=1e-4)
+
+
 def test_max_pool_is_centred_on_every_second_pixel_and_ignores_its_padding():
     x = -jnp.arange(16.0).reshape(1, 4, 4, 1) - 1
     np.testing.assert_array_equal(max_pool_3x3(x)[0, :, :, 0], [[-1, -2], [-5, -6]])
+
+
+def test_max_pools_gradient_goes_to_the_largest_pixel():
+    x = jnp.array([[1.0, 2.0, 3.0, 0.0], [0.0, 5.0, 0.0, 4.0], [0.0, 0.0, 0.0, 0.0]]).reshape(1, 3, 4, 1)
+    weights = jnp.array([[1.0, 10.0], [100.0, 1000.0]]).reshape(1, 2, 2, 1)
+    gradient = jax.grad(lambda x: jnp.sum(weights * max_pool_3x3(x)))(x)
+    np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 0, 0, 0], [0, 1111, 0, 0], [0, 0, 0, 0]])
 
 
 def test_relu6_cuts_at_0_and_6():
