@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from clu import parameter_overview
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
-
-from mmnet_jax import evaluation
 from mmnet_jax.data import Dataset, EpisodeIndex, training_batches, training_index
-from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import Manifest
-from mmnet_jax.evaluation.progress import duration
 from mmnet_jax.files import write_whole
 from mmnet_jax.losses import Losses
 from mmnet_jax.models.build import build_model, init_head
@@ -28,9 +20,13 @@ from mmnet_jax.training.checkpoints import Checkpoints
 from mmnet_jax.training.curve import draw_curve
 from mmnet_jax.training.interrupts import Stopped, interrupts
 from mmnet_jax.training.log import MetricLog
-from mmnet_jax.training.state import TrainState, create_optimizer, create_state, learning_rate, state_variables
+from mmnet_jax.training.state import create_optimizer, create_state, learning_rate, state_variables
 from mmnet_jax.training.step import data_mesh, train_step
 from mmnet_jax.workdir import Workdir
+
+from mmnet_jax import evaluation
+from mmnet_jax.training.clock import Clock
+from mmnet_jax.training.finite import finite_mean, refuse_broken
 
 
 def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Callable[[str], None]) -> None:
@@ -98,7 +94,7 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Call
 
     pending: list[Losses] = []
     schedule = learning_rate(config, steps)
-    clock = Clock(start, steps, config.training.batch_size)
+    clock = Clock(start, steps, config.training.batch_size, "episodes")
     with interrupts() as interrupted, log, checkpoints, closing(batches):
         for step in range(start + 1, steps + 1):
             raw = jax.tree.map(lambda x: jax.make_array_from_process_local_data(split, x), next(batches))
@@ -112,7 +108,7 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Call
                 terms = finite_mean(pending, step, checkpoints.latest())
                 pending.clear()
                 log.write(step, **terms, learning_rate=float(schedule(step - 1)), **clock.lap(step))
-                say(clock.line(step, terms))
+                say(clock.line(step, _losses(terms)))
             if not saving:
                 continue
             refuse_broken(state, step, checkpoints.latest())
@@ -139,29 +135,11 @@ def total_steps(config: ConfigDict, index: EpisodeIndex) -> int:
     return config.training.epochs * index.episodes_per_epoch(batch_size) // batch_size
 
 
-def finite_mean(pending: list[Losses], step: int, saved: int | None) -> dict[str, float]:
-    """The mean of each term over the steps up to ``step`` that have not been looked at yet.
-
-    Raises:
-      UserError: naming the first step whose loss is not finite, and the step of the newest checkpoint, ``saved``.
-    """
-    values = np.asarray(jax.device_get([tuple(losses) for losses in pending]), np.float64)
-    broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if len(broken):
-        first = step - len(values) + 1 + int(broken[0])
-        terms = ", ".join(f"{name} {value:g}" for name, value in zip(Losses._fields, values[broken[0]], strict=True))
-        raise UserError(f"the loss of step {first} is not finite ({terms}); {_newest(saved)}.")
-    return dict(zip(Losses._fields, values.mean(axis=0).tolist(), strict=True))
-
-
-def refuse_broken(state: TrainState, step: int, saved: int | None) -> None:
-    """Raises a ``UserError`` if the update of ``step``, whose loss was finite, left parameters that are not."""
-    if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((state.params, state.batch_stats))):
-        raise UserError(f"the parameters after step {step} are not finite; {_newest(saved)}.")
-
-
-def _newest(saved: int | None) -> str:
-    return "there is no checkpoint yet" if saved is None else f"the newest checkpoint is of step {saved}"
+def _losses(terms: dict[str, float]) -> str:
+    return (
+        f"loss {terms['total']:.4f} (main {terms['main']:.4f} auxiliary {terms['auxiliary']:.4f} "
+        f"reconstruction {terms['reconstruction']:.4f})"
+    )
 
 
 def evaluate_now(
@@ -181,37 +159,3 @@ def evaluate_now(
         f"over {result.episodes} episodes, FB-IoU {result.fb_iou:.2f}"
     )
     return result.miou
-
-
-class Clock:
-    """Speed and time left, compilation and evaluation not counted."""
-
-    def __init__(self, start: int, steps: int, batch_size: int) -> None:
-        self._steps, self._batch_size = steps, batch_size
-        self._last, self._since = start, time.perf_counter()
-        self._speed = math.nan
-
-    def lap(self, step: int) -> dict[str, float]:
-        """Episodes/s since the last lap; the first lap, which compiles, gives none."""
-        now = time.perf_counter()
-        done, seconds = step - self._last, now - self._since
-        first = math.isnan(self._speed) and done == 1 and self._steps > 1
-        self._last, self._since = step, now
-        if first:
-            return {}
-        self._speed = done / seconds
-        return {"episodes_per_second": self._speed * self._batch_size}
-
-    def pause(self) -> None:
-        """What passed since the last lap does not count."""
-        self._since = time.perf_counter()
-
-    def line(self, step: int, terms: dict[str, float]) -> str:
-        losses = (
-            f"loss {terms['total']:.4f} (main {terms['main']:.4f} auxiliary {terms['auxiliary']:.4f} "
-            f"reconstruction {terms['reconstruction']:.4f})"
-        )
-        if math.isnan(self._speed):
-            return f"step {step}/{self._steps}  {losses}"
-        eta = duration((self._steps - step) / self._speed)
-        return f"step {step}/{self._steps}  {losses}  {self._speed * self._batch_size:.2f} episodes/s  ETA {eta}"
