@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import flags
@@ -78,7 +78,7 @@ def _closing(scored: Any, seconds: float) -> str:
             f"trained in {duration(seconds)}; the checkpoints, log and curve are in {FLAGS.workdir}\n"
             f"next: python -m mmnet_jax.evaluate --workdir={workdir}"
         )
-    result, *_, sheet = (os.path.relpath(file) for file in scored.files)
+    result, *_, sheet = (Path(FLAGS.workdir) / file.relative_to(Path(FLAGS.workdir).absolute()) for file in scored.files)
     head = f"done in {duration(seconds)}" if scored.repeated else "everything was done before"
     return "\n".join(
         [

@@ -10,6 +10,8 @@ import jax
 from clu import parameter_overview
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
+
+from mmnet_jax import evaluation
 from mmnet_jax.data import Dataset, EpisodeIndex, training_batches, training_index
 from mmnet_jax.evaluation import Manifest
 from mmnet_jax.files import write_whole
@@ -17,16 +19,14 @@ from mmnet_jax.losses import Losses
 from mmnet_jax.models.build import build_model, init_head
 from mmnet_jax.models.mmnet import MMNet
 from mmnet_jax.training.checkpoints import Checkpoints
+from mmnet_jax.training.clock import Clock
 from mmnet_jax.training.curve import draw_curve
+from mmnet_jax.training.finite import finite_mean, refuse_broken
 from mmnet_jax.training.interrupts import Stopped, interrupts
 from mmnet_jax.training.log import MetricLog
 from mmnet_jax.training.state import create_optimizer, create_state, learning_rate, state_variables
 from mmnet_jax.training.step import data_mesh, train_step
 from mmnet_jax.workdir import Workdir
-
-from mmnet_jax import evaluation
-from mmnet_jax.training.clock import Clock
-from mmnet_jax.training.finite import finite_mean, refuse_broken
 
 
 def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Callable[[str], None]) -> None:
@@ -71,7 +71,7 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Call
     start = checkpoints.latest()
     if start is not None:
         state = checkpoints.restore(start, state)
-        say(f"resuming {workdir.path} at step {start} of {steps}")
+        say(f"{'resuming' if start < steps else 'done before:'} {workdir.path} at step {start} of {steps}")
     start = start or 0
     log = MetricLog(workdir.log if first else None, start)
     batches = training_batches(
@@ -86,11 +86,12 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Call
         overview = parameter_overview.get_parameter_overview(state.params, include_stats=False)
         write_whole(workdir.log / "parameters.txt", (overview + "\n").encode())
     count = parameter_overview.count_parameters(state.params)
-    say(
-        f"{count:,} parameters on {len(index.admitted)} images of {len(index.support_lists)} classes, "
-        f"{steps} steps of {config.training.batch_size} episodes, on {mesh.size} {jax.devices()[0].device_kind} "
-        "device(s); the first step compiles"
-    )
+    if start < steps:
+        say(
+            f"{count:,} parameters, {len(index.admitted)} images of {len(index.support_lists)} classes, {steps} steps "
+            f"of {config.training.batch_size} episodes, {mesh.size} {jax.devices()[0].device_kind} device(s); the "
+            "first step compiles"
+        )
 
     pending: list[Losses] = []
     schedule = learning_rate(config, steps)
