@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from typing import TypeVar
 
 import grain
 from absl import flags
@@ -13,6 +14,8 @@ from mmnet_jax.data.dataset import Split
 from mmnet_jax.data.raw import RawEpisodes, load_episodes
 from mmnet_jax.data.sampling import EpisodeIndex, training_episode
 from mmnet_jax.errors import UserError
+
+Batch = TypeVar("Batch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +67,11 @@ def training_batches(
         raise UserError(f"training.batch_size = {batch_size} does not divide among {process_count} processes.")
     index.episodes_per_epoch(batch_size)
     load = _LoadShare(split, index, config.seed, batch_size, process_index, process_count)
-    batches = grain.MapDataset.range(start_step, sys.maxsize).map(load)
+    return read_ahead(grain.MapDataset.range(start_step, sys.maxsize).map(load), workers)
+
+
+def read_ahead(batches: grain.MapDataset[Batch], workers: int) -> grain.DatasetIterator[Batch]:
+    """Iterates over ``batches``, the next ones made in the meantime by ``workers`` processes, or by threads (0)."""
     if not workers:
         return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)))
     if not flags.FLAGS.is_parsed():

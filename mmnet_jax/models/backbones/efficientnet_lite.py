@@ -88,9 +88,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite2(Backbone):
-    """EfficientNet-Lite2's features; ``output_stride`` 8 for segmentation, 32 as it was trained to classify."""
-
-    output_stride: int = 8
+    """EfficientNet-Lite2's features."""
 
     def setup(self) -> None:
         self.stem = Conv(STEM, 3, 2, activation=relu6)
@@ -100,10 +98,6 @@ class EfficientNetLite2(Backbone):
     def channels(self) -> tuple[int, int, int]:
         level2, level3, level4 = (STAGES[stage - 1].channels for stage in LEVEL_STAGES)
         return level2, level3, level4
-
-    def grid(self, size: int) -> int:
-        """Side of level 4's grid (the common one at ``output_stride`` 8) for images of side ``size``."""
-        return -(-size // self.output_stride)
 
     def mid_levels(
         self, images: Float[Array, "n s s 3"], batch_statistics: bool = False

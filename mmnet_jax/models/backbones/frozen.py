@@ -85,7 +85,12 @@ class Backbone(nn.Module):
     Images are RGB, normalised by the ImageNet mean and standard deviation, whatever the network was trained on. A
     subclass says its ``channels`` and computes ``mid_levels`` and ``high_level``; level 4 goes on from level 3 because
     one of the readings masks level 3 in between.
+
+    At an ``output_stride`` of 32 a backbone has the strides it was made to classify with, its levels are on grids of
+    strides 8, 16 and 32, and its variables are the same.
     """
+
+    output_stride: int = 8
 
     @property
     def channels(self) -> tuple[int, int, int]:
@@ -93,8 +98,8 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def grid(self, size: int) -> int:
-        """Side of the levels' grid for images of side ``size``."""
-        return -(-size // 8)
+        """Side of level 4's grid (the common one at ``output_stride`` 8) for images of side ``size``."""
+        return -(-size // self.output_stride)
 
     def mid_levels(
         self, images: Float[Array, "n s s 3"], batch_statistics: bool = False

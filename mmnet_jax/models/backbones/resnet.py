@@ -63,13 +63,12 @@ class Bottleneck(nn.Module):
 class ResNet(Backbone):
     """A ResNet of ``depths`` blocks in its four stages, with the 7x7 stem or the deep one.
 
-    ``width`` is the stem's and the first stage's; ``output_stride`` is 8 for segmentation, 32 to classify.
+    ``width`` is the stem's and the first stage's.
     """
 
     depths: tuple[int, int, int, int] = (3, 4, 6, 3)
     deep_stem: bool = False
     width: int = 64
-    output_stride: int = 8
 
     def setup(self) -> None:
         if self.deep_stem:
@@ -88,10 +87,6 @@ class ResNet(Backbone):
     @property
     def channels(self) -> tuple[int, int, int]:
         return 8 * self.width, 16 * self.width, 32 * self.width
-
-    def grid(self, size: int) -> int:
-        """Side of level 4's grid (the common one at ``output_stride`` 8) for images of side ``size``."""
-        return -(-size // self.output_stride)
 
     def mid_levels(
         self, images: Float[Array, "n s s 3"], batch_statistics: bool = False

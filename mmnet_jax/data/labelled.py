@@ -1,0 +1,89 @@
+"""Images with one label each, to pretrain a backbone on, and the endless sequence of their batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import sys
+from collections.abc import Iterator
+from typing import Protocol
+
+import grain
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from mmnet_jax.data.batches import read_ahead
+
+LabelledBatch = tuple[UInt8[np.ndarray, "b m m 3"], Int[np.ndarray, " b"]]
+
+_ORDER = 3  # apart from the streams of ``sampling``
+
+
+class LabelledImages(Protocol):
+    """Squares of one size with their labels."""
+
+    @property
+    def classes(self) -> int:
+        """Labels are 0 to classes - 1."""
+        ...
+
+    @property
+    def held(self) -> bool:
+        """Whether they are in memory, so that there is nothing to read ahead."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: Int[np.ndarray, " b"], draws: Int[np.ndarray, " b"]) -> LabelledBatch:
+        """The images at ``indices``; what is random about the i-th is a function of ``draws[i]`` and the index."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ShuffledBatches:
+    """Batch b as a pure function of ``(seed, b)``: one random order of all images after the other, cut into batches."""
+
+    images: LabelledImages
+    seed: int
+    batch_size: int
+
+    def batch(self, b: int) -> LabelledBatch:
+        """Batch ``b``, counted from 0."""
+        draws = np.arange(b * self.batch_size, (b + 1) * self.batch_size)
+        epochs, places = np.divmod(draws, len(self.images))
+        indices = [_order(self.seed, int(e), len(self.images))[p] for e, p in zip(epochs, places, strict=True)]
+        return self.images.take(np.asarray(indices), draws)
+
+    def iterate(self, start: int, workers: int) -> Iterator[LabelledBatch]:
+        """All batches from ``start`` on, without end; what is not held is read ahead by processes, or threads (0)."""
+        if self.images.held:
+            return map(self.batch, itertools.count(start))
+        return read_ahead(grain.MapDataset.range(start, sys.maxsize).map(self.batch), workers)
+
+
+@dataclasses.dataclass(frozen=True)
+class OrderedBatches:
+    """Every image once, in order; a last batch is filled up with copies of the last image, labelled -1."""
+
+    images: LabelledImages
+    batch_size: int
+
+    def batch(self, b: int) -> LabelledBatch:
+        """Batch ``b``, counted from 0."""
+        places = np.arange(b * self.batch_size, (b + 1) * self.batch_size)
+        pixels, labels = self.images.take(np.minimum(places, len(self.images) - 1), places)
+        return pixels, np.where(places < len(self.images), labels, -1)
+
+    def iterate(self, workers: int) -> Iterator[LabelledBatch]:
+        """All batches; read ahead as ``ShuffledBatches`` does."""
+        count = -(-len(self.images) // self.batch_size)
+        if self.images.held:
+            return map(self.batch, range(count))
+        return read_ahead(grain.MapDataset.range(count).map(self.batch), workers)
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, size: int) -> Int[np.ndarray, " n"]:
+    numbers = np.random.Philox(np.random.SeedSequence((seed, _ORDER, epoch))).random_raw(size)
+    return np.argsort(numbers, kind="stable")

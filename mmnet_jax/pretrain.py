@@ -1,0 +1,64 @@
+"""Pretrains a backbone: ``python -m mmnet_jax.pretrain --config=configs/pretrain_imagenet.py --workdir=DIR``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from mmnet_jax.command import INTERRUPTED, run
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    config_flags.DEFINE_config_file("config", None, "A file of configs/, whose fields --config.FIELD=VALUE change.")
+    flags.DEFINE_string("workdir", None, "Folder of this pretraining; one that holds a checkpoint is resumed.")
+
+
+def main() -> None:
+    from mmnet_jax.errors import UserError
+
+    if FLAGS.config is None:
+        raise UserError("--config is missing: give a file of configs/, as in --config=configs/pretrain_imagenet.py.")
+    if not FLAGS.workdir:
+        raise UserError("--workdir is missing: give the folder to pretrain in.")
+    from mmnet_jax.config import resolve
+    from mmnet_jax.data.prepare import ensure_dataset
+    from mmnet_jax.training.interrupts import Stopped
+    from mmnet_jax.training.pretraining import pretrain
+    from mmnet_jax.workdir import Workdir
+
+    config = resolve(FLAGS.config)
+    if config.model.weights:
+        raise UserError(f"model.weights names {config.model.weights}; a backbone is pretrained where it names nothing.")
+    if config.pretraining.dataset == "none":
+        raise UserError("pretraining.dataset is none: set it to crops or imagenet2012.")
+    workdir = Workdir(FLAGS.workdir)
+    try:
+        with workdir.lock():
+            resumed = workdir.resumes(config)
+            if config.pretraining.dataset == "crops":
+                ensure_dataset(config, _say)
+            if not resumed:
+                workdir.create(config)
+            pretrain(config, workdir.path, workdir.backbone_file, _say)
+    except Stopped as stopped:
+        _say(f"{stopped}\nto go on: python -m mmnet_jax.pretrain {shlex.join(sys.argv[1:])}")
+        sys.exit(INTERRUPTED)
+    file = shlex.quote(str(workdir.backbone_file))
+    _say(
+        f"pretrained: {config.model.backbone} is in {file}\n"
+        f"to use it: --config.model.backbone={config.model.backbone} --config.model.weights={file}"
+    )
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    define_flags()
+    run(main)
