@@ -78,7 +78,9 @@ def _closing(scored: Any, seconds: float) -> str:
             f"trained in {duration(seconds)}; the checkpoints, log and curve are in {FLAGS.workdir}\n"
             f"next: python -m mmnet_jax.evaluate --workdir={workdir}"
         )
-    result, *_, sheet = (Path(FLAGS.workdir) / file.relative_to(Path(FLAGS.workdir).absolute()) for file in scored.files)
+    result, *_, sheet = (
+        Path(FLAGS.workdir) / file.relative_to(Path(FLAGS.workdir).absolute()) for file in scored.files
+    )
     head = f"done in {duration(seconds)}" if scored.repeated else "everything was done before"
     return "\n".join(
         [

@@ -187,7 +187,9 @@ def main() -> int:
             differing += told != "yes"
             for moment, killed, after in zip(moments_of, ended, ended[1:], strict=False):
                 stages = _stages(killed.lines)
-                stage, into = (names[killed.stage], killed.seconds - stages[-1][0]) if stages else ("start", killed.seconds)
+                stage, into = (
+                    (names[killed.stage], killed.seconds - stages[-1][0]) if stages else ("start", killed.seconds)
+                )
                 if killed.status != -signal.SIGKILL:
                     stage = f"none: it had ended ({killed.status})"
                 rows.append((stage, f"{into:.1f}", "yes" if moment.writing else "", after.resumed_from(), killed.left))

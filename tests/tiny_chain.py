@@ -12,28 +12,18 @@ from pathlib import Path
 from unittest import mock
 
 
-def pretrain(config, workdir, output, say):
-    """Stands in for the pretraining of a backbone that can be no classifier: four steps, each a checkpoint."""
-    from mmnet_jax import weights
-    from tests.tiny import tiny_backbone_variables
-
-    for step in range(1, 5):
-        (workdir / "pretraining" / str(step)).mkdir(parents=True, exist_ok=True)
-        say(f"pretraining step {step}/4")
-    weights.save_backbone(output, config.model.backbone, tiny_backbone_variables())
-
-
 def small_parts():
     """The patches that make the parts small."""
     from mmnet_jax.data.creatures import builder
     from mmnet_jax.models import backbones
-    from tests.tiny import TinyBackbone
 
     backbones.variable_shapes.cache_clear()
     return (
         mock.patch.dict(builder.PICTURES, {"train": 60, "val": 40}),
-        mock.patch.dict(backbones.BACKBONES, {"resnet14_half": TinyBackbone}),
-        mock.patch("mmnet_jax.training.pretraining.pretrain", pretrain),
+        mock.patch.dict(
+            backbones.BACKBONES,
+            {"resnet14_half": lambda: backbones.ResNet(depths=(1, 1, 1, 1), width=4)},
+        ),
     )
 
 

@@ -108,14 +108,14 @@ def _make_data(config: ConfigDict, say: Callable[[str], None]) -> None:
 
 
 def _pretrain(config: ConfigDict, workdir: Workdir, say: Callable[[str], None]) -> None:
-    if workdir.backbone_file.is_file():
-        say("done before")
-        return
-    if jax.process_count() > 1:
-        raise UserError("pretraining runs in one process: run it alone first, then train with several.")
     from mmnet_jax.training.pretraining import pretrain
 
-    pretrain(config, workdir.path, workdir.backbone_file, say)
+    if workdir.backbone_file.is_file():
+        say("done before")
+    elif jax.process_count() > 1:
+        raise UserError("pretraining runs in one process: run it alone first, then train with several.")
+    if jax.process_count() == 1:
+        pretrain(config, workdir.path, workdir.backbone_file, say)
 
 
 def _pretraining(config: ConfigDict) -> str:
