@@ -82,3 +82,11 @@ def test_every_config_file_resolves_and_opens_with_its_command(name, reading):
     assert config.shots == (5 if "5shot" in name else 1)
     assert config.data.dataset.startswith(name.split("_")[0])
     assert f"python -m mmnet_jax.train --config=configs/{name}.py" in module.__doc__
+
+
+def test_the_pretraining_config_resolves_and_opens_with_its_command():
+    module = importlib.import_module("configs.pretrain_imagenet")
+    config = resolve(module.get_config())
+    assert (config.pretraining.dataset, config.model.backbone) == ("imagenet2012", "resnet50_v2")
+    assert abs(config.pretraining.steps * config.pretraining.batch_size / 1_281_167 - 90) < 0.1  # epochs
+    assert "python -m mmnet_jax.pretrain --config=configs/pretrain_imagenet.py" in module.__doc__

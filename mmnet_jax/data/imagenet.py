@@ -81,7 +81,7 @@ def open_imagenet(data_dir: str | Path, side: int, seed: int) -> tuple[ImageNet,
       UserError: if it is not there (the sentence holds the command that prepares it), in another format, or damaged.
     """
     home = Path(data_dir).expanduser() / NAME
-    versions = [info.parent for info in home.glob("*/dataset_info.json")]
+    versions = [info.parent for info in home.glob("[0-9]*.[0-9]*.[0-9]*/dataset_info.json")]
     command = (
         f"tfds build {NAME} --file_format=array_record --manual_dir=FOLDER_OF_THE_TAR_FILES "
         f"--data_dir={shlex.quote(str(data_dir))}"
