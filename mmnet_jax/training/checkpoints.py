@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
+from mmnet_jax import __version__
 from mmnet_jax.errors import UserError
 from mmnet_jax.files import naming
 from mmnet_jax.training.state import TrainState
@@ -101,11 +102,13 @@ class Checkpoints:
 
     def restore_model(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         """Parameters and moving statistics at ``step``, shaped as ``like``."""
+        self._refuse_misfit(step, like)
         return self._restore(step, model=ocp.args.StandardRestore(_on_one_device(like)))["model"]
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The training state at ``step``, placed and shaped as ``like``."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        self._refuse_misfit(step, {"params": abstract.params, "batch_stats": abstract.batch_stats})
         restored = self._restore(
             step,
             model=ocp.args.StandardRestore({"params": abstract.params, "batch_stats": abstract.batch_stats}),
@@ -113,6 +116,21 @@ class Checkpoints:
         )
         model, training = restored["model"], restored["training"]
         return TrainState(training["step"], model["params"], training["optimizer"], model["batch_stats"])
+
+    def _refuse_misfit(self, step: int, model: dict[str, Any]) -> None:
+        """Raises a ``UserError`` that names a tensor which ``model`` has not so; what is damaged, restoring tells."""
+        try:
+            with ocp.StandardCheckpointer() as reader:
+                there = _shapes(reader.metadata(self.path / str(step) / "model").item_metadata.tree)
+        except (ValueError, OSError, KeyError, AttributeError, TypeError):
+            return
+        here = _shapes(model)
+        for name in sorted(there.keys() | here.keys()):
+            if there.get(name) != here.get(name):
+                raise UserError(
+                    f"checkpoint {self.path / str(step)} does not fit the network of mmnet_jax {__version__}, this "
+                    f"version: {name} is {there.get(name, 'not')} there, {here.get(name, 'not')} here."
+                )
 
     def _restore(self, step: int, **items: ocp.args.CheckpointArgs) -> Any:
         try:
@@ -137,6 +155,11 @@ class Checkpoints:
 def holds_checkpoint(path: Path) -> bool:
     """Whether there is a whole checkpoint in the folder."""
     return path.is_dir() and any(entry.name.isdigit() for entry in path.iterdir())
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
 
 
 def _on_one_device(tree: Any) -> Any:
