@@ -1,11 +1,12 @@
-"""A user's own pictures: labelled examples of a class and any number of pictures in, masks and overlays out."""
+"""A user's own pictures segmented by labelled examples of a class: masks, overlays, sheets and numbers."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,65 +14,50 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 from PIL import Image
 
-from mmnet_jax.data import prepare_image, prepare_label, read_image, read_mask
+from mmnet_jax.data import prepare_image, read_image
 from mmnet_jax.data.fitting import fitted_size
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.pictures import overlay, resize_map
 from mmnet_jax.models import MMNet
+from mmnet_jax.query_sheet import (
+    QUERIES_PER_SHEET,
+    Cell,
+    cell_side,
+    draw_cell,
+    draw_sheet,
+    foreground_probability,
+    sheet_files,
+)
+from mmnet_jax.supports import Box, Example, Supports
 
+PREDICTIONS = "predictions.json"
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 """Which files of a folder are taken for pictures."""
 
 
-class Supports(NamedTuple):
-    """K labelled pictures as the network takes them."""
+class Answer(NamedTuple):
+    """What was found in one query."""
 
-    images: Float[Array, "k s s 3"]
-    labels: Int[Array, "k s s"]
+    query: Path
+    size: tuple[int, int]
+    """Height and width, pixels."""
+    share: float
+    """Of its pixels, those in the mask; in [0, 1]."""
+    probability: float | None
+    """Of the foreground, its mean over the mask, in [0.5, 1]; None where nothing was found."""
+    files: list[Path]
+    """Mask, overlay and, if wanted, logits."""
 
-
-def read_supports(
-    images: Sequence[str | Path], masks: Sequence[str | Path], config: ConfigDict, ignore: int | None = None
-) -> Supports:
-    """Reads the pictures that show a class, and where they show it.
-
-    Args:
-      images: files.
-      masks: files, one for each image, of its size. A pixel is foreground if it is not 0; of a palette picture the
-        index counts, of a colour picture all channels.
-      config: ``data.image_size`` is read.
-      ignore: the mask value of pixels of which nothing is known, if there is one.
-
-    Raises:
-      UserError: naming the file that is missing, broken or does not fit; or the counts that differ.
-    """
-    if len(images) != len(masks):
-        raise UserError(f"each --support needs its --mask, but there are {len(images)} and {len(masks)}.")
-    read = [_read_support(image, mask, config, ignore) for image, mask in zip(images, masks, strict=True)]
-    return Supports(jnp.stack([image for image, _ in read]), jnp.stack([label for _, label in read]))
-
-
-def _read_support(image: str | Path, mask: str | Path, config: ConfigDict, ignore: int | None) -> tuple[Array, Array]:
-    picture, values = read_image(image), read_mask(mask)
-    if values.shape != picture.shape[:2]:
-        raise UserError(
-            f"mask {mask} is {values.shape[1]} x {values.shape[0]} pixels, "
-            f"but its image {image} is {picture.shape[1]} x {picture.shape[0]}."
-        )
-    label = (values > 0).astype(np.uint8)
-    if ignore is not None:
-        label[values == ignore] = 255
-    if not (label == 1).any():
-        raise UserError(f"mask {mask} has no foreground: every pixel is 0" + (f" or {ignore}." if ignore else "."))
-    fitted = prepare_label(label, config)
-    if not (fitted == 1).any():
-        size = config.data.image_size
-        raise UserError(f"mask {mask} has too little foreground: none is left at the network's {size} pixels.")
-    return prepare_image(picture, config), fitted
+    def summary(self) -> str:
+        """In a few words."""
+        if self.probability is None:
+            return "nothing found"
+        share = f"{100 * self.share:.1f}" if self.share >= 0.001 else "under 0.1"
+        return f"{share}% found, mean probability {self.probability:.2f}"
 
 
 def find_queries(paths: Sequence[str | Path], output: str | Path, keep: Sequence[str | Path] = ()) -> list[Path]:
@@ -99,6 +85,7 @@ def find_queries(paths: Sequence[str | Path], output: str | Path, keep: Sequence
         if not found:
             raise UserError(f"folder {path} holds no picture.")
         queries += found
+    queries = list({os.path.abspath(query): query for query in queries}.values())  # a file named twice is one query
     protected = {file.resolve(): file for file in [*map(Path, keep), *queries]}
     taken: dict[str, Path] = {}
     for query in queries:
@@ -109,6 +96,9 @@ def find_queries(paths: Sequence[str | Path], output: str | Path, keep: Sequence
             if file.resolve() in protected:
                 lost = protected[file.resolve()]
                 raise UserError(f"{lost} would be overwritten by the result of {query}; choose another --output.")
+    for file in summary_files(len(queries), output):
+        if file.resolve() in protected:
+            raise UserError(f"{file} would be overwritten by the sheet of results; choose another --output.")
     with ThreadPoolExecutor() as threads:
         for _ in threads.map(lambda query: read_image(query).shape, queries):
             pass
@@ -124,31 +114,38 @@ def segment_pictures(
     output: str | Path,
     *,
     save_logits: bool = False,
+    made_by: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Path]:
+) -> list[Answer]:
     """Segments each query with the same supports, which are encoded once, and writes what it finds.
 
     For each query ``NAME_mask.png`` (255 where the class is, 0 elsewhere) and ``NAME_overlay.png``, both of the query's
     own size, and with ``save_logits`` ``NAME.npy``: float32 [S, S, 2], background and foreground, the test transform's
-    padding included. All files appear at the end, or none.
+    padding included. For all together ``sheet.png`` with its further pages, and ``predictions.json`` with the numbers.
+    All files appear at the end, or none.
 
     Args:
       model: the network.
       variables: its variables.
       config: resolved.
       supports: from ``read_supports``.
-      queries: picture files, from ``find_queries``.
+      queries: picture files, at least one, from ``find_queries``.
       output: folder, made if need be.
       save_logits: write the logits too.
+      made_by: what ``predictions.json`` is to say of the network.
       progress: called after each batch with the queries done and in all.
 
     Returns:
-      The files.
+      An answer for each query, in order.
     """
     apply = jax.jit(model.apply, static_argnames="method")
     state = apply(variables, supports.images, supports.labels, method="encode_support")
     batch = min(len(queries), config.evaluation.batch_size)
+    side = cell_side(len(queries))
+    answers: list[Answer] = []
+    cells: list[Cell] = []
     with _all_or_nothing(Path(output)) as folder:
+        sheets = sheet_files(len(queries), folder)
         for start in range(0, len(queries), batch):
             part = queries[start : start + batch]
             pictures = [read_image(query) for query in part]
@@ -157,21 +154,40 @@ def segment_pictures(
             fitted = jnp.pad(fitted, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
             logits = np.asarray(apply(variables, fitted, state, method="segment").logits)
             for query, picture, own in zip(part, pictures, logits, strict=False):
-                mask = mask_at_own_size(own, picture.shape[:2])
+                size = picture.shape[:2]
+                margin = margin_over_picture(own, size)
+                full = resize_map(margin, size)
+                mask = full > 0
                 files = result_files(query, folder, save_logits)
                 Image.fromarray(mask.astype(np.uint8) * 255).save(files[0])
                 Image.fromarray(overlay(picture, mask)).save(files[1])
                 if save_logits:
                     np.save(files[2], own)
+                probability = float(foreground_probability(full[mask]).mean()) if mask.any() else None
+                lasting = result_files(query, output, save_logits)
+                answers.append(Answer(query, size, float(mask.mean()), probability, lasting))
+                cells.append(draw_cell(picture, mask, margin, side, query.name, answers[-1].summary()))
+                if len(cells) == QUERIES_PER_SHEET or len(answers) == len(queries):
+                    page = (len(answers) - 1) // QUERIES_PER_SHEET
+                    sheet = draw_sheet(supports.examples, cells, page, len(sheets), len(queries))
+                    Image.fromarray(sheet).save(sheets[page])
+                    cells.clear()
             if progress:
                 progress(start + len(part), len(queries))
-    return [file for query in queries for file in result_files(query, output, save_logits)]
+        numbers = _predictions(answers, supports.examples, made_by or {}, sheets)
+        (folder / PREDICTIONS).write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
+    return answers
 
 
 def result_files(query: Path, output: str | Path, save_logits: bool) -> list[Path]:
     """Mask, overlay and, if wanted, logits of a query."""
     suffixes = ("_mask.png", "_overlay.png", ".npy")[: 3 if save_logits else 2]
     return [Path(output) / f"{query.stem}{suffix}" for suffix in suffixes]
+
+
+def summary_files(queries: int, output: str | Path) -> list[Path]:
+    """The sheets, and the numbers last."""
+    return [*sheet_files(queries, output), Path(output) / PREDICTIONS]
 
 
 def mask_at_own_size(logits: Float[np.ndarray, "s s 2"], size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
@@ -181,9 +197,39 @@ def mask_at_own_size(logits: Float[np.ndarray, "s s 2"], size: tuple[int, int]) 
       logits: of a picture after the test transform.
       size: the picture's height and width before it.
     """
-    height, width = fitted_size(jnp.array(size), logits.shape[0]).tolist()
-    margin = logits[:height, :width, 1] - logits[:height, :width, 0]
-    return resize_map(margin, size) > 0
+    return resize_map(margin_over_picture(logits, size), size) > 0
+
+
+def margin_over_picture(logits: Float[np.ndarray, "s s 2"], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
+    """The foreground's logit less the background's where the picture lies, without the padding."""
+    height, width = fitted_size(np.array(size), logits.shape[0]).tolist()
+    return logits[:height, :width, 1] - logits[:height, :width, 0]
+
+
+def _predictions(
+    answers: Sequence[Answer], examples: Sequence[Example], made_by: Mapping[str, Any], sheets: Sequence[Path]
+) -> dict[str, Any]:
+    """What ``predictions.json`` holds; results are named as files of its own folder."""
+
+    def place(of: str | Path | Box) -> dict[str, Any]:
+        return {"box": list(of)} if isinstance(of, Box) else {"mask": str(of)}
+
+    return {
+        **made_by,
+        "supports": [{"image": str(example.image), **place(example.place)} for example in examples],
+        "queries": [
+            {
+                "image": str(answer.query),
+                "width": answer.size[1],
+                "height": answer.size[0],
+                "foreground": answer.share,
+                "probability": answer.probability,
+                **dict(zip(("mask", "overlay", "logits"), (file.name for file in answer.files), strict=False)),
+            }
+            for answer in answers
+        ],
+        "sheets": [sheet.name for sheet in sheets],
+    }
 
 
 @contextlib.contextmanager
@@ -194,7 +240,8 @@ def _all_or_nothing(output: Path) -> Iterator[Path]:
     try:
         with tempfile.TemporaryDirectory(dir=output, prefix=".unfinished-") as folder:
             yield Path(folder)
-            for file in sorted(Path(folder).iterdir()):
+            # the numbers last: where they are, so is all else
+            for file in sorted(Path(folder).iterdir(), key=lambda file: (file.name == PREDICTIONS, file.name)):
                 os.replace(file, output / file.name)
     except BaseException:
         for path in created:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,8 +15,12 @@ from PIL import Image
 from mmnet_jax import Episode, get_config
 from mmnet_jax.config import resolve
 from mmnet_jax.data import prepare_image
+from mmnet_jax.data.fitting import fitted_size
 from mmnet_jax.errors import UserError
-from mmnet_jax.segmenting import find_queries, mask_at_own_size, read_supports, segment_pictures
+from mmnet_jax.evaluation.pictures import resize_map
+from mmnet_jax.query_sheet import QUERIES_PER_SHEET
+from mmnet_jax.segmenting import Answer, find_queries, mask_at_own_size, segment_pictures
+from mmnet_jax.supports import Box, read_supports
 from tests.evaluation.reference import resize_align_corners
 from tests.tiny import tiny_network
 
@@ -27,7 +37,11 @@ def config():
 
 @pytest.fixture(scope="module")
 def network():
-    return tiny_network()
+    """Its foreground raised so far that some of the pictures is found and some is not."""
+    model, variables = tiny_network()
+    bias = variables["params"]["fem"]["classifier"]["output"]["bias"]
+    variables["params"]["fem"]["classifier"]["output"]["bias"] = bias.at[1].add(0.213)
+    return model, variables
 
 
 @pytest.fixture
@@ -59,11 +73,10 @@ def supports_of(folder, config, names="a", **options):
 
 def test_each_query_gets_a_mask_and_an_overlay_of_its_own_size(folder, config, network):
     queries = find_queries([folder / "queries", folder / "b.png"], folder / "out")
-    files = segment_pictures(*network, config, supports_of(folder, config), queries, folder / "out" / "deep")
-    assert sorted(file.name for file in (folder / "out" / "deep").iterdir()) == sorted(
-        f"{name}_{kind}.png" for name in ("one", "two", "three", "b") for kind in ("mask", "overlay")
-    )
-    assert sorted(files) == sorted((folder / "out" / "deep").iterdir())
+    answers = segment_pictures(*network, config, supports_of(folder, config), queries, folder / "out" / "deep")
+    results = {f"{name}_{kind}.png" for name in ("one", "two", "three", "b") for kind in ("mask", "overlay")}
+    assert {file.name for file in (folder / "out" / "deep").iterdir()} == results | {"sheet.png", "predictions.json"}
+    assert {file for answer in answers for file in answer.files} == {folder / "out" / "deep" / name for name in results}
     for query in queries:
         mask = Image.open(folder / "out" / "deep" / f"{query.stem}_mask.png")
         assert mask.size == Image.open(query).size
@@ -97,6 +110,59 @@ def test_the_mask_is_the_networks_own_answer(folder, config, network, names):
         np.testing.assert_array_equal(mask[decided], (full > 0)[decided])
 
 
+def test_the_numbers_are_those_of_the_files(folder, config, network):
+    out, queries = folder / "out", find_queries([folder / "queries"], folder / "out")
+    supports = read_supports([folder / "a.jpg", folder / "b.png"], [Box(5, 10, 25, 30), folder / "b_label.png"], config)
+    answers = segment_pictures(*network, config, supports, queries, out, save_logits=True, made_by={"step": 7})
+    numbers = json.loads((out / "predictions.json").read_text())
+    assert numbers["step"] == 7 and numbers["sheets"] == ["sheet.png"]
+    assert numbers["supports"] == [
+        {"image": str(folder / "a.jpg"), "box": [5, 10, 25, 30]},
+        {"image": str(folder / "b.png"), "mask": str(folder / "b_label.png")},
+    ]
+    for query, entry, answer in zip(queries, numbers["queries"], answers, strict=True):
+        assert entry["image"] == str(query)
+        mask = np.array(Image.open(out / entry["mask"])) == 255
+        assert (entry["height"], entry["width"]) == mask.shape == answer.size
+        assert entry["foreground"] == answer.share == mask.mean()
+        logits = np.load(out / entry["logits"])
+        height, width = fitted_size(np.array(mask.shape), SIZE)
+        margin = resize_map(logits[:height, :width, 1] - logits[:height, :width, 0], mask.shape)
+        assert entry["probability"] == pytest.approx((1 / (1 + np.exp(-margin[mask]))).mean(), abs=1e-6)
+    assert any(0.05 < answer.share < 0.95 for answer in answers)
+
+
+def test_what_was_found_is_told_in_a_few_words():
+    answer = Answer(Path("a.jpg"), (9, 9), 0.1234, 0.8765, [])
+    assert answer.summary() == "12.3% found, mean probability 0.88"
+    assert answer._replace(share=1e-5).summary() == "under 0.1% found, mean probability 0.88"
+    assert answer._replace(share=0.0, probability=None).summary() == "nothing found"
+
+
+def test_many_queries_fill_further_sheets(folder, config, network):
+    many = folder / "many"
+    many.mkdir()
+    for i in range(QUERIES_PER_SHEET + 1):
+        Image.new("RGB", (9, 9), (i, i, i)).save(many / f"{i}.png")
+    queries = find_queries([many], folder / "out")
+    segment_pictures(*network, config, supports_of(folder, config), queries, folder / "out")
+    first, second = (Image.open(folder / "out" / name) for name in ("sheet.png", "sheet_2.png"))
+    assert first.width == second.width and first.height > 4 * second.height
+    assert not (folder / "out" / "sheet_3.png").exists()
+
+
+def test_any_kind_of_picture_is_segmented_at_its_own_size(folder, config, network):
+    sizes = [(5, 7), (1, 400), (300, 2), (1, 1), (640, 480), (8, 8)]
+    for mode, size in zip(("L", "RGBA", "P", "1", "CMYK", "I;16"), sizes, strict=True):
+        Image.new("RGB", size, "teal").convert("L" if mode == "I;16" else mode).convert(mode).save(
+            folder / f"{mode[0]}.tif"
+        )
+    queries = find_queries([folder / f"{mode}.tif" for mode in "LRP1CI"], folder / "out")
+    answers = segment_pictures(*network, config, supports_of(folder, config), queries, folder / "out")
+    assert [answer.size[::-1] for answer in answers] == sizes
+    assert [Image.open(file).size for answer in answers for file in answer.files] == [s for s in sizes for _ in "mo"]
+
+
 def test_padding_does_not_reach_the_mask():
     logits = np.zeros((SIZE, SIZE, 2), np.float32)
     logits[:16, :32, 1] = 1  # where a picture twice as wide as high lies
@@ -110,62 +176,10 @@ def test_the_mask_is_resized_with_corners_on_corners():
     np.testing.assert_array_equal(mask_at_own_size(logits, (50, 50)), expected)
 
 
-def test_every_kind_of_mask_means_the_same(folder, config):
-    expected = supports_of(folder, config).labels
-    mask = Image.open(folder / "a_label.png")
-    palette = Image.fromarray(np.where(np.array(mask) > 0, 7, 0).astype(np.uint8), mode="P")
-    palette.putpalette([0, 0, 0, 9, 9, 9] * 128)  # index 7 is as dark as index 1
-    kinds = {"one bit": mask.convert("1"), "colour": mask.convert("RGB"), "palette": palette}
-    red = np.zeros((40, 60, 4), np.uint8)
-    red[..., 0], red[..., 3] = np.array(mask) // 2, 255
-    kinds["red with alpha"] = Image.fromarray(red)
-    for image in kinds.values():
-        image.save(folder / "a_label.png")
-        np.testing.assert_array_equal(supports_of(folder, config).labels, expected)
-
-
-def test_ignored_pixels_become_unknown(folder, config):
-    mask = np.array(Image.open(folder / "a_label.png"))
-    mask[10:30, 5:15] = 9
-    Image.fromarray(mask).save(folder / "a_label.png")
-    plain, ignoring = supports_of(folder, config).labels, supports_of(folder, config, ignore=9).labels
-    inside = np.zeros((1, SIZE, SIZE), bool)
-    inside[:, :16, :32] = True  # 40 x 60 becomes 16 x 32
-    assert set(np.unique(plain[inside])) == {0, 1}
-    assert ((plain == 1) & (ignoring == 255))[inside].any()
-    np.testing.assert_array_equal((plain == 1)[inside], np.isin(ignoring, [1, 255])[inside])
-    with pytest.raises(UserError, match=r"has no foreground: every pixel is 0 or 255\.$"):
-        supports_of(folder, config, "b", ignore=255)
-
-
 def refused(call, message):
     with pytest.raises(UserError) as error:
         call()
     assert str(error.value) == message
-
-
-def test_supports_that_do_not_fit_are_refused(folder, config):
-    a, b, label = folder / "a.jpg", folder / "b.png", folder / "a_label.png"
-    refused(lambda: read_supports([a, b], [label], config), "each --support needs its --mask, but there are 2 and 1.")
-    refused(
-        lambda: read_supports([b], [label], config),
-        f"mask {label} is 60 x 40 pixels, but its image {b} is 30 x 50.",
-    )
-    refused(lambda: read_supports([folder / "c.jpg"], [label], config), f"{folder / 'c.jpg'} does not exist.")
-    text = folder / "text.jpg"
-    text.write_text("not a picture")
-    refused(lambda: read_supports([text], [label], config), f"{text} is not an image.")
-    Image.new("L", (60, 40)).save(label)
-    refused(lambda: read_supports([a], [label], config), f"mask {label} has no foreground: every pixel is 0.")
-
-
-def test_foreground_that_vanishes_at_the_networks_size_is_refused(folder, config):
-    Image.new("RGB", (900, 900)).save(folder / "a.jpg")
-    mask = np.zeros((900, 900), np.uint8)
-    mask[1, 1] = 1
-    Image.fromarray(mask).save(folder / "a_label.png")
-    with pytest.raises(UserError, match=r"too little foreground: none is left at the network's 33 pixels\.$"):
-        supports_of(folder, config)
 
 
 def test_queries_that_do_not_fit_are_refused(folder):
@@ -196,6 +210,89 @@ def test_no_picture_of_the_users_is_overwritten(folder):
         lambda: find_queries([folder / "a.jpg"], folder, keep=[folder / "a.jpg", mask]),
         f"{mask} would be overwritten by the result of {folder / 'a.jpg'}; choose another --output.",
     )
+
+
+def test_the_sheet_and_the_numbers_take_no_pictures_place(folder):
+    sheet, query = folder / "sheet.png", folder / "queries" / "sheet.png"
+    Image.new("RGB", (9, 9)).save(sheet)
+    assert find_queries([sheet], folder / "out") == [sheet]  # sheet_mask.png is another name
+    message = f"{sheet} would be overwritten by the sheet of results; choose another --output."
+    refused(lambda: find_queries([sheet], folder), message)
+    refused(lambda: find_queries([folder / "a.jpg"], folder, keep=[sheet]), message)
+    Image.new("RGB", (9, 9)).save(query)
+    refused(lambda: find_queries([query], folder / "queries"), message.replace(str(sheet), str(query)))
+    second = folder / "sheet_2.png"  # one sheet is enough for so few
+    assert find_queries([folder / "a.jpg"], folder, keep=[second]) == [folder / "a.jpg"]
+
+
+def test_a_picture_named_twice_is_segmented_once(folder):
+    queries = folder / "queries"
+    assert find_queries([queries / "one.jpg", queries, queries / "one.jpg"], folder / "out") == [
+        queries / name for name in ("one.jpg", "three.png", "two.JPEG")
+    ]
+
+
+QUICK = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+COMMAND = """
+import sys
+from mmnet_jax import command, get_config, predict, workdir
+from mmnet_jax.config import resolve
+from tests.tiny import tiny_network
+
+config = get_config()
+config.data.image_size = 33
+config = resolve(config)
+workdir.Workdir.load_config = lambda self: config
+workdir.load_step = lambda *_: (*tiny_network(), config, 7)
+predict.define_flags()
+command.run(predict.main)
+"""
+
+
+def call(folder, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, "--workdir=w", "--output=out", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **QUICK},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_command_pairs_masks_and_boxes_in_their_order_and_says_where_to_look(folder):
+    status, shown, errors = call(
+        folder,
+        "--support=a.jpg",
+        "--support_box=5,10,25,30",
+        "--support=b.png",
+        "--support=a.jpg",
+        "--mask=b_label.png",
+        "--support_box=0,0,60,40",
+        "--query=queries/one.jpg",
+        "--query=queries/two.JPEG",
+    )
+    assert (status, errors) == (0, "")
+    numbers = json.loads((folder / "out" / "predictions.json").read_text())
+    assert numbers["supports"] == [
+        {"image": "a.jpg", "box": [5, 10, 25, 30]},
+        {"image": "b.png", "mask": "b_label.png"},
+        {"image": "a.jpg", "box": [0, 0, 60, 40]},
+    ]
+    assert (numbers["workdir"], numbers["checkpoint"], numbers["step"]) == ("w", "best", 7)
+    first, second, last = shown.splitlines()
+    assert first == "queries/one.jpg: nothing found, out/one_mask.png"
+    assert second == "queries/two.JPEG: nothing found, out/two_mask.png"
+    assert [(q["foreground"], q["probability"]) for q in numbers["queries"]] == [(0.0, None)] * 2
+    assert last == "segmented 2 pictures; look first at out/sheet.png, numbers are in out/predictions.json."
+
+
+def test_the_command_refuses_in_one_sentence_and_writes_nothing(folder):
+    status, shown, errors = call(folder, "--support=a.jpg", "--support_box=0,0,70,40", "--query=queries")
+    assert (status, shown) == (2, "")
+    assert errors == "box 0,0,70,40 is not inside a.jpg, which is 60 x 40 pixels.\n"
+    assert not (folder / "out").exists()
 
 
 def test_a_failure_leaves_nothing_behind(folder, config, network):
