@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from typing import Protocol
 
 import grain
@@ -16,6 +17,7 @@ from jaxtyping import Int, UInt8
 from mmnet_jax.data.batches import read_ahead
 
 LabelledBatch = tuple[UInt8[np.ndarray, "b m m 3"], Int[np.ndarray, " b"]]
+BatchIterator = Generator[LabelledBatch, None, None]
 
 _ORDER = 3  # apart from the streams of ``sampling``
 
@@ -55,11 +57,16 @@ class ShuffledBatches:
         indices = [_order(self.seed, int(e), len(self.images))[p] for e, p in zip(epochs, places, strict=True)]
         return self.images.take(np.asarray(indices), draws)
 
-    def iterate(self, start: int, workers: int) -> Iterator[LabelledBatch]:
-        """All batches from ``start`` on, without end; what is not held is read ahead by processes, or threads (0)."""
+    def iterate(self, start: int, workers: int) -> BatchIterator:
+        """All batches from ``start`` on, without end.
+
+        Images that are not held are read ahead by ``workers`` processes, or by threads (0), until it is closed.
+        """
         if self.images.held:
-            return map(self.batch, itertools.count(start))
-        return read_ahead(grain.MapDataset.range(start, sys.maxsize).map(self.batch), workers)
+            yield from map(self.batch, itertools.count(start))
+        else:
+            with closing(read_ahead(grain.MapDataset.range(start, sys.maxsize).map(self.batch), workers)) as batches:
+                yield from batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,12 +82,14 @@ class OrderedBatches:
         pixels, labels = self.images.take(np.minimum(places, len(self.images) - 1), places)
         return pixels, np.where(places < len(self.images), labels, -1)
 
-    def iterate(self, workers: int) -> Iterator[LabelledBatch]:
-        """All batches; read ahead as ``ShuffledBatches`` does."""
+    def iterate(self, workers: int) -> BatchIterator:
+        """All batches, read ahead as those of ``ShuffledBatches``."""
         count = -(-len(self.images) // self.batch_size)
         if self.images.held:
-            return map(self.batch, range(count))
-        return read_ahead(grain.MapDataset.range(count).map(self.batch), workers)
+            yield from map(self.batch, range(count))
+        else:
+            with closing(read_ahead(grain.MapDataset.range(count).map(self.batch), workers)) as batches:
+                yield from batches
 
 
 @functools.lru_cache(maxsize=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,9 @@ def pretrain(config: ConfigDict, workdir: Path, output: Path, say: Callable[[str
     pending: list[Scores] = []
     schedule = learning_rate(settings)
     clock = Clock(start, steps, settings.batch_size, "images")
-    with interrupts() as interrupted, MetricLog(workdir / "log" / "pretraining", start) as log, checkpoints:
-        incoming = batches.iterate(start, config.data.workers)
+    incoming = batches.iterate(start, config.data.workers)
+    log = MetricLog(workdir / "log" / "pretraining", start)
+    with interrupts() as interrupted, log, checkpoints, closing(incoming):
         for step in range(start + 1, steps + 1):
             images, labels = jax.device_put(next(incoming), split)
             state, scores = step_fn(state, images, labels, key)
@@ -107,9 +109,10 @@ def pretrain(config: ConfigDict, workdir: Path, output: Path, say: Callable[[str
                 pending.clear()
                 log.write(step, **terms, learning_rate=float(schedule(step - 1)), **clock.lap(step))
                 say(clock.line(step, f"loss {terms['loss']:.3f}  top-1 {100 * terms['correct']:.1f}%"))
-            if saving:
-                refuse_broken(state, step, checkpoints.latest())
-                checkpoints.save(state)
+            if not saving:
+                continue
+            refuse_broken(state, step, checkpoints.latest())
+            checkpoints.save(state)
             if interrupted():
                 checkpoints.wait()
                 raise Stopped(f"pretraining stopped at step {step} of {steps}; a checkpoint is saved.")
@@ -155,6 +158,6 @@ def evaluate_classifier(variables: dict[str, Any], config: ConfigDict, images: L
     split = NamedSharding(mesh, PartitionSpec("data"))
     classifier = create_classifier(config.model.backbone, images.classes)
     count_fn = count_correct(classifier, settings.image_size, mesh)
-    batches = OrderedBatches(images, settings.batch_size).iterate(config.data.workers)
-    counts = [count_fn(variables, *jax.device_put(batch, split)) for batch in batches]
+    with closing(OrderedBatches(images, settings.batch_size).iterate(config.data.workers)) as batches:
+        counts = [count_fn(variables, *jax.device_put(batch, split)) for batch in batches]
     return 100 * sum(map(int, counts)) / len(images)
