@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.data.raw import RawEpisodes, load_episodes
 from mmnet_jax.data.sampling import EpisodeIndex, training_episode
+from mmnet_jax.data.workers import begin_worker
 from mmnet_jax.errors import UserError
 
 Batch = TypeVar("Batch")
@@ -78,4 +79,4 @@ def read_ahead(batches: grain.MapDataset[Batch], workers: int) -> grain.DatasetI
         flags.FLAGS.mark_as_parsed()  # grain hands absl's flags on to its workers, and insists that there are some
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
     multiprocessing = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-    return iter(batches.to_iter_dataset(options).mp_prefetch(multiprocessing))
+    return iter(batches.to_iter_dataset(options).mp_prefetch(multiprocessing, begin_worker))

@@ -31,6 +31,7 @@ from mmnet_jax.data.dataset import (
     open_dataset,
 )
 from mmnet_jax.errors import UserError
+from mmnet_jax.files import naming
 
 
 def prepare(
@@ -76,21 +77,22 @@ def prepare(
 
     created = [p for p in folder.parents if not p.exists()]
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(data_dir, name)
-        with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{name}-{os.getpid()}-") as work:
-            builder = BUILDERS[name](config=variant, data_dir=work, file_format="array_record")
-            builder.progress = progress
-            download = tfds.download.DownloadConfig(manual_dir=source)
-            tfds.disable_progress_bar()
-            with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own announcements
-                builder.download_and_prepare(download_config=download)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                dataset_folder(name, work, variant).rename(folder)
-            except OSError:
-                if not is_prepared(folder):  # else another process was faster, with the same result
-                    raise
+        with naming(data_dir):
+            data_dir.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(data_dir, name)
+            with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{name}-{os.getpid()}-") as work:
+                builder = BUILDERS[name](config=variant, data_dir=work, file_format="array_record")
+                builder.progress = progress
+                download = tfds.download.DownloadConfig(manual_dir=source)
+                tfds.disable_progress_bar()
+                with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own announcements
+                    builder.download_and_prepare(download_config=download)
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    dataset_folder(name, work, variant).rename(folder)
+                except OSError:
+                    if not is_prepared(folder):  # else another process was faster, with the same result
+                        raise
     except OSError as error:
         raise UserError(f"{error.filename or data_dir} cannot be written or read: {error.strerror or error}.") from None
     finally:
