@@ -92,13 +92,13 @@ def find_queries(paths: Sequence[str | Path], output: str | Path, keep: Sequence
         other = taken.setdefault(query.stem, query)
         if other is not query:
             raise UserError(f"queries {other} and {query} would both be written as {query.stem}_mask.png; rename one.")
-        for file in result_files(query, output, save_logits=True):
-            if file.resolve() in protected:
-                lost = protected[file.resolve()]
-                raise UserError(f"{lost} would be overwritten by the result of {query}; choose another --output.")
-    for file in summary_files(len(queries), output):
+    results = [(file, f"the result of {q}") for q in queries for file in result_files(q, output, save_logits=True)]
+    results += [(file, "the sheet of results") for file in summary_files(len(queries), output)]
+    for file, result in results:
         if file.resolve() in protected:
-            raise UserError(f"{file} would be overwritten by the sheet of results; choose another --output.")
+            raise UserError(f"{protected[file.resolve()]} would be overwritten by {result}; choose another --output.")
+        if file.is_dir():
+            raise UserError(f"{file} is a folder, in the way of {result}; choose another --output.")
     with ThreadPoolExecutor() as threads:
         for _ in threads.map(lambda query: read_image(query).shape, queries):
             pass

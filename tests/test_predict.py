@@ -225,6 +225,19 @@ def test_the_sheet_and_the_numbers_take_no_pictures_place(folder):
     assert find_queries([folder / "a.jpg"], folder, keep=[second]) == [folder / "a.jpg"]
 
 
+def test_a_folder_in_a_results_place_is_refused(folder):
+    for name, result in {
+        "a_overlay.png": f"the result of {folder / 'a.jpg'}",
+        "sheet.png": "the sheet of results",
+    }.items():
+        (folder / name).mkdir()
+        refused(
+            lambda: find_queries([folder / "a.jpg"], folder),
+            f"{folder / name} is a folder, in the way of {result}; choose another --output.",
+        )
+        (folder / name).rmdir()
+
+
 def test_a_picture_named_twice_is_segmented_once(folder):
     queries = folder / "queries"
     assert find_queries([queries / "one.jpg", queries, queries / "one.jpg"], folder / "out") == [
