@@ -28,7 +28,7 @@ def main() -> None:
     from mmnet_jax.config import resolve
     from mmnet_jax.data.prepare import ensure_dataset
     from mmnet_jax.training.interrupts import Stopped
-    from mmnet_jax.training.pretraining import pretrain
+    from mmnet_jax.training.pretraining import check_images, pretrain
     from mmnet_jax.workdir import Workdir
 
     config = resolve(FLAGS.config)
@@ -42,6 +42,7 @@ def main() -> None:
             resumed = workdir.resumes(config)
             if config.pretraining.dataset == "crops":
                 ensure_dataset(config, _say)
+            check_images(config)  # first, so that missing ones leave no folder behind
             if not resumed:
                 workdir.create(config)
             pretrain(config, workdir.path, workdir.backbone_file, _say)

@@ -126,6 +126,14 @@ def pretrain(config: ConfigDict, workdir: Path, output: Path, say: Callable[[str
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def check_images(config: ConfigDict) -> None:
+    """Raises a ``UserError`` if the dataset to pretrain on is not there, or damaged."""
+    if config.pretraining.dataset == "imagenet2012":
+        _open_imagenet(config)
+    else:
+        open_dataset(config)
+
+
 def open_images(config: ConfigDict, say: Callable[[str], None]) -> tuple[LabelledImages, LabelledImages]:
     """What a backbone is pretrained on, and images that are held out to see what it has learnt.
 
@@ -134,7 +142,7 @@ def open_images(config: ConfigDict, say: Callable[[str], None]) -> tuple[Labelle
     """
     settings = config.pretraining
     if settings.dataset == "imagenet2012":
-        return open_imagenet(settings.data_dir or config.data.data_dir, settings.image_size, config.seed)
+        return _open_imagenet(config)
     if settings.dataset != "crops":
         raise UserError("pretraining.dataset is none: set it to crops or imagenet2012.")
     dataset = open_dataset(config)
@@ -149,6 +157,11 @@ def open_images(config: ConfigDict, say: Callable[[str], None]) -> tuple[Labelle
             f"fold {config.fold}, so there are no crops to pretrain on."
         )
     return train, held_out
+
+
+def _open_imagenet(config: ConfigDict) -> tuple[LabelledImages, LabelledImages]:
+    settings = config.pretraining
+    return open_imagenet(settings.data_dir or config.data.data_dir, settings.image_size, config.seed)
 
 
 def evaluate_classifier(variables: dict[str, Any], config: ConfigDict, images: LabelledImages) -> float:
