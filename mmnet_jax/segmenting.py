@@ -22,6 +22,7 @@ from mmnet_jax.data import prepare_image, read_image
 from mmnet_jax.data.fitting import fitted_size
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.pictures import overlay, resize_map
+from mmnet_jax.files import naming
 from mmnet_jax.models import MMNet
 from mmnet_jax.query_sheet import (
     QUERIES_PER_SHEET,
@@ -137,6 +138,10 @@ def segment_pictures(
 
     Returns:
       An answer for each query, in order.
+
+    Raises:
+      UserError: naming the query that has gone or broken since.
+      OSError: naming what the file system refuses, ``output`` where its disk is full.
     """
     apply = jax.jit(model.apply, static_argnames="method")
     state = apply(variables, supports.images, supports.labels, method="encode_support")
@@ -154,28 +159,29 @@ def segment_pictures(
             fitted = jnp.pad(fitted, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
             logits = np.asarray(apply(variables, fitted, state, method="segment").logits)
             for query, picture, own in zip(part, pictures, logits, strict=False):
-                size = picture.shape[:2]
-                margin = margin_over_picture(own, size)
-                full = resize_map(margin, size)
+                margin = margin_over_picture(own, picture.shape[:2])
+                full = resize_map(margin, picture.shape[:2])
                 mask = full > 0
-                files = result_files(query, folder, save_logits)
-                Image.fromarray(mask.astype(np.uint8) * 255).save(files[0])
-                Image.fromarray(overlay(picture, mask)).save(files[1])
-                if save_logits:
-                    np.save(files[2], own)
                 probability = float(foreground_probability(full[mask]).mean()) if mask.any() else None
-                lasting = result_files(query, output, save_logits)
-                answers.append(Answer(query, size, float(mask.mean()), probability, lasting))
+                files = result_files(query, output, save_logits)
+                answers.append(Answer(query, mask.shape, float(mask.mean()), probability, files))
                 cells.append(draw_cell(picture, mask, margin, side, query.name, answers[-1].summary()))
-                if len(cells) == QUERIES_PER_SHEET or len(answers) == len(queries):
-                    page = (len(answers) - 1) // QUERIES_PER_SHEET
-                    sheet = draw_sheet(supports.examples, cells, page, len(sheets), len(queries))
-                    Image.fromarray(sheet).save(sheets[page])
-                    cells.clear()
+                with naming(output):
+                    files = result_files(query, folder, save_logits)
+                    Image.fromarray(mask.astype(np.uint8) * 255).save(files[0])
+                    Image.fromarray(overlay(picture, mask)).save(files[1])
+                    if save_logits:
+                        np.save(files[2], own)
+                    if len(cells) == QUERIES_PER_SHEET or len(answers) == len(queries):
+                        page = (len(answers) - 1) // QUERIES_PER_SHEET
+                        sheet = draw_sheet(supports.examples, cells, page, len(sheets), len(queries))
+                        Image.fromarray(sheet).save(sheets[page])
+                        cells.clear()
             if progress:
                 progress(start + len(part), len(queries))
         numbers = _predictions(answers, supports.examples, made_by or {}, sheets)
-        (folder / PREDICTIONS).write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
+        with naming(output):
+            (folder / PREDICTIONS).write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
     return answers
 
 

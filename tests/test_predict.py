@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -299,6 +300,20 @@ def test_the_command_pairs_masks_and_boxes_in_their_order_and_says_where_to_look
     assert second == "queries/two.JPEG: nothing found, out/two_mask.png"
     assert [(q["foreground"], q["probability"]) for q in numbers["queries"]] == [(0.0, None)] * 2
     assert last == "segmented 2 pictures; look first at out/sheet.png, numbers are in out/predictions.json."
+
+
+def test_a_full_disk_is_told_by_the_outputs_name_and_leaves_nothing(folder, config, network, monkeypatch):
+    queries = find_queries([folder / "queries"], folder / "out")
+
+    def full(self, file):
+        Path(file).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # Pillow names no file either
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError) as error:
+        segment_pictures(*network, config, supports_of(folder, config), queries, folder / "out")
+    assert error.value.filename == str(folder / "out")
+    assert not (folder / "out").exists()
 
 
 def test_the_command_refuses_in_one_sentence_and_writes_nothing(folder):
