@@ -37,6 +37,7 @@ def run(main: Callable[[], None]) -> NoReturn:
         logging.get_absl_handler().setFormatter(_Plain())
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that this, too, leaves nothing half-written
         logging.get_absl_handler().addFilter(_worth_reading)
+        sys.unraisablehook = _show_unraisable
         _with_sentences(main)
 
     app.run(guarded, flags_parser=lambda argv: _with_sentences(lambda: parse(argv)))
@@ -95,6 +96,12 @@ def _worth_reading(record: LogRecord) -> bool:
     if "orbax" in record.pathname and record.exc_info:
         return False
     return record.levelno >= ERROR or not any(name in record.pathname for name in ("orbax", "tensorflow_datasets"))
+
+
+def _show_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """As always, but without what TensorStore's threads say of the writes that nobody waits for once one has failed."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _with_sentences(step: Callable[[], Out]) -> Out:

@@ -1,0 +1,65 @@
+"""How the train command ends, whatever happens in a stage; the stages themselves are stood in for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+COMMAND = """
+import errno, os, sys, types
+
+from mmnet_jax.training.interrupts import Stopped
+
+def train(config, workdir, say):
+    say("[1/1] training")
+    raise EVENT
+
+sys.modules["mmnet_jax.training.stages"] = types.SimpleNamespace(train=train)
+sys.modules["mmnet_jax.workdir"] = types.SimpleNamespace(Workdir=str)
+
+from mmnet_jax import train as command
+from mmnet_jax.command import run
+
+command.define_flags()
+run(command.main)
+"""
+
+ARGUMENTS = ["--config=configs/pascal_small.py", "--workdir=my run"]
+GO_ON = f"to go on: python -m mmnet_jax.train {ARGUMENTS[0]} '--workdir=my run'\n"
+GOES_ON = "; what was saved before is whole, and the same command goes on from there.\n"
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "output", "error"),
+    [
+        ("Stopped('stopped at step 3.')", 130, "stopped at step 3.\n" + GO_ON, ""),
+        ("KeyboardInterrupt", 130, "interrupted.\n" + GO_ON, ""),
+        (
+            "OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'run/log/metrics.jsonl')",
+            2,
+            "",
+            "run/log/metrics.jsonl cannot be written or read: No space left on device" + GOES_ON,
+        ),
+        (
+            "OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))",
+            2,
+            "",
+            "my run cannot be written or read: Disk quota exceeded" + GOES_ON,
+        ),
+    ],
+)
+def test_a_stage_that_ends_early_is_told_with_the_way_to_go_on(event, status, output, error):
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND.replace("EVENT", event), *ARGUMENTS],
+        cwd=ROOT,
+        env={"PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, "[1/1] training\n" + output, error)

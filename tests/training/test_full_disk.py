@@ -1,0 +1,107 @@
+"""Disks that take no more: the place is named, and what was saved before stays whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmnet_jax.files import naming, write_whole
+from mmnet_jax.training.checkpoints import Checkpoints
+from mmnet_jax.training.log import MetricLog
+from mmnet_jax.training.state import TrainState
+from tests.training.tiny_training import tiny_config
+
+FULL = "/dev/full"
+needs_dev_full = pytest.mark.skipif(not os.path.exists(FULL), reason="no /dev/full here")
+
+
+@needs_dev_full
+def test_a_whole_file_that_finds_no_room_is_named_and_the_one_before_stays(tmp_path):
+    (tmp_path / "x.json").write_bytes(b"before")
+    (tmp_path / ".x.json.part").symlink_to(FULL)
+    with pytest.raises(OSError) as error:
+        write_whole(tmp_path / "x.json", b"after")
+    assert error.value.errno == errno.ENOSPC and error.value.filename == str(tmp_path / "x.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    assert (tmp_path / "x.json").read_bytes() == b"before"
+
+
+@needs_dev_full
+def test_a_log_that_finds_no_room_is_named(tmp_path):
+    with MetricLog(tmp_path, 0) as log:
+        log.write(1, loss=2.0)
+        (tmp_path / "metrics.jsonl").unlink()
+        (tmp_path / "metrics.jsonl").symlink_to(FULL)
+        with pytest.raises(OSError) as error:
+            log.write(2, loss=1.0)
+        assert error.value.errno == errno.ENOSPC and error.value.filename == str(tmp_path / "metrics.jsonl")
+
+
+def test_events_that_find_no_room_are_told_and_do_not_hang(tmp_path, monkeypatch):
+    def refuse(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with MetricLog(tmp_path, 0) as log:
+        with monkeypatch.context() as patch, pytest.raises(OSError) as error:
+            patch.setattr("tensorboardX.event_file_writer.EventsWriter.flush", refuse)
+            log.write(1, loss=2.0)
+        assert error.value.errno == errno.ENOSPC and error.value.filename == str(tmp_path)
+
+
+def state(step):
+    values = jax.random.normal(jax.random.key(step), (20_000,))
+    return TrainState(jnp.int32(step), {"kernel": values}, {"momentum": values + 1}, {})
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # TensorStore's threads
+def test_a_checkpoint_that_finds_no_room_is_told_and_the_one_before_is_whole(tmp_path):
+    config = tiny_config(keep_latest=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Checkpoints(tmp_path / "checkpoints", config) as checkpoints:
+        checkpoints.save(state(1))
+        checkpoints.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))
+        try:
+            with pytest.raises(OSError) as error:
+                checkpoints.save(state(2))
+                checkpoints.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.errno == errno.EFBIG and error.value.filename == str(tmp_path / "checkpoints")
+    with Checkpoints(tmp_path / "checkpoints", config) as checkpoints:
+        assert checkpoints.latest() == 1
+        found = checkpoints.restore(1, jax.tree.map(jnp.zeros_like, state(1)))
+        np.testing.assert_array_equal(found.params["kernel"], state(1).params["kernel"])
+        checkpoints.save(state(2))  # there is room again
+        checkpoints.wait()
+        assert checkpoints.latest() == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        ("RESOURCE_EXHAUSTED: Error writing \"x\": Failed to write 9 bytes [os_error_code='28']", errno.ENOSPC),
+        ("write() failed: No space left on device; writing a.array_record", errno.ENOSPC),
+        ("INTERNAL: Read-only file system", errno.EROFS),
+        ("Disk quota exceeded", errno.EDQUOT),
+    ],
+)
+def test_a_librarys_words_are_understood(words, number):
+    with pytest.raises(OSError) as error, naming("place"):
+        raise ValueError(words)
+    assert (error.value.errno, error.value.filename) == (number, "place")
+
+
+def test_other_errors_pass_as_they_are():
+    with pytest.raises(ValueError, match="a bug"), naming("place"):
+        raise ValueError("a bug")
+    with pytest.raises(FileNotFoundError) as error, naming("place"):
+        Path("nowhere/at/all").read_bytes()
+    assert error.value.filename == "nowhere/at/all"

@@ -1,0 +1,197 @@
+"""A training as a whole: which stages there are, what each leaves for the next call, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from unittest import mock
+
+import pytest
+
+from mmnet_jax import load_model
+from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation import scoring
+from mmnet_jax.models import backbones
+from mmnet_jax.training import pretraining, stages
+from mmnet_jax.training.interrupts import Stopped
+from mmnet_jax.training.stages import train
+from mmnet_jax.weights import save_backbone
+from mmnet_jax.workdir import Workdir, load_step
+from tests.tiny import tiny_backbone_variables
+from tests.training.tiny_training import tiny_config, tiny_parts
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    patches = (*tiny_parts(), mock.patch.object(pretraining, "pretrain", pretrain))
+    for patch in patches:
+        patch.start()
+    yield
+    for patch in patches:
+        patch.stop()
+    backbones.variable_shapes.cache_clear()
+
+
+def pretrain(config, workdir, output, say):
+    """Two calls in a real one's place: the first is stopped with a checkpoint, the second ends."""
+    if output.exists():
+        return
+    if (workdir / "pretraining" / "1").is_dir():
+        save_backbone(output, config.model.backbone, tiny_backbone_variables())
+        return
+    (workdir / "pretraining" / "1").mkdir(parents=True)
+    raise Stopped("pretraining stopped")
+
+
+def short_config(**training):
+    """Two steps that are evaluated at the end alone."""
+    config = tiny_config(steps=2, evaluation_episodes=0, **training)
+    config.evaluation.update(after_training=True, episodes=6)
+    return config
+
+
+def pretraining_config():
+    config = short_config()
+    config.evaluation.after_training = False
+    config.model.random_backbone = False
+    config.pretraining.dataset = "crops"
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A workdir with a result, what ``train`` returned, and the lines that were said."""
+    patches = tiny_parts()
+    for patch in patches:
+        patch.start()
+    workdir, lines = Workdir(tmp_path_factory.mktemp("finished") / "run"), []
+    scored = train(short_config(), workdir, lines.append)
+    for patch in patches:
+        patch.stop()
+    return workdir, scored, lines
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    shutil.copytree(finished[0].path, tmp_path / "copy")
+    return Workdir(tmp_path / "copy")
+
+
+def stage_lines(lines):
+    return [line for line in lines if line.startswith("[")]
+
+
+def test_a_training_ends_with_the_result_of_its_checkpoint(finished):
+    workdir, scored, _ = finished
+    names = ["result.json", "result.manifest.json", "result.episodes.csv", "result.sheet.png"]
+    assert [file.name for file in scored.files] == names and all(file.stat().st_size for file in scored.files)
+    summary = json.loads((workdir.results / "result.json").read_text())
+    assert summary == scored.summary
+    told = {name: summary[name] for name in ("checkpoint", "step", "episodes", "seeds", "classes")}
+    assert told == {"checkpoint": "best", "step": 2, "episodes": 6, "seeds": [321], "classes": "novel"}
+    assert set(summary["baselines"]) == {"untrained", "confidence"}
+
+
+def test_stages_are_announced_numbered_and_timed(finished):
+    first, first_end, second, second_end = stage_lines(finished[2])
+    assert first == "[1/2] training: MM-Net's head, 1-shot, 15 base classes"
+    assert first_end.startswith("[1/2] done in 0m") and second_end.startswith("[2/2] done in 0m")
+    assert second.startswith("[2/2] evaluation: 6 episodes, 1-shot, 5 novel classes (bus, car, cat, chair, cow)")
+
+
+def test_without_evaluation_there_is_one_stage_and_best_is_the_newest_checkpoint(tmp_path):
+    config, lines = tiny_config(steps=2, evaluation_episodes=0, checkpoint_every=1, keep_latest=2), []
+    assert train(config, Workdir(tmp_path / "run"), lines.append) is None
+    assert [line[:5] for line in stage_lines(lines)] == ["[1/1]", "[1/1]"]
+    assert not any("mIoU" in line for line in lines)
+    (curve,) = (tmp_path / "run" / "results").iterdir()
+    assert curve.name == "training.png"
+    assert load_step(tmp_path / "run", "best")[3] == 2
+
+
+def test_a_finished_training_is_not_evaluated_again(finished, copy, monkeypatch):
+    monkeypatch.setattr(scoring, "evaluate", lambda *_, **__: pytest.fail("evaluated again"))
+    before = (copy.results / "result.json").read_bytes()
+    scored = train(short_config(), copy, lambda line: None)
+    assert not scored.repeated and scored.summary == finished[1].summary
+    assert (copy.results / "result.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("change", ["episodes", "parameters", "sheet", "damage"])
+def test_a_result_of_something_else_is_made_anew(copy, change, monkeypatch):
+    class EvaluatedAgain(Exception):
+        pass
+
+    monkeypatch.setattr(scoring, "evaluate", mock.Mock(side_effect=EvaluatedAgain))
+    config, result = short_config(), copy.results / "result.json"
+    summary = json.loads(result.read_text())
+    if change == "episodes":
+        config.evaluation.episodes = 7
+    elif change == "parameters":
+        result.write_text(json.dumps(summary | {"parameters_sha256": "0" * 64}))
+    elif change == "sheet":
+        (copy.results / "result.sheet.png").unlink()
+    else:
+        result.write_text("{")
+    with pytest.raises(EvaluatedAgain):
+        train(config, copy, lambda line: None)
+
+
+def test_a_training_stopped_in_pretraining_goes_on_there(tmp_path):
+    workdir, lines = Workdir(tmp_path / "run"), []
+    with pytest.raises(Stopped):
+        train(pretraining_config(), workdir, lines.append)
+    assert workdir.load_config() == pretraining_config() and not workdir.backbone_file.exists()
+    with pytest.raises(UserError, match=r"holds no checkpoint\.$"):
+        load_model(workdir.path)
+    with pytest.raises(UserError, match=r"another config \(seed: 321 -> 5\)"):
+        train(_with_seed(5), workdir)
+    train(pretraining_config(), workdir, lines.append)
+    assert [line[:5] for line in stage_lines(lines)] == ["[1/2]"] + 2 * ["[1/2]"] + 2 * ["[2/2]"]
+    assert load_model(workdir.path)
+
+
+def test_a_pretrained_backbone_is_kept_for_the_config_it_was_made_with(tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    workdir.create(pretraining_config())
+    assert not workdir.resumes(_with_seed(5))  # nothing is lost yet
+    save_backbone(workdir.backbone_file, "resnet50", tiny_backbone_variables())
+    assert workdir.resumes(pretraining_config())
+    with pytest.raises(UserError, match="another config"):
+        workdir.resumes(_with_seed(5))
+
+
+def test_a_backbone_of_another_training_is_not_taken_for_the_pretrained_one(tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    workdir.create(short_config())
+    assert workdir.backbone_file.is_file()
+    assert not workdir.resumes(pretraining_config())
+    workdir.create(pretraining_config())
+    assert not workdir.backbone_file.exists()
+
+
+def _with_seed(seed):
+    config = pretraining_config()
+    config.seed = seed
+    return config
+
+
+def test_a_second_training_in_a_workdir_is_refused(tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    with workdir.lock(), pytest.raises(UserError, match=r"run is in use by another training \(process \d+\)\.$"):
+        train(short_config(), workdir)
+
+
+def test_a_refused_training_leaves_no_folder(tmp_path):
+    config = short_config()
+    config.model.weights = str(tmp_path / "missing.safetensors")
+    with pytest.raises(UserError, match=r"missing\.safetensors does not exist"):
+        train(config, Workdir(tmp_path / "new" / "run"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_dataset_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "open_dataset", mock.Mock(side_effect=UserError("no data.")))
+    with pytest.raises(UserError, match="no data"):
+        train(short_config(), Workdir(tmp_path / "run"))
+    assert not list(tmp_path.iterdir())
