@@ -146,7 +146,7 @@ class _Sheet:
         for i, (group, caption) in enumerate(zip(groups, captions, strict=True)):
             left = EDGE + i * (width + gap)
             for tile in group:
-                # captions follow the row's highest tile: the others stand on the same line
+                # all stand on one line, each above its caption
                 self._page.paste(Image.fromarray(tile), (left, self._top + height - len(tile)))
                 left += tile.shape[1] + GAP
             for n, line in enumerate(caption):

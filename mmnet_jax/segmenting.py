@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -163,8 +163,8 @@ def segment_pictures(
                 full = resize_map(margin, picture.shape[:2])
                 mask = full > 0
                 probability = float(foreground_probability(full[mask]).mean()) if mask.any() else None
-                files = result_files(query, output, save_logits)
-                answers.append(Answer(query, mask.shape, float(mask.mean()), probability, files))
+                lasting = result_files(query, output, save_logits)
+                answers.append(Answer(query, mask.shape, float(mask.mean()), probability, lasting))
                 cells.append(draw_cell(picture, mask, margin, side, query.name, answers[-1].summary()))
                 with naming(output):
                     files = result_files(query, folder, save_logits)
@@ -196,18 +196,13 @@ def summary_files(queries: int, output: str | Path) -> list[Path]:
     return [*sheet_files(queries, output), Path(output) / PREDICTIONS]
 
 
-def mask_at_own_size(logits: Float[np.ndarray, "s s 2"], size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    """Where the foreground wins: the logits without the padding, resized (align-corners) to the picture's own size.
+def margin_over_picture(logits: Float[np.ndarray, "s s 2"], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
+    """The foreground's logit less the background's where the picture lies, without the padding.
 
     Args:
       logits: of a picture after the test transform.
       size: the picture's height and width before it.
     """
-    return resize_map(margin_over_picture(logits, size), size) > 0
-
-
-def margin_over_picture(logits: Float[np.ndarray, "s s 2"], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
-    """The foreground's logit less the background's where the picture lies, without the padding."""
     height, width = fitted_size(np.array(size), logits.shape[0]).tolist()
     return logits[:height, :width, 1] - logits[:height, :width, 0]
 

@@ -20,7 +20,7 @@ from mmnet_jax.data.fitting import fitted_size
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.pictures import resize_map
 from mmnet_jax.query_sheet import QUERIES_PER_SHEET
-from mmnet_jax.segmenting import Answer, find_queries, mask_at_own_size, segment_pictures
+from mmnet_jax.segmenting import Answer, find_queries, margin_over_picture, segment_pictures
 from mmnet_jax.supports import Box, read_supports
 from tests.evaluation.reference import resize_align_corners
 from tests.tiny import tiny_network
@@ -168,13 +168,13 @@ def test_padding_does_not_reach_the_mask():
     logits = np.zeros((SIZE, SIZE, 2), np.float32)
     logits[:16, :32, 1] = 1  # where a picture twice as wide as high lies
     logits[16:, :, 0] = logits[:, 32:, 0] = 100
-    assert mask_at_own_size(logits, (64, 128)).all()
+    assert (resize_map(margin_over_picture(logits, (64, 128)), (64, 128)) == 1).all()
 
 
 def test_the_mask_is_resized_with_corners_on_corners():
     logits = np.random.default_rng(1).normal(size=(SIZE, SIZE, 2)).astype(np.float32)
     expected = resize_align_corners(logits[:32, :32, 1] - logits[:32, :32, 0], 50) > 0
-    np.testing.assert_array_equal(mask_at_own_size(logits, (50, 50)), expected)
+    np.testing.assert_array_equal(resize_map(margin_over_picture(logits, (50, 50)), (50, 50)) > 0, expected)
 
 
 def refused(call, message):
