@@ -47,10 +47,10 @@ class Look:
     """Length of the limbs, a factor about 1."""
 
     @classmethod
-    def draw(cls, draws: Draws) -> Look:
-        """A random look."""
+    def draw(cls, draws: Draws, hue: float) -> Look:
+        """A random look; the main colour's hue is within 0.12 of ``hue``."""
         return cls(
-            main=draws.colour(),
+            main=draws.colour(hue=(hue - 0.12, hue + 0.12)),
             second=draws.colour(),
             dark=draws.colour((0.0, 0.5), (0.08, 0.25)),
             phase=draws.uniform(0, 2 * np.pi),
@@ -222,6 +222,13 @@ class Species:
     parts: tuple[Part, ...]
     """Those behind first."""
 
+    @property
+    def hue(self) -> float:
+        """About which its main colours lie: its body's."""
+        return next(HUES[part] for part in self.parts if part in HUES)
+
+
+HUES: dict[Part, float] = {oval: 0.08, shell: 0.3, hull: 0.58, tube: 0.85}
 
 SPECIES: tuple[Species, ...] = (
     Species("tortoise", (whip, legs, shell, beak)),

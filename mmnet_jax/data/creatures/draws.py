@@ -39,11 +39,14 @@ class Draws:
         return [left.pop(self.whole(0, len(left) - 1)) for _ in range(count)]
 
     def colour(
-        self, saturation: tuple[float, float] = (0.25, 0.9), value: tuple[float, float] = (0.35, 0.95)
+        self,
+        saturation: tuple[float, float] = (0.35, 0.9),
+        value: tuple[float, float] = (0.4, 0.95),
+        hue: tuple[float, float] = (0.0, 1.0),
     ) -> Float[np.ndarray, "3"]:
-        """An RGB colour, from 0 to 1: any hue, saturation and value within their ranges."""
-        hue, s, v = self.uniform(0, 6), self.uniform(*saturation), self.uniform(*value)
-        k = (np.array([5.0, 3.0, 1.0]) + hue) % 6
+        """An RGB colour, from 0 to 1, its saturation, value and hue (0 red, 1/3 green, 2/3 blue) within ranges."""
+        turn, s, v = self.uniform(*hue), self.uniform(*saturation), self.uniform(*value)
+        k = (np.array([5.0, 3.0, 1.0]) + 6 * turn) % 6
         return v - v * s * np.clip(np.minimum(k, 4 - k), 0, 1)
 
     def noise(self, *shape: int) -> Float[np.ndarray, "..."]:

@@ -38,12 +38,12 @@ def draw_scene(seed: int, part: int, number: int) -> tuple[UInt8[np.ndarray, "h 
     height, width = draws.whole(*SIDES), draws.whole(*SIDES)
     canvas, mask = ground(draws, height, width), np.zeros((height, width), np.uint8)
     main = 1 + number % len(SPECIES)
-    others = draws.sample([c for c in range(1, len(SPECIES) + 1) if c != main], draws.whole(1, 2))
-    cast = [main] * draws.choice((1, 1, 2)) + others
+    others = draws.sample([c for c in range(1, len(SPECIES) + 1) if c != main], draws.choice((0, 0, 1, 1)))
+    cast = [main] * draws.choice((1, 1, 1, 1, 2)) + others
     for i, kind in enumerate(draws.sample(cast, len(cast))):
-        size = draws.uniform(0.27, 0.42) if kind == main else draws.uniform(0.18, 0.3)
+        size = draws.uniform(0.4, 0.56) if kind == main else draws.uniform(0.26, 0.4)
         paint_creature(canvas, mask, kind, size * min(height, width), draws, stratum=(i + 0.5) / len(cast))
-    for _ in range(draws.whole(0, 2)):
+    for _ in range(draws.choice((0, 0, 1))):
         paint_foreground(canvas, mask, draws)
     return expose(canvas, draws), mask
 
@@ -67,7 +67,7 @@ def _paint_texture(
     canvas: Canvas, where: shapes.Region, u: shapes.Plane, v: shapes.Plane, draws: Draws, fineness: float = 1.0
 ) -> None:
     u, v = u[where], v[where]
-    colour = draws.colour((0.05, 0.65), (0.25, 0.9))
+    colour = draws.colour((0.05, 0.35), (0.2, 0.75))
     surface = draws.choice(SURFACES)
     zoom, turn, strength = fineness * draws.uniform(0.8, 2.2), draws.uniform(0, np.pi), draws.uniform(0.2, 0.8)
     cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
@@ -97,9 +97,9 @@ def paint_creature(canvas: Canvas, mask: Mask, kind: int, size: float, draws: Dr
       stratum: where it stands from left (0) to right (1), roughly.
     """
     height, width = mask.shape
-    look, turn = Look.draw(draws), draws.uniform(-0.45, 0.45)
-    x = width * np.clip(stratum + draws.uniform(-0.22, 0.22), 0.12, 0.88)
-    y = height * draws.uniform(0.22, 0.78)
+    look, turn = Look.draw(draws, SPECIES[kind - 1].hue), draws.uniform(-0.45, 0.45)
+    x = width * np.clip(stratum + draws.uniform(-0.18, 0.18), 0.15, 0.85)
+    y = height * draws.uniform(0.35, 0.65)
     across = size * draws.uniform(0.85, 1.2) * draws.choice((-1, 1))
     along = size * draws.uniform(0.85, 1.2)
     reach = REACH * max(abs(across), along)
