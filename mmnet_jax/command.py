@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from mmnet_jax.config import get_config, resolve
 from mmnet_jax.errors import UserError
-from mmnet_jax.files import REFUSED
+from mmnet_jax.files import REFUSED, system_error
 
 Out = TypeVar("Out")
 
@@ -91,11 +91,15 @@ class _Plain(Formatter):
 def _worth_reading(record: LogRecord) -> bool:
     """Orbax warns of its own settings whenever it opens a folder to read, TFDS of a configuration with a new name.
 
-    Orbax also logs what its threads raise, which comes out of the next call to it as well.
+    Orbax and asyncio also log what its threads raise, which comes out of the next call to it as well.
     """
-    if "orbax" in record.pathname and record.exc_info:
+    if record.exc_info and ("orbax" in record.pathname or (record.name == "asyncio" and _of_disk(record.exc_info[1]))):
         return False
     return record.levelno >= ERROR or not any(name in record.pathname for name in ("orbax", "tensorflow_datasets"))
+
+
+def _of_disk(error: BaseException | None) -> bool:
+    return error is not None and system_error(error) is not None
 
 
 def _show_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
