@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def test_a_chain_killed_in_pretraining_and_training_ends_with_the_result_of_one_
     assert "there already" in said and "resuming" in said
     last = start(killed, cache)
     said = last.communicate(timeout=300)[0]
-    assert last.returncode == 0 and "done before\n" in said and "at step 6 of 8" in said
+    assert last.returncode == 0 and "done before\n" in said and re.search(r"resuming .* at step [36] of 8", said), said
     # the checkout may change while this runs
     assert result_of(killed, ["date", "commit"]) == result_of(tmp_path / "alone", ["date", "commit"])
 
