@@ -15,6 +15,7 @@ from PIL import Image
 from mmnet_jax.data import images, records
 from mmnet_jax.data.creatures.anatomy import CREATURES
 from mmnet_jax.data.creatures.scene import SIDES, draw_scene
+from mmnet_jax.data.workers import begin_worker
 
 PICTURES = {"train": 1600, "val": 400}
 """How many a split has."""
@@ -61,7 +62,7 @@ class Creatures(tfds.core.GeneratorBasedBuilder):
         part, total = list(PICTURES).index(split), len(index["ids"])
         seed = seed_of(self.builder_config.name)
         # Spawned, since a process that computes with jax must not be forked.
-        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=begin_worker) as pool:
             chunks = [(seed, part, first, min(first + AT_A_TIME, total)) for first in range(0, total, AT_A_TIME)]
             i = 0
             for chunk in pool.map(draw_encoded, chunks):
