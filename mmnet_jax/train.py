@@ -12,6 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from mmnet_jax.command import INTERRUPTED, run
+from mmnet_jax.files import REFUSED, naming
 
 FLAGS = flags.FLAGS
 
@@ -37,7 +38,6 @@ def main() -> None:
     start = time.perf_counter()
     try:
         from mmnet_jax.config import resolve
-        from mmnet_jax.files import REFUSED
         from mmnet_jax.training.distributed import join_processes
         from mmnet_jax.training.interrupts import Stopped
         from mmnet_jax.training.stages import train
@@ -46,7 +46,7 @@ def main() -> None:
         if FLAGS.distributed:
             join_processes()
         try:
-            scored = train(resolve(FLAGS.config), Workdir(FLAGS.workdir), lambda line: print(line, flush=True))
+            scored = train(resolve(FLAGS.config), Workdir(FLAGS.workdir), _say)
         except Stopped as stopped:
             _end_interrupted(str(stopped))
         except OSError as error:
@@ -59,7 +59,15 @@ def main() -> None:
             ) from error
     except KeyboardInterrupt:
         _end_interrupted("interrupted.")
-    print(_closing(scored, time.perf_counter() - start))
+    import jax
+
+    if jax.process_index() == 0:
+        _say(_closing(scored, time.perf_counter() - start))
+
+
+def _say(line: str) -> None:
+    with naming("standard output"):
+        print(line, flush=True)
 
 
 def _end_interrupted(what: str) -> NoReturn:

@@ -57,7 +57,7 @@ class Ended(NamedTuple):
 
     def resumed_from(self) -> str:
         """The steps that its stages went on from."""
-        found = [re.search(r"resum\w+ .*?step (\d+)", line) for _, line in self.lines]
+        found = [re.search(r"(?:resuming|done before:) .*?step (\d+)", line) for _, line in self.lines]
         return ", ".join(f[1] for f in found if f) or "-"
 
 

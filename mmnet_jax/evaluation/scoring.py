@@ -60,6 +60,7 @@ def score_workdir(
       OSError: naming a file that cannot be written.
     """
     model, variables, _, step = load_step(workdir.path, checkpoint)
+    variables = jax.device_get(variables)  # from one device of each process, to be laid on those of all
     dataset = open_dataset(config)
     manifest = choose(dataset)
     output = output or workdir.results / f"{manifest_name(manifest)}_step{step}.json"

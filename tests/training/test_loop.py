@@ -144,6 +144,8 @@ def test_two_processes_train_what_one_does(finished, tmp_path):
     outputs = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert ", 2 cpu device(s)" in outputs[0][0] and "step" not in outputs[1][0]
+    result = json.loads((workdir.results / "result.json").read_text())
+    assert result["hardware"] == "2 x cpu" and result["step"] in (4, 8)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
         final_parameters(workdir),

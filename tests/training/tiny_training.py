@@ -1,7 +1,8 @@
 """A whole training small enough to be killed and resumed in a test.
 
 As a program: ``python -m tests.training.tiny_training WORKDIR LINE`` trains there, prints the loop's lines, and
-waits to be killed after one that starts with LINE. Where JAX_COORDINATOR_ADDRESS is set, it is one process of several.
+waits to be killed after one that starts with LINE. Where JAX_COORDINATOR_ADDRESS is set, it is one process of several,
+which evaluate at the end.
 """
 
 from __future__ import annotations
@@ -63,8 +64,10 @@ def tiny_parts():
 
 
 if __name__ == "__main__":
+    config = tiny_config()
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
         join_processes()
+        config.evaluation.update(after_training=True, episodes=6)
     for patch in tiny_parts():
         patch.start()
 
@@ -73,4 +76,4 @@ if __name__ == "__main__":
         if line.startswith(sys.argv[2]):
             time.sleep(600)
 
-    stages.train(tiny_config(), Workdir(Path(sys.argv[1])), say)
+    stages.train(config, Workdir(Path(sys.argv[1])), say)
