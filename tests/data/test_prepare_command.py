@@ -34,7 +34,7 @@ def mistakes(voc, data):
     return {
         "no dataset": (
             ["--source=nowhere"],
-            "the first argument is the dataset to prepare: pascal5i.",
+            "the first argument is the dataset to prepare: pascal5i or creatures.",
         ),
         "broken image": (["pascal5i", f"--source={voc}", f"--data_dir={data}"], f"{broken} is not an image."),
     }
