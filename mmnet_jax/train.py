@@ -78,7 +78,9 @@ def _end_interrupted(what: str) -> NoReturn:
 def _closing(scored: Any, seconds: float) -> str:
     """What a training ends with, for people."""
     from mmnet_jax.evaluation import report
+    from mmnet_jax.evaluation.example import MASK, QUERY, SUPPORT
     from mmnet_jax.evaluation.progress import duration
+    from mmnet_jax.training.stages import EXAMPLE
 
     workdir = shlex.quote(FLAGS.workdir)
     if scored is None:
@@ -89,6 +91,8 @@ def _closing(scored: Any, seconds: float) -> str:
     result, *_, sheet = (
         Path(FLAGS.workdir) / file.relative_to(Path(FLAGS.workdir).absolute()) for file in scored.files
     )
+    results = Path(FLAGS.workdir) / "results"
+    example, found = shlex.quote(str(results / EXAMPLE)), shlex.quote(str(results / "found"))
     head = f"done in {duration(seconds)}" if scored.repeated else "everything was done before"
     return "\n".join(
         [
@@ -97,8 +101,8 @@ def _closing(scored: Any, seconds: float) -> str:
             report(scored.summary),
             f"result:   {result}",
             f"pictures: {sheet}",
-            f"next: python -m mmnet_jax.predict --workdir={workdir} --support=IMAGE --mask=MASK --query=IMAGE "
-            "--output=FOLDER",
+            f"next, one of these episodes by hand: python -m mmnet_jax.predict --workdir={workdir} "
+            f"--support={example}/{SUPPORT} --mask={example}/{MASK} --query={example}/{QUERY} --output={found}",
         ]
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,41 @@ def test_a_stage_that_ends_early_is_told_with_the_way_to_go_on(event, status, ou
         timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (status, "[1/1] training\n" + output, error)
+
+
+FINISHED = """
+import sys, types
+from pathlib import Path
+
+from mmnet_jax.evaluation.scoring import Scored
+from mmnet_jax.training import stages
+
+scores = {"miou": 41.0, "interval95": [40.0, 42.0], "fb_iou": 60.0, "class_iou": {"bus": 41.0}}
+summary = scores | {"dataset": "creatures", "fold": 0, "shots": 1, "protocol": "pfenet", "episodes": 9, "seeds": [3]}
+summary |= {"left_out": [], "baselines": {"confidence": scores | {"threshold": 0.5}}}
+files = [Path("my run/results").absolute() / name for name in ("result.json", "b", "c", "result.sheet.png")]
+stages.train = lambda config, workdir, say: Scored(summary, files, repeated=True)
+
+from mmnet_jax import train as command
+from mmnet_jax.command import run
+
+command.define_flags()
+run(command.main)
+"""
+
+
+def test_a_finished_one_sums_up_and_names_a_command_that_can_be_typed():
+    done = subprocess.run(
+        [sys.executable, "-c", FINISHED, *ARGUMENTS], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "mIoU 41.00 [40.00, 42.00]" in done.stdout and "pictures: my run/results/result.sheet.png" in done.stdout
+    last = done.stdout.splitlines()[-1]
+    words = shlex.split(last[last.index("python -m") :])
+    assert words[:4] == ["python", "-m", "mmnet_jax.predict", "--workdir=my run"]
+    assert words[4:] == [
+        "--support=my run/results/example/support.png",
+        "--mask=my run/results/example/mask.png",
+        "--query=my run/results/example/query.png",
+        "--output=my run/results/found",
+    ]

@@ -15,12 +15,13 @@ from mmnet_jax.data import Dataset, fold_classes, open_dataset
 from mmnet_jax.data.dataset import GENERATED
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import Scored, configured_manifest, score_workdir
+from mmnet_jax.evaluation.example import write_example
 from mmnet_jax.evaluation.progress import duration
 from mmnet_jax.training.loop import train_head
 from mmnet_jax.workdir import Workdir, pretrains
 
-RESULT = "result.json"
-"""In ``results/`` of the workdir, of the evaluation that ends a training."""
+RESULT, EXAMPLE = "result.json", "example"
+"""In ``results/`` of the workdir: of the evaluation that ends a training, and the folder of an episode to try."""
 
 
 def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = print) -> Scored | None:
@@ -75,6 +76,8 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
             )
             if not scored.repeated:
                 steps.say("the result of this very network and these episodes is there already")
+            if first:
+                write_example(workdir.results / EXAMPLE, manifest, dataset, scored.summary)
         return scored
 
 

@@ -18,8 +18,8 @@ def manifest(dataset):
     return draw_manifest(dataset, **RULES, episodes=25)
 
 
-def test_pfenet_is_the_papers_number_of_episodes():
-    assert PROTOCOLS["pfenet"].episodes == {"pascal5i": 5000, "coco20i": 20000}
+def test_pfenet_has_the_papers_numbers_of_episodes_and_one_of_ours():
+    assert PROTOCOLS["pfenet"].episodes == {"pascal5i": 5000, "coco20i": 20000, "creatures": 1000}
 
 
 def test_the_protocols_own_number_is_the_default(dataset):

@@ -6,9 +6,11 @@ import json
 import shutil
 from unittest import mock
 
+import numpy as np
 import pytest
 
 from mmnet_jax import load_model
+from mmnet_jax.data import read_image
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import scoring
 from mmnet_jax.models import backbones
@@ -17,6 +19,7 @@ from mmnet_jax.training.interrupts import Stopped
 from mmnet_jax.training.stages import train
 from mmnet_jax.weights import save_backbone
 from mmnet_jax.workdir import Workdir, load_step
+from tests.evaluation.conftest import SIDE
 from tests.tiny import tiny_backbone_variables
 from tests.training.tiny_training import tiny_config, tiny_parts
 
@@ -90,6 +93,14 @@ def test_a_training_ends_with_the_result_of_its_checkpoint(finished):
     told = {name: summary[name] for name in ("checkpoint", "step", "episodes", "seeds", "classes")}
     assert told == {"checkpoint": "best", "step": 2, "episodes": 6, "seeds": [321], "classes": "novel"}
     assert set(summary["baselines"]) == {"untrained", "confidence"}
+
+
+def test_an_episode_to_try_lies_beside_the_result(finished):
+    folder = finished[0].results / stages.EXAMPLE
+    support, mask, query = (read_image(folder / f"{name}.png") for name in ("support", "mask", "query"))
+    assert support.shape == mask.shape == query.shape == (SIDE, SIDE, 3)
+    assert set(np.unique(mask)) == {0, 255}
+    assert (support != query).any()
 
 
 def test_stages_are_announced_numbered_and_timed(finished):

@@ -90,8 +90,8 @@ def tube(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 def legs(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     for i, hip in enumerate((-0.45, -0.2, 0.2, 0.45)):
         foot = hip + 0.14 * look.swing * (-1) ** i
-        yield Paint(bar(u, v, (hip, 0.2), (foot, 0.2 + 0.48 * look.stretch), 0.075), look.main * 0.7)
-        yield Paint(ellipse(u, v, (foot + 0.03, 0.2 + 0.5 * look.stretch), (0.11, 0.06)), look.dark)
+        yield Paint(bar(u, v, (hip, 0.2), (foot, 0.2 + 0.42 * look.stretch), 0.1), look.main * 0.7)
+        yield Paint(ellipse(u, v, (foot + 0.03, 0.2 + 0.46 * look.stretch), (0.14, 0.08)), look.dark)
 
 
 def wheels(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
@@ -133,11 +133,11 @@ def snout(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 
 def beak(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     lift = 0.08 * look.swing
-    yield Paint(bar(u, v, (0.5, 0.0), (0.72, -0.36 - lift), 0.11), look.main * 0.85)
+    yield Paint(bar(u, v, (0.5, 0.0), (0.72, -0.36 - lift), 0.15), look.main * 0.85)
     yield Paint(
         polygon(u, v, [(0.78, -0.52 - lift), (0.78, -0.26 - lift), (1.12, -0.32 - lift)]), np.array([0.95, 0.65, 0.1])
     )
-    yield Paint(ellipse(u, v, (0.72, -0.4 - lift), (0.17, 0.17)), look.second)
+    yield Paint(ellipse(u, v, (0.72, -0.4 - lift), (0.2, 0.2)), look.second)
     yield from _eye(u, v, (0.76, -0.44 - lift), look)
 
 
@@ -152,7 +152,7 @@ def cab(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 def horns(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     lift = 0.06 * look.swing
     for side in (-1, 1):
-        yield Paint(bar(u, v, (0.66, -0.3), (0.7 + 0.2 * side, -0.68 - lift), 0.05), np.array([0.92, 0.9, 0.8]))
+        yield Paint(bar(u, v, (0.66, -0.3), (0.7 + 0.2 * side, -0.66 - lift), 0.07), np.array([0.92, 0.9, 0.8]))
     head = polygon(u, v, [(0.42, -0.42), (0.9, -0.42), (0.84, 0.08), (0.62, 0.08)])
     yield Paint(head, look.main * 0.8, shapes.scales, look.phase)
     yield from _eye(u, v, (0.58, -0.26), look)
@@ -182,9 +182,9 @@ def spines(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 
 
 def rotor(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
-    yield Paint(bar(u, v, (-0.05, -0.2), (-0.05, -0.62), 0.05), look.dark)
+    yield Paint(bar(u, v, (-0.05, -0.2), (-0.05, -0.62), 0.08), look.dark)
     yield Paint(
-        box(u, v, (-0.05, -0.64), (0.62 * look.stretch, 0.055), 0.12 * look.swing), np.array([0.82, 0.82, 0.86])
+        box(u, v, (-0.05, -0.64), (0.62 * look.stretch, 0.085), 0.12 * look.swing), np.array([0.82, 0.82, 0.86])
     )
     yield Paint(ellipse(u, v, (-0.05, -0.64), (0.1, 0.08)), look.second)
 
@@ -203,9 +203,9 @@ def fan(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 
 def whip(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     middle = (-0.85, -0.1 + 0.15 * look.swing)
-    yield Paint(bar(u, v, (-0.5, 0.0), middle, 0.06), look.main * 0.75)
-    yield Paint(bar(u, v, middle, (-1.0, -0.45 + 0.2 * look.swing), 0.05), look.main * 0.75)
-    yield Paint(ellipse(u, v, (-1.0, -0.47 + 0.2 * look.swing), (0.09, 0.09)), look.dark)
+    yield Paint(bar(u, v, (-0.5, 0.0), middle, 0.085), look.main * 0.75)
+    yield Paint(bar(u, v, middle, (-1.0, -0.45 + 0.2 * look.swing), 0.075), look.main * 0.75)
+    yield Paint(ellipse(u, v, (-1.0, -0.47 + 0.2 * look.swing), (0.12, 0.12)), look.dark)
 
 
 def pipe(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from mmnet_jax.data.creatures import shapes
-from mmnet_jax.data.creatures.anatomy import SPECIES, Look
+from mmnet_jax.data.creatures.anatomy import SPECIES, Colour, Look, Surface
 from mmnet_jax.data.creatures.draws import Draws
 
 SIDES = (112, 144)
@@ -17,7 +17,9 @@ SIDES = (112, 144)
 REACH = 1.25
 """Half of a creature's extent in its own coordinates, limbs included."""
 
-SURFACES = (shapes.smooth, shapes.fur, shapes.panels, shapes.scales, shapes.rings, shapes.feathers)
+SOILS: tuple[Surface, ...] = (shapes.smooth, shapes.sand, shapes.grass, shapes.water)
+"""Surfaces of the ground."""
+LITTER = (*SOILS, shapes.fur, shapes.panels, shapes.scales, shapes.rings, shapes.feathers)
 
 Canvas = Float[np.ndarray, "h w 3"]
 Mask = UInt8[np.ndarray, "h w"]
@@ -38,12 +40,12 @@ def draw_scene(seed: int, part: int, number: int) -> tuple[UInt8[np.ndarray, "h 
     height, width = draws.whole(*SIDES), draws.whole(*SIDES)
     canvas, mask = ground(draws, height, width), np.zeros((height, width), np.uint8)
     main = 1 + number % len(SPECIES)
-    others = draws.sample([c for c in range(1, len(SPECIES) + 1) if c != main], draws.choice((0, 0, 1, 1)))
+    others = draws.sample([c for c in range(1, len(SPECIES) + 1) if c != main], draws.choice((0, 0, 1)))
     cast = [main] * draws.choice((1, 1, 1, 1, 2)) + others
     for i, kind in enumerate(draws.sample(cast, len(cast))):
         size = draws.uniform(0.4, 0.56) if kind == main else draws.uniform(0.26, 0.4)
         paint_creature(canvas, mask, kind, size * min(height, width), draws, stratum=(i + 0.5) / len(cast))
-    for _ in range(draws.choice((0, 0, 1))):
+    for _ in range(draws.choice((0, 0, 0, 1))):
         paint_foreground(canvas, mask, draws)
     return expose(canvas, draws), mask
 
@@ -53,23 +55,32 @@ def ground(draws: Draws, height: int, width: int) -> Canvas:
     v, u = np.mgrid[0:height, 0:width] / np.float64(min(height, width))
     canvas = np.empty((height, width, 3))
     everywhere = np.ones((height, width), bool)
-    _paint_texture(canvas, everywhere, u, v, draws)
+    _paint_soil(canvas, everywhere, u, v, draws)
     for _ in range(draws.whole(1, 3)):
         angle, wave = draws.uniform(0, 2 * np.pi), draws.uniform(0, 0.15)
         edge = np.cos(angle) * (u - 0.5) + np.sin(angle) * (v - 0.5) + wave * np.sin(7 * u + 5 * v + 6 * angle)
-        _paint_texture(canvas, edge > draws.uniform(0.0, 0.35), u, v, draws)
-    for _ in range(draws.whole(3, 8)):
+        _paint_soil(canvas, edge > draws.uniform(0.0, 0.35), u, v, draws)
+    for _ in range(draws.whole(2, 5)):
         _paint_litter(canvas, u, v, draws)
     return canvas
 
 
-def _paint_texture(
-    canvas: Canvas, where: shapes.Region, u: shapes.Plane, v: shapes.Plane, draws: Draws, fineness: float = 1.0
+def _paint_soil(canvas: Canvas, where: shapes.Region, u: shapes.Plane, v: shapes.Plane, draws: Draws) -> None:
+    _paint_surface(canvas, where, u, v, draws, draws.choice(SOILS), draws.colour((0.03, 0.3), (0.2, 0.6)))
+
+
+def _paint_surface(
+    canvas: Canvas,
+    where: shapes.Region,
+    u: shapes.Plane,
+    v: shapes.Plane,
+    draws: Draws,
+    surface: Surface,
+    colour: Colour,
+    fineness: float = 1.0,
 ) -> None:
     u, v = u[where], v[where]
-    colour = draws.colour((0.05, 0.35), (0.2, 0.75))
-    surface = draws.choice(SURFACES)
-    zoom, turn, strength = fineness * draws.uniform(0.8, 2.2), draws.uniform(0, np.pi), draws.uniform(0.2, 0.8)
+    zoom, turn, strength = fineness * draws.uniform(0.8, 2.2), draws.uniform(-0.5, 0.5), draws.uniform(0.3, 1.0)
     cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
     factor = 1 + strength * (surface(cos * u + sin * v, cos * v - sin * u, draws.uniform(0, 6)) - 1)
     slope = 1 + draws.uniform(-0.4, 0.4) * (u - 0.5) + draws.uniform(-0.4, 0.4) * (v - 0.5)
@@ -78,12 +89,14 @@ def _paint_texture(
 
 def _paint_litter(canvas: Canvas, u: shapes.Plane, v: shapes.Plane, draws: Draws) -> None:
     x, y = draws.uniform(0, u.max()), draws.uniform(0, v.max())
-    turn, size = draws.uniform(0, np.pi), draws.uniform(0.03, 0.12)
+    turn, size = draws.uniform(0, np.pi), draws.uniform(0.04, 0.12)
     if draws.chance(0.5):
         where = shapes.ellipse(u, v, (x, y), (size, size * draws.uniform(0.4, 1)), turn)
     else:
         where = shapes.box(u, v, (x, y), (size * 1.4, size * draws.uniform(0.15, 0.8)), turn)
-    _paint_texture(canvas, where, u, v, draws, fineness=4.0)
+    _paint_surface(
+        canvas, where, u, v, draws, draws.choice(LITTER), draws.colour((0.05, 0.5), (0.2, 0.8)), fineness=4.0
+    )
 
 
 def paint_creature(canvas: Canvas, mask: Mask, kind: int, size: float, draws: Draws, stratum: float = 0.5) -> None:
@@ -129,7 +142,7 @@ def paint_foreground(canvas: Canvas, mask: Mask, draws: Draws) -> None:
         bottom = draws.uniform(0.85, 1.1)
         where = shapes.ellipse(u, v, (x, bottom), (draws.uniform(0.1, 0.25), draws.uniform(0.1, 0.3)))
         where &= np.sin(40 * u + 8 * np.sin(13 * v)) * np.sin(37 * v) > -0.5
-    _paint_texture(canvas, where, u, v, draws)
+    _paint_soil(canvas, where, u, v, draws)
     mask[where] = 0
 
 

@@ -49,6 +49,21 @@ def smooth(u: Plane, v: Plane, phase: float) -> Plane:
     return 1 + 0.1 * np.sin(5 * u + phase) * np.sin(4 * v + 2 * phase)
 
 
+def sand(u: Plane, v: Plane, phase: float) -> Plane:
+    """Fine grains."""
+    return 1 + 0.2 * np.sin(61 * u + 9 * np.sin(37 * v + phase)) * np.sin(53 * v + 8 * np.sin(41 * u + phase))
+
+
+def grass(u: Plane, v: Plane, phase: float) -> Plane:
+    """Upright blades of uneven height."""
+    return 1 + 0.25 * np.sin(45 * u + 2 * np.sin(4 * v + phase)) * np.sin(5 * v + 7 * np.sin(9 * u + phase))
+
+
+def water(u: Plane, v: Plane, phase: float) -> Plane:
+    """Low waves."""
+    return 1 + 0.2 * np.sin(14 * v + 1.5 * np.sin(6 * u + phase))
+
+
 def fur(u: Plane, v: Plane, phase: float) -> Plane:
     """Short irregular strokes."""
     return 1 + 0.22 * np.sin(31 * u + 4 * np.sin(9 * v + phase)) * np.sin(23 * v + 5 * np.sin(7 * u + phase))

@@ -1,0 +1,35 @@
+"""Few-shot segmentation from nothing, on two CPU cores: generated creatures, a small ResNet pretrained on the spot.
+
+python -m mmnet_jax.train --config=configs/quickstart.py --workdir=runs/quickstart
+"""
+
+from ml_collections import ConfigDict
+
+from mmnet_jax.config import get_config as defaults
+
+
+def get_config(reading: str = "paper") -> ConfigDict:
+    config = defaults(reading)
+    config.data.dataset = "creatures"
+    config.data.image_size = 129
+    config.data.min_pixels = 200
+    config.data.scale = (0.85, 1.05)
+    config.model.backbone = "resnet14_half"
+    config.model.channels = 64
+    config.model.dropout = 0.0
+    config.optimizer.learning_rate = 0.2
+    config.pretraining.dataset = "crops"
+    config.pretraining.image_size = 64
+    config.pretraining.steps = 400
+    config.pretraining.batch_size = 64
+    config.pretraining.learning_rate = 0.1
+    config.pretraining.log_every = 50
+    config.pretraining.checkpoint_every = 100
+    config.training.steps = 1000
+    config.training.log_every = 50
+    config.training.checkpoint_every = 100
+    config.training.evaluate_every = 0
+    config.training.evaluation_episodes = 0
+    config.evaluation.after_training = True
+    config.evaluation.episodes = 500
+    return config
