@@ -1,6 +1,9 @@
-"""Few-shot segmentation from nothing, on two CPU cores: generated creatures, a small ResNet pretrained on the spot.
+"""Few-shot segmentation from nothing, on two CPU cores: creatures are drawn, a small ResNet is pretrained on the spot.
 
 python -m mmnet_jax.train --config=configs/quickstart.py --workdir=runs/quickstart
+
+No row of the paper. Measured on three generator seeds: novel mIoU 55 to 56, the confidence map alone 43 to 45.
+Time: about four and a half minutes on two idle cores.
 """
 
 from ml_collections import ConfigDict

@@ -142,7 +142,7 @@ def get_config(reading: str = "paper") -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.backbone = "resnet50_v2"  # v2: three 3x3 stem convolutions (PFENet's), not pre-activation
-    config.model.weights = placeholder(str)  # file written by scripts/port_weights.py
+    config.model.weights = placeholder(str)  # file written by scripts/port_weights.py or mmnet_jax.pretrain
     config.model.random_backbone = False  # run without pretrained weights (for tests; results are meaningless)
     config.model.memory_size = 50  # N, meta-class embeddings
     config.model.channels = 256  # D, channels of the projection and the decoder

@@ -18,7 +18,7 @@ REFUSED = frozenset(
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file by way of a hidden one beside it, which never stays behind.
+    """Writes a file by way of a hidden one beside it, ``.NAME.part``, which only a killed process leaves behind.
 
     Raises:
       OSError: naming the file.

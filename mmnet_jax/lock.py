@@ -54,8 +54,10 @@ def _take(file: int, folder: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = (folder / LOCK).read_text().strip() or "unknown"
-        raise UserError(f"workdir {folder} is in use by another training (process {holder}).") from None
+        holder = ""
+        with suppress(OSError):  # the holder may just be taking it away
+            holder = (folder / LOCK).read_text().strip()
+        raise UserError(f"workdir {folder} is in use by another training (process {holder or 'unknown'}).") from None
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):  # a file system without locks
             raise

@@ -123,7 +123,7 @@ def segment_pictures(
     For each query ``NAME_mask.png`` (255 where the class is, 0 elsewhere) and ``NAME_overlay.png``, both of the query's
     own size, and with ``save_logits`` ``NAME.npy``: float32 [S, S, 2], background and foreground, the test transform's
     padding included. For all together ``sheet.png`` with its further pages, and ``predictions.json`` with the numbers.
-    All files appear at the end, or none.
+    Files are moved to their place at the end, once all are made; before that there is none.
 
     Args:
       model: the network.

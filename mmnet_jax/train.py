@@ -93,7 +93,7 @@ def _closing(scored: Any, seconds: float) -> str:
     )
     results = Path(FLAGS.workdir) / "results"
     example, found = shlex.quote(str(results / EXAMPLE)), shlex.quote(str(results / "found"))
-    head = f"done in {duration(seconds)}" if scored.repeated else "everything was done before"
+    head = f"done in {duration(seconds)}" if scored.fresh else "everything was done before"
     return "\n".join(
         [
             "",

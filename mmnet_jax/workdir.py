@@ -35,6 +35,7 @@ FREE_FIELDS = (
     "pretraining.log_every",
     "pretraining.checkpoint_every",
     "training.log_every",
+    "training.checkpoint_every",
     "training.keep_latest",
     "training.keep_best",
     "evaluation.",

@@ -28,6 +28,9 @@ def main(name: str | None) -> None:
     if name is None:
         raise UserError(f"the first argument is the dataset to prepare: {' or '.join(prepare.BUILDERS)}.")
     progress = prepare.ProgressLine(name)
+    unused = flags.FLAGS["split" if name in GENERATED else "seed"]
+    if unused.present:
+        raise UserError(f"--{unused.name} means nothing to {name}.")
     variant = config_name(_SEED.value) if name in GENERATED else _SPLIT.value
     folder = prepare.prepare(name, _SOURCE.value, _DATA_DIR.value, variant, progress)
     done = "prepared" if progress.called else "already prepared (remove the folder to prepare it again)"

@@ -15,7 +15,7 @@ import pytest
 from configs.quickstart import get_config
 from mmnet_jax.config import READINGS, from_dict, resolve
 from mmnet_jax.data.prepare import ensure_dataset
-from mmnet_jax.models.backbones import variable_shapes
+from mmnet_jax.models import backbones
 from mmnet_jax.models.build import build_model, init_head
 from mmnet_jax.training.checkpoints import Checkpoints
 from mmnet_jax.training.state import create_optimizer, create_state
@@ -35,6 +35,7 @@ def trained(tmp_path, monkeypatch):
     patches = small_parts()
     for patch in patches:
         patch.start()
+    backbones._normalisation.cache_clear()
     monkeypatch.chdir(tmp_path)
     config = get_config()
     config.pretraining.dataset, config.model.random_backbone = "none", True
@@ -48,7 +49,8 @@ def trained(tmp_path, monkeypatch):
     yield
     for patch in patches:
         patch.stop()
-    variable_shapes.cache_clear()
+    for known in (backbones.variable_shapes, backbones._normalisation):
+        known.cache_clear()
 
 
 @pytest.mark.usefixtures("trained")

@@ -77,7 +77,7 @@ scores = {"miou": 41.0, "interval95": [40.0, 42.0], "fb_iou": 60.0, "class_iou":
 summary = scores | {"dataset": "creatures", "fold": 0, "shots": 1, "protocol": "pfenet", "episodes": 9, "seeds": [3]}
 summary |= {"left_out": [], "baselines": {"confidence": scores | {"threshold": 0.5}}}
 files = [Path("my run/results").absolute() / name for name in ("result.json", "b", "c", "result.sheet.png")]
-stages.train = lambda config, workdir, say: Scored(summary, files, repeated=True)
+stages.train = lambda config, workdir, say: Scored(summary, files, fresh=True)
 
 from mmnet_jax import train as command
 from mmnet_jax.command import run

@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from mmnet_jax.config import get_config
-from mmnet_jax.data.creatures.builder import seed_of
+from mmnet_jax.data.creatures.builder import MIN_PIXELS, config_name, seed_of
 from mmnet_jax.data.dataset import (
     BUILDERS,
     GENERATED,
@@ -38,7 +38,7 @@ def prepare(
     name: str,
     source: str | Path | None,
     data_dir: str | Path,
-    variant: str = "protocol",
+    variant: str | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Path:
     """Builds a dataset and returns its folder; one that is there already is left as it is.
@@ -49,7 +49,8 @@ def prepare(
       name: which dataset, a key of ``BUILDERS``.
       source: the folder of photographs and masks; None for a dataset that is generated.
       data_dir: where the prepared dataset goes, as ``name/variant/version``.
-      variant: ``"protocol"`` or ``"folder"``; of a generated dataset ``"seed0"``, ``"seed1"`` and so on.
+      variant: ``"protocol"`` (if not given) or ``"folder"``; of a generated dataset ``"seed0"`` (if not given),
+        ``"seed1"`` and so on.
       progress: called with the part, its images done and in all, after each image.
 
     Raises:
@@ -57,7 +58,9 @@ def prepare(
     """
     if name not in BUILDERS:
         raise UserError(f"unknown dataset {name}; there is {', '.join(BUILDERS)}.")
+    variant = variant or (config_name(0) if name in GENERATED else "protocol")
     if name in GENERATED:
+        seed_of(variant)
         if source is not None:
             raise UserError(f"{name} is generated and takes no --source.")
     else:
@@ -72,15 +75,19 @@ def prepare(
             raise UserError(f"--source {source} is an empty folder.")
     data_dir = Path(data_dir).expanduser()
     folder = dataset_folder(name, data_dir, variant)
-    if folder.is_dir():
+    if is_prepared(folder):
         return folder
+    if folder.exists():
+        raise UserError(f"{folder} is there but holds no whole dataset; remove it and prepare {name} again.")
 
     created = [p for p in folder.parents if not p.exists()]
     try:
         with naming(data_dir):
             data_dir.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(data_dir, name)
-            with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{name}-{os.getpid()}-") as work:
+            with tempfile.TemporaryDirectory(
+                dir=data_dir, prefix=f".{name}-{os.uname().nodename}-{os.getpid()}-"
+            ) as work:
                 builder = BUILDERS[name](config=variant, data_dir=work, file_format="array_record")
                 builder.progress = progress
                 download = tfds.download.DownloadConfig(manual_dir=source)
@@ -125,9 +132,10 @@ def needs_generating(config: ConfigDict) -> bool:
 
 
 def _remove_abandoned(data_dir: Path, name: str) -> None:
-    """Removes the unfinished folders of builds whose process was killed."""
-    for folder in data_dir.glob(f".{name}-*-*"):
-        pid = folder.name.removeprefix(f".{name}-").split("-")[0]
+    """Removes the unfinished folders of builds on this machine whose process was killed."""
+    start = f".{name}-{os.uname().nodename}-"
+    for folder in data_dir.glob(f".{name}-*"):
+        pid = folder.name.removeprefix(start).split("-")[0] if folder.name.startswith(start) else ""
         if pid.isdigit() and not _runs(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -147,7 +155,7 @@ def summary(name: str, data_dir: str | Path, variant: str = "protocol") -> str:
     config = get_config()
     config.data.update(dataset=name, data_dir=str(data_dir))
     if name in GENERATED:
-        config.data.generator_seed = seed_of(variant)
+        config.data.update(generator_seed=seed_of(variant), min_pixels=MIN_PIXELS)
     else:
         config.data.split = variant
     dataset = open_dataset(config)
@@ -211,10 +219,13 @@ class SpokenProgress:
 
     def __init__(self, name: str, say: Callable[[str], None]):
         self._name, self._say = name, say
-        self._start = self._last = time.monotonic()
+        self._begun = self._last = time.monotonic()
 
     def __call__(self, part: str, done: int, total: int) -> None:
         now = time.monotonic()
         if now - self._last >= 5 or done == total:
             self._last = now
-            self._say(f"{self._name} {part}: {done:,} of {total:,} images, {now - self._start:.0f} s")
+            left = (now - self._begun) / done * (total - done)
+            self._say(f"{self._name} {part}: {done:,} of {total:,} images, {left:.0f} s left")
+            if done == total:
+                self._begun = now

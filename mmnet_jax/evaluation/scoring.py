@@ -28,7 +28,7 @@ class Scored(NamedTuple):
     """The content of its ``result.json``."""
     files: list[Path]
     """``result.json`` first."""
-    repeated: bool
+    fresh: bool
     """False where the result was there already."""
 
 
@@ -72,7 +72,7 @@ def score_workdir(
         weights_sha256=weights.sha256(workdir.backbone_file),
     )
     if keep and (standing := _standing(output, run, manifest_text(manifest, dataset))):
-        return Scored(standing, result_files(output), repeated=False)
+        return Scored(standing, result_files(output), fresh=False)
     result = evaluate(
         model,
         variables,
@@ -87,7 +87,7 @@ def score_workdir(
     summary = result_json(result, dataset, run)
     if jax.process_index() == 0:
         write_result(output, summary, result, dataset)
-    return Scored(summary, result_files(output), repeated=True)
+    return Scored(summary, result_files(output), fresh=True)
 
 
 def manifest_name(manifest: Manifest) -> str:

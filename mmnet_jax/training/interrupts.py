@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,11 @@ class Stopped(Exception):
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
-    """Takes the first Ctrl-C (or a scheduler's SIGTERM) as a wish to stop after the step at hand, the second as now."""
+    """Takes the first Ctrl-C (or a scheduler's SIGTERM) as a wish to stop after the step at hand, the second as now.
+
+    Yields:
+      Whether there was a first.
+    """
     asked = False
 
     def ask(number: int, frame: Any) -> None:
@@ -22,6 +27,8 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
+        # past Python's buffers, which the signal may have caught in the midst of a line
+        os.write(2, b"stopping after this step, with a checkpoint; once more stops now, without\n")
 
     try:
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

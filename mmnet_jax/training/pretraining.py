@@ -116,6 +116,8 @@ def pretrain(config: ConfigDict, workdir: Path, output: Path, say: Callable[[str
             if interrupted():
                 checkpoints.wait()
                 raise Stopped(f"pretraining stopped at step {step} of {steps}; a checkpoint is saved.")
+    if interrupted():
+        raise Stopped(f"pretraining stopped after step {steps} of {steps}; a checkpoint is saved.")
 
     variables = jax.device_get(state_variables(state))
     if len(held_out):

@@ -74,9 +74,9 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
             scored = score_workdir(
                 workdir, config, lambda _: manifest, output=workdir.results / RESULT, keep=True, progress=steps.say
             )
-            if not scored.repeated:
+            if not scored.fresh:
                 steps.say("the result of this very network and these episodes is there already")
-            if first:
+            if first and (scored.fresh or not (workdir.results / EXAMPLE).exists()):
                 write_example(workdir.results / EXAMPLE, manifest, dataset, scored.summary)
         return scored
 

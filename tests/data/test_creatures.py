@@ -131,10 +131,23 @@ def test_a_seed_names_a_dataset_to_the_byte(tmp_path):
 def test_what_a_killed_build_left_is_removed_and_a_running_ones_is_not(tmp_path):
     ended = subprocess.Popen(["true"])
     ended.wait()
-    for pid in (ended.pid, os.getpid()):
-        (tmp_path / f".creatures-{pid}-abc").mkdir()
-    prepare("creatures", None, tmp_path, "seed0")
-    assert {path.name for path in tmp_path.iterdir()} == {"creatures", f".creatures-{os.getpid()}-abc"}
+    here = os.uname().nodename
+    running, elsewhere = f".creatures-{here}-{os.getpid()}-abc", f".creatures-not{here}-{ended.pid}-abc"
+    for name in (running, elsewhere, f".creatures-{here}-{ended.pid}-abc"):
+        (tmp_path / name).mkdir()
+    prepare("creatures", None, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"creatures", running, elsewhere}
+
+
+def test_a_folder_without_a_whole_dataset_is_not_taken_for_one(tmp_path):
+    (tmp_path / "creatures" / "seed0" / "1.0.0").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"1\.0\.0 is there but holds no whole dataset; remove it"):
+        prepare("creatures", None, tmp_path)
+
+
+def test_a_name_that_is_no_seeds_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"^creatures are called seed0, seed1 and so on, but not protocol\.$"):
+        prepare("creatures", None, tmp_path, "protocol")
 
 
 def test_a_generated_dataset_takes_no_source_and_others_need_one(tmp_path):

@@ -21,7 +21,7 @@ from mmnet_jax.weights import save_backbone
 from mmnet_jax.workdir import Workdir, load_step
 from tests.evaluation.conftest import SIDE
 from tests.tiny import tiny_backbone_variables
-from tests.training.tiny_training import tiny_config, tiny_parts
+from tests.training.tiny_training import tiny_config, tiny_dataset, tiny_parts
 
 
 @pytest.fixture(autouse=True)
@@ -98,9 +98,17 @@ def test_a_training_ends_with_the_result_of_its_checkpoint(finished):
 def test_an_episode_to_try_lies_beside_the_result(finished):
     folder = finished[0].results / stages.EXAMPLE
     support, mask, query = (read_image(folder / f"{name}.png") for name in ("support", "mask", "query"))
-    assert support.shape == mask.shape == query.shape == (SIDE, SIDE, 3)
+    assert support.shape == mask.shape and max(support.shape) <= SIDE
     assert set(np.unique(mask)) == {0, 255}
-    assert (support != query).any()
+    summary, dataset = finished[1].summary, tiny_dataset()
+    manifest = (finished[0].results / "result.manifest.json").read_text()
+    best = max(summary["class_iou"], key=summary["class_iou"].get)
+    episode = next(e for e in json.loads(manifest)["episodes"] if e["class"] == best)
+    place = list(dataset.test.ids).index
+    np.testing.assert_array_equal(query, dataset.test.read(place(episode["query"]))[0])
+    shown, indices = dataset.test.read(place(episode["supports"][0]))
+    np.testing.assert_array_equal(support, shown)
+    np.testing.assert_array_equal(mask[..., 0] > 0, indices == dataset.class_names.index(best))
 
 
 def test_stages_are_announced_numbered_and_timed(finished):
@@ -124,7 +132,7 @@ def test_a_finished_training_is_not_evaluated_again(finished, copy, monkeypatch)
     monkeypatch.setattr(scoring, "evaluate", lambda *_, **__: pytest.fail("evaluated again"))
     before = (copy.results / "result.json").read_bytes()
     scored = train(short_config(), copy, lambda line: None)
-    assert not scored.repeated and scored.summary == finished[1].summary
+    assert not scored.fresh and scored.summary == finished[1].summary
     assert (copy.results / "result.json").read_bytes() == before
 
 

@@ -2,7 +2,7 @@
 
 A creature has a body, something it moves on, a head, and perhaps something on its back and behind. No part belongs to
 one kind alone, nor to one fold alone: what tells a kind is which parts it has. Colours, pose and proportions are drawn
-anew for each creature and tell nothing.
+anew for each creature; its main hue is near that of its body's kind, and tells no more than the body does.
 """
 
 from __future__ import annotations

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -16,9 +18,14 @@ from mmnet_jax.data import images, records
 from mmnet_jax.data.creatures.anatomy import CREATURES
 from mmnet_jax.data.creatures.scene import SIDES, draw_scene
 from mmnet_jax.data.workers import begin_worker
+from mmnet_jax.errors import UserError
+
+T = TypeVar("T")
 
 PICTURES = {"train": 1600, "val": 400}
 """How many a split has."""
+MIN_PIXELS = 200
+"""Of a class, for a picture of this size to be admitted to its lists."""
 AT_A_TIME = 20
 """Pictures that a drawing process hands over together."""
 
@@ -62,10 +69,10 @@ class Creatures(tfds.core.GeneratorBasedBuilder):
         part, total = list(PICTURES).index(split), len(index["ids"])
         seed = seed_of(self.builder_config.name)
         # Spawned, since a process that computes with jax must not be forked.
-        with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=begin_worker) as pool:
+        with ProcessPoolExecutor(_processes(), mp_context=get_context("spawn"), initializer=begin_worker) as pool:
             chunks = [(seed, part, first, min(first + AT_A_TIME, total)) for first in range(0, total, AT_A_TIME)]
             i = 0
-            for chunk in pool.map(draw_encoded, chunks):
+            for chunk in _unbroken(pool.map(draw_encoded, chunks)):
                 for image, mask, counts in chunk:
                     index["counts"].append(records.pack_counts(counts))
                     yield i, {"id": index["ids"][i], "image": image, "mask": mask, "counts": counts}
@@ -91,11 +98,30 @@ def draw_encoded(which: tuple[int, int, int, int]) -> list[tuple[bytes, bytes, n
     return drawn
 
 
+def _unbroken(drawn: Iterator[T]) -> Iterator[T]:
+    try:
+        yield from drawn
+    except BrokenProcessPool:
+        raise UserError("a process that draws creatures was killed, perhaps for want of memory.") from None
+
+
+def _processes() -> int:
+    """As many as this process may use cores, within reason: each takes 200 MB."""
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 def config_name(seed: int) -> str:
     """What the dataset of a seed is called."""
     return f"seed{seed}"
 
 
 def seed_of(name: str) -> int:
-    """The seed of a dataset's name."""
-    return int(name.removeprefix("seed"))
+    """The seed of a dataset's name.
+
+    Raises:
+      UserError: it is no such name.
+    """
+    seed = name.removeprefix("seed")
+    if not seed.isdigit() or config_name(int(seed)) != name:
+        raise UserError(f"creatures are called seed0, seed1 and so on, but not {name}.")
+    return int(seed)

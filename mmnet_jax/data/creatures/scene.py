@@ -15,7 +15,7 @@ from mmnet_jax.data.creatures.draws import Draws
 SIDES = (112, 144)
 """Least and most of a picture's height and width, pixels."""
 REACH = 1.25
-"""Half of a creature's extent in its own coordinates, limbs included."""
+"""Half of the window that a creature is painted in, its own coordinates; the tip of a raised tail may lie outside."""
 
 SOILS: tuple[Surface, ...] = (shapes.smooth, shapes.sand, shapes.grass, shapes.water)
 """Surfaces of the ground."""
