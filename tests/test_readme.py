@@ -83,6 +83,13 @@ def test_every_flag_of_a_command_exists(command):
         assert re.split(r"[=.]", word[2:])[0] in known, word
 
 
+def test_every_picture_and_page_it_links_to_exists():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert len(links) >= 4
+    for link in links:
+        assert (Path(__file__).parents[1] / link).is_file(), link
+
+
 def test_every_config_field_it_names_exists():
     for field in set(re.findall(r"--config\.([\w.]+)=", README)) | set(
         re.findall(r"`((?:model|loss|quality)\.\w+)`", README)
