@@ -32,5 +32,5 @@ def test_other_folds_parts_and_datasets_are_refused():
         fold_classes("pascal5i", 7, "novel")
     with pytest.raises(ValueError, match="part must be 'base' or 'novel', but is 'test'"):
         fold_classes("pascal5i", 0, "test")
-    with pytest.raises(ValueError, match="dataset_name must be one of pascal5i, coco20i, but is 'voc'"):
+    with pytest.raises(ValueError, match="dataset_name must be one of pascal5i, coco20i, creatures, but is 'voc'"):
         fold_classes("voc", 0, "novel")
