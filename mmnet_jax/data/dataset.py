@@ -27,8 +27,6 @@ BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
 GENERATED = ("creatures",)
 """Those that are drawn from a seed and need no source."""
 
-_DAMAGE = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError)  # TFDS and ArrayRecord, as it comes
-
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -55,7 +53,7 @@ class Split:
         name = f"{self.ids[i]} of the prepared {self.name} images"
         try:
             record = self.records[i]
-        except _DAMAGE as error:
+        except records.DAMAGE as error:
             raise UserError(f"{name} cannot be read ({error}).") from None
         return images.decode_image(record["image"], name), images.decode_mask(record["mask"], name)
 
@@ -105,7 +103,7 @@ def open_dataset(config: ConfigDict) -> Dataset:
         raise UserError(f"data.data_dir {data_dir} holds no prepared {name}; prepare it with: {command}")
     try:
         return _open(name, folder)
-    except _DAMAGE as error:
+    except records.DAMAGE as error:
         raise UserError(
             f"the prepared dataset in {folder} is damaged, remove it and prepare it again ({error})."
         ) from None

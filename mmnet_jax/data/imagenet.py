@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import Int
 from PIL import Image
 
-from mmnet_jax.data import images
+from mmnet_jax.data import images, records, streams
 from mmnet_jax.data.labelled import LabelledBatch
 from mmnet_jax.errors import UserError
 
@@ -27,8 +27,6 @@ TRIES = 10
 CENTRE = 0.875
 """Of the crop that is looked at without randomness, as a share of the shorter side."""
 
-_CROP = 4  # apart from the streams of ``sampling`` and ``labelled``
-_DAMAGE = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError)  # TFDS and ArrayRecord, as it comes
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
@@ -60,7 +58,7 @@ class ImageNet:
             name = f"image {index} of {NAME}'s {self.name} split"
             try:
                 record = self.records[index]
-            except _DAMAGE as error:
+            except records.DAMAGE as error:
                 raise UserError(f"{name} cannot be read ({error}).") from None
             image = Image.fromarray(images.decode_image(record["image"], name))
             box = central_box(image.size) if self.seed is None else random_box(image.size, self.seed, draw)
@@ -97,7 +95,7 @@ def open_imagenet(data_dir: str | Path, side: int, seed: int) -> tuple[ImageNet,
         classes = builder.info.features["label"].num_classes
         decoders = {"image": tfds.decode.SkipDecoding()}
         train, validation = (builder.as_data_source(split, decoders=decoders) for split in ("train", "validation"))
-    except _DAMAGE as error:
+    except records.DAMAGE as error:
         raise UserError(f"the prepared {NAME} in {folder} is damaged, prepare it again ({error}).") from None
     return ImageNet("train", train, classes, side, seed), ImageNet("validation", validation, classes, side, None)
 
@@ -110,7 +108,7 @@ def random_box(size: tuple[int, int], seed: int, draw: int) -> Box:
       seed, draw: name the crop.
     """
     width, height = size
-    raw = np.random.Philox(np.random.SeedSequence((seed, _CROP, draw))).random_raw(4 * TRIES)
+    raw = streams.numbers(seed, streams.CROP, draw, 4 * TRIES)
     numbers = (raw >> np.uint64(11)) / 2.0**53
     for area, aspect, across, down in numbers.reshape(TRIES, 4).tolist():
         pixels = (AREA[0] + (AREA[1] - AREA[0]) * area) * width * height

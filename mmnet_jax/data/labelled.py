@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import sys
 from collections.abc import Generator
@@ -15,11 +14,10 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from mmnet_jax.data.batches import read_ahead
+from mmnet_jax.data.streams import IMAGE_ORDER, permutation
 
 LabelledBatch = tuple[UInt8[np.ndarray, "b m m 3"], Int[np.ndarray, " b"]]
 BatchIterator = Generator[LabelledBatch, None, None]
-
-_ORDER = 3  # apart from the streams of ``sampling``
 
 
 class LabelledImages(Protocol):
@@ -54,7 +52,10 @@ class ShuffledBatches:
         """Batch ``b``, counted from 0."""
         draws = np.arange(b * self.batch_size, (b + 1) * self.batch_size)
         epochs, places = np.divmod(draws, len(self.images))
-        indices = [_order(self.seed, int(e), len(self.images))[p] for e, p in zip(epochs, places, strict=True)]
+        indices = [
+            permutation(self.seed, IMAGE_ORDER, int(e), len(self.images))[p]
+            for e, p in zip(epochs, places, strict=True)
+        ]
         return self.images.take(np.asarray(indices), draws)
 
     def iterate(self, start: int, workers: int) -> BatchIterator:
@@ -90,9 +91,3 @@ class OrderedBatches:
         else:
             with closing(read_ahead(grain.MapDataset.range(count).map(self.batch), workers)) as batches:
                 yield from batches
-
-
-@functools.lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, size: int) -> Int[np.ndarray, " n"]:
-    numbers = np.random.Philox(np.random.SeedSequence((seed, _ORDER, epoch))).random_raw(size)
-    return np.argsort(numbers, kind="stable")

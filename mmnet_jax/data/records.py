@@ -13,6 +13,9 @@ from mmnet_jax.data import images
 from mmnet_jax.episode import IGNORE
 from mmnet_jax.errors import UserError
 
+DAMAGE = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError)
+"""What TFDS and ArrayRecord raise, as it comes, where a prepared dataset is damaged."""
+
 
 def features(classes: int, encoding: str = "jpeg") -> tfds.features.FeaturesDict:
     """Features of a record; ``classes`` counts the background, ``encoding`` is the images'."""

@@ -7,7 +7,6 @@ episodes under every version.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 from collections.abc import Collection, Mapping, Sequence
 
@@ -17,9 +16,8 @@ from ml_collections import ConfigDict
 
 from mmnet_jax.data.dataset import Dataset, Split
 from mmnet_jax.data.folds import fold_classes
+from mmnet_jax.data.streams import EPISODE_ORDER, TESTING, TRAINING, numbers, permutation
 from mmnet_jax.errors import UserError
-
-_PERMUTATION, _TRAINING, _TESTING = range(3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,23 +146,14 @@ def training_episode(index: EpisodeIndex, seed: int, i: int, batch_size: int) ->
     An epoch is a fresh permutation of the admitted images, the last incomplete batch dropped.
     """
     epoch, position = divmod(i, index.episodes_per_epoch(batch_size))
-    query = _permutation(seed, epoch, len(index.admitted))[position]
-    return index.draw(int(query), _numbers(seed, _TRAINING, i, index.shots + 1))
+    query = permutation(seed, EPISODE_ORDER, epoch, len(index.admitted))[position]
+    return index.draw(int(query), numbers(seed, TRAINING, i, index.shots + 1))
 
 
 def testing_episode(index: EpisodeIndex, seed: int, i: int) -> EpisodeSpec:
     """Test episode ``i``, a pure function of ``(seed, i)``: the admitted images in the list's order, cycled."""
-    return index.draw(i % len(index.admitted), _numbers(seed, _TESTING, i, index.shots + 1))
-
-
-def _numbers(seed: int, stream: int, i: int, count: int) -> np.ndarray:
-    return np.random.Philox(np.random.SeedSequence((seed, stream, i))).random_raw(count)
+    return index.draw(i % len(index.admitted), numbers(seed, TESTING, i, index.shots + 1))
 
 
 def _below(number: np.uint64, bound: int) -> int:
     return int(number) * bound >> 64
-
-
-@functools.lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    return np.argsort(_numbers(seed, _PERMUTATION, epoch, size), kind="stable")
