@@ -47,13 +47,28 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "reading": tuple(READINGS),
     "data.dataset": ("pascal5i", "coco20i", "creatures"),
     "data.split": ("protocol", "folder"),
-    "model.backbone": ("resnet50", "resnet50_v2", "resnet14_half", "efficientnet_lite2"),
+    "model.network": ("mmnet", "pfenet"),
+    "model.backbone": (
+        "resnet50",
+        "resnet50_v2",
+        "resnet101",
+        "resnet101_v2",
+        "vgg16",
+        "vgg16_plain",
+        "resnet14_half",
+        "efficientnet_lite2",
+    ),
+    "model.nodes": ("memory", "features"),
+    "model.levels": ("2+3", "2", "3", "2,3"),
+    "model.propagation": ("apm", "global"),
+    "model.fem_input": ("both", "confidence", "activations"),
     "model.projection_kernel": (1, 3),
     "model.cosine_on": ("activations", "logits"),
     "model.support_level4": ("masked", "masked_twice"),
     "model.shot_mask": ("own", "last"),
     "model.batch_norm": ("frozen", "batch"),
     "model.confidence_dtype": ("auto", "float32", "bfloat16"),
+    "quality.module": ("qmm", "mean", "attention"),
     "quality.normalise": ("none", "mean"),
     "loss.reconstruction_on": ("none", "support", "query", "both"),
     "loss.reconstruction_softmax_on": ("activations", "logits"),
@@ -111,6 +126,25 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 
 
+PFENET: dict[str, Any] = {
+    "model.projection_kernel": 1,
+    "model.projection_shared": False,
+    "model.support_level4": "masked_twice",
+    "model.batch_norm": "frozen",
+}
+"""What PFENet's own code does in the fields that a reading would fill for MM-Net."""
+
+MEMORY_FIELDS = (
+    "model.nodes",
+    "model.levels",
+    "model.propagation",
+    "model.fem_input",
+    "quality.module",
+    "quality.normalise",
+)
+"""Fields that mean nothing to PFENet."""
+
+
 def get_config(reading: str = "paper") -> ConfigDict:
     """The defaults: MM-Net on PASCAL-5i, fold 0, 1 shot, ResNet-50 with the deep stem at 473 px.
 
@@ -131,6 +165,7 @@ def get_config(reading: str = "paper") -> ConfigDict:
     config.data.image_size = 473  # S, pixels; (S - 1) % 8 == 0
     config.data.min_pixels = 2 * 32 * 32  # of a class, for an image to be admitted to its lists
     config.data.drop_novel = False  # leave training images with pixels of novel classes out (BAM's choice)
+    config.data.augment = True  # False: training images go through the test transform instead of the training one
     config.data.workers = 0  # processes that read and decode images; 0: threads of this process
     config.data.scale = (0.9, 1.1)  # training transform: range of the random scale
     config.data.rotation = 10.0  # training transform: largest rotation either way, degrees
@@ -141,11 +176,16 @@ def get_config(reading: str = "paper") -> ConfigDict:
     config.data.crop_redraws = 31  # how often a crop that keeps less is drawn again
 
     config.model = ConfigDict()
+    config.model.network = "mmnet"  # or "pfenet", the baseline with the same backbone, prior, decoder and losses
     config.model.backbone = "resnet50_v2"  # v2: three 3x3 stem convolutions (PFENet's), not pre-activation
     config.model.weights = placeholder(str)  # file written by scripts/port_weights.py or mmnet_jax.pretrain
     config.model.random_backbone = False  # run without pretrained weights (for tests; results are meaningless)
     config.model.memory_size = 50  # N, meta-class embeddings
     config.model.channels = 256  # D, channels of the projection and the decoder
+    config.model.nodes = "memory"  # what APM compares and carries: memory activations | projected features themselves
+    config.model.levels = "2+3"  # projected: both side by side, one alone (2, 3), or each with its own memory (2,3)
+    config.model.propagation = "apm"  # or "global": the support's masked average, the same at every query position
+    config.model.fem_input = "both"  # what the decoder sees: fused activations and confidence map, or one of them
     config.model.dropout = 0.5  # of whole channels after the projection, in training
     config.model.bins = placeholder(tuple)  # FEM's scales; open: (60, 30, 15, 8) at 473 px, fractions elsewhere
     config.model.confidence_dtype = "auto"  # of FCM's products; auto: bfloat16 on a GPU, float32 elsewhere
@@ -157,6 +197,7 @@ def get_config(reading: str = "paper") -> ConfigDict:
     config.model.batch_norm = placeholder(str)  # in training: running statistics | each call's own, running ones moving
 
     config.quality = ConfigDict()
+    config.quality.module = "qmm"  # what weighs the shots: eq. 9 | nothing (their mean) | CANet's attention
     config.quality.normalise = "none"  # eq. 9's sum as it is, or ("mean", an extension) divided by the mask's sum
 
     config.loss = ConfigDict()
@@ -191,6 +232,7 @@ def get_config(reading: str = "paper") -> ConfigDict:
     config.training.accumulate = 1  # split a batch into this many parts, one after the other
     config.training.epochs = 200
     config.training.steps = placeholder(int)  # instead of epochs
+    config.training.cache_features = False  # read each image's frozen features from a store; needs data.augment=False
     config.training.log_every = 20  # steps
     config.training.evaluate_every = 5000  # steps, and at the end; 0: at the end alone
     config.training.evaluation_episodes = 1000  # 0: no evaluation while training
@@ -237,7 +279,8 @@ def resolve(config: ConfigDict) -> ConfigDict:
     """
     resolved = from_dict(config.to_dict())
     _check(resolved, "reading")
-    for field, value in READINGS[resolved.reading].items():
+    _check(resolved, "model.network")
+    for field, value in (READINGS[resolved.reading] | (PFENET if resolved.model.network == "pfenet" else {})).items():
         *path, name = field.split(".")
         if _get(resolved, field.split(".")) is None:
             _get(resolved, path)[name] = value
@@ -250,6 +293,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
     if (size - 1) % 8:
         below = (size - 1) // 8 * 8 + 1
         raise UserError(f"data.image_size must be 8k + 1, but is {size}; the nearest are {below} and {below + 8}.")
+    _check_network(resolved)
     if not resolved.model.bins or any(not _is_number(b) or b <= 0 for b in resolved.model.bins):
         raise UserError(f"model.bins must be positive sizes or fractions, but is {resolved.model.bins}.")
     scale = resolved.data.scale
@@ -265,6 +309,29 @@ def resolve(config: ConfigDict) -> ConfigDict:
             "training.accumulate must be 1 where model.batch_norm is batch: statistics are of a whole call."
         )
     return resolved
+
+
+def has_memory(config: ConfigDict) -> bool:
+    """Whether the network has memory embeddings, and with them something to reconstruct."""
+    model = config.model
+    return model.network == "mmnet" and model.nodes == "memory" and model.fem_input != "confidence"
+
+
+def _check_network(config: ConfigDict) -> None:
+    """Raises a ``UserError`` where fields contradict one another."""
+    if config.model.network == "pfenet":
+        changed = differences(get_config(), config)
+        for field in MEMORY_FIELDS:
+            if any(line.startswith(f"{field}:") for line in changed):
+                raise UserError(f"{field} means nothing to model.network = pfenet; leave it as it is.")
+    if not has_memory(config) and config.loss.reconstruction_on != "none":
+        raise UserError("loss.reconstruction_on must be none, since this network has no memory to reconstruct with.")
+    if config.quality.normalise != "none" and config.quality.module != "qmm":
+        raise UserError("quality.normalise is of eq. 9's sums: it must be none unless quality.module is qmm.")
+    if config.training.cache_features and config.data.augment:
+        raise UserError("training.cache_features needs data.augment = False: features of one fixed image can be kept.")
+    if config.training.cache_features and config.model.batch_norm == "batch":
+        raise UserError("training.cache_features needs model.batch_norm = frozen: moving statistics change features.")
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
