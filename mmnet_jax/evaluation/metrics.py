@@ -93,8 +93,6 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile interval of the mIoU (percent) when the episodes are drawn again with replacement.
 
-    A class that a draw misses is left out of that draw's mean.
-
     Args:
       intersection: of the foreground, for each episode.
       union: the same.
@@ -103,24 +101,55 @@ def bootstrap_interval(
       level: share of the draws that the interval holds.
       seed: of the draws.
     """
+    return interval_of(bootstrap_draws(intersection, union, class_ids, resamples=resamples, seed=seed)[:, 0], level)
+
+
+def bootstrap_draws(
+    intersection: Integer[np.ndarray, " e *t"],
+    union: Integer[np.ndarray, " e *t"],
+    class_ids: Integer[np.ndarray, " e"],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Float[np.ndarray, "r t"]:
+    """The mIoU (percent) of each of R draws of E episodes with replacement, for one method or for T of them at once.
+
+    All methods are scored on the same draws, so that the differences of two columns are those of paired episodes. A
+    class that a draw misses is left out of that draw's mean.
+
+    Args:
+      intersection: of the foreground, for each episode.
+      union: the same.
+      class_ids: the same.
+      resamples: R.
+      seed: of the draws.
+    """
     episodes = len(class_ids)
+    intersection, union = intersection.reshape(episodes, -1), union.reshape(episodes, -1)
+    methods = union.shape[1]
     classes, position = np.unique(class_ids, return_inverse=True)
-    own = np.zeros((episodes, len(classes)))
+    own = np.zeros((episodes, len(classes), 1))
     own[np.arange(episodes), position] = 1
     # Float64 holds these sums exactly; one product gives all draws' sums of all classes.
-    parts = np.concatenate([own * intersection[:, None], own * union[:, None]], axis=1)
+    parts = np.concatenate([own * intersection[:, None], own * union[:, None]], axis=1).reshape(episodes, -1)
     random = np.random.default_rng(seed)
     chunk = max(1, CHUNK // episodes)
-    means: list[Float[np.ndarray, " r"]] = []
+    means: list[Float[np.ndarray, "r t"]] = []
     for start in range(0, resamples, chunk):
         drawn = random.integers(episodes, size=(min(chunk, resamples - start), episodes))
         rows = np.arange(len(drawn))[:, None] * episodes
         times = np.bincount((drawn + rows).ravel(), minlength=drawn.size).reshape(drawn.shape)
-        sums_i, sums_u = np.split(times.astype(np.float64) @ parts, 2, axis=1)
+        sums = (times.astype(np.float64) @ parts).reshape(len(drawn), 2, len(classes), methods)
+        sums_i, sums_u = sums[:, 0], sums[:, 1]
         seen = sums_u > 0
         ious = np.divide(sums_i, sums_u, out=np.zeros_like(sums_i), where=seen)
         means.append(100 * ious.sum(1) / np.maximum(seen.sum(1), 1))
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    return np.concatenate(means)
+
+
+def interval_of(draws: Float[np.ndarray, " r"], level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval that holds the share ``level`` of the draws."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

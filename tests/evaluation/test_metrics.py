@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.metrics import best_threshold, bootstrap_interval, score
+from mmnet_jax.evaluation.metrics import best_threshold, bootstrap_draws, bootstrap_interval, score
 from tests.evaluation import reference
 
 
@@ -51,6 +51,17 @@ def test_interval_of_one_class_with_equal_unions_is_that_of_a_binomial():
     low, high = bootstrap_interval(np.arange(400) % 2, np.ones(400, int), np.zeros(400, int), resamples=4000)
     assert low == pytest.approx(50 - 1.96 * 2.5, abs=0.4)
     assert high == pytest.approx(50 + 1.96 * 2.5, abs=0.4)
+
+
+def test_two_methods_are_scored_on_the_same_draws():
+    # In every episode the second method has 10 pixels more of a union of 100: 10 points, whatever is drawn.
+    intersection, classes = np.arange(40) % 7, np.arange(40) % 3
+    both = np.stack([intersection, intersection + 10], axis=1)
+    draws = bootstrap_draws(both, np.full((40, 2), 100), classes, seed=5)
+    assert draws.shape == (1000, 2) and draws[:, 0].std() > 0.1
+    np.testing.assert_allclose(draws[:, 1] - draws[:, 0], 10)
+    alone = bootstrap_draws(intersection, np.full(40, 100), classes, seed=5)
+    np.testing.assert_array_equal(draws[:, :1], alone)
 
 
 def test_interval_depends_on_the_seed_alone():
