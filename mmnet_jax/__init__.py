@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mmnet_jax.data import prepare_image, prepare_label
     from mmnet_jax.episode import Episode, Prediction, SupportState
     from mmnet_jax.errors import UserError
-    from mmnet_jax.models import MMNet
+    from mmnet_jax.models import MMNet, PFENet
     from mmnet_jax.workdir import load_model
 
 __getattr__, __all__ = attach(
@@ -23,6 +23,7 @@ __getattr__, __all__ = attach(
     {
         "Episode": "episode",
         "MMNet": "models",
+        "PFENet": "models",
         "Prediction": "episode",
         "SupportState": "episode",
         "UserError": "errors",

@@ -10,14 +10,14 @@ from mmnet_jax.config import resolve
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import random_variables
 from mmnet_jax.models.build import build_model, init_head, nest_backbone
-from mmnet_jax.models.mmnet import MMNet
+from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.weights import load_backbone
 
 Variables = dict[str, Any]
 """``params``: what is trained; ``backbone``: what is frozen; ``batch_stats``: the backbone's running statistics."""
 
 
-def create_model(config: ConfigDict, seed: int = 0) -> tuple[MMNet, Variables]:
+def create_model(config: ConfigDict, seed: int = 0) -> tuple[FewShotNetwork, Variables]:
     """The network that ``config`` describes, with a fresh head and a pretrained backbone.
 
     Args:

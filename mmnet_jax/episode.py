@@ -38,12 +38,16 @@ class SupportState:
     A state made by ``encode_support`` describes one support set and has no leading B.
     """
 
-    memory_logits: Float[Array, "*b k h w n"]
-    """F . M of the support images, before the sigmoid (eq. 1)."""
     high_level: Float[Array, "*b k h w c"]
     """Level 4, not yet multiplied by the mask; made of masked level-3 features where the reading says so."""
     mask: Float[Array, "*b k h w"]
     """Foreground on the feature grid, in [0, 1]; soft where the grid is not every 8th pixel."""
+    nodes: tuple[Float[Array, "*b k h w n"], ...] = ()
+    """F . M of the support images before the sigmoid (eq. 1), one array a memory; F itself without a memory."""
+    projected: tuple[Float[Array, "*b k h w d"], ...] = ()
+    """F, where shots are weighed by attention."""
+    prototype: Float[Array, "*b k d"] | None = None
+    """PFENet's: F, averaged over the mask."""
 
 
 @struct.dataclass
@@ -53,7 +57,8 @@ class Prediction:
     logits: Float[Array, "b s s 2"]
     """Final logits at image size: background, foreground."""
     activations: Float[Array, "b h w n"]
-    """The query's meta-class activations, Act_Q of eq. 1, in (0, 1)."""
+    """The query's meta-class activations, Act_Q of eq. 1, in (0, 1); those of several memories side by side. Without a
+    memory the projected features, or none where the network has no use for them."""
     fused: Float[Array, "b h w n"]
     """Activations after APM and QMM (eq. 5, 9)."""
     confidence: Float[Array, "b h w"]
@@ -62,7 +67,7 @@ class Prediction:
     """QMM's weight of each shot at each query position (eq. 9); they sum to 1 over the shots."""
     auxiliary_logits: tuple[Float[Array, "b _ _ 2"], ...]
     """FEM's prediction at each bin's own size."""
-    query_memory_logits: Float[Array, "b h w n"]
-    """F_Q . M before the sigmoid, for the reconstruction loss."""
-    support_memory_logits: Float[Array, "b k h w n"]
-    """F_S . M before the sigmoid, for the reconstruction loss."""
+    query_memory_logits: tuple[Float[Array, "b h w n"], ...]
+    """F_Q . M before the sigmoid, for the reconstruction loss; one array a memory."""
+    support_memory_logits: tuple[Float[Array, "b k h w n"], ...]
+    """F_S . M before the sigmoid, likewise."""

@@ -53,17 +53,18 @@ def episode_losses(
 
 
 def _reconstruction(prediction: Prediction, loss: ConfigDict) -> Float[Array, ""]:
+    """Summed over the memories, and over query and support where both are asked for."""
     total = jnp.zeros(())
     if loss.reconstruction_on in ("support", "both"):
-        logits = prediction.support_memory_logits
-        if loss.reconstruction_shots == "first":
-            logits = logits[:, :1]
-        logits = logits.reshape(-1, *logits.shape[2:])
-        on_logits = loss.reconstruction_softmax_on == "logits"
-        total += _mean_reconstruction(logits, logits if on_logits else jax.nn.sigmoid(logits))
+        for logits in prediction.support_memory_logits:
+            shots = logits[:, :1] if loss.reconstruction_shots == "first" else logits
+            images = shots.reshape(-1, *shots.shape[2:])
+            on_logits = loss.reconstruction_softmax_on == "logits"
+            total += _mean_reconstruction(images, images if on_logits else jax.nn.sigmoid(images))
     if loss.reconstruction_on in ("query", "both"):
-        # both readings take the query's softmax on its activations
-        total += _mean_reconstruction(prediction.query_memory_logits, prediction.activations)
+        for logits in prediction.query_memory_logits:
+            # both readings take the query's softmax on its activations
+            total += _mean_reconstruction(logits, jax.nn.sigmoid(logits))
     return total
 
 

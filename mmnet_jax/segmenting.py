@@ -23,7 +23,7 @@ from mmnet_jax.data.fitting import fitted_size
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.pictures import overlay, resize_map
 from mmnet_jax.files import naming
-from mmnet_jax.models import MMNet
+from mmnet_jax.models import FewShotNetwork
 from mmnet_jax.query_sheet import (
     QUERIES_PER_SHEET,
     Cell,
@@ -107,7 +107,7 @@ def find_queries(paths: Sequence[str | Path], output: str | Path, keep: Sequence
 
 
 def segment_pictures(
-    model: MMNet,
+    model: FewShotNetwork,
     variables: dict[str, Any],
     config: ConfigDict,
     supports: Supports,

@@ -21,7 +21,7 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.files import write_whole
 from mmnet_jax.lock import locked
 from mmnet_jax.models.build import build_model, init_head, nest_backbone
-from mmnet_jax.models.mmnet import MMNet
+from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.training.checkpoints import Checkpoints, holds_checkpoint
 
 FORMAT = 1
@@ -142,7 +142,9 @@ def refuse_changes(before: ConfigDict, now: ConfigDict) -> None:
         raise UserError(f"the workdir holds a training with another config ({'; '.join(changes)}); choose a new one.")
 
 
-def load_model(workdir: str | Path, checkpoint: str | int = "best") -> tuple[MMNet, dict[str, Any], ConfigDict]:
+def load_model(
+    workdir: str | Path, checkpoint: str | int = "best"
+) -> tuple[FewShotNetwork, dict[str, Any], ConfigDict]:
     """A trained network: the module, its variables, and the config it was trained with.
 
     Args:
@@ -156,7 +158,9 @@ def load_model(workdir: str | Path, checkpoint: str | int = "best") -> tuple[MMN
     return model, variables, config
 
 
-def load_step(workdir: str | Path, checkpoint: str | int = "best") -> tuple[MMNet, dict[str, Any], ConfigDict, int]:
+def load_step(
+    workdir: str | Path, checkpoint: str | int = "best"
+) -> tuple[FewShotNetwork, dict[str, Any], ConfigDict, int]:
     """``load_model``, and the step that the checkpoint was taken at."""
     place = Workdir(workdir)
     config = place.load_config()

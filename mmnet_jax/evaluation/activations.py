@@ -26,9 +26,13 @@ def telling_activations(
       support_labels: that it was made with.
 
     Returns:
-      The n = ``SHOWN`` maps in [0, 1], the most telling first, and the numbers of their embeddings.
+      The n = ``SHOWN`` maps in [0, 1], the most telling first, and the numbers of their embeddings (those of a second
+      memory count on); none from a network without memory.
     """
-    activations = jax.nn.sigmoid(prediction.support_memory_logits)
+    if not prediction.support_memory_logits:
+        batch, *grid = prediction.confidence.shape
+        return jnp.zeros((batch, 0, *grid)), jnp.zeros((batch, 0), jnp.int32)
+    activations = jax.nn.sigmoid(jnp.concatenate(prediction.support_memory_logits, axis=-1))
     grid = activations.shape[2:4]
 
     def mean_over(where: Array) -> Float[Array, "b n"]:

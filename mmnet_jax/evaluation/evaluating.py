@@ -17,7 +17,7 @@ from mmnet_jax.evaluation.measuring import measured_batches
 from mmnet_jax.evaluation.metrics import Scores, best_threshold, score
 from mmnet_jax.evaluation.progress import Progress
 from mmnet_jax.evaluation.protocols import Manifest
-from mmnet_jax.models import MMNet
+from mmnet_jax.models import FewShotNetwork
 from mmnet_jax.models.build import init_head
 
 
@@ -85,7 +85,7 @@ class Result:
 
 
 def evaluate(
-    model: MMNet,
+    model: FewShotNetwork,
     variables: dict[str, Any],
     config: ConfigDict,
     dataset: Dataset,

@@ -23,7 +23,7 @@ from mmnet_jax.evaluation.counting import (
     predicted_foreground,
     resize_to_label,
 )
-from mmnet_jax.models import MMNet
+from mmnet_jax.models import FewShotNetwork
 from mmnet_jax.ops import resize_bilinear
 
 DECODERS = 4
@@ -47,7 +47,7 @@ class Measured:
 
 
 def measured_batches(
-    model: MMNet,
+    model: FewShotNetwork,
     frozen: dict[str, Any],
     heads: dict[str, Any],
     split: Split,
@@ -114,7 +114,7 @@ def _rows_of_this_process(sharding: NamedSharding, rows: int) -> list[int]:
 
 @functools.partial(jax.jit, static_argnames=("model", "image_size", "everywhere"))
 def _measure(
-    model: MMNet,
+    model: FewShotNetwork,
     image_size: int,
     everywhere: NamedSharding,
     frozen: dict[str, Any],

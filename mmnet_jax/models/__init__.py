@@ -2,6 +2,8 @@
 
 from mmnet_jax.models.build import build_model
 from mmnet_jax.models.fem import FeatureEnrichment
-from mmnet_jax.models.mmnet import Features, MMNet
+from mmnet_jax.models.mmnet import MMNet
+from mmnet_jax.models.network import Features, FewShotNetwork
+from mmnet_jax.models.pfenet import PFENet
 
-__all__ = ["FeatureEnrichment", "Features", "MMNet", "build_model"]
+__all__ = ["FeatureEnrichment", "Features", "FewShotNetwork", "MMNet", "PFENet", "build_model"]

@@ -2,220 +2,182 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from mmnet_jax import ops
-from mmnet_jax.episode import Episode, Prediction, SupportState
-from mmnet_jax.models.fem import FeatureEnrichment, bin_sizes
-from mmnet_jax.models.layers import channel_dropout, convolution
+from mmnet_jax.episode import Prediction, SupportState
+from mmnet_jax.models.backbones.convolution import max_pool_3x3
+from mmnet_jax.models.fem import bin_sizes
+from mmnet_jax.models.layers import convolution
+from mmnet_jax.models.network import Features, FewShotNetwork, split_shots
+
+__all__ = ["Branch", "Features", "MMNet", "split_shots"]
+
+BRANCHES = {"2+3": ("",), "2": ("",), "3": ("",), "2,3": ("_level2", "_level3")}
+"""By ``levels``: what the names of each branch's parameters end in. A branch is a projection and its memory."""
 
 
-@struct.dataclass
-class Features:
-    """All that the head needs of an episode's images: what a frozen backbone makes of them, and the masks."""
+class Branch(NamedTuple):
+    """One projection of some images, and what APM compares and carries."""
 
-    query_mid: Float[Array, "b h w m"]
-    """Levels 3 and 2, side by side."""
-    query_high: Float[Array, "b h w c"]
-    """Level 4."""
-    support_mid: Float[Array, "b k h w m"]
-    support_high: Float[Array, "b k h w c"]
-    """Level 4 of the support; made from masked level-3 features where the reading says so."""
-    support_mask: Float[Array, "b k h w"]
-    """Foreground on the grid, in [0, 1]."""
+    projected: Float[Array, "n h w d"]
+    """F, after ReLU and dropout."""
+    nodes: Float[Array, "n h w v"]
+    """F . M before the sigmoid (eq. 1); F itself without a memory."""
 
 
-class MMNet(nn.Module):
-    """MM-Net (ICCV 2021). Trained parameters are in ``params``, the frozen backbone's in ``backbone``.
+class Compared(NamedTuple):
+    """In what query and support meet."""
 
-    ``apply(variables, episode)`` gives a ``Prediction``; ``encode_support`` and ``segment`` split the same work, so
-    that a support set is paid for once; ``extract`` and ``decode`` split it at the frozen backbone.
+    fused: Float[Array, "b h w v"]
+    weights: Float[Array, "b k h w"]
+    confidence: Float[Array, "b h w"]
+
+
+class MMNet(FewShotNetwork):
+    """MM-Net (ICCV 2021), and the variants of it that the paper's tables compare.
+
+    What the fields choose is told in ``mmnet_jax/config.py``.
     """
 
-    backbone: nn.Module
     memory_size: int = 50
-    channels: int = 256
-    bins: tuple[float, ...] = (60, 30, 15, 8)
-    dropout: float = 0.5
-    projection_kernel: int = 3
-    projection_shared: bool = True
+    nodes: str = "memory"
+    levels: str = "2+3"
     cosine_on: str = "activations"
-    support_level4: str = "masked"
+    propagation: str = "apm"
     shot_mask: str = "own"
-    batch_norm: str = "frozen"
+    quality_module: str = "qmm"
     quality_normalise: str = "none"
-    confidence_dtype: Any = jnp.float32
-    one_by_one: bool = False
-    """Run the backbone image by image: XLA's CPU convolutions slow down faster than the batch grows."""
+    fem_input: str = "both"
 
     def setup(self) -> None:
-        self.memory = self.param("memory", nn.initializers.normal(1.0), (self.memory_size, self.channels))
-        self.projection = convolution(self.channels, self.projection_kernel)
-        if not self.projection_shared:
-            self.support_projection = convolution(self.channels, self.projection_kernel)
-        self.projection_dropout = channel_dropout(self.dropout)
-        self.fem = FeatureEnrichment(self.channels)
-
-    def __call__(self, episode: Episode, train: bool = False) -> Prediction:
-        """Segments the query of each episode.
-
-        Args:
-          episode: images of side S with (S - 1) % 8 == 0.
-          train: dropout on (takes a ``dropout`` rng) and, under ``batch_norm="batch"``, each call's own statistics
-            (``batch_stats`` is then to be mutable).
-        """
-        return self.decode(self.extract(episode, train), episode.query_image.shape[1:3], train)
-
-    def extract(self, episode: Episode, train: bool = False) -> Features:
-        """The backbone's part: features of query and supports, without gradient."""
-        batch, shots, height, width, _ = episode.support_images.shape
-        masks = self._grid_masks(episode.support_labels.reshape(batch * shots, height, width))
-        supports = episode.support_images.reshape(batch * shots, height, width, 3)
-        before_stage4 = masks if self.support_level4 == "masked_twice" else None
-        if train and self.batch_norm == "batch":
-            query_mid, query_high = self._levels(episode.query_image, None, batch_statistics=True)
-            shot_masks = None if before_stage4 is None else split_shots(before_stage4, batch)
-            by_shot = [
-                self._levels(
-                    episode.support_images[:, k],
-                    None if shot_masks is None else shot_masks[:, k],
-                    batch_statistics=True,
-                )
-                for k in range(shots)
-            ]
-            support_mid = jnp.stack([mid for mid, _ in by_shot], axis=1)
-            support_high = jnp.stack([high for _, high in by_shot], axis=1)
-        else:
-            images = jnp.concatenate([episode.query_image, supports])
-            if before_stage4 is not None:
-                before_stage4 = jnp.concatenate([jnp.ones((batch, *masks.shape[1:])), before_stage4])
-            mid, high = self._levels(images, before_stage4)
-            query_mid, query_high = mid[:batch], high[:batch]
-            support_mid, support_high = split_shots(mid[batch:], batch), split_shots(high[batch:], batch)
-        features = Features(query_mid, query_high, support_mid, support_high, split_shots(masks, batch))
-        return jax.lax.stop_gradient(features)
-
-    def decode(self, features: Features, size: tuple[int, ...], train: bool = False) -> Prediction:
-        """The trained part: from features to logits at ``size`` (height, width)."""
-        query_logits = self._memory_logits(features.query_mid, self.projection, train)
-        batch = query_logits.shape[0]
-        support_mid = features.support_mid.reshape(-1, *features.support_mid.shape[2:])
-        support_logits = split_shots(self._memory_logits(support_mid, self._support_projection, train), batch)
-        state = SupportState(support_logits, features.support_high, features.support_mask)
-        compared = self._compare(query_logits, features.query_high, state)
-        return self._predict(query_logits, support_logits, compared, size, train)
-
-    def encode_support(self, images: Float[Array, "k s s 3"], labels: Int[Array, "k s s"]) -> SupportState:
-        """What ``segment`` needs of one support set."""
-        masks = self._grid_masks(labels)
-        mid, high = self._levels(images, masks if self.support_level4 == "masked_twice" else None)
-        return SupportState(self._memory_logits(mid, self._support_projection), high, masks)
-
-    def segment(self, queries: Float[Array, "q s s 3"], state: SupportState) -> Prediction:
-        """Segments any number of queries with one support set."""
-        mid, high = self._levels(queries, None)
-        logits = self._memory_logits(mid, self.projection)
-        one_set = jax.tree.map(lambda x: x[None], state)
-
-        def compare(query_logits: Array, query_high: Array) -> tuple[Array, Array, Array]:
-            return jax.tree.map(lambda x: x[0], self._compare(query_logits[None], query_high[None], one_set))
-
-        compared = jax.vmap(compare)(logits, high)
-        support_logits = jnp.broadcast_to(state.memory_logits[None], (len(queries), *state.memory_logits.shape))
-        return self._predict(logits, support_logits, compared, queries.shape[1:3])
+        super().setup()
+        for name in self._branches:
+            if self.nodes == "memory":
+                memory = self.param(f"memory{name}", nn.initializers.normal(1.0), (self.memory_size, self.channels))
+                setattr(self, f"memory{name}", memory)
+            setattr(self, f"projection{name}", convolution(self.channels, self.projection_kernel))
+            if not self.projection_shared:
+                setattr(self, f"support_projection{name}", convolution(self.channels, self.projection_kernel))
+        if self._branches and self.quality_module == "attention":
+            self.attention_hidden = convolution(self.channels, 3)
+            self.attention_score = convolution(1, 3)
 
     @property
-    def _support_projection(self) -> nn.Module:
-        return self.projection if self.projection_shared else self.support_projection
+    def _branches(self) -> tuple[str, ...]:
+        return () if self.fem_input == "confidence" else BRANCHES[self.levels]
 
-    def _grid_masks(self, labels: Int[Array, "n s s"]) -> Float[Array, "n h w"]:
-        foreground = (labels == 1).astype(jnp.float32)[..., None]
-        return ops.resize_bilinear(foreground, self.backbone.grid(labels.shape[1]))[..., 0]
+    def describe_query(self, mid: Float[Array, "b h w m"], train: bool) -> tuple[Branch, ...]:
+        return self._describe(mid, "projection", train)
 
-    def _levels(
-        self, images: Float[Array, "n s s 3"], masks: Float[Array, "n h w"] | None, batch_statistics: bool = False
-    ) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"]]:
-        """Levels 3 and 2 side by side, and level 4 of (level 3 * masks)."""
+    def describe_support(
+        self, mid: Float[Array, "n h w m"], high: Float[Array, "n h w c"], mask: Float[Array, "n h w"], train: bool
+    ) -> SupportState:
+        branches = self._describe(mid, "projection" if self.projection_shared else "support_projection", train)
+        projected = tuple(branch.projected for branch in branches) if self.quality_module == "attention" else ()
+        return SupportState(high, mask, nodes=tuple(branch.nodes for branch in branches), projected=projected)
 
-        def run(backbone: nn.Module, images: Array, masks: Array | None) -> tuple[Array, Array]:
-            with jax.named_scope("backbone"):
-                level2, level3 = backbone.mid_levels(images, batch_statistics=batch_statistics)
-                masked = level3 if masks is None else level3 * masks[..., None]
-                level4 = backbone.high_level(masked, batch_statistics=batch_statistics)
-            return jnp.concatenate([level3, level2], axis=-1), level4
-
-        if batch_statistics or self.is_initializing() or not self.one_by_one:
-            return run(self.backbone, images, masks)
-        backbone, variables = self.backbone.unbind()
-
-        def run_one(one: tuple[Array, Array | None]) -> tuple[Array, Array]:
-            levels = nn.apply(run, backbone)(variables, *jax.tree.map(lambda x: x[None], one))
-            return jax.tree.map(lambda x: x[0], levels)
-
-        return jax.lax.map(run_one, (images, masks))
-
-    def _memory_logits(self, mid: Array, projection: nn.Module, train: bool = False) -> Float[Array, "n h w m"]:
+    def _describe(self, mid: Array, projection: str, train: bool) -> tuple[Branch, ...]:
+        level3 = self.backbone.channels[1]
+        seen = {"2+3": [mid], "3": [mid[..., :level3]], "2": [mid[..., level3:]]}
+        seen["2,3"] = seen["2"] + seen["3"]
+        branches = []
         with jax.named_scope("memory"):
-            projected = self.projection_dropout(nn.relu(projection(mid)), deterministic=not train)
-            return ops.memory_logits(projected, self.memory)
+            for name, levels in zip(self._branches, seen[self.levels], strict=bool(self._branches)):
+                projected = self._project(levels, getattr(self, f"{projection}{name}"), train)
+                with_memory = self.nodes == "memory"
+                nodes = ops.memory_logits(projected, getattr(self, f"memory{name}")) if with_memory else projected
+                branches.append(Branch(projected, nodes))
+        return tuple(branches)
 
-    def _compare(
-        self, query_logits: Float[Array, "b h w n"], query_high: Float[Array, "b h w c"], state: SupportState
-    ) -> tuple[Float[Array, "b h w n"], Float[Array, "b k h w"], Float[Array, "b h w"]]:
-        """Fused activations, shot weights and confidence: all in which query and support meet."""
-        activations, support_activations = nn.sigmoid(query_logits), nn.sigmoid(state.memory_logits)
-        on_logits = self.cosine_on == "logits"
-        query_nodes = query_logits if on_logits else activations
-        support_nodes = state.memory_logits if on_logits else support_activations
+    def compare(self, query: tuple[Branch, ...], query_high: Float[Array, "b h w c"], state: SupportState) -> Compared:
+        """Fused activations, shot weights and confidence."""
         masks = jnp.broadcast_to(state.mask[:, -1:], state.mask.shape) if self.shot_mask == "last" else state.mask
-
-        with jax.named_scope("propagation"):
-            by_shot = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (support_nodes, support_activations, masks))
-            values, quality = jax.lax.map(lambda shot: ops.propagate(query_nodes, *shot), by_shot)
-            values, quality = jnp.moveaxis(values, 0, 1), jnp.moveaxis(quality, 0, 1)
-        with jax.named_scope("quality"):
-            if self.quality_normalise == "mean":
-                area = jnp.sum(masks, axis=(2, 3))
-                quality = quality / jnp.where(area > 0, area, 1)[:, :, None, None]
-            # a shot without foreground of its own has no say, whichever mask it was seen through
-            has_foreground = jnp.any(state.mask > 0, axis=(2, 3))
-            fused, weights = ops.fuse_shots(activations[:, None] * values, quality, has_foreground)
-        with jax.named_scope("confidence"):
-            confidence = ops.foreground_confidence(query_high, state.high_level, state.mask, self.confidence_dtype)
-        return fused, weights, confidence
-
-    def _predict(
-        self,
-        query_logits: Float[Array, "b h w n"],
-        support_logits: Float[Array, "b k h w n"],
-        compared: tuple[Array, Array, Array],
-        size: tuple[int, ...],
-        train: bool = False,
-    ) -> Prediction:
-        fused, weights, confidence = compared
-        grid = fused.shape[1:3]
-        decoded = jnp.concatenate([fused, confidence[..., None]], axis=-1)
-        with jax.named_scope("fem"):
-            inputs = [ops.resize_bilinear(decoded, side) for side in bin_sizes(self.bins, grid[0])]
-            logits, auxiliary = self.fem(inputs, grid, train)
-        return Prediction(
-            logits=ops.resize_bilinear(logits, size),
-            activations=nn.sigmoid(query_logits),
-            fused=fused,
-            confidence=confidence,
-            shot_weights=weights,
-            auxiliary_logits=auxiliary,
-            query_memory_logits=query_logits,
-            support_memory_logits=support_logits,
+        # a shot without foreground of its own has no say, whichever mask it was seen through
+        has_foreground = jnp.any(state.mask > 0, axis=(2, 3))
+        attention = self._attention(query, state) if state.projected else None
+        fused, weights = [], []
+        for branch, support_nodes in zip(query, state.nodes, strict=True):
+            values, quality = self._carry_over(branch.nodes, support_nodes, masks)
+            with jax.named_scope("quality"):
+                if self.quality_module == "attention":
+                    quality = jnp.broadcast_to(attention[:, :, None, None], quality.shape)
+                elif self.quality_module == "mean":
+                    quality = jnp.zeros_like(quality)
+                elif self.quality_normalise == "mean":
+                    area = jnp.sum(masks, axis=(2, 3))
+                    quality = quality / jnp.where(area > 0, area, 1)[:, :, None, None]
+                maps = self._activate(branch.nodes)[:, None] * values
+                by_branch = ops.fuse_shots(maps, quality, has_foreground)
+            fused.append(by_branch[0])
+            weights.append(by_branch[1])
+        if not fused:
+            nothing = jnp.zeros((*masks.shape[:2], *query_high.shape[1:3], 0))
+            no_maps, even = ops.fuse_shots(nothing, nothing.sum(-1), has_foreground)
+            fused, weights = [no_maps], [even]
+        return Compared(
+            jnp.concatenate(fused, axis=-1), sum(weights) / len(weights), self._confidence(query_high, state)
         )
 
+    def _carry_over(
+        self, query_nodes: Float[Array, "b h w n"], support_nodes: Float[Array, "b k h w n"], masks: Array
+    ) -> tuple[Float[Array, "b k _ _ n"], Float[Array, "b k h w"]]:
+        """What each query position receives from each shot, and the quality of the shot there."""
+        values = self._activate(support_nodes)
+        on_logits = self.cosine_on == "logits"
+        compared = (query_nodes if on_logits else self._activate(query_nodes), support_nodes if on_logits else values)
+        with jax.named_scope("propagation"):
+            by_shot = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (compared[1], values, masks))
+            carried, quality = jax.lax.map(lambda shot: ops.propagate(compared[0], *shot), by_shot)
+            carried, quality = jnp.moveaxis(carried, 0, 1), jnp.moveaxis(quality, 0, 1)
+            if self.propagation == "global":
+                carried = ops.masked_average(values, masks)[:, :, None, None]
+        return carried, quality
 
-def split_shots(x: Float[Array, "bk ..."], batch: int) -> Float[Array, "b k ..."]:
-    """``[B * K, ...]`` to ``[B, K, ...]``."""
-    return x.reshape(batch, -1, *x.shape[1:])
+    def _activate(self, nodes: Array) -> Array:
+        """What is carried and multiplied: Act of eq. 1, or the features themselves."""
+        return nn.sigmoid(nodes) if self.nodes == "memory" else nodes
+
+    def _attention(self, query: tuple[Branch, ...], state: SupportState) -> Float[Array, "b k"]:
+        """One number a shot from what query and support look like side by side (CANet's way)."""
+        with jax.named_scope("attention"):
+            supports = jnp.concatenate(state.projected, axis=-1)
+            queries = jnp.concatenate([branch.projected for branch in query], axis=-1)
+            queries = jnp.broadcast_to(queries[:, None], (*supports.shape[:2], *queries.shape[1:]))
+            pair = jnp.concatenate([queries, supports], axis=-1)
+            x = nn.relu(self.attention_hidden(pair.reshape(-1, *pair.shape[2:])))
+            x = self.attention_score(max_pool_3x3(x))
+            return split_shots(jnp.mean(x, axis=(1, 2, 3)), len(supports))
+
+    def predict(
+        self,
+        query: tuple[Branch, ...],
+        state: SupportState,
+        compared: Compared,
+        size: tuple[int, ...],
+        train: bool,
+    ) -> Prediction:
+        grid = compared.confidence.shape[1:3]
+        seen = [compared.fused] if self.fem_input != "confidence" else []
+        seen += [compared.confidence[..., None]] if self.fem_input != "activations" else []
+        decoded = jnp.concatenate(seen, axis=-1)
+        with jax.named_scope("fem"):
+            inputs = [ops.resize_bilinear(decoded, side) for side in bin_sizes(self.bins, grid[0])]
+            logits, auxiliary = self._decode_bins(inputs, grid, size, train)
+        activations = [self._activate(branch.nodes) for branch in query]
+        with_memory = self.nodes == "memory"
+        return Prediction(
+            logits=logits,
+            activations=jnp.concatenate(activations, axis=-1) if activations else compared.fused,
+            fused=compared.fused,
+            confidence=compared.confidence,
+            shot_weights=compared.weights,
+            auxiliary_logits=auxiliary,
+            query_memory_logits=tuple(branch.nodes for branch in query) if with_memory else (),
+            support_memory_logits=state.nodes if with_memory else (),
+        )

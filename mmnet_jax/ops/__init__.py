@@ -1,5 +1,6 @@
 """The mathematics of MM-Net, without parameters: plain functions of arrays, channels last, float32."""
 
+from mmnet_jax.ops.average import masked_average
 from mmnet_jax.ops.confidence import foreground_confidence
 from mmnet_jax.ops.memory import memory_activations, memory_logits, reconstruction_loss
 from mmnet_jax.ops.propagation import Propagation, fuse_shots, propagate
@@ -11,6 +12,7 @@ __all__ = [
     "adaptive_average_pool",
     "foreground_confidence",
     "fuse_shots",
+    "masked_average",
     "memory_activations",
     "memory_logits",
     "propagate",

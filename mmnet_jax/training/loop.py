@@ -17,7 +17,7 @@ from mmnet_jax.evaluation import Manifest
 from mmnet_jax.files import write_whole
 from mmnet_jax.losses import Losses
 from mmnet_jax.models.build import build_model, init_head
-from mmnet_jax.models.mmnet import MMNet
+from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.training.checkpoints import Checkpoints
 from mmnet_jax.training.clock import Clock
 from mmnet_jax.training.curve import draw_curve
@@ -144,7 +144,7 @@ def _losses(terms: dict[str, float]) -> str:
 
 
 def evaluate_now(
-    model: MMNet,
+    model: FewShotNetwork,
     variables: dict[str, Any],
     config: ConfigDict,
     dataset: Dataset,

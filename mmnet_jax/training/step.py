@@ -17,7 +17,7 @@ from mmnet_jax.data import RawEpisodes, augment
 from mmnet_jax.episode import IGNORE, Episode
 from mmnet_jax.errors import UserError
 from mmnet_jax.losses import Losses, episode_losses
-from mmnet_jax.models.mmnet import MMNet
+from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.training.state import TrainState, state_variables
 
 Step = Callable[[TrainState, dict[str, Any], Any, Array], tuple[TrainState, Losses]]
@@ -33,7 +33,7 @@ def data_mesh(batch_size: int) -> Mesh:
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:count])
 
 
-def train_step(model: MMNet, optimizer: optax.GradientTransformation, config: ConfigDict, mesh: Mesh) -> Step:
+def train_step(model: FewShotNetwork, optimizer: optax.GradientTransformation, config: ConfigDict, mesh: Mesh) -> Step:
     """The compiled update ``(state, frozen, raw episodes, key) -> (state, losses)``.
 
     Parameters are replicated, episodes are split over the mesh, and since the loss is written over the whole batch,
@@ -58,7 +58,7 @@ def train_step(model: MMNet, optimizer: optax.GradientTransformation, config: Co
 
 
 def update_fn(
-    model: MMNet, optimizer: optax.GradientTransformation, config: ConfigDict
+    model: FewShotNetwork, optimizer: optax.GradientTransformation, config: ConfigDict
 ) -> Callable[[TrainState, dict[str, Any], Episode, Array], tuple[TrainState, Losses]]:
     """The update from finished episodes on, not yet jitted: ``(state, frozen, episode, dropout key)``."""
     parts = config.training.accumulate

@@ -13,7 +13,7 @@ from mmnet_jax.evaluation.activations import telling_activations
 def prediction_of(support, query):
     """Of one episode, from activations in (0, 1): [k, h, w, n] and [h, w, n]."""
     logits = jax.scipy.special.logit(jnp.asarray(support, jnp.float32))[None]
-    return Prediction(None, jnp.asarray(query, jnp.float32)[None], None, None, None, (), None, logits)
+    return Prediction(None, jnp.asarray(query, jnp.float32)[None], None, None, None, (), (), (logits,))
 
 
 def test_the_embeddings_excited_most_by_the_foreground_come_first():

@@ -1,0 +1,203 @@
+"""What few-shot networks around a frozen backbone share: features, supports paid for once, the decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from mmnet_jax import ops
+from mmnet_jax.episode import Episode, Prediction, SupportState
+from mmnet_jax.models.fem import FeatureEnrichment
+from mmnet_jax.models.layers import channel_dropout
+
+
+@struct.dataclass
+class Features:
+    """All that the head needs of an episode's images: what a frozen backbone makes of them, and the masks."""
+
+    query_mid: Float[Array, "b h w m"]
+    """Levels 3 and 2, side by side."""
+    query_high: Float[Array, "b h w c"]
+    """Level 4."""
+    support_mid: Float[Array, "b k h w m"]
+    support_high: Float[Array, "b k h w c"]
+    """Level 4 of the support; made from masked level-3 features where the reading says so."""
+    support_mask: Float[Array, "b k h w"]
+    """Foreground on the grid, in [0, 1]."""
+
+
+class FewShotNetwork(nn.Module):
+    """Trained parameters are in ``params``, the frozen backbone's in ``backbone`` and ``batch_stats``.
+
+    ``apply(variables, episode)`` gives a ``Prediction``; ``encode_support`` and ``segment`` split the same work, so
+    that a support set is paid for once; ``extract`` and ``decode`` split it at the frozen backbone.
+
+    A subclass says how a query is described, how a support is, what comes of their meeting, and what the decoder makes
+    of that: ``describe_query``, ``describe_support``, ``compare`` and ``predict``.
+    """
+
+    backbone: nn.Module
+    channels: int = 256
+    bins: tuple[float, ...] = (60, 30, 15, 8)
+    dropout: float = 0.5
+    projection_kernel: int = 3
+    projection_shared: bool = True
+    support_level4: str = "masked"
+    batch_norm: str = "frozen"
+    confidence_dtype: Any = jnp.float32
+    one_by_one: bool = False
+    """Run the backbone image by image: XLA's CPU convolutions slow down faster than the batch grows."""
+
+    def setup(self) -> None:
+        self.projection_dropout = channel_dropout(self.dropout)
+        self.fem = FeatureEnrichment(self.channels)
+
+    def __call__(self, episode: Episode, train: bool = False) -> Prediction:
+        """Segments the query of each episode.
+
+        Args:
+          episode: images of side S with (S - 1) % 8 == 0.
+          train: dropout on (takes a ``dropout`` rng) and, under ``batch_norm="batch"``, each call's own statistics
+            (``batch_stats`` is then to be mutable).
+
+        Raises:
+          ValueError: S is another size.
+        """
+        return self.decode(self.extract(episode, train), episode.query_image.shape[1:3], train)
+
+    def extract(self, episode: Episode, train: bool = False) -> Features:
+        """The backbone's part: features of query and supports, without gradient."""
+        batch, shots, height, width, _ = episode.support_images.shape
+        masks = self._grid_masks(episode.support_labels.reshape(batch * shots, height, width))
+        supports = episode.support_images.reshape(batch * shots, height, width, 3)
+        before_stage4 = masks if self.support_level4 == "masked_twice" else None
+        if train and self.batch_norm == "batch":
+            query_mid, query_high = self._levels(episode.query_image, None, batch_statistics=True)
+            shot_masks = None if before_stage4 is None else split_shots(before_stage4, batch)
+            by_shot = [
+                self._levels(
+                    episode.support_images[:, k],
+                    None if shot_masks is None else shot_masks[:, k],
+                    batch_statistics=True,
+                )
+                for k in range(shots)
+            ]
+            support_mid = jnp.stack([mid for mid, _ in by_shot], axis=1)
+            support_high = jnp.stack([high for _, high in by_shot], axis=1)
+        else:
+            images = jnp.concatenate([episode.query_image, supports])
+            if before_stage4 is not None:
+                before_stage4 = jnp.concatenate([jnp.ones((batch, *masks.shape[1:])), before_stage4])
+            mid, high = self._levels(images, before_stage4)
+            query_mid, query_high = mid[:batch], high[:batch]
+            support_mid, support_high = split_shots(mid[batch:], batch), split_shots(high[batch:], batch)
+        features = Features(query_mid, query_high, support_mid, support_high, split_shots(masks, batch))
+        return jax.lax.stop_gradient(features)
+
+    def decode(self, features: Features, size: tuple[int, ...], train: bool = False) -> Prediction:
+        """The trained part: from features to logits at ``size`` (height, width)."""
+        batch = features.query_mid.shape[0]
+        query = self.describe_query(features.query_mid, train)
+        supports = (features.support_mid, features.support_high, features.support_mask)
+        state = self.describe_support(*(x.reshape(-1, *x.shape[2:]) for x in supports), train)
+        state = jax.tree.map(lambda x: split_shots(x, batch), state)
+        return self.predict(query, state, self.compare(query, features.query_high, state), size, train)
+
+    def encode_support(self, images: Float[Array, "k s s 3"], labels: Int[Array, "k s s"]) -> SupportState:
+        """What ``segment`` needs of one support set."""
+        masks = self._grid_masks(labels)
+        mid, high = self._levels(images, masks if self.support_level4 == "masked_twice" else None)
+        return self.describe_support(mid, high, masks, False)
+
+    def segment(self, queries: Float[Array, "q s s 3"], state: SupportState) -> Prediction:
+        """Segments any number of queries with one support set."""
+        mid, high = self._levels(queries, None)
+        described = self.describe_query(mid, False)
+        one_set = jax.tree.map(lambda x: x[None], state)
+
+        def compare(query: Any, query_high: Array) -> Any:
+            query, query_high = jax.tree.map(lambda x: x[None], (query, query_high))
+            return jax.tree.map(lambda x: x[0], self.compare(query, query_high, one_set))
+
+        compared = jax.vmap(compare)(described, high)
+        repeated = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(queries), *x.shape[1:])), one_set)
+        return self.predict(described, repeated, compared, queries.shape[1:3], False)
+
+    def describe_query(self, mid: Float[Array, "b h w m"], train: bool) -> Any:
+        """What the network keeps of queries, from their mid-level features."""
+        raise NotImplementedError
+
+    def describe_support(
+        self, mid: Float[Array, "n h w m"], high: Float[Array, "n h w c"], mask: Float[Array, "n h w"], train: bool
+    ) -> SupportState:
+        """What the network keeps of support images, the shots of all episodes in a row."""
+        raise NotImplementedError
+
+    def compare(self, query: Any, query_high: Float[Array, "b h w c"], state: SupportState) -> Any:
+        """All in which query and support meet; ``state`` has leading axes B and K."""
+        raise NotImplementedError
+
+    def predict(self, query: Any, state: SupportState, compared: Any, size: tuple[int, ...], train: bool) -> Prediction:
+        """From ``compare``'s result to logits."""
+        raise NotImplementedError
+
+    def _decode_bins(
+        self, inputs: Sequence[Array], grid: tuple[int, ...], size: tuple[int, ...], train: bool
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """FEM's logits at ``size``, and each bin's at its own."""
+        logits, auxiliary = self.fem(inputs, grid, train)
+        return ops.resize_bilinear(logits, size), auxiliary
+
+    def _project(self, mid: Array, projection: nn.Module, train: bool) -> Array:
+        return self.projection_dropout(nn.relu(projection(mid)), deterministic=not train)
+
+    def _confidence(self, query_high: Array, state: SupportState) -> Float[Array, "b h w"]:
+        with jax.named_scope("confidence"):
+            return ops.foreground_confidence(query_high, state.high_level, state.mask, self.confidence_dtype)
+
+    def _grid_masks(self, labels: Int[Array, "n s s"]) -> Float[Array, "n h w"]:
+        foreground = (labels == 1).astype(jnp.float32)[..., None]
+        return ops.resize_bilinear(foreground, self.backbone.grid(labels.shape[1]))[..., 0]
+
+    def _levels(
+        self, images: Float[Array, "n s s 3"], masks: Float[Array, "n h w"] | None, batch_statistics: bool = False
+    ) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"]]:
+        """Levels 3 and 2 side by side, and level 4 of (level 3 * masks)."""
+        check_side(images.shape[1])
+
+        def run(backbone: nn.Module, images: Array, masks: Array | None) -> tuple[Array, Array]:
+            with jax.named_scope("backbone"):
+                level2, level3 = backbone.mid_levels(images, batch_statistics=batch_statistics)
+                masked = level3 if masks is None else level3 * masks[..., None]
+                level4 = backbone.high_level(masked, batch_statistics=batch_statistics)
+            return jnp.concatenate([level3, level2], axis=-1), level4
+
+        if batch_statistics or self.is_initializing() or not self.one_by_one:
+            return run(self.backbone, images, masks)
+        backbone, variables = self.backbone.unbind()
+
+        def run_one(one: tuple[Array, Array | None]) -> tuple[Array, Array]:
+            levels = nn.apply(run, backbone)(variables, *jax.tree.map(lambda x: x[None], one))
+            return jax.tree.map(lambda x: x[0], levels)
+
+        return jax.lax.map(run_one, (images, masks))
+
+
+def split_shots(x: Float[Array, "bk ..."], batch: int) -> Float[Array, "b k ..."]:
+    """``[B * K, ...]`` to ``[B, K, ...]``."""
+    return x.reshape(batch, -1, *x.shape[1:])
+
+
+def check_side(side: int) -> None:
+    """Raises a ``ValueError`` that names the nearest image sides if ``side`` is not 8k + 1."""
+    if (side - 1) % 8 or side < 9:
+        below = max(9, (side - 1) // 8 * 8 + 1)
+        raise ValueError(
+            f"images must have a side of 8k + 1 pixels, but it is {side}; the nearest are {below} and {below + 8}."
+        )
