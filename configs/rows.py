@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from mmnet_jax.config import from_dict
+from mmnet_jax.errors import UserError
 
 
 class Row(NamedTuple):
@@ -33,3 +34,14 @@ def apply(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
     from_dict(nested)
     config.update(nested)
     return config
+
+
+def pick(rows: Mapping[str, Row], name: str, file: str, base: ConfigDict) -> ConfigDict:
+    """``base`` with the fields of the row called ``name``; ``file`` is how the message calls the module.
+
+    Raises:
+      UserError: listing the names, if there is no such row.
+    """
+    if name not in rows:
+        raise UserError(f"{file}:{name} is no configuration; after the colon comes one of {', '.join(rows)}.")
+    return apply(base, rows[name].fields)

@@ -30,8 +30,8 @@ def telling_activations(
       memory count on); none from a network without memory.
     """
     if not prediction.support_memory_logits:
-        batch, *grid = prediction.confidence.shape
-        return jnp.zeros((batch, 0, *grid)), jnp.zeros((batch, 0), jnp.int32)
+        batch, *sides = prediction.confidence.shape
+        return jnp.zeros((batch, 0, *sides)), jnp.zeros((batch, 0), jnp.int32)
     activations = jax.nn.sigmoid(jnp.concatenate(prediction.support_memory_logits, axis=-1))
     grid = activations.shape[2:4]
 

@@ -64,13 +64,17 @@ class MMNet(FewShotNetwork):
             setattr(self, f"projection{name}", convolution(self.channels, self.projection_kernel))
             if not self.projection_shared:
                 setattr(self, f"support_projection{name}", convolution(self.channels, self.projection_kernel))
-        if self._branches and self.quality_module == "attention":
+        if self._attends:
             self.attention_hidden = convolution(self.channels, 3)
             self.attention_score = convolution(1, 3)
 
     @property
     def _branches(self) -> tuple[str, ...]:
         return () if self.fem_input == "confidence" else BRANCHES[self.levels]
+
+    @property
+    def _attends(self) -> bool:
+        return bool(self._branches) and self.quality_module == "attention"
 
     def describe_query(self, mid: Float[Array, "b h w m"], train: bool) -> tuple[Branch, ...]:
         return self._describe(mid, "projection", train)
@@ -79,7 +83,7 @@ class MMNet(FewShotNetwork):
         self, mid: Float[Array, "n h w m"], high: Float[Array, "n h w c"], mask: Float[Array, "n h w"], train: bool
     ) -> SupportState:
         branches = self._describe(mid, "projection" if self.projection_shared else "support_projection", train)
-        projected = tuple(branch.projected for branch in branches) if self.quality_module == "attention" else ()
+        projected = tuple(branch.projected for branch in branches) if self._attends else ()
         return SupportState(high, mask, nodes=tuple(branch.nodes for branch in branches), projected=projected)
 
     def _describe(self, mid: Array, projection: str, train: bool) -> tuple[Branch, ...]:
@@ -100,15 +104,13 @@ class MMNet(FewShotNetwork):
         masks = jnp.broadcast_to(state.mask[:, -1:], state.mask.shape) if self.shot_mask == "last" else state.mask
         # a shot without foreground of its own has no say, whichever mask it was seen through
         has_foreground = jnp.any(state.mask > 0, axis=(2, 3))
-        attention = self._attention(query, state) if state.projected else None
+        attention = self._attention(query, state) if self._attends else jnp.zeros(state.mask.shape[:2])
         fused, weights = [], []
         for branch, support_nodes in zip(query, state.nodes, strict=True):
             values, quality = self._carry_over(branch.nodes, support_nodes, masks)
             with jax.named_scope("quality"):
-                if self.quality_module == "attention":
+                if self.quality_module != "qmm":
                     quality = jnp.broadcast_to(attention[:, :, None, None], quality.shape)
-                elif self.quality_module == "mean":
-                    quality = jnp.zeros_like(quality)
                 elif self.quality_normalise == "mean":
                     area = jnp.sum(masks, axis=(2, 3))
                     quality = quality / jnp.where(area > 0, area, 1)[:, :, None, None]
@@ -120,9 +122,8 @@ class MMNet(FewShotNetwork):
             nothing = jnp.zeros((*masks.shape[:2], *query_high.shape[1:3], 0))
             no_maps, even = ops.fuse_shots(nothing, nothing.sum(-1), has_foreground)
             fused, weights = [no_maps], [even]
-        return Compared(
-            jnp.concatenate(fused, axis=-1), sum(weights) / len(weights), self._confidence(query_high, state)
-        )
+        mean_weights = jnp.mean(jnp.stack(weights), axis=0)
+        return Compared(jnp.concatenate(fused, axis=-1), mean_weights, self._confidence(query_high, state))
 
     def _carry_over(
         self, query_nodes: Float[Array, "b h w n"], support_nodes: Float[Array, "b k h w n"], masks: Array

@@ -105,8 +105,8 @@ class FewShotNetwork(nn.Module):
         batch = features.query_mid.shape[0]
         query = self.describe_query(features.query_mid, train)
         supports = (features.support_mid, features.support_high, features.support_mask)
-        state = self.describe_support(*(x.reshape(-1, *x.shape[2:]) for x in supports), train)
-        state = jax.tree.map(lambda x: split_shots(x, batch), state)
+        mid, high, mask = (x.reshape(-1, *x.shape[2:]) for x in supports)
+        state = jax.tree.map(lambda x: split_shots(x, batch), self.describe_support(mid, high, mask, train))
         return self.predict(query, state, self.compare(query, features.query_high, state), size, train)
 
     def encode_support(self, images: Float[Array, "k s s 3"], labels: Int[Array, "k s s"]) -> SupportState:

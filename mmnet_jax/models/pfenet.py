@@ -57,6 +57,7 @@ class PFENet(FewShotNetwork):
         has_foreground = jnp.any(state.mask > 0, axis=(2, 3))
         counts = has_foreground | ~jnp.any(has_foreground, axis=1, keepdims=True)
         weights = counts / jnp.sum(counts, axis=1, keepdims=True)
+        assert state.prototype is not None
         prototype = jnp.sum(state.prototype * weights[..., None], axis=1)
         return Compared(prototype, weights, self._confidence(query_high, state))
 

@@ -1,0 +1,51 @@
+"""The paper's claims put to the test on a small folder of photographs, on two CPU cores. ROWS lists the names.
+
+python -m mmnet_jax.train --config=configs/photographs.py:paper --workdir=runs/paper/fold1 --config.fold=1 \\
+    --config.data.data_dir=DATA --config.model.weights=efficientnet_lite2.safetensors
+
+No rows of the paper: EfficientNet-Lite2, 161 px, 128 channels, 800 steps on images that are not augmented, so that
+each image's frozen features are computed once. The numbers compare with one another alone;
+python scripts/reproduce.py --table=photographs runs all of them and says which claims hold.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import pascal_small
+from configs.rows import Row, pick
+
+FIVE = {"shots": 5}
+LAST = {"shots": 5, "model.shot_mask": "last"}
+
+ROWS = {
+    "paper": Row({}, "MM-Net as its paper has it, 1 shot: what the 1-shot rows are held against"),
+    "released": Row({"reading": "released", "training.cache_features": False}, "MM-Net as its released code has it"),
+    "rate_0.0025": Row({"optimizer.learning_rate": 0.0025}, "the learning rate that the paper prints"),
+    "global": Row({"model.propagation": "global"}, "the support's masked average instead of APM"),
+    "pfenet": Row({"model.network": "pfenet", "loss.reconstruction_on": "none"}, "PFENet"),
+    "fcm_only": Row({"model.fem_input": "confidence", "loss.reconstruction_on": "none"}, "the confidence map alone"),
+    "fcm_feat": Row(
+        {"model.nodes": "features", "loss.reconstruction_on": "none"}, "no memory: APM on the projected features"
+    ),
+    "qmm_5": Row(FIVE, "5 shots weighed by QMM: what the 5-shot rows are held against"),
+    "mean_5": Row(FIVE | {"quality.module": "mean"}, "the mean of 5 shots"),
+    "area_5": Row(FIVE | {"quality.normalise": "mean"}, "QMM's sums divided by the mask's area"),
+    "qmm_5_last": Row(LAST, "QMM with the release's slip: the last shot's mask for every shot"),
+    "mean_5_last": Row(LAST | {"quality.module": "mean"}, "the mean of 5 shots with that slip"),
+    "area_5_last": Row(LAST | {"quality.normalise": "mean"}, "QMM divided by the area with that slip"),
+}
+
+
+def get_config(name: str = "") -> ConfigDict:
+    config = pascal_small.get_config()
+    config.data.image_size = 161
+    config.data.scale = (0.9, 1.1)
+    config.data.augment = False
+    config.model.channels = 128
+    config.training.cache_features = True
+    config.training.steps = 800
+    config.training.evaluate_every = 0
+    config.training.evaluation_episodes = 0
+    config.training.checkpoint_every = 200
+    config.evaluation.after_training = True
+    config.evaluation.episodes = 1000
+    return pick(ROWS, name, "configs/photographs.py", config)
