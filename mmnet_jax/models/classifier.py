@@ -75,4 +75,4 @@ def untrained_variables(name: str, classes: int, seed: int) -> dict[str, Any]:
             flat[path] = generator.standard_normal(leaf.shape, np.float32) * np.float32(he_deviation(leaf.shape))
         else:
             flat[path] = np.full(leaf.shape, _NEUTRAL[tensor], np.float32)
-    return flax.traverse_util.unflatten_dict(flat)
+    return {"batch_stats": {}} | flax.traverse_util.unflatten_dict(flat)

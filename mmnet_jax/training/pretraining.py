@@ -123,7 +123,7 @@ def pretrain(config: ConfigDict, workdir: Path, output: Path, say: Callable[[str
     if len(held_out):
         top1 = evaluate_classifier(state_variables(state), config, held_out)
         say(f"top-1 {top1:.1f}% on {len(held_out):,} images that were held out")
-    own = {collection: variables[collection]["backbone"] for collection in ("backbone", "batch_stats")}
+    own = {collection: variables[collection].get("backbone", {}) for collection in ("backbone", "batch_stats")}
     weights.save_backbone(output, name, own)
     shutil.rmtree(folder, ignore_errors=True)
 

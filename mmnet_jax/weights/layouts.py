@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
+from mmnet_jax.models.backbones.vgg import BLOCKS
 from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule
 
 IGNORED = (r".*\.num_batches_tracked",)
@@ -18,7 +19,7 @@ PLAIN_STEMS: dict[str, Stem] = {
 DEEP_STEMS: dict[str, Stem] = {
     "PFENet": (("layer0.0", "layer0.1"), ("layer0.3", "layer0.4"), ("layer0.6", "layer0.7")),
     "PFENet's ImageNet files": (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
-    "timm's resnet50s": (("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1")),
+    "timm's": (("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1")),
 }
 
 
@@ -81,15 +82,47 @@ def _efficientnet_lite(names: Collection[str]) -> list[Rule]:
     ]
 
 
+def _vgg(batch_norm: bool) -> Callable[[Collection[str]], list[Rule]]:
+    def rules(names: Collection[str]) -> list[Rule]:
+        # torchvision's and timm's ``features`` are all layers, ReLUs and pools too; PFENet's ``layer0`` to ``layer4``
+        # are the five blocks, each numbered from 0
+        table, start = [], 0
+        step = 3 if batch_norm else 2
+        for block, channels in enumerate(BLOCKS):
+            for i in range(len(channels)):
+                convolution, normalisation = (
+                    rf"(?:features\.{start + step * i + j}|layer{block}\.{step * i + j})" for j in (0, 1)
+                )
+                target = f"block{block + 1}_{i}"
+                if batch_norm:
+                    table += _convolution(convolution, normalisation, target)
+                    table.append(Rule(rf"{convolution}\.bias", f"backbone/{target}/offset"))
+                else:
+                    table.append(Rule(rf"{convolution}\.weight", f"backbone/{target}/kernel", CONVOLUTION))
+                    table.append(Rule(rf"{convolution}\.bias", f"backbone/{target}/bias"))
+            start += step * len(channels) + 1
+        return table
+
+    return rules
+
+
 LAYOUTS: dict[str, Callable[[Collection[str]], list[Rule]]] = {
     "resnet50": _resnet(PLAIN_STEMS),
     "resnet50_v2": _resnet(DEEP_STEMS),
+    "resnet101": _resnet(PLAIN_STEMS),
+    "resnet101_v2": _resnet(DEEP_STEMS),
+    "vgg16": _vgg(batch_norm=True),
+    "vgg16_plain": _vgg(batch_norm=False),
     "resnet14_half": _resnet(PLAIN_STEMS),
     "efficientnet_lite2": _efficientnet_lite,
 }
 CLASSIFIERS: dict[str, tuple[str, ...]] = {
     "resnet50": (r"fc\..*",),
     "resnet50_v2": (r"fc\..*",),
+    "resnet101": (r"fc\..*",),
+    "resnet101_v2": (r"fc\..*",),
+    "vgg16": (r"classifier\..*", r"pre_logits\..*", r"head\..*"),
+    "vgg16_plain": (r"classifier\..*", r"pre_logits\..*", r"head\..*"),
     "resnet14_half": (r"fc\..*",),
     "efficientnet_lite2": (r"_conv_head\..*", r"_bn1\..*", r"_fc\..*"),
 }

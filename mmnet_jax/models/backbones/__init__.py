@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -15,9 +15,11 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones.efficientnet_lite import EfficientNetLite2, EfficientNetLite2Classifier
 from mmnet_jax.models.backbones.frozen import Backbone, FrozenConv, he_deviation
 from mmnet_jax.models.backbones.resnet import ResNet
+from mmnet_jax.models.backbones.vgg import VGG
 
 __all__ = [
     "BACKBONES",
+    "VGG",
     "Backbone",
     "EfficientNetLite2",
     "EfficientNetLite2Classifier",
@@ -25,12 +27,17 @@ __all__ = [
     "ResNet",
     "create_backbone",
     "random_variables",
+    "unflatten_variables",
     "variable_shapes",
 ]
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {
     "resnet50": lambda: ResNet(depths=(3, 4, 6, 3)),
     "resnet50_v2": lambda: ResNet(depths=(3, 4, 6, 3), deep_stem=True),
+    "resnet101": lambda: ResNet(depths=(3, 4, 23, 3)),
+    "resnet101_v2": lambda: ResNet(depths=(3, 4, 23, 3), deep_stem=True),
+    "vgg16": VGG,
+    "vgg16_plain": lambda: VGG(batch_norm=False),
     "resnet14_half": lambda: ResNet(depths=(1, 1, 1, 1), width=32),
     "efficientnet_lite2": EfficientNetLite2,
 }
@@ -71,7 +78,12 @@ def random_variables(name: str, seed: int = 0) -> dict[str, Any]:
     for path, shape in variable_shapes(name).items():
         if path not in flat:
             flat[path] = generator.standard_normal(shape, np.float32) * np.float32(he_deviation(shape))
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
+    return unflatten_variables(flat)
+
+
+def unflatten_variables(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """A backbone's variables, nested, from its tensors by path; both collections, though one may be empty."""
+    return {"backbone": {}, "batch_stats": {}} | flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
 @cache

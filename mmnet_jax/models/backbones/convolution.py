@@ -162,6 +162,17 @@ def max_pool_3x3(x: Float[Array, "n h w c"]) -> Float[Array, "n h_out w_out c"]:
     return x
 
 
+def max_pool_2x2(x: Float[Array, "n h w c"]) -> Float[Array, "n h_out w_out c"]:
+    """2x2 maximum with stride 2, of what there is at an odd side's end: ceil(h / 2) rows, ceil(w / 2) columns.
+
+    Of slices, since the gradient of XLA's own window takes 5 to 20 times as long on a CPU.
+    """
+    rows, columns = (side % 2 for side in x.shape[1:3])
+    x = jnp.pad(x, ((0, 0), (0, rows), (0, columns), (0, 0)), constant_values=-jnp.inf)
+    top, bottom = x[:, ::2], x[:, 1::2]
+    return jnp.maximum(jnp.maximum(top[:, :, ::2], top[:, :, 1::2]), jnp.maximum(bottom[:, :, ::2], bottom[:, :, 1::2]))
+
+
 def relu6(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """min(max(x, 0), 6)."""
     return jax.nn.relu6(x)

@@ -1,8 +1,8 @@
 """What every backbone is built of: a convolution whose tensors are no parameters, with its batch normalisation.
 
 The tensors of a backbone live in two variable collections of their own, so neither the optimiser nor the step
-checkpoints ever see them: ``backbone`` (kernel, scale, bias) never changes, ``batch_stats`` (mean, var) moves only
-when a reading trains with each call's own statistics.
+checkpoints ever see them: ``backbone`` (kernel, scale, bias) never changes, ``batch_stats`` (mean, var; empty where
+nothing is normalised) moves only when a reading trains with each call's own statistics.
 """
 
 from __future__ import annotations
@@ -23,12 +23,19 @@ def he_deviation(kernel_shape: tuple[int, ...]) -> float:
     return math.sqrt(2 / math.prod(kernel_shape[:-1]))
 
 
+def random_kernel(module: nn.Module, shape: tuple[int, ...]) -> Array:
+    """Normal, of He's deviation, from the module's ``params`` rng."""
+    return he_deviation(shape) * jax.random.normal(module.make_rng("params"), shape)
+
+
 class FrozenConv(nn.Module):
-    """Convolution without bias, batch normalisation, activation.
+    """Convolution, batch normalisation, activation.
 
     With running statistics the normalisation is folded: y = conv(x) * s + b. With ``batch_statistics`` it uses the
     mean and the biased variance of the whole call, and moves the running ones (by the unbiased variance, as PyTorch
     does) where ``batch_stats`` is mutable.
+
+    A ``biased`` convolution's own bias, ``offset``, is part of the mean and cancels with it: it is never added to y.
     """
 
     features: int
@@ -39,6 +46,7 @@ class FrozenConv(nn.Module):
     padding: str = "centred"  # centred: kernel_size // 2 on every side (PyTorch) | same: from the input's size
     activation: Callable[[Array], Array] | None = jax.nn.relu
     epsilon: float = 1e-5
+    biased: bool = False
     momentum: float = 0.1  # share of a call's own statistics in the new running ones
     initial_scale: float = 1.0  # of a random network's normalisation; below 1 where a residual branch ends
 
@@ -46,10 +54,11 @@ class FrozenConv(nn.Module):
     def __call__(self, x: Float[Array, "n h w c"], batch_statistics: bool = False) -> Float[Array, "n h_out w_out o"]:
         inputs = 1 if self.depthwise else x.shape[-1]
         kernel_shape = (self.kernel_size, self.kernel_size, inputs, self.features)
-        kernel = self.variable("backbone", "kernel", lambda: self._random_kernel(kernel_shape)).value
+        kernel = self.variable("backbone", "kernel", lambda: random_kernel(self, kernel_shape)).value
         shape = (self.features,)
         scale = self.variable("backbone", "scale", lambda: jnp.full(shape, self.initial_scale)).value
         bias = self.variable("backbone", "bias", lambda: jnp.zeros(shape)).value
+        offset = self.variable("backbone", "offset", lambda: jnp.zeros(shape)).value if self.biased else 0.0
         mean = self.variable("batch_stats", "mean", lambda: jnp.zeros(shape))
         var = self.variable("batch_stats", "var", lambda: jnp.ones(shape))
 
@@ -59,10 +68,10 @@ class FrozenConv(nn.Module):
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
                 count = math.prod(y.shape[:3])
                 unbiased = used_var * (count / max(count - 1, 1))
-                mean.value = mean.value + self.momentum * (used_mean - mean.value)
+                mean.value = mean.value + self.momentum * (used_mean + offset - mean.value)
                 var.value = var.value + self.momentum * (unbiased - var.value)
         else:
-            used_mean, used_var = mean.value, var.value
+            used_mean, used_var = mean.value - offset, var.value
         scale = scale * jax.lax.rsqrt(used_var + self.epsilon)
         bias = bias - used_mean * scale
         y = y * scale[None, None, None, :] + bias[None, None, None, :]
@@ -75,9 +84,6 @@ class FrozenConv(nn.Module):
         both = centred_padding(self.kernel_size, self.dilation)
         return both, both
 
-    def _random_kernel(self, shape: tuple[int, ...]) -> Array:
-        return he_deviation(shape) * jax.random.normal(self.make_rng("params"), shape)
-
 
 class Backbone(nn.Module):
     """A frozen feature extractor: images to levels 2, 3 and 4, which share one grid.
@@ -86,8 +92,8 @@ class Backbone(nn.Module):
     subclass says its ``channels`` and computes ``mid_levels`` and ``high_level``; level 4 goes on from level 3 because
     one of the readings masks level 3 in between.
 
-    At an ``output_stride`` of 32 a backbone has the strides it was made to classify with, its levels are on grids of
-    strides 8, 16 and 32, and its variables are the same.
+    The ``output_stride`` that a subclass starts with is the common grid's. At 32 a backbone has the strides it was made
+    to classify with, its levels are on grids of strides 8, 16 and 32, and its variables are the same.
     """
 
     output_stride: int = 8
@@ -98,7 +104,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def grid(self, size: int) -> int:
-        """Side of level 4's grid (the common one at ``output_stride`` 8) for images of side ``size``."""
+        """Side of level 4's grid, which is the common one unless ``output_stride`` was raised, for ``size`` pixels."""
         return -(-size // self.output_stride)
 
     def mid_levels(

@@ -1,0 +1,77 @@
+"""VGG-16: five blocks of 3x3 convolutions, a pool between each two, with or without batch normalisation.
+
+Levels 2, 3 and 4 are the third block and its pool, the fourth block and its pool, and the fifth block. As a backbone
+their common grid is level 3's, at stride 16: level 2 is resized to it and the fifth block is not pooled.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mmnet_jax.models.backbones.convolution import convolve, max_pool_2x2
+from mmnet_jax.models.backbones.frozen import Backbone, FrozenConv, random_kernel
+from mmnet_jax.ops.resize import resize_bilinear
+
+BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+"""Channels of each block's convolutions."""
+
+
+class BiasedConv(nn.Module):
+    """3x3 convolution with a bias, and ReLU. Without normalisation ``batch_statistics`` means nothing."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"], batch_statistics: bool = False) -> Float[Array, "n h w o"]:
+        shape = (3, 3, x.shape[-1], self.features)
+        kernel = self.variable("backbone", "kernel", lambda: random_kernel(self, shape)).value
+        bias = self.variable("backbone", "bias", lambda: jnp.zeros((self.features,))).value
+        return nn.relu(convolve(x, kernel, padding=((1, 1), (1, 1))) + bias[None, None, None, :])
+
+
+class VGG(Backbone):
+    """VGG-16's features.
+
+    At an ``output_stride`` of 32 the fifth block is pooled, too, and level 2 keeps its own grid.
+    """
+
+    output_stride: int = 16
+    batch_norm: bool = True
+
+    def setup(self) -> None:
+        def convolutions(channels: tuple[int, ...]) -> list[nn.Module]:
+            if self.batch_norm:
+                return [FrozenConv(features, 3, biased=True) for features in channels]
+            return [BiasedConv(features) for features in channels]
+
+        self.block1, self.block2, self.block3, self.block4, self.block5 = map(convolutions, BLOCKS)
+
+    @property
+    def channels(self) -> tuple[int, int, int]:
+        level2, level3, level4 = (block[-1] for block in BLOCKS[2:])
+        return level2, level3, level4
+
+    def mid_levels(
+        self, images: Float[Array, "n s s 3"], batch_statistics: bool = False
+    ) -> tuple[Float[Array, "n h w 256"], Float[Array, "n h w 512"]]:
+        level2 = images
+        for block in (self.block1, self.block2, self.block3):
+            level2 = max_pool_2x2(_run(block, level2, batch_statistics))
+        level3 = max_pool_2x2(_run(self.block4, level2, batch_statistics))
+        if self.output_stride < 32:
+            level2 = resize_bilinear(level2, level3.shape[1:3])
+        return level2, level3
+
+    def high_level(
+        self, level3: Float[Array, "n h w 512"], batch_statistics: bool = False
+    ) -> Float[Array, "n h w 512"]:
+        level4 = _run(self.block5, level3, batch_statistics)
+        return level4 if self.output_stride < 32 else max_pool_2x2(level4)
+
+
+def _run(block: list[nn.Module], x: Array, batch_statistics: bool) -> Array:
+    for convolution in block:
+        x = convolution(x, batch_statistics)
+    return x
