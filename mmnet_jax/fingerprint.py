@@ -1,0 +1,85 @@
+"""Whether two versions of this package compute the same numbers: a hash of the code that numbers come out of."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+ROOT = Path(__file__).parent
+
+NUMERICAL = ("episode.py", "losses.py", "ops", "models", "data", "features", "training", "evaluation")
+"""Files and folders of the package."""
+
+WITHOUT_NUMBERS = frozenset(
+    {
+        *(f"data/{name}.py" for name in ("dataset", "imagenet", "pascal", "prepare", "records", "workers")),
+        *(f"training/{name}.py" for name in ("checkpoints", "clock", "curve", "distributed", "finite", "interrupts")),
+        *(f"training/{name}.py" for name in ("log", "loop", "stages")),
+        *(f"evaluation/{name}.py" for name in ("activations", "example", "pictures", "progress", "reporting")),
+        *(f"evaluation/{name}.py" for name in ("results", "scoring")),
+    }
+)
+"""Of those, what reads, writes, draws or tells."""
+
+PRETRAINING = frozenset({"data/crops.py", "data/jitter.py", "data/labelled.py", "models/classifier.py"}) | {
+    f"training/{name}.py" for name in ("classification", "pretraining")
+}
+"""Of those, what only a training that begins with its backbone's uses."""
+
+
+def code_fingerprint(config: ConfigDict) -> str:
+    """A hash, 16 hexadecimal digits, of the code that a training and its evaluation run through.
+
+    Comments, docstrings and layout do not change it, nor do other backbones than the configured one.
+
+    Args:
+      config: resolved.
+    """
+    pretrains = config.pretraining.dataset != "none" and not config.model.weights
+    return _fingerprint(config.model.backbone, config.data.dataset, pretrains)
+
+
+@cache
+def _fingerprint(backbone: str, dataset: str, pretrains: bool) -> str:
+    from mmnet_jax.models.backbones import create_backbone
+
+    digest = hashlib.sha256()
+    used = {base.__module__.rpartition(".")[2] for base in type(create_backbone(backbone)).__mro__}
+    for path in sorted(_numerical_files()):
+        name = path.relative_to(ROOT).as_posix()
+        if name in PRETRAINING and not pretrains:
+            continue
+        if name.startswith("data/creatures/") and dataset != "creatures":
+            continue
+        if name.startswith("models/backbones/") and path.stem not in used | {"convolution"}:
+            continue
+        digest.update(f"{name}\n{_skeleton(ast.parse(path.read_text()))}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _numerical_files() -> Iterator[Path]:
+    for name in NUMERICAL:
+        path = ROOT / name
+        for file in [path] if path.is_file() else path.rglob("*.py"):
+            if file.relative_to(ROOT).as_posix() not in WITHOUT_NUMBERS:
+                yield file
+
+
+def _skeleton(node: Any) -> Any:
+    """A syntax tree as nested tuples, the same in all versions of Python, without docstrings and attribute notes."""
+    if isinstance(node, list):
+        return [_skeleton(child) for child in node if not _is_note(child)]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [(name, _skeleton(value)) for name, value in ast.iter_fields(node) if value is not None and value != []]
+    return type(node).__name__, fields
+
+
+def _is_note(node: Any) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
