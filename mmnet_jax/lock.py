@@ -1,11 +1,12 @@
-"""One training at a time in a folder."""
+"""One training at a time in a folder, one maker at a time of what several share."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.files import naming
 
 LOCK = ".lock"
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager
@@ -71,5 +73,37 @@ def _take(file: int, folder: Path) -> None:
             holder = (folder / LOCK).read_text().strip()
         raise UserError(f"workdir {folder} is in use by another training (process {holder or 'unknown'}).") from None
     except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):  # a file system without locks
+        if error.errno not in _WITHOUT_LOCKS:
             raise
+
+
+@contextmanager
+def turn(path: Path, waiting: Callable[[], None], seconds: float = 0.5) -> Iterator[bool]:
+    """Holds the lock file ``path``, once nobody else does; it stays there, since others may be waiting for it.
+
+    Args:
+      path: in a folder that is there.
+      waiting: called once if there is somebody to wait for.
+      seconds: how often to look.
+
+    Yields:
+      Whether others are really kept out: False on a file system without locks.
+    """
+    with path.open("a") as file:
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone = True
+                break
+            except BlockingIOError:
+                if not told:
+                    waiting()
+                told = True
+                time.sleep(seconds)
+            except OSError as error:
+                if error.errno not in _WITHOUT_LOCKS:
+                    raise
+                alone = False
+                break
+        yield alone

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import grain
 from absl import flags
 from ml_collections import ConfigDict
 
 from mmnet_jax.data.dataset import Split
-from mmnet_jax.data.raw import RawEpisodes, load_episodes
-from mmnet_jax.data.sampling import EpisodeIndex, training_episode
+from mmnet_jax.data.raw import load_episodes
+from mmnet_jax.data.sampling import EpisodeIndex, EpisodeSpec, training_episode
 from mmnet_jax.data.workers import begin_worker
 from mmnet_jax.errors import UserError
 
@@ -23,19 +25,18 @@ Batch = TypeVar("Batch")
 class _LoadShare(grain.transforms.Map):
     """Batch number -> this process's share of the batch."""
 
-    split: Split
+    load: Callable[[Sequence[EpisodeSpec]], Any]
     index: EpisodeIndex
     seed: int
     batch_size: int
     process_index: int
     process_count: int
 
-    def map(self, batch: int) -> RawEpisodes:
+    def map(self, batch: int) -> Any:
         share = self.batch_size // self.process_count
         first = batch * self.batch_size + self.process_index * share
         episodes = range(first, first + share)
-        specs = [training_episode(self.index, self.seed, i, self.batch_size) for i in episodes]
-        return load_episodes(self.split, specs, self.split.max_side)
+        return self.load([training_episode(self.index, self.seed, i, self.batch_size) for i in episodes])
 
 
 def training_batches(
@@ -45,7 +46,8 @@ def training_batches(
     start_step: int = 0,
     process_index: int = 0,
     process_count: int = 1,
-) -> grain.DatasetIterator[RawEpisodes]:
+    load: Callable[[Sequence[EpisodeSpec]], Any] | None = None,
+) -> grain.DatasetIterator[Any]:
     """An endless iterator over a process's share of the training batches, from batch ``start_step`` on.
 
     Batch b holds the training episodes b*B .. b*B + B-1, whatever the number of workers; each process takes a
@@ -59,6 +61,8 @@ def training_batches(
       start_step: first batch.
       process_index: of this process.
       process_count: among how many a batch is shared.
+      load: what makes a batch of its episodes, in threads of this process; ``load_episodes`` if not given, whose
+        ``RawEpisodes`` the workers make.
 
     Raises:
       UserError: if the batch does not divide among the processes, or the admitted images do not fill one.
@@ -67,8 +71,15 @@ def training_batches(
     if batch_size % process_count:
         raise UserError(f"training.batch_size = {batch_size} does not divide among {process_count} processes.")
     index.episodes_per_epoch(batch_size)
-    load = _LoadShare(split, index, config.seed, batch_size, process_index, process_count)
-    return read_ahead(grain.MapDataset.range(start_step, sys.maxsize).map(load), workers)
+    share = _LoadShare(
+        load or functools.partial(load_episodes, split, max_side=split.max_side),
+        index,
+        config.seed,
+        batch_size,
+        process_index,
+        process_count,
+    )
+    return read_ahead(grain.MapDataset.range(start_step, sys.maxsize).map(share), 0 if load else workers)
 
 
 def read_ahead(batches: grain.MapDataset[Batch], workers: int) -> grain.DatasetIterator[Batch]:

@@ -50,12 +50,20 @@ class Split:
         Raises:
           UserError: naming the image, if the prepared dataset is damaged there.
         """
+        record, name = self._record(i)
+        return images.decode_image(record["image"], name), images.decode_mask(record["mask"], name)
+
+    def read_mask(self, i: int) -> UInt8[np.ndarray, "h w"]:
+        """The mask alone, which takes a fifth of the time."""
+        record, name = self._record(i)
+        return images.decode_mask(record["mask"], name)
+
+    def _record(self, i: int) -> tuple[Mapping[str, Any], str]:
         name = f"{self.ids[i]} of the prepared {self.name} images"
         try:
-            record = self.records[i]
+            return self.records[i], name
         except records.DAMAGE as error:
             raise UserError(f"{name} cannot be read ({error}).") from None
-        return images.decode_image(record["image"], name), images.decode_mask(record["mask"], name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,6 +37,11 @@ class RawEpisodes:
     class_id: Int32[AnyArray, " b"]
 
 
+def class_label(indices: UInt8[np.ndarray, "*b h w"], class_id: int | np.ndarray) -> UInt8[np.ndarray, "*b h w"]:
+    """From class indices to what they say of one class: 1, 0, or 255 where nothing is known."""
+    return np.where(indices == IGNORE, np.uint8(IGNORE), (indices == class_id).astype(np.uint8))
+
+
 def load_episodes(split: Split, specs: Sequence[EpisodeSpec], max_side: int) -> RawEpisodes:
     """Reads the episodes' images, as NumPy arrays.
 
@@ -57,7 +62,7 @@ def load_episodes(split: Split, specs: Sequence[EpisodeSpec], max_side: int) -> 
             image, mask = split.read(position)
             h, w = mask.shape
             images[i, j, :h, :w] = image
-            labels[i, j, :h, :w] = np.where(mask == IGNORE, IGNORE, mask == spec.class_id)
+            labels[i, j, :h, :w] = class_label(mask, spec.class_id)
             sizes[i, j] = h, w
     return RawEpisodes(
         query_image=images[:, 0],

@@ -17,6 +17,7 @@ from mmnet_jax.evaluation.measuring import measured_batches
 from mmnet_jax.evaluation.metrics import Scores, best_threshold, score
 from mmnet_jax.evaluation.progress import Progress
 from mmnet_jax.evaluation.protocols import Manifest
+from mmnet_jax.features.store import FeatureStore
 from mmnet_jax.models import FewShotNetwork
 from mmnet_jax.models.build import init_head
 
@@ -92,6 +93,7 @@ def evaluate(
     manifest: Manifest,
     *,
     batch_size: int | None = None,
+    store: FeatureStore | None = None,
     baselines: bool = False,
     samples: int = 0,
     progress: Callable[[str], None] | None = None,
@@ -106,6 +108,7 @@ def evaluate(
       dataset: its test split is used.
       manifest: the episodes, from ``draw_manifest``, ``configured_manifest`` or ``read_manifest``.
       batch_size: episodes at a time, over all devices, the config's if None; rounded up to a multiple of them.
+      store: frozen features of the test split, which are otherwise computed from its images.
       baselines: score a fresh head and the confidence map too, in the same pass.
       samples: of how many episodes, spread over the classes, to keep the prediction.
       progress: gets a line that says how far it is, every so many seconds.
@@ -132,6 +135,7 @@ def evaluate(
         manifest.episodes,
         config.data.image_size,
         batch_size or config.evaluation.batch_size,
+        store,
     )
     for first, size, measured in batches:
         for head in heads:

@@ -15,6 +15,7 @@ from mmnet_jax.data import Dataset, open_dataset
 from mmnet_jax.evaluation.evaluating import evaluate
 from mmnet_jax.evaluation.protocols import Manifest, manifest_text
 from mmnet_jax.evaluation.results import about_run, result_files, result_json, write_result
+from mmnet_jax.features.store import open_stores
 from mmnet_jax.workdir import Workdir, load_step
 
 SAMPLES = 12
@@ -73,12 +74,16 @@ def score_workdir(
     )
     if keep and (standing := _standing(output, run, manifest_text(manifest, dataset))):
         return Scored(standing, result_files(output), fresh=False)
+    stores = None
+    if config.training.cache_features:
+        stores = open_stores(config, model, variables, run["weights_sha256"], [dataset.test], progress or _nothing)
     result = evaluate(
         model,
         variables,
         config,
         dataset,
         manifest,
+        store=stores[0] if stores else None,
         baselines=True,
         samples=SAMPLES,
         progress=progress,
@@ -88,6 +93,10 @@ def score_workdir(
     if jax.process_index() == 0:
         write_result(output, summary, result, dataset)
     return Scored(summary, result_files(output), fresh=True)
+
+
+def _nothing(line: str) -> None:
+    pass
 
 
 def manifest_name(manifest: Manifest) -> str:

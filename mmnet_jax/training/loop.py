@@ -11,9 +11,10 @@ from clu import parameter_overview
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from mmnet_jax import evaluation
+from mmnet_jax import evaluation, weights
 from mmnet_jax.data import Dataset, EpisodeIndex, training_batches, training_index
 from mmnet_jax.evaluation import Manifest
+from mmnet_jax.features.store import FeatureStore, open_stores
 from mmnet_jax.files import write_whole
 from mmnet_jax.losses import Losses
 from mmnet_jax.models.build import build_model, init_head
@@ -66,6 +67,13 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Call
     key = jax.jit(jax.random.key, out_shardings=everywhere)(config.seed)
     step_fn = train_step(model, optimizer, config, mesh)
 
+    # Frozen features: read where they are stored, instead of computed at every step.
+    train_store, test_store = None, None
+    if config.training.cache_features:
+        train_store, test_store = open_stores(
+            config, model, frozen, weights.sha256(workdir.backbone_file), [dataset.train, dataset.test], say
+        )
+
     # Checkpoints: exact resume, since episode i is a function of (seed, i) alone and step i's randomness of (seed, i).
     checkpoints = Checkpoints(workdir.checkpoints, config)
     start = checkpoints.latest()
@@ -81,6 +89,7 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Call
         start_step=start,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
+        load=train_store.load if train_store else None,
     )
     if first:
         overview = parameter_overview.get_parameter_overview(state.params, include_stats=False)
@@ -115,7 +124,8 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Call
             refuse_broken(state, step, checkpoints.latest())
             miou = None
             if evaluating and manifest is not None:
-                miou = evaluate_now(model, state_variables(state, frozen), config, dataset, manifest, step, say)
+                variables = state_variables(state, frozen)
+                miou = evaluate_now(model, variables, config, dataset, manifest, step, say, test_store)
                 log.write(step, miou=miou)
                 clock.pause()
             checkpoints.save(state, miou)
@@ -151,9 +161,10 @@ def evaluate_now(
     manifest: Manifest,
     step: int,
     say: Callable[[str], None],
+    store: FeatureStore | None,
 ) -> float:
     """mIoU (%) at this step, on the classes that the best checkpoint is chosen on."""
-    result = evaluation.evaluate(model, variables, config, dataset, manifest, progress=say)
+    result = evaluation.evaluate(model, variables, config, dataset, manifest, store=store, progress=say)
     low, high = result.interval95
     say(
         f"step {step}: {config.training.select_on} mIoU {result.miou:.2f} [{low:.2f}, {high:.2f}] "

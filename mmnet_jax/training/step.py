@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from mmnet_jax.data import RawEpisodes, augment
+from mmnet_jax.data import RawEpisodes, augment, test_transform
 from mmnet_jax.episode import IGNORE, Episode
 from mmnet_jax.errors import UserError
+from mmnet_jax.features.store import StoredEpisodes
 from mmnet_jax.losses import Losses, episode_losses
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.training.state import TrainState, state_variables
@@ -34,7 +36,7 @@ def data_mesh(batch_size: int) -> Mesh:
 
 
 def train_step(model: FewShotNetwork, optimizer: optax.GradientTransformation, config: ConfigDict, mesh: Mesh) -> Step:
-    """The compiled update ``(state, frozen, raw episodes, key) -> (state, losses)``.
+    """The compiled update ``(state, frozen, raw or stored episodes, key) -> (state, losses)``.
 
     Parameters are replicated, episodes are split over the mesh, and since the loss is written over the whole batch,
     its mean over counted pixels and any batch statistics are those of the whole batch, however many devices hold it.
@@ -42,10 +44,16 @@ def train_step(model: FewShotNetwork, optimizer: optax.GradientTransformation, c
     """
     update = update_fn(model, optimizer, config)
 
-    def step(state: TrainState, frozen: dict[str, Any], raw: RawEpisodes, key: Array) -> tuple[TrainState, Losses]:
+    def step(
+        state: TrainState, frozen: dict[str, Any], batch: RawEpisodes | StoredEpisodes, key: Array
+    ) -> tuple[TrainState, Losses]:
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+        if isinstance(batch, StoredEpisodes):
+            return update(state, frozen, batch, dropout_key)
+        if not config.data.augment:
+            return update(state, frozen, test_transform(batch, config.data.image_size), dropout_key)
         with jax.named_scope("augment"):
-            episode = augment(augment_key, raw, config.data)
+            episode = augment(augment_key, batch, config.data)
         return update(state, frozen, episode, dropout_key)
 
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
@@ -59,30 +67,39 @@ def train_step(model: FewShotNetwork, optimizer: optax.GradientTransformation, c
 
 def update_fn(
     model: FewShotNetwork, optimizer: optax.GradientTransformation, config: ConfigDict
-) -> Callable[[TrainState, dict[str, Any], Episode, Array], tuple[TrainState, Losses]]:
-    """The update from finished episodes on, not yet jitted: ``(state, frozen, episode, dropout key)``."""
+) -> Callable[[TrainState, dict[str, Any], Episode | StoredEpisodes, Array], tuple[TrainState, Losses]]:
+    """The update from finished episodes on, not yet jitted: ``(state, frozen, episode, dropout key)``.
+
+    Of stored episodes the backbone's part is not computed; ``frozen`` is then not used.
+    """
     parts = config.training.accumulate
 
     def loss_fn(
-        params: Any, state: TrainState, frozen: dict[str, Any], episode: Episode, key: Array, counted: Array
+        params: Any, state: TrainState, frozen: dict[str, Any], episode: Any, key: Array, counted: Array
     ) -> tuple[Array, tuple[Losses, Any]]:
         variables = state_variables(dataclasses.replace(state, params=params), frozen)
-        prediction, changed = model.apply(
-            variables, episode, train=True, rngs={"dropout": key}, mutable=["batch_stats"] if state.batch_stats else []
-        )
+        mutable = ["batch_stats"] if state.batch_stats else []
+        apply = functools.partial(model.apply, variables, train=True, rngs={"dropout": key}, mutable=mutable)
+        if isinstance(episode, StoredEpisodes):
+            size = episode.query_label.shape[1:]
+            prediction, changed = apply(episode.features(), size, method="decode")
+        else:
+            prediction, changed = apply(episode)
         losses = episode_losses(prediction, episode, config, counted)
         return losses.total, (losses, changed.get("batch_stats", {}))
 
     gradient_fn = jax.grad(loss_fn, has_aux=True)
 
-    def update(state: TrainState, frozen: dict[str, Any], episode: Episode, key: Array) -> tuple[TrainState, Losses]:
+    def update(
+        state: TrainState, frozen: dict[str, Any], episode: Episode | StoredEpisodes, key: Array
+    ) -> tuple[TrainState, Losses]:
         counted = jnp.sum(episode.query_label != IGNORE).astype(jnp.float32)
         if parts == 1:
             gradients, (losses, batch_stats) = gradient_fn(state.params, state, frozen, episode, key, counted)
         else:
             batch_stats = state.batch_stats
 
-            def add(total: Any, part: tuple[Episode, Array]) -> tuple[Any, None]:
+            def add(total: Any, part: tuple[Any, Array]) -> tuple[Any, None]:
                 # a part's share of the whole batch's mean, times the number of parts, since parts are averaged
                 gradients, (losses, _) = gradient_fn(state.params, state, frozen, *part, counted / parts)
                 return jax.tree.map(jnp.add, total, (gradients, losses)), None
@@ -97,6 +114,6 @@ def update_fn(
     return update
 
 
-def _split(episode: Episode, parts: int) -> Episode:
+def _split(episode: Any, parts: int) -> Any:
     """``[B, ...]`` to ``[parts, B / parts, ...]``, each part taken from all devices that share the batch."""
     return jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), episode)
