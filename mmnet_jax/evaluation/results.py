@@ -23,6 +23,7 @@ from mmnet_jax.evaluation.evaluating import Baseline, Result
 from mmnet_jax.evaluation.pictures import episode_sheet, png_bytes
 from mmnet_jax.evaluation.protocols import manifest_text
 from mmnet_jax.files import write_whole
+from mmnet_jax.fingerprint import code_fingerprint
 
 COLUMNS = ("query", "class", "supports", "area", "intersection", "union", "iou")
 
@@ -50,6 +51,7 @@ def about_run(
         "parameters_sha256": parameters_sha256(parameters),
         "image_size": config.data.image_size,
         "commit": commit(),
+        "code": code_fingerprint(config),
         "versions": versions(),
         "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }

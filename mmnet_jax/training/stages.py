@@ -17,6 +17,7 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import Scored, configured_manifest, score_workdir
 from mmnet_jax.evaluation.example import write_example
 from mmnet_jax.evaluation.progress import duration
+from mmnet_jax.fingerprint import code_fingerprint
 from mmnet_jax.training.loop import train_head
 from mmnet_jax.workdir import Workdir, pretrains
 
@@ -48,6 +49,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
     """
     first = jax.process_index() == 0  # of several processes this one speaks, and makes what all share
     steps = Steps(config, say if first else _nothing)
+    code_fingerprint(config)  # kept from here on: it is of the code that runs, whatever becomes of the files
     with workdir.lock() if first else nullcontext():
         resumed = workdir.resumes(config)
         multihost_utils.sync_global_devices("looked")  # before anything there is changed
