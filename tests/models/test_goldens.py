@@ -1,4 +1,4 @@
-"""Both readings against stored outputs and gradients of an independent implementation (tests/reference/README.md)."""
+"""Both readings, and PFENet, against stored outputs and gradients of an independent implementation (tests/reference/README.md)."""
 
 from __future__ import annotations
 
@@ -153,3 +153,30 @@ class TestGolden:
         assert expected.keys() == gradients.keys()
         for name, norm in expected.items():
             np.testing.assert_allclose(np.linalg.norm(gradients[name]), norm, rtol=1e-3, err_msg=name)
+
+
+@cache
+def computed_by_pfenet(shots):
+    config, episode = golden_config("paper", shots), golden_episode(shots)
+    config.model.network = "pfenet"
+    config.loss.reconstruction_on = "none"
+    model = build_model(config)
+
+    @jax.jit
+    def run(variables):
+        prediction = model.apply(variables, episode)
+        terms = losses.episode_losses(prediction, episode, config)
+        return {"logits": prediction.logits[:, ::4, ::4], "main": terms.main, "aux": terms.auxiliary}
+
+    with jax.default_matmul_precision("highest"):
+        return run(weights.from_released(state_dict("pfenet"), config))
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+@pytest.mark.parametrize("key", ["logits", "main", "aux"])
+def test_pfenet(shots, key):
+    golden = np.load(REFERENCE / f"pfenet_deep_97px_{shots}shot_seed0.npz")
+    assert sorted(golden.files) == ["aux", "logits", "main"]
+    ours = computed_by_pfenet(shots)[key]
+    assert np.shape(ours) == golden[key].shape
+    np.testing.assert_allclose(ours, golden[key], rtol=0, atol=1e-4 * np.abs(golden[key]).max())
