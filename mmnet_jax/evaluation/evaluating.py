@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Integer
 from ml_collections import ConfigDict
 
 from mmnet_jax.data import Dataset, fold_classes
-from mmnet_jax.evaluation.counting import PixelCounts
+from mmnet_jax.evaluation.counting import PixelCounts, count_above_thresholds
 from mmnet_jax.evaluation.measuring import measured_batches
 from mmnet_jax.evaluation.metrics import Scores, best_threshold, score
 from mmnet_jax.evaluation.progress import Progress
@@ -141,7 +141,7 @@ def evaluate(
         for head in heads:
             counted[head].append(jax.tree.map(lambda x: np.asarray(x)[:size], measured.counts[head]))  # noqa: B023
         if baselines:
-            above.append(np.asarray(measured.above)[:size])
+            above.append(count_above_thresholds(np.asarray(measured.bins)[:size]))
         for i in sorted(kept.intersection(range(first, first + size))):
             height, width = dataset.test.read(manifest.episodes[i].query)[1].shape
             predicted = np.asarray(measured.predicted[i - first])[:height, :width]

@@ -21,10 +21,10 @@ from mmnet_jax.episode import IGNORE
 from mmnet_jax.evaluation.activations import telling_activations
 from mmnet_jax.evaluation.counting import (
     PixelCounts,
-    count_above_thresholds,
     count_pixels,
     predicted_foreground,
     resize_to_label,
+    threshold_bins,
 )
 from mmnet_jax.features.store import FeatureStore, StoredEpisodes
 from mmnet_jax.models import Features, FewShotNetwork
@@ -51,8 +51,8 @@ class Measured:
 
     counts: dict[str, PixelCounts]
     """For each head."""
-    above: Int[Array, "b 2 thresholds"] | None
-    """Label pixels at or above each threshold of the confidence map; only where baselines are asked for."""
+    bins: UInt8[Array, "b m m"] | None
+    """The label pixels' bins by the confidence map; only where baselines are asked for."""
     predicted: Bool[Array, "b m m"]
     confidence: Float[Array, "b h w"]
     activations: Float[Array, "b n h w"]
@@ -167,10 +167,10 @@ def _measure(
     }
     masks = {head: predicted_foreground(p.logits, sides, canvas) for head, p in predictions.items()}
     counts = {head: count_pixels(mask, labels) for head, mask in masks.items()}
-    confidence, above = predictions["trained"].confidence, None  # the same for all heads
+    confidence, bins = predictions["trained"].confidence, None  # the same for all heads
     if len(heads) > 1:
         full = resize_bilinear(confidence[..., None], image_size)[..., 0]
-        above = count_above_thresholds(resize_to_label(full, sides, canvas), labels)
+        bins = threshold_bins(resize_to_label(full, sides, canvas), labels)
     activations, embeddings = telling_activations(predictions["trained"], support_labels)
-    measured = Measured(counts, above, masks["trained"], confidence, activations, embeddings)
+    measured = Measured(counts, bins, masks["trained"], confidence, activations, embeddings)
     return jax.lax.with_sharding_constraint(measured, everywhere)

@@ -97,7 +97,7 @@ class ColourNetwork(MMNet):
         confidence = jax.nn.sigmoid(features.query_high[:, ::4, ::4, 2])
         # the colours in the memory's place
         query, supports = features.query_mid[:, ::4, ::4], features.support_mid[:, :, ::4, ::4]
-        return Prediction(logits, jax.nn.sigmoid(query), None, confidence, None, (), query, supports)
+        return Prediction(logits, jax.nn.sigmoid(query), None, confidence, None, (), (query,), (supports,))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from mmnet_jax.evaluation.counting import (
     count_pixels,
     predicted_foreground,
     resize_to_label,
+    threshold_bins,
 )
 from tests.evaluation.reference import episode_counts, resize_align_corners
 
@@ -83,7 +84,7 @@ def test_counts_stay_exact_where_float32_sums_would_not():
 def test_thresholds_count_pixels_at_or_above():
     confidence = jnp.array([[[0.0, 0.25], [0.5, 1.0]]])
     label = jnp.array([[[0, 1], [1, 255]]], jnp.uint8)
-    above = count_above_thresholds(confidence, label)
+    above = count_above_thresholds(np.asarray(threshold_bins(confidence, label)))
     assert above.shape == (1, 2, THRESHOLDS)
     assert above[0, 0, 0] == 1 and above[0, 0, 1] == 0
     assert [int(above[0, 1, t]) for t in (0, 25, 26, 50, 51, 100)] == [2, 2, 1, 1, 0, 0]
@@ -93,7 +94,7 @@ def test_thresholds_agree_with_counting_one_threshold_at_a_time():
     random = np.random.default_rng(1)
     confidence = random.random((2, 20, 20)).astype(np.float32)
     label = random.choice([0, 1, 255], size=(2, 20, 20)).astype(np.uint8)
-    above = count_above_thresholds(jnp.asarray(confidence), jnp.asarray(label))
+    above = count_above_thresholds(np.asarray(threshold_bins(jnp.asarray(confidence), jnp.asarray(label))))
     for t in range(THRESHOLDS):
         predicted = confidence >= np.float32(t / 100)
         for c in (0, 1):
