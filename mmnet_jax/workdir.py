@@ -19,6 +19,7 @@ from mmnet_jax.config import differences, from_dict, resolve
 from mmnet_jax.create import backbone_variables
 from mmnet_jax.errors import UserError
 from mmnet_jax.files import write_whole
+from mmnet_jax.fingerprint import code_fingerprint
 from mmnet_jax.lock import locked
 from mmnet_jax.models.build import build_model, init_head, nest_backbone
 from mmnet_jax.models.network import FewShotNetwork
@@ -26,6 +27,9 @@ from mmnet_jax.training.checkpoints import Checkpoints, holds_checkpoint
 
 FORMAT = 1
 """Of a workdir's files. It counts up with the first version that cannot read the workdirs of those before."""
+
+PORTED = "ported"
+"""Key of ``config.json`` under which stands where somebody else's checkpoint comes from."""
 
 FREE_FIELDS = (
     "data.data_dir",
@@ -69,6 +73,11 @@ class Workdir:
         if not checkpoints and not self.config_file.exists():
             return False
         before = self.load_config()
+        if PORTED in self._read():
+            raise UserError(
+                f"workdir {self.path} holds a ported checkpoint, without the state of an optimiser: no training can go "
+                "on from it; choose a new one."
+            )
         if not checkpoints and not (pretrains(before) and self.backbone_file.exists()):
             return False
         refuse_changes(before, config)
@@ -89,8 +98,24 @@ class Workdir:
             write_whole(self.backbone_file, Path(config.model.weights).read_bytes())
         else:
             weights.save_backbone(self.backbone_file, config.model.backbone, variables)
-        text = {"format": FORMAT, "version": __version__, "config": json.loads(config.to_json_best_effort())}
-        write_whole(self.config_file, (json.dumps(text, indent=2) + "\n").encode())
+        self._write(config, code=code_fingerprint(config))
+
+    def create_ported(self, config: ConfigDict, variables: dict[str, Any], step: int, origin: dict[str, Any]) -> None:
+        """Makes a folder of somebody else's trained network, which has one checkpoint and cannot be trained further.
+
+        Args:
+          config: resolved.
+          variables: of the whole network.
+          step: under which the checkpoint stands.
+          origin: where it comes from, for ``config.json``.
+        """
+        self.path.mkdir(parents=True)
+        own = {name: variables[name].get("backbone", {}) for name in ("backbone", "batch_stats")}
+        weights.save_backbone(self.backbone_file, config.model.backbone, own)
+        moving = variables["batch_stats"] if config.model.batch_norm == "batch" else {}
+        with Checkpoints(self.checkpoints, config) as checkpoints:
+            checkpoints.save_model(step, {"params": variables["params"], "batch_stats": moving})
+        self._write(config, **{PORTED: origin})
 
     def refuse_other_weights(self, config: ConfigDict) -> None:
         """Raises a ``UserError`` if ``model.weights`` names a file that is not the one copied here."""
@@ -108,12 +133,10 @@ class Workdir:
         Raises:
           UserError: there is none, it cannot be read, or it is of a version whose workdirs this one cannot read.
         """
-        if not self.config_file.is_file():
-            raise UserError(f"{self.path} is not a workdir: it has no config.json.")
+        text = self._read()
         try:
-            text = json.loads(self.config_file.read_text())
             config, version, format = text["config"], text["version"], text.get("format", FORMAT)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self.config_file} is not a config of this package: {error}.") from error
         other = f"workdir {self.path} was written by mmnet_jax {version} and cannot be read by {__version__}, this one"
         if format != FORMAT:
@@ -122,6 +145,18 @@ class Workdir:
             return resolve(from_dict(config))
         except UserError as error:
             raise UserError(f"{other}: {error}") from error
+
+    def _read(self) -> Any:
+        if not self.config_file.is_file():
+            raise UserError(f"{self.path} is not a workdir: it has no config.json.")
+        try:
+            return json.loads(self.config_file.read_text())
+        except ValueError as error:
+            raise UserError(f"{self.config_file} is not a config of this package: {error}.") from error
+
+    def _write(self, config: ConfigDict, **more: Any) -> None:
+        text = {"format": FORMAT, "version": __version__, "config": json.loads(config.to_json_best_effort()), **more}
+        write_whole(self.config_file, (json.dumps(text, indent=2) + "\n").encode())
 
     def frozen(self, config: ConfigDict) -> dict[str, Any]:
         """The backbone's collections, from the workdir's own copy of its weights."""

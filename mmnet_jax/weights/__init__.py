@@ -10,24 +10,29 @@ from mmnet_jax.weights.backbones import (
     port_file,
     save_backbone,
 )
-from mmnet_jax.weights.files import read_state_dict, sha256
+from mmnet_jax.weights.files import StateDict, read_checkpoint, read_state_dict, sha256
 from mmnet_jax.weights.layouts import backbone_rules
-from mmnet_jax.weights.released import from_released
+from mmnet_jax.weights.released import NETWORKS, count_bins, from_released, told_by
 from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port
 
 __all__ = [
     "CONVOLUTION",
     "DENSE",
     "DTYPES",
+    "NETWORKS",
     "Rule",
+    "StateDict",
     "backbone_rules",
+    "count_bins",
     "from_released",
     "load_backbone",
     "port",
     "port_backbone",
     "port_classifier",
     "port_file",
+    "read_checkpoint",
     "read_state_dict",
     "save_backbone",
     "sha256",
+    "told_by",
 ]

