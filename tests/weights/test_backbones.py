@@ -10,7 +10,7 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import random_variables
 from mmnet_jax.weights import load_backbone, port_backbone, port_file, save_backbone
 from mmnet_jax.weights.files import read_safetensors, write_safetensors
-from tests.weights.names import DEEP, PLAIN, resnet50_tensors
+from tests.weights.names import DEEP, PLAIN, resnet50_tensors, vgg16_tensors
 
 LAYOUTS = [("resnet50", stem) for stem in PLAIN.values()] + [("resnet50_v2", stem) for stem in DEEP.values()]
 NAME = "efficientnet_lite2"
@@ -43,6 +43,47 @@ def test_every_resnet_layout_finds_its_place(name, stem):
     assert len({tensor.flat[0] for tensor in flat.values()}) == len(used) == len(flat)
 
 
+def test_a_resnet_101_is_told_by_its_third_stage():
+    for name, stem in (("resnet101", PLAIN["torchvision"]), ("resnet101_v2", DEEP["timm"])):
+        tensors = resnet50_tensors(stem, depths=(3, 4, 23, 3))
+        flat = flax.traverse_util.flatten_dict(port_backbone(name, tensors), sep="/")
+        assert flat["backbone/stage3_22/conv2/kernel"].max() == tensors["layer3.22.conv2.weight"].min()
+        assert len(flat) == (100 + len(stem) + 3) * 5  # convolutions, those of 3 more projections with them
+
+
+@pytest.mark.parametrize("layout", ["torchvision", "timm", "PFENet"])
+@pytest.mark.parametrize(("name", "batch_norm"), [("vgg16", True), ("vgg16_plain", False)])
+def test_every_vgg_layout_finds_its_place(name, batch_norm, layout):
+    tensors = vgg16_tensors(layout, batch_norm)
+    variables = port_backbone(name, tensors)
+    flat = flax.traverse_util.flatten_dict(variables, sep="/")
+    fourth = ("layer3.3", "layer3.4") if layout == "PFENet" else ("features.27", "features.28")  # its second layer's
+    if not batch_norm:
+        fourth = ("layer3.2",) if layout == "PFENet" else ("features.19",)
+    expected = {"backbone/block4_1/kernel": f"{fourth[0]}.weight"}
+    if batch_norm:
+        expected["backbone/block4_1/offset"] = f"{fourth[0]}.bias"
+        expected["backbone/block4_1/scale"] = f"{fourth[1]}.weight"
+        expected["backbone/block4_1/bias"] = f"{fourth[1]}.bias"
+        expected["batch_stats/block4_1/mean"] = f"{fourth[1]}.running_mean"
+        expected["batch_stats/block4_1/var"] = f"{fourth[1]}.running_var"
+    else:
+        expected["backbone/block4_1/bias"] = f"{fourth[0]}.bias"
+        assert variables["batch_stats"] == {}
+    for path, source in expected.items():
+        assert flat[path].max() == tensors[source].min(), path
+    used = [name for name in tensors if name.startswith(("features", "layer")) and "num_batches" not in name]
+    assert len({tensor.flat[0] for tensor in flat.values()}) == len(used) == len(flat)
+
+
+def test_a_backbone_without_statistics_is_saved_and_loaded(tmp_path):
+    variables = random_variables("vgg16_plain")
+    save_backbone(tmp_path / "plain.safetensors", "vgg16_plain", variables)
+    loaded = load_backbone(tmp_path / "plain.safetensors", "vgg16_plain")
+    assert loaded["batch_stats"] == variables["batch_stats"] == {}
+    jax.tree.map(np.testing.assert_array_equal, loaded, variables)
+
+
 def test_all_that_is_wrong_with_a_checkpoint_is_told_at_once():
     tensors = resnet50_tensors(PLAIN["torchvision"])
     del tensors["layer4.2.bn3.running_var"]
@@ -56,11 +97,21 @@ def test_all_that_is_wrong_with_a_checkpoint_is_told_at_once():
     )
 
 
-def test_the_other_stem_and_another_depth_are_refused():
-    with pytest.raises(UserError, match="does not hold resnet50_v2: nothing fills backbone/stem_1/"):
-        port_backbone("resnet50_v2", resnet50_tensors(PLAIN["torchvision"]))
+def test_a_file_of_another_backbone_is_called_by_its_name():
+    plain = resnet50_tensors(PLAIN["torchvision"])
+    with pytest.raises(UserError, match=r"^a\.pth holds resnet50, not resnet50_v2\.$"):
+        port_backbone("resnet50_v2", plain, "a.pth")
+    deeper = resnet50_tensors(PLAIN["torchvision"], depths=(3, 4, 23, 3))
+    with pytest.raises(UserError, match=r"^a\.pth holds resnet101, not resnet50\.$"):
+        port_backbone("resnet50", deeper, "a.pth")
+    # torchvision's vgg16 is vgg16_plain here, its vgg16_bn is vgg16
+    with pytest.raises(UserError, match=r"^a\.pth holds vgg16_plain, not vgg16\.$"):
+        port_backbone("vgg16", vgg16_tensors("torchvision", batch_norm=False), "a.pth")
+
+
+def test_a_depth_that_no_backbone_has_is_refused():
     with pytest.raises(UserError, match=r"does not hold resnet50: nothing uses layer3\.6\.conv1\.weight, "):
-        port_backbone("resnet50", resnet50_tensors(PLAIN["torchvision"], depths=(3, 4, 23, 3)))
+        port_backbone("resnet50", resnet50_tensors(PLAIN["torchvision"], depths=(3, 4, 7, 3)))
 
 
 def test_a_file_of_ours_gives_back_what_was_saved(ported, variables):

@@ -39,6 +39,7 @@ class VGG(Backbone):
 
     output_stride: int = 16
     batch_norm: bool = True
+    blocks: tuple[tuple[int, ...], ...] = BLOCKS
 
     def setup(self) -> None:
         def convolutions(channels: tuple[int, ...]) -> list[nn.Module]:
@@ -46,11 +47,11 @@ class VGG(Backbone):
                 return [FrozenConv(features, 3, biased=True) for features in channels]
             return [BiasedConv(features) for features in channels]
 
-        self.block1, self.block2, self.block3, self.block4, self.block5 = map(convolutions, BLOCKS)
+        self.block1, self.block2, self.block3, self.block4, self.block5 = map(convolutions, self.blocks)
 
     @property
     def channels(self) -> tuple[int, int, int]:
-        level2, level3, level4 = (block[-1] for block in BLOCKS[2:])
+        level2, level3, level4 = (block[-1] for block in self.blocks[2:])
         return level2, level3, level4
 
     def mid_levels(

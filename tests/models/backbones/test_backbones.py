@@ -28,22 +28,35 @@ def test_an_unknown_backbone_is_named():
 @pytest.mark.parametrize("name", BACKBONES)
 def test_no_tensor_is_a_parameter(name):
     shapes = jax.eval_shape(create_backbone(name).init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
-    assert set(shapes) == {"backbone", "batch_stats"}
     leaves = flax.traverse_util.flatten_dict(shapes)
-    assert {path[-1] for path in leaves if path[0] == "backbone"} == {"kernel", "scale", "bias"}
+    if name == "vgg16_plain":
+        assert {(path[0], path[-1]) for path in leaves} == {("backbone", "kernel"), ("backbone", "bias")}
+        return
+    biased = {"offset"} if name == "vgg16" else set()
+    assert set(shapes) == {"backbone", "batch_stats"}
+    assert {path[-1] for path in leaves if path[0] == "backbone"} == {"kernel", "scale", "bias"} | biased
     assert {path[-1] for path in leaves if path[0] == "batch_stats"} == {"mean", "var"}
 
 
-def test_resnets_have_as_many_parameters_as_they_should():
-    def count(name):
-        return sum(np.prod(shape) for path, shape in variable_shapes(name).items() if path.startswith("backbone/"))
+def count(name):
+    return sum(np.prod(shape) for path, shape in variable_shapes(name).items() if path.startswith("backbone/"))
 
+
+def test_resnets_have_as_many_parameters_as_they_should():
     classifier = 2048 * 1000 + 1000
-    assert count("resnet50") == 25_557_032 - classifier  # torchvision's own count
+    assert count("resnet50") == 25_557_032 - classifier  # torchvision's own counts
+    assert count("resnet101") == 44_549_160 - classifier
     stem = 3 * 7 * 7 * 64 + 2 * 64
     deep_stem = (3 * 64 + 64 * 64 + 64 * 128) * 9 + 2 * (64 + 64 + 128)
     wider_first_block = 64 * (64 + 256)  # its first convolution and its projection take 128 channels, not 64
-    assert count("resnet50_v2") - count("resnet50") == deep_stem - stem + wider_first_block
+    for depth in (50, 101):
+        assert count(f"resnet{depth}_v2") - count(f"resnet{depth}") == deep_stem - stem + wider_first_block
+
+
+def test_vggs_have_as_many_parameters_as_they_should():
+    classifier = (512 * 49 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000
+    assert count("vgg16_plain") == 138_357_544 - classifier  # torchvision's own counts
+    assert count("vgg16") == 138_365_992 - classifier
 
 
 def test_a_narrow_resnet_has_the_channels_and_parameters_it_should():
@@ -78,11 +91,12 @@ def test_grids_of_a_classifier_end_at_stride_32(name, size):
 def test_grid_is_the_levels_own(name):
     backbone = create_backbone(name)
     variables = jax.eval_shape(backbone.init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
-    for size, side in ((64, 8), (97, 13)):
+    vgg = name.startswith("vgg")
+    for size, side in ((64, 4), (97, 7)) if vgg else ((64, 8), (97, 13)):
         levels = jax.eval_shape(backbone.apply, variables, jnp.zeros((1, size, size, 3)))
         assert [level.shape for level in levels] == [(1, side, side, channels) for channels in backbone.channels]
         assert backbone.grid(size) == side
-    assert [backbone.grid(size) for size in (321, 473, 641)] == [41, 60, 81]
+    assert [backbone.grid(size) for size in (321, 473, 641)] == ([21, 30, 41] if vgg else [41, 60, 81])
 
 
 def test_a_stage_that_loses_its_stride_dilates_from_its_second_block_on():
@@ -132,6 +146,21 @@ def test_a_calls_own_statistics_as_by_hand():
     y, moved = conv.apply(variables, x, batch_statistics=True, mutable=["batch_stats"])
     np.testing.assert_allclose(y.ravel(), [0, 3])  # relu of -2 + 1 and 2 + 1
     np.testing.assert_allclose(moved["batch_stats"]["mean"], [0.9 * 10 + 0.1 * 2])
+    np.testing.assert_allclose(moved["batch_stats"]["var"], [0.9 * 4 + 0.1 * 2], rtol=1e-6)
+
+
+def test_the_bias_of_a_normalised_convolution_is_part_of_its_mean_by_hand():
+    conv = FrozenConv(1, epsilon=0.0, momentum=0.1, activation=None, biased=True)
+    tensors = {"scale": [2.0], "bias": [1.0], "offset": [3.0]}
+    variables = {
+        "backbone": {"kernel": jnp.ones((1, 1, 1, 1)), **{k: jnp.array(v) for k, v in tensors.items()}},
+        "batch_stats": {"mean": jnp.array([10.0]), "var": jnp.array([4.0])},
+    }
+    x = jnp.array([1.0, 3.0]).reshape(2, 1, 1, 1)
+    np.testing.assert_allclose(conv.apply(variables, x).ravel(), [(4 - 10) / 2 * 2 + 1, (6 - 10) / 2 * 2 + 1])
+    y, moved = conv.apply(variables, x, batch_statistics=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(y.ravel(), [-1, 3])  # 4 and 6: mean 5, biased variance 1, unbiased 2
+    np.testing.assert_allclose(moved["batch_stats"]["mean"], [0.9 * 10 + 0.1 * 5])
     np.testing.assert_allclose(moved["batch_stats"]["var"], [0.9 * 4 + 0.1 * 2], rtol=1e-6)
 
 

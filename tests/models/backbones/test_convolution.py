@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmnet_jax.models.backbones.convolution import centred_padding, convolve, max_pool_3x3, relu6, same_padding
+from mmnet_jax.models.backbones.convolution import (
+    centred_padding,
+    convolve,
+    max_pool_2x2,
+    max_pool_3x3,
+    relu6,
+    same_padding,
+)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +132,17 @@ def test_max_pools_gradient_goes_to_the_largest_pixel():
     weights = jnp.array([[1.0, 10.0], [100.0, 1000.0]]).reshape(1, 2, 2, 1)
     gradient = jax.grad(lambda x: jnp.sum(weights * max_pool_3x3(x)))(x)
     np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 0, 0, 0], [0, 1111, 0, 0], [0, 0, 0, 0]])
+
+
+def test_the_pool_of_2x2_takes_what_there_is_where_a_side_ends_odd():
+    x = -jnp.arange(15.0).reshape(1, 3, 5, 1) - 1
+    np.testing.assert_array_equal(max_pool_2x2(x)[0, :, :, 0], [[-1, -3, -5], [-11, -13, -15]])
+    np.testing.assert_array_equal(max_pool_2x2(x[:, :2, :4])[0, :, :, 0], [[-1, -3]])
+    np.testing.assert_array_equal(max_pool_2x2(x[:, :1, :1]), [[[[-1]]]])
+    weights = jnp.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])[None, :, :, None]
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(weights * max_pool_2x2(x))))(x)
+    expected = [[1, 0, 2, 0, 3], [0, 0, 0, 0, 0], [4, 0, 5, 0, 6]]
+    np.testing.assert_array_equal(gradient[0, :, :, 0], expected)
 
 
 def test_relu6_cuts_at_0_and_6():

@@ -58,6 +58,42 @@ class ResNet(nn.Module):
         return level2, level3, self.layer4(level3)
 
 
+class VGG16(nn.Module):
+    """torchvision's names, or PFENet's: its slices of the same layers as ``layer0`` to ``layer4``."""
+
+    CHANNELS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512, "pool")
+
+    def __init__(self, batch_norm=True, sliced=False, classifies=False):
+        super().__init__()
+        layers, inputs = [], 3
+        for outputs in self.CHANNELS:
+            if outputs == "pool":
+                layers.append(nn.MaxPool2d(2, 2, ceil_mode=True))
+                continue
+            layers.append(nn.Conv2d(inputs, outputs, 3, padding=1))
+            layers += [nn.BatchNorm2d(outputs), nn.ReLU()] if batch_norm else [nn.ReLU()]
+            inputs = outputs
+        self.ends = (7, 14, 24, 34, 43) if batch_norm else (5, 10, 17, 24, 30)  # of the slices
+        self.classifies = classifies
+        if sliced:
+            for i, (start, end) in enumerate(zip((0, *self.ends), self.ends, strict=False)):
+                setattr(self, f"layer{i}", nn.Sequential(*layers[start:end]))
+        else:
+            self.features = nn.Sequential(*layers)
+
+    def forward(self, x):
+        slices = [getattr(self, f"layer{i}") for i in range(5)] if hasattr(self, "layer0") else self._slices()
+        level2 = slices[2](slices[1](slices[0](x)))
+        level3 = slices[3](level2)
+        level4 = slices[4](level3)
+        if self.classifies:
+            return level2, level3, self.features[-1](level4)
+        return functional.interpolate(level2, level3.shape[2:], mode="bilinear", align_corners=True), level3, level4
+
+    def _slices(self):
+        return [self.features[start:end] for start, end in zip((0, *self.ends), self.ends, strict=False)]
+
+
 class SameConv(nn.Conv2d):
     """Padded from the size of what it is given, so that ceil(size / stride) comes out."""
 

@@ -1,0 +1,113 @@
+"""What a VGG is to the rest: its own grid, and perhaps no statistics at all."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mmnet_jax import create_model, get_config
+from mmnet_jax.models import backbones
+from mmnet_jax.models.backbones import VGG
+from mmnet_jax.models.classifier import create_classifier, untrained_variables
+from mmnet_jax.ops import resize_bilinear
+from mmnet_jax.training import classification
+from mmnet_jax.training.checkpoints import Checkpoints
+from mmnet_jax.training.state import create_optimizer, create_state, state_variables
+from mmnet_jax.training.step import data_mesh, update_fn
+from mmnet_jax.workdir import Workdir, load_model
+from tests.tiny import draw_episode
+from tests.training.tiny_pretraining import forget_backbones
+from tests.training.tiny_training import tiny_config
+
+BLOCKS = ((4,), (4,), (6,), (8,), (10,))
+
+
+@pytest.fixture
+def narrow():
+    """Both VGGs with a convolution of a few channels in each block."""
+    forget_backbones()
+    networks = {"vgg16": VGG(blocks=BLOCKS), "vgg16_plain": VGG(batch_norm=False, blocks=BLOCKS)}
+    with mock.patch.dict(backbones.BACKBONES, {name: lambda n=network: n for name, network in networks.items()}):
+        yield
+    forget_backbones()
+
+
+def test_level_2_is_resized_to_level_3s_grid():
+    images = np.random.default_rng(0).standard_normal((1, 57, 57, 3)).astype(np.float32)
+    backbone = VGG(blocks=BLOCKS)
+    classifies = backbone.clone(output_stride=32)
+    variables = jax.jit(backbone.init)(jax.random.key(0), images)
+    (level2, level3, level4), (own, *_) = jax.jit(lambda *x: (backbone.apply(*x), classifies.apply(*x)))(
+        variables, images
+    )
+    assert (own.shape, level2.shape, level3.shape) == ((1, 8, 8, 6), (1, 4, 4, 6), (1, 4, 4, 8))
+    assert (backbone.grid(57), level4.shape) == (4, (1, 4, 4, 10))
+    np.testing.assert_allclose(level2, resize_bilinear(own, 4), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(level2[:, ::3, ::3], own[:, ::7, ::7])  # corners coincide
+
+
+@pytest.mark.parametrize(("size", "side"), [(9, 1), (17, 2), (321, 21), (473, 30), (641, 41)])
+def test_pools_round_up(size, side):
+    backbone = VGG(blocks=BLOCKS)
+    shapes = jax.eval_shape(lambda: backbone.init_with_output(jax.random.key(0), jnp.zeros((1, size, size, 3)))[0])
+    assert {level.shape[1:3] for level in shapes} == {(side, side)}
+    assert backbone.grid(size) == side
+
+
+def test_mm_net_learns_on_the_grid_of_a_vgg_whose_statistics_move(narrow):
+    config = tiny_config()
+    config.model.update({"backbone": "vgg16", "batch_norm": "batch", "support_level4": "masked_twice", "bins": (0.5,)})
+    model, variables = create_model(config)
+    episode = draw_episode(batch=1, size=57)
+    prediction = jax.eval_shape(model.apply, variables, episode)
+    assert prediction.logits.shape == (1, 57, 57, 2)
+    assert (prediction.fused.shape, prediction.confidence.shape) == ((1, 4, 4, 7), (1, 4, 4))
+    optimizer = create_optimizer(config, 10)
+    state = create_state(variables, optimizer, config)
+    frozen = {collection: variables[collection] for collection in ("backbone", "batch_stats")}
+    after, losses = jax.jit(update_fn(model, optimizer, config))(state, frozen, episode, jax.random.key(0))
+    assert np.isfinite(losses.total)
+    assert after.params["projection"]["kernel"].shape[2:] == (6 + 8, 16)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert len(jax.tree.leaves(after.batch_stats)) == 10
+    for before, now in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
+        assert not np.array_equal(before, now)
+
+
+def test_a_training_without_statistics_is_kept_in_its_workdir(narrow, tmp_path):
+    config = tiny_config()
+    config.model.update({"backbone": "vgg16_plain", "batch_norm": "batch", "bins": (0.5,)})
+    workdir = Workdir(tmp_path / "run")
+    workdir.create(config)
+    _, variables = create_model(config)
+    state = create_state(variables, create_optimizer(config, 10), config)
+    assert state.batch_stats == variables["batch_stats"] == {}
+    with Checkpoints(workdir.checkpoints, config) as checkpoints:
+        checkpoints.save(state)
+        checkpoints.wait()
+        restored = checkpoints.restore(0, state)
+    _, loaded, _ = load_model(workdir.path)
+    for tree in (state_variables(restored, variables), loaded):
+        jax.tree.map(np.testing.assert_array_equal, tree, variables)
+
+
+def test_without_statistics_a_vgg_takes_steps_as_a_classifier(narrow):
+    classifier, pretraining = create_classifier("vgg16_plain", 3), get_config().pretraining
+    pretraining.image_size = 32
+    optimizer = optax.sgd(0.01)
+    start = untrained_variables("vgg16_plain", 3, seed=0)
+    state = classification.create_state(start, optimizer)
+    images = np.random.default_rng(0).integers(0, 256, (8, 40, 40, 3), np.uint8)
+    step = classification.classifier_step(classifier, optimizer, pretraining, data_mesh(1))
+    for _ in range(2):  # the linear layer starts at zero, so that the first step moves it alone
+        state, scores = step(state, images, jnp.arange(8) % 3, jax.random.key(0))
+    assert np.isfinite(scores.loss)
+    now = classification.state_variables(state)["backbone"]["backbone"]
+    for block, tensors in start["backbone"]["backbone"].items():
+        assert not np.array_equal(tensors["kernel"], now[block]["kernel"]), block
+    assert state.batch_stats == {}
