@@ -45,3 +45,19 @@ def test_shots_are_taken_together_and_a_small_memory_is_shown_whole():
     # of the first shot alone it would be the second
     _, embeddings = telling_activations(prediction_of(support[:1], np.zeros((2, 2, 2))), labels[:, :1])
     assert embeddings.tolist() == [[1, 0]]
+
+
+def test_a_network_without_memory_shows_none():
+    prediction = Prediction(None, None, None, jnp.zeros((2, 5, 4)), None, (), (), ())
+    maps, embeddings = telling_activations(prediction, jnp.ones((2, 1, 9, 9), int))
+    assert maps.shape == (2, 0, 5, 4) and embeddings.shape == (2, 0)
+
+
+def test_the_embeddings_of_a_second_memory_count_on():
+    label = jnp.array([[[[1, 1], [0, 0]]]])
+    first = jnp.full((1, 1, 2, 2, 3), 0.0)
+    second = first.at[..., 1].set(jnp.array([[2.0, 2.0], [-2.0, -2.0]]))
+    query = jnp.arange(24.0).reshape(1, 2, 2, 6)
+    maps, embeddings = telling_activations(Prediction(None, query, None, None, None, (), (), (first, second)), label)
+    assert embeddings[0, 0] == 4
+    np.testing.assert_array_equal(maps[0, 0], query[0, ..., 4])

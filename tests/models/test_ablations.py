@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from configs import ablations, pascal_1shot, pfenet
-from mmnet_jax import losses
+from mmnet_jax import Episode, losses
 from mmnet_jax.config import differences, resolve
 from mmnet_jax.models import Features
-from mmnet_jax.models.build import build_model, init_head
+from mmnet_jax.models.build import build_model, init_head, nest_backbone
 from tests.models import numpy_network
-from tests.tiny import TinyBackbone
+from tests.tiny import TinyBackbone, draw_episode, tiny_backbone_variables
 
 GRID, SIZE, BINS, D = 5, 33, (5, 2), 12
 LEVEL2, LEVEL3, LEVEL4 = 8, 12, 16  # the tiny backbone's channels
@@ -209,3 +209,32 @@ def test_pfenet_equals_numpys(shots):
         np.testing.assert_allclose(prediction.confidence[episode], expected["confidence"], rtol=0, atol=1e-5)
     assert prediction.fused.shape == (2, GRID, GRID, 0)
     assert shapes(params).keys() >= {"projection/kernel", "support_projection/kernel"} and "memory" not in params
+
+
+@pytest.mark.parametrize("name", ["mmm_2_and_3", "attention", "fcm_only", "pfenet"])
+def test_a_support_encoded_once_gives_what_whole_episodes_give(name):
+    model = build_model(small(pfenet.get_config() if name == "pfenet" else ablations.get_config(name)))
+    variables = {"params": parameters(model), **nest_backbone(tiny_backbone_variables())}
+    episode = draw_episode(1, 2, SIZE)
+    queries = jax.random.normal(jax.random.key(9), (2, SIZE, SIZE, 3))
+
+    @jax.jit
+    def once(variables):
+        support = episode.support_images[0], episode.support_labels[0]
+        return model.apply(
+            variables, queries, model.apply(variables, *support, method="encode_support"), method="segment"
+        )
+
+    repeat = lambda x: jnp.broadcast_to(x, (2, *x.shape[1:]))  # noqa: E731
+    whole = Episode(queries, repeat(episode.support_images), repeat(episode.support_labels))
+    expected = jax.jit(model.apply)(variables, whole)
+    for ours, theirs in zip(jax.tree.leaves(once(variables)), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * (1 + float(jnp.abs(theirs).max(initial=0))))
+
+
+@pytest.mark.parametrize(("side", "nearest"), [(472, "465 and 473"), (8, "9 and 17"), (34, "33 and 41")])
+def test_images_of_another_side_are_refused_with_the_nearest_two(side, nearest):
+    model = build_model(small(pascal_1shot.get_config()))
+    variables = {"params": parameters(model), **nest_backbone(tiny_backbone_variables())}
+    with pytest.raises(ValueError, match=rf"8k \+ 1 pixels, but it is {side}; the nearest are {nearest}"):
+        jax.eval_shape(model.apply, variables, draw_episode(1, 1, side))
