@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import tempfile
 from collections.abc import Mapping
@@ -69,7 +70,7 @@ def port_released(source: str | Path, workdir: str | Path, given: Mapping[str, A
         not empty.
       OSError: the disk does not take it.
     """
-    place = Workdir(workdir)
+    place = Workdir(Path(workdir).resolve())
     _refuse_taken(place.path)
     state_dict, epoch = weights.read_checkpoint(source)
     config = _configure(state_dict, given, str(source))
@@ -108,7 +109,10 @@ def _text(value: Any) -> str:
 
 
 def _refuse_taken(workdir: Path) -> None:
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(f"workdir {workdir} is a file, not a folder.")
-    if workdir.is_dir() and any(workdir.iterdir()):
+    there = next(path for path in (workdir, *workdir.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"workdir {workdir} cannot be made: {there} is a file, not a folder.")
+    if there == workdir and any(workdir.iterdir()):
         raise UserError(f"workdir {workdir} is not empty; choose a new one.")
+    if not os.access(workdir.parent if there == workdir else there, os.W_OK):
+        raise UserError(f"workdir {workdir} cannot be written.")

@@ -149,9 +149,15 @@ def _read_torch(file: BinaryIO, path: Path) -> StateDict:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"weight file {path} is truncated, no PyTorch file, or holds more than tensors{_unpickling(error)}."
-        ) from error
+        foreign = re.search(r"GLOBAL ([\w.]+) was not an allowed global", str(error))
+        if foreign:
+            raise UserError(
+                f"weight file {path} holds more than tensors, which it is not safe to read ({foreign[1]}); save its "
+                "state_dict alone."
+            ) from error
+        # torch's advice after the first sentence is for those who call it, and all of a pickle's is
+        reason = "" if isinstance(error, pickle.UnpicklingError) else f" ({_first_line(error).partition('. ')[0]})"
+        raise UserError(f"weight file {path} is truncated or no PyTorch file{reason}.") from error
     epoch = content.get("epoch") if isinstance(content, Mapping) else None
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
@@ -160,14 +166,6 @@ def _read_torch(file: BinaryIO, path: Path) -> StateDict:
         raise UserError(f"weight file {path} holds no table of named tensors.")
     tensors = {name: _as_float32(_to_numpy(value)) for name, value in content.items()}
     return StateDict(tensors, epoch if isinstance(epoch, int) and epoch >= 0 else None)
-
-
-def _unpickling(error: Exception) -> str:
-    """What is to be learnt of an error of ``torch.load``, in brackets, if anything: its advice is not for our users."""
-    if not isinstance(error, pickle.UnpicklingError):
-        return f" ({_first_line(error)})"
-    found = re.search(r"GLOBAL ([\w.]+) was not an allowed global", str(error))
-    return f" ({found[1]})" if found else ""
 
 
 def _to_numpy(tensor: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -65,7 +66,7 @@ def port(
                 ported[target] = np.ascontiguousarray(array, np.float32)
             else:
                 shapes.append(f"{name} is {_sides(tensor.shape)}, not {_sides(_before(targets[target], axes))}")
-    unfilled = [target for target in targets if target not in filled_by]
+    unfilled = [_with_name(target, rules) for target in targets if target not in filled_by]
     kinds = [
         ("nothing uses", unused),
         ("nothing fills", unfilled),
@@ -84,6 +85,20 @@ def _find(name: str, rules: Sequence[Rule]) -> tuple[str, tuple[int, ...] | None
         if match := re.fullmatch(rule.pattern, name):
             return match.expand(rule.target), rule.axes
     return "", None
+
+
+def _with_name(target: str, rules: Sequence[Rule]) -> str:
+    """``target``, and in brackets the name that a rule would have sent there, if its groups tell it."""
+    for rule in rules:
+        parts = re.split(r"\\(\d)", rule.target)  # text, number of a group, text, ...
+        backwards = "".join(f"(?P<group{part}>.+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
+        match = re.fullmatch(backwards, target)
+        if match and re.compile(rule.pattern).groups == len(match.groups()):
+            numbers = itertools.count(1)
+            name = re.sub(r"\((?!\?).*?\)", lambda _: match[f"group{next(numbers)}"], rule.pattern)  # noqa: B023
+            name = re.sub(r"\(\?:(.*?)\)", lambda either: either[1].replace("|", " or "), name).replace("\\", "")
+            return target if name == target else f"{target} ({name})"
+    return target
 
 
 def _before(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, ...]:

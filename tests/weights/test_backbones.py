@@ -93,7 +93,8 @@ def test_all_that_is_wrong_with_a_checkpoint_is_told_at_once():
         port_backbone("resnet50", tensors, "a.pth")
     assert str(error.value) == (
         "a.pth does not hold resnet50: nothing uses layer4.3.conv1.weight; "
-        "nothing fills batch_stats/stage4_2/conv3/var; wrong shape: conv1.weight is 64 x 3 x 3 x 3, not 64 x 3 x 7 x 7."
+        "nothing fills batch_stats/stage4_2/conv3/var (layer4.2.bn3.running_var); "
+        "wrong shape: conv1.weight is 64 x 3 x 3 x 3, not 64 x 3 x 7 x 7."
     )
 
 

@@ -43,10 +43,26 @@ def test_every_error_is_told_at_once():
     with pytest.raises(UserError) as error:
         port(wrong, RULES, TARGETS, what="a.pth does not fit")
     assert str(error.value) == (
-        "a.pth does not fit: nothing uses block0.count, block1.bias; nothing fills blocks_0/bias; "
+        "a.pth does not fit: nothing uses block0.count, block1.bias; nothing fills blocks_0/bias (block0.bias); "
         "filled twice: dense/kernel by new.weight and old.weight; "
         "wrong shape: block0.weight is 2 x 3 x 4 x 4, not 2 x 3 x 5 x 4."
     )
+
+
+@pytest.mark.parametrize(
+    ("rule", "target", "told"),
+    [
+        (Rule(r"a([1-4])\.(\d+)\.w", r"s\1_\2/kernel"), "s3_11/kernel", "s3_11/kernel (a3.11.w)"),
+        (Rule(r"(?:f\.24|l3\.0)\.w", "block/kernel"), "block/kernel", "block/kernel (f.24 or l3.0.w)"),
+        (Rule(r"(old|new)\.w", "dense/kernel"), "dense/kernel", "dense/kernel"),  # which of them, nothing tells
+        (Rule(r"(.+)", r"\1"), "dense/kernel", "dense/kernel"),
+        (Rule(r"a\.w", "other/kernel"), "dense/kernel", "dense/kernel"),
+    ],
+)
+def test_what_is_missing_is_told_by_its_foreign_name_too(rule, target, told):
+    with pytest.raises(UserError) as error:
+        port({}, [rule], {target: (1,)})
+    assert str(error.value) == f"the weights: nothing fills {told}."
 
 
 def test_a_tensor_of_another_rank_is_of_the_wrong_shape():
