@@ -99,7 +99,7 @@ def threshold_bins(confidence: Float[Array, "b m m"], labels: Integer[Array, "b 
 def count_above_thresholds(bins: UInt8[np.ndarray, "b m m"]) -> Integer[np.ndarray, "b 2 thresholds"]:
     """How many background and foreground pixels of each label have a confidence of at least 0, 0.01, ... 1.
 
-    On the host: XLA's histogram takes a hundred times as long on a CPU, most of a whole evaluation.
+    On the host, which takes a third of the time that XLA's histogram takes on a CPU (1.2 ms for 500 x 500 pixels).
 
     Args:
       bins: from ``threshold_bins``.

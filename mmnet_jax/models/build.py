@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
 from ml_collections import ConfigDict
 
 from mmnet_jax.config import resolve
@@ -53,12 +55,16 @@ def build_model(config: ConfigDict) -> FewShotNetwork:
 
 def init_head(model: FewShotNetwork, seed: int) -> Any:
     """Fresh trained parameters. Their shapes depend on the backbone's channels alone, so the smallest grid will do."""
+    return _init_head(model, jax.random.key(seed))
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _init_head(model: FewShotNetwork, key: PRNGKeyArray) -> Any:
+    """Jitted, so that only the parameters are computed and not what the network makes of the zeros."""
     level2, level3, level4 = model.backbone.channels
     mid, high = jnp.zeros((1, 2, 2, level2 + level3)), jnp.zeros((1, 2, 2, level4))
     features = Features(mid, high, mid[:, None], high[:, None], jnp.ones((1, 1, 2, 2)))
-    # jitted, so that only the parameters are computed and not what the network makes of the zeros
-    init = jax.jit(lambda key: model.init(key, features, (9, 9), method="decode")["params"])
-    return init(jax.random.key(seed))
+    return model.init(key, features, (9, 9), method="decode")["params"]
 
 
 def nest_backbone(variables: dict[str, Any]) -> dict[str, Any]:
