@@ -1,0 +1,143 @@
+"""Tables on the disk: whole or not at all, made once, whatever happens to who makes them."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmnet_jax.features.table import Column, Table
+
+ROWS = np.arange(12.0, dtype=np.float32).reshape(4, 3)
+
+MAKE = """
+import json, sys, time
+from pathlib import Path
+import numpy as np
+from mmnet_jax.features.table import Column, Table
+
+folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
+
+def fill():
+    with open(folder.parent / "made", "a") as made:
+        made.write("x")
+    for row in np.arange(12.0, dtype=np.float32).reshape(4, 1, 3):
+        yield (row,)
+        print("row", flush=True)
+        time.sleep(seconds)
+
+table = Table(folder, {"of": 1}, 4, {"x": Column((3,), "<f4")})
+print(json.dumps(table.ensure(fill, lambda line: print(line, flush=True))["x"].tolist()))
+"""
+
+
+def table(folder, about=1):
+    return Table(folder, {"of": about}, 4, {"x": Column((3,), "<f4")})
+
+
+def rows(value=ROWS):
+    return lambda: iter([(value[:3],), (value[3:],)])
+
+
+def never():
+    raise AssertionError("made again")
+
+
+def silent(line):
+    pass
+
+
+def maker(folder, seconds):
+    command = [sys.executable, "-c", MAKE, str(folder), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_table_is_made_once_and_mapped_from_the_disk(tmp_path):
+    made = table(tmp_path / "t").ensure(rows(), silent)
+    again = table(tmp_path / "t").ensure(never, silent)
+    np.testing.assert_array_equal(made["x"], ROWS)
+    np.testing.assert_array_equal(again["x"], ROWS)
+    assert isinstance(again["x"].base, np.memmap) and not again["x"].flags.writeable
+    assert table(tmp_path / "t").bytes == ROWS.nbytes
+
+
+def test_a_table_of_something_else_in_its_place_is_replaced(tmp_path):
+    table(tmp_path / "t").ensure(rows(), silent)
+    np.testing.assert_array_equal(table(tmp_path / "t", about=2).ensure(rows(ROWS + 1), silent)["x"], ROWS + 1)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "about"])
+def test_a_damaged_table_is_made_again(tmp_path, damage):
+    table(tmp_path / "t").ensure(rows(), silent)
+    if damage == "truncate":
+        os.truncate(tmp_path / "t" / "x.npy", 150)
+    elif damage == "remove":
+        (tmp_path / "t" / "x.npy").unlink()
+    else:
+        (tmp_path / "t" / "about.json").write_text("{")
+    assert table(tmp_path / "t").read() is None
+    np.testing.assert_array_equal(table(tmp_path / "t").ensure(rows(), silent)["x"], ROWS)
+
+
+def test_an_interrupt_in_the_middle_leaves_nothing(tmp_path):
+    def interrupted():
+        yield (ROWS[:2],)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        table(tmp_path / "t").ensure(interrupted, silent)
+    assert [path.name for path in tmp_path.iterdir()] == [".t.lock"]
+
+
+def test_kill_9_in_the_middle_leaves_no_table_and_the_next_one_cleans_up(tmp_path):
+    process = maker(tmp_path / "t", 60)
+    assert process.stdout.readline() == "row\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert table(tmp_path / "t").read() is None
+    assert len(list(tmp_path.glob(".t.*.part"))) == 1
+    np.testing.assert_array_equal(table(tmp_path / "t").ensure(rows(), silent)["x"], ROWS)
+    assert not list(tmp_path.glob(".t.*.part"))
+
+
+def test_of_two_at_once_one_makes_it_and_the_other_waits(tmp_path):
+    first = maker(tmp_path / "t", 0.5)
+    assert first.stdout.readline() == "row\n"
+    second = maker(tmp_path / "t", 0)
+    said = second.communicate(timeout=60)[0].splitlines()
+    assert said == ["waiting for another process that makes t", json.dumps(ROWS.tolist())]
+    assert first.communicate(timeout=60)[0].splitlines()[-1] == said[-1]
+    assert (tmp_path / "made").read_text() == "x"
+
+
+def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    (tmp_path / ".t.other.part").mkdir()
+    np.testing.assert_array_equal(table(tmp_path / "t").ensure(rows(), silent)["x"], ROWS)
+    assert (tmp_path / ".t.other.part").is_dir()  # it may be another process's
+
+
+def test_a_disk_that_fills_is_told_by_the_tables_name_and_nothing_is_left(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    large = np.zeros((4, 20_000), np.float32)
+    wide = Table(tmp_path / "t", {}, 4, {"x": Column((20_000,), "<f4")})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError) as error:
+            wide.ensure(rows(large), silent)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.errno == errno.EFBIG and Path(error.value.filename) == tmp_path / "t"
+    assert [path.name for path in tmp_path.iterdir()] == [".t.lock"]
