@@ -22,7 +22,7 @@ BUILDS = {
     "resnet101": lambda: torch_backbones.ResNet(depths=(3, 4, 23, 3)),
     "resnet101_v2": lambda: torch_backbones.ResNet(depths=(3, 4, 23, 3), deep_stem=True),
     "vgg16": torch_backbones.VGG16,
-    "vgg16_plain": lambda: torch_backbones.VGG16(batch_norm=False),
+    "vgg16_plain": lambda: torch_backbones.VGG16(batch_norm=False, sliced=True),
     "resnet14_half": lambda: torch_backbones.ResNet(depths=(1, 1, 1, 1), base=32),
     "efficientnet_lite2": torch_backbones.EfficientNetLite2,
 }
