@@ -1,0 +1,66 @@
+"""Every row of the paper's tables trains, evaluates, and comes back from its checkpoint, with 1 and with K shots."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from configs import ablations, pfenet
+from configs.rows import apply
+from mmnet_jax import create_model, load_model
+from mmnet_jax.evaluation.counting import count_pixels, predicted_foreground
+from mmnet_jax.models import backbones
+from mmnet_jax.training.checkpoints import Checkpoints
+from mmnet_jax.training.state import create_optimizer, create_state, state_variables
+from mmnet_jax.training.step import update_fn
+from mmnet_jax.workdir import Workdir
+from tests.tiny import draw_episode
+from tests.training.tiny_training import tiny_config, tiny_parts
+
+ROWS = {name: row.fields for name, row in ablations.ROWS.items() if row.fields.keys() - {"shots"}}
+ROWS["pfenet"] = pfenet.PFENET
+
+
+@pytest.fixture(autouse=True)
+def tiny():
+    patches = tiny_parts()
+    for patch in patches:
+        patch.start()
+    yield
+    for patch in patches:
+        patch.stop()
+    backbones.variable_shapes.cache_clear()
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_trains_and_its_checkpoint_counts_what_the_trained_network_counts(name, shots, tmp_path):
+    config = apply(tiny_config(), {**ROWS[name], "shots": shots})
+    config.model.bins = (1.0,)
+    workdir = Workdir(tmp_path / "run")
+    workdir.create(config)
+    model, variables = create_model(config, config.seed)
+    optimizer = create_optimizer(config, steps=8)
+    state = create_state(variables, optimizer, config)
+    update = jax.jit(update_fn(model, optimizer, config))
+    episode = draw_episode(2, shots, config.data.image_size)
+    for step in range(2):
+        state, losses = update(state, variables, episode, jax.random.key(step))
+        assert np.isfinite(losses.total)
+    with Checkpoints(workdir.checkpoints, config) as checkpoints:
+        checkpoints.save(state, None)
+
+    @jax.jit
+    def evaluate(variables):
+        side = episode.query_label.shape[1]
+        logits = model.apply(variables, episode).logits
+        sides = np.full(2, side)
+        return count_pixels(predicted_foreground(logits, sides, side), episode.query_label)
+
+    loaded_model, loaded, _ = load_model(workdir.path, "latest")
+    assert loaded_model == model
+    jax.tree.map(np.testing.assert_array_equal, loaded["params"], state.params)
+    jax.tree.map(np.testing.assert_array_equal, evaluate(loaded), evaluate(state_variables(state, variables)))
+    for before, after in zip(jax.tree.leaves(variables["params"]), jax.tree.leaves(loaded["params"]), strict=True):
+        assert not np.array_equal(before, after)
