@@ -160,14 +160,14 @@ class _Plan:
         self.tables = [self._levels, *([self._masked] if config.model.support_level4 == "masked_twice" else [])]
 
     def open(self, say: Callable[[str], None]) -> FeatureStore:
-        images = _Teller(say, "images", len(self._split))
+        images = _Teller(say, f"images of {self._split.name}", len(self._split))
         levels = self._levels.ensure(
             lambda: counted(level_rows(self._backbone, self._variables, self._split, self._size), images), say
         )
         store = FeatureStore(levels["mid"], levels["high"], levels["labels"])
         if self._masked not in self.tables:
             return store
-        masks = _Teller(say, "masks", len(self._pairs))
+        masks = _Teller(say, f"masks of {self._split.name}", len(self._pairs))
         rows = lambda: masked_rows(  # noqa: E731
             self._backbone, self._variables, levels["mid"], levels["labels"], self._pairs
         )
@@ -215,6 +215,11 @@ def _refuse_without_room(config: ConfigDict, missing: Sequence[Table]) -> None:
     free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
     if needed > free:
         raise UserError(
-            f"data.data_dir {config.data.data_dir} has room for {free / 1e9:.1f} GB, but the frozen features take "
-            f"{needed / 1e9:.1f} GB: make room, or set training.cache_features to False."
+            f"data.data_dir {config.data.data_dir} has room for {_size(free)}, but the frozen features take "
+            f"{_size(needed)}: make room, or set training.cache_features to False."
         )
+
+
+def _size(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
