@@ -19,6 +19,7 @@ NUMERICAL = ("episode.py", "losses.py", "ops", "models", "data", "features", "tr
 WITHOUT_NUMBERS = frozenset(
     {
         *(f"data/{name}.py" for name in ("dataset", "imagenet", "pascal", "prepare", "records", "workers")),
+        "features/table.py",
         *(f"training/{name}.py" for name in ("checkpoints", "clock", "curve", "distributed", "finite", "interrupts")),
         *(f"training/{name}.py" for name in ("log", "loop", "stages")),
         *(f"evaluation/{name}.py" for name in ("activations", "example", "pictures", "progress", "reporting")),
@@ -42,11 +43,11 @@ def code_fingerprint(config: ConfigDict) -> str:
       config: resolved.
     """
     pretrains = config.pretraining.dataset != "none" and not config.model.weights
-    return _fingerprint(config.model.backbone, config.data.dataset, pretrains)
+    return _fingerprint(config.model.backbone, config.data.dataset, pretrains, config.training.cache_features)
 
 
 @cache
-def _fingerprint(backbone: str, dataset: str, pretrains: bool) -> str:
+def _fingerprint(backbone: str, dataset: str, pretrains: bool, from_store: bool) -> str:
     from mmnet_jax.models.backbones import create_backbone
 
     digest = hashlib.sha256()
@@ -54,6 +55,8 @@ def _fingerprint(backbone: str, dataset: str, pretrains: bool) -> str:
     for path in sorted(_numerical_files()):
         name = path.relative_to(ROOT).as_posix()
         if name in PRETRAINING and not pretrains:
+            continue
+        if name.startswith("features/") and not from_store:
             continue
         if name.startswith("data/creatures/") and dataset != "creatures":
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -110,7 +111,7 @@ def bootstrap_draws(
     class_ids: Integer[np.ndarray, " e"],
     *,
     resamples: int = RESAMPLES,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
 ) -> Float[np.ndarray, "r t"]:
     """The mIoU (percent) of each of R draws of E episodes with replacement, for one method or for T of them at once.
 
@@ -122,7 +123,7 @@ def bootstrap_draws(
       union: the same.
       class_ids: the same.
       resamples: R.
-      seed: of the draws.
+      seed: of the draws, one number or several.
     """
     episodes = len(class_ids)
     intersection, union = intersection.reshape(episodes, -1), union.reshape(episodes, -1)

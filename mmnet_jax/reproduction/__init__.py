@@ -1,0 +1,1 @@
+"""The paper's tables: their rows, the trainings that fill them, and how the numbers that come out compare."""

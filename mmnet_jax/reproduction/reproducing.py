@@ -1,0 +1,169 @@
+"""What ``scripts/reproduce.py`` does: plan, run what is missing, fill the table."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from mmnet_jax.command import INTERRUPTED
+from mmnet_jax.errors import UserError
+from mmnet_jax.files import write_whole
+from mmnet_jax.reproduction.tables import TABLES
+
+FAILED = 1
+"""Exit status where a run failed."""
+
+
+def define_flags() -> None:
+    flags.DEFINE_enum("table", None, list(TABLES), "Which table.")
+    flags.DEFINE_list("rows", [], "Some of its rows. (default: all)")
+    flags.DEFINE_list("folds", [], "Some of its folds, 0..3. (default: all that the table has)")
+    flags.DEFINE_list("seeds", ["321"], "Of parameters, training and test episodes; numbers are means over them.")
+    flags.DEFINE_string("runs", "runs", "Folder of the workdirs.")
+    flags.DEFINE_string("data_dir", "data", "Where the prepared datasets are.")
+    flags.DEFINE_string("weights", "weights", "Folder of BACKBONE.safetensors files, or one such file.")
+    flags.DEFINE_multi_string("set", [], "FIELD=VALUE changes a config field in all runs; may be repeated.")
+    flags.DEFINE_enum(
+        "launcher", "local", ["local", "slurm"], "Run here, or print a Slurm array script and run nothing."
+    )
+    flags.DEFINE_integer("parallel", None, "Runs at a time. (default: one a GPU; one without GPUs)", lower_bound=1)
+    flags.DEFINE_list(
+        "slurm_options", [], "More lines of the script, as in --slurm_options=--partition=gpu,--time=24:00:00"
+    )
+    flags.DEFINE_bool("dry_run", False, "List the runs with where they stand and the time they would take.")
+    flags.DEFINE_bool("any_code", False, "Take what other versions of the code made as done or begun, too.")
+    flags.DEFINE_string("output", None, "The table's files, without .md and .json. (default: RUNS/table_NAME)")
+    flags.DEFINE_bool("list", False, "Print all configurations with their number of trained parameters, and end.")
+
+
+def main(given: flags.FlagValues) -> None:
+    """The script.
+
+    Raises:
+      UserError: a flag is wrong, or data or weights are missing.
+    """
+    if given.list:
+        from mmnet_jax.reproduction.listing import listing
+
+        print(listing(), end="")
+        return
+    if given.table is None:
+        raise UserError(f"--table is missing: it is one of {', '.join(TABLES)}.")
+
+    from mmnet_jax.reproduction.runs import Settings, named_table, picked_rows, plan_runs
+    from mmnet_jax.reproduction.states import find_states
+
+    table = named_table(given.table)
+    rows = picked_rows(table, given.rows)
+    folds = _numbers("folds", given.folds, 0, 3) or table.folds
+    seeds = _numbers("seeds", given.seeds, 0, 2**31 - 1)
+    if not seeds:
+        raise UserError("--seeds is empty.")
+    settings = Settings(Path(given.runs), given.data_dir, given.weights, tuple(given.set))
+    runs = plan_runs(rows, folds, seeds, settings)
+    plan = find_states(runs, given.any_code)
+
+    if given.dry_run:
+        from mmnet_jax.reproduction.dry_run import describe
+
+        for line in describe(plan, settings, given.parallel):
+            print(line, flush=True)
+        return
+    from mmnet_jax.reproduction.requirements import refuse_missing
+
+    refuse_missing([run for run, state in plan if state.kind in ("begun", "new")])
+    jobs = _jobs(plan)
+    if given.launcher == "slurm":
+        from mmnet_jax.reproduction.slurm import script
+
+        if jobs:
+            print(script(jobs, f"table_{given.table}", given.slurm_options, given.parallel), end="")
+        print(f"{len(jobs)} of {len(plan)} runs are to be made", file=sys.stderr)
+        return
+    _tell_passed_over(plan)
+    failed = _launch(plan, jobs, given.parallel)
+    output = Path(given.output.removesuffix(".md").removesuffix(".json")) if given.output else None
+    _write_table(
+        output or settings.runs / f"table_{given.table}", table, rows, folds, seeds, find_states(runs, given.any_code)
+    )
+    if failed:
+        sys.exit(FAILED)
+
+
+def _numbers(flag: str, words: Sequence[str], low: int, high: int) -> tuple[int, ...]:
+    for word in words:
+        if not word.strip().isdecimal() or not low <= int(word) <= high:
+            raise UserError(f"--{flag} must be whole numbers from {low} to {high}, but holds {word!r}.")
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
+def _jobs(plan: Any) -> list[Any]:
+    from mmnet_jax.reproduction.launching import Job
+    from mmnet_jax.reproduction.runs import training_command
+
+    return [
+        Job(run.name, training_command(run, state.workdir), state.workdir.with_name(f"{state.workdir.name}.log"))
+        for run, state in plan
+        if state.kind in ("begun", "new")
+    ]
+
+
+def _launch(plan: Any, jobs: Sequence[Any], parallel: int | None) -> bool:
+    """Runs what is to be run; whether something failed."""
+    from mmnet_jax.reproduction.launching import Interrupted, launch, slots, visible_gpus
+
+    if not jobs:
+        return False
+    gpus = visible_gpus()
+    shares = slots(gpus, parallel)
+    done = sum(state.kind == "done" for _, state in plan)
+    where = f"{len(gpus)} GPU(s)" if gpus else "the processor's cores"
+    print(
+        f"{len(jobs)} runs to be made, {done} done before; {min(len(shares), len(jobs))} at a time on {where}",
+        flush=True,
+    )
+    try:
+        failures = launch(jobs, shares, lambda line: print(line, flush=True))
+    except Interrupted:
+        print(f"interrupted; to go on: python {shlex.join(sys.argv)}", flush=True)
+        sys.exit(INTERRUPTED)
+    if failures:
+        print(f"\n{len(failures)} of {len(jobs)} runs failed:", file=sys.stderr)
+        for failure in failures:
+            print(f"  {failure}", file=sys.stderr)
+    return bool(failures)
+
+
+def _tell_passed_over(plan: Any) -> None:
+    for run, state in plan:
+        for place in state.passed_over:
+            print(f"left alone: {place}")
+        if state.kind == "running":
+            print(f"{run.name} is being trained by another process in {state.workdir}")
+
+
+def _write_table(output: Path, table: Any, rows: Any, folds: Any, seeds: Any, plan: Any) -> None:
+    from mmnet_jax.reproduction.filling import filled, markdown
+    from mmnet_jax.reproduction.scores import read_outcome
+    from mmnet_jax.workdir import Workdir
+
+    outcomes: dict[str, dict[tuple[int, int], Any]] = {}
+    for run, state in plan:
+        if state.kind == "done":
+            outcomes.setdefault(run.reference, {})[run.fold, run.seed] = read_outcome(Workdir(state.workdir))
+    if not outcomes:
+        raise UserError("no run is done, so there is no table to write.")
+    content = filled(table, rows, folds, seeds, outcomes)
+    text = markdown(content)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(
+        output.with_name(f"{output.name}.json"), (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+    )
+    write_whole(output.with_name(f"{output.name}.md"), text.encode())
+    print(f"\n{text}\nwritten: {output}.md {output}.json")

@@ -1,0 +1,114 @@
+"""Numbers of finished runs: mIoU of rows and differences between rows, over folds and seeds, with intervals.
+
+A number of several folds or seeds is the mean of theirs; its 95% interval comes of bootstrap draws of the episodes,
+made for each fold and seed by themselves. A difference is of the same episodes, drawn together for both rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation.metrics import bootstrap_draws, class_sums, interval_of
+from mmnet_jax.evaluation.results import result_files
+from mmnet_jax.training.stages import RESULT
+from mmnet_jax.workdir import Workdir
+
+Key = tuple[int, int]
+"""Fold and seed."""
+
+
+class Outcome(NamedTuple):
+    """What a finished run left."""
+
+    summary: dict[str, Any]
+    """The content of ``result.json``."""
+    asked: tuple[tuple[str, str, str], ...]
+    """Query, class and supports of each episode."""
+    intersection: Integer[np.ndarray, " e"]
+    """Pixels of the foreground; likewise the next."""
+    union: Integer[np.ndarray, " e"]
+    path: Path
+    """The result's."""
+
+
+class Score(NamedTuple):
+    """A number with its 95% interval, in percent or points."""
+
+    value: float
+    interval95: tuple[float, float]
+
+
+def read_outcome(workdir: Workdir) -> Outcome:
+    """A finished run's numbers.
+
+    Raises:
+      UserError: a file is missing or damaged.
+    """
+    path, _, episodes, _ = result_files(workdir.results / RESULT)
+    try:
+        summary = json.loads(path.read_text())
+        rows = list(csv.DictReader(episodes.read_text().splitlines()))
+        asked = tuple((row["query"], row["class"], row["supports"]) for row in rows)
+        counts = np.array([(int(row["intersection"]), int(row["union"])) for row in rows], np.int64)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"the result {path} or its {episodes.name} cannot be read: {error}.") from error
+    if not len(counts) == summary.get("episodes"):
+        raise UserError(f"{episodes} has {len(counts)} episodes, but {path} tells of {summary.get('episodes')}.")
+    return Outcome(summary, asked, counts[:, 0], counts[:, 1], path)
+
+
+def miou(outcomes: Mapping[Key, Outcome]) -> Score:
+    """The mean over folds of the mean over seeds."""
+    return _pooled({key: _score_and_draws(key, [outcome]) for key, outcome in outcomes.items()})
+
+
+def difference(ours: Mapping[Key, Outcome], theirs: Mapping[Key, Outcome]) -> Score:
+    """How much higher the first row's mIoU is, points.
+
+    Args:
+      ours: outcomes of one row.
+      theirs: of another, of the same folds and seeds.
+
+    Raises:
+      UserError: two results to be compared are not of the same episodes.
+    """
+    pairs: dict[Key, tuple[np.ndarray, np.ndarray]] = {}
+    for key in ours:
+        one, other = ours[key], theirs[key]
+        if one.asked != other.asked:
+            raise UserError(f"{one.path} and {other.path} are not of the same episodes and cannot be compared.")
+        value, draws = _score_and_draws(key, [one, other])
+        pairs[key] = value[:1] - value[1:], draws[:, :1] - draws[:, 1:]
+    return _pooled(pairs)
+
+
+def verdict(score: Score) -> str:
+    """Of the claim that a difference is above 0: ``holds``, ``does not hold``, or ``undecided``."""
+    low, high = score.interval95
+    return "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
+
+
+def _score_and_draws(key: Key, outcomes: Sequence[Outcome]) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, "r t"]]:
+    intersection = np.stack([outcome.intersection for outcome in outcomes], axis=1)
+    union = np.stack([outcome.union for outcome in outcomes], axis=1)
+    _, class_ids = np.unique([name for _, name, _ in outcomes[0].asked], return_inverse=True)
+    _, sums_i, sums_u = class_sums(intersection, union, class_ids)
+    return 100 * (sums_i / sums_u).mean(0), bootstrap_draws(intersection, union, class_ids, seed=key)
+
+
+def _pooled(parts: Mapping[Key, tuple[Float[np.ndarray, " 1"], Float[np.ndarray, "r 1"]]]) -> Score:
+    folds = sorted({fold for fold, _ in parts})
+    values, draws = [], []
+    for fold in folds:
+        own = [part for key, part in parts.items() if key[0] == fold]
+        values.append(np.mean([value[0] for value, _ in own]))
+        draws.append(np.mean([drawn[:, 0] for _, drawn in own], axis=0))
+    return Score(float(np.mean(values)), interval_of(np.mean(draws, axis=0)))

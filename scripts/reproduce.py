@@ -1,0 +1,17 @@
+"""Runs what a table of the paper needs and is not there yet, and writes the table beside the paper's numbers.
+
+python scripts/reproduce.py --table=3 --dry_run
+python scripts/reproduce.py --table=1|2|3|4|5|6|7|A|B|photographs [--rows=a,b --folds=0,1 --seeds=321,322]
+    [--runs=runs --data_dir=data --weights=weights --launcher=local|slurm --parallel=N --output=results/table3]
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from mmnet_jax import command
+from mmnet_jax.reproduction.reproducing import define_flags, main
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(lambda: main(flags.FLAGS))
