@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int32, UInt8
 from ml_collections import ConfigDict
 
 from mmnet_jax.data import EpisodeSpec, Split
@@ -45,10 +45,10 @@ class StoredEpisodes:
 
     query_mid: Float[AnyArray, "b h w m"]
     query_high: Float[AnyArray, "b h w c"]
-    query_label: UInt8[AnyArray, "b s s"]
+    query_label: Int32[AnyArray, "b s s"]
     support_mid: Float[AnyArray, "b k h w m"]
     support_high: Float[AnyArray, "b k h w c"]
-    support_labels: UInt8[AnyArray, "b k s s"]
+    support_labels: Int32[AnyArray, "b k s s"]
 
     def features(self) -> Features:
         """What ``extract`` makes of the same episodes' images."""
@@ -90,10 +90,10 @@ class FeatureStore:
         return StoredEpisodes(
             query_mid=self.mid[queries],
             query_high=self.high[queries],
-            query_label=class_label(self.labels[queries], classes[:, None, None]),
+            query_label=class_label(self.labels[queries], classes[:, None, None]).astype(np.int32),
             support_mid=self.mid[supports],
             support_high=support_high,
-            support_labels=class_label(self.labels[supports], classes[:, None, None, None]),
+            support_labels=class_label(self.labels[supports], classes[:, None, None, None]).astype(np.int32),
         )
 
 
