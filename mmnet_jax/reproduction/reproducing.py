@@ -72,7 +72,7 @@ def main(given: flags.FlagValues) -> None:
     if given.dry_run:
         from mmnet_jax.reproduction.dry_run import describe
 
-        for line in describe(plan, settings, given.parallel):
+        for line in describe(table, rows, plan, settings, given.parallel):
             print(line, flush=True)
         return
     from mmnet_jax.reproduction.requirements import refuse_missing

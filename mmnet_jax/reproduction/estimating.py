@@ -1,0 +1,135 @@
+"""How long runs would take here: from logs of runs on this machine where there are any, else from a convolution."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from mmnet_jax.data.dataset import open_dataset
+from mmnet_jax.data.sampling import training_index
+from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation.protocols import PROTOCOLS
+from mmnet_jax.reproduction.costs import episode_cost
+from mmnet_jax.reproduction.launching import HEADER
+from mmnet_jax.reproduction.requirements import missing_data
+from mmnet_jax.reproduction.states import Planned
+from mmnet_jax.training.log import read_lines
+from mmnet_jax.training.loop import total_steps
+from mmnet_jax.workdir import Workdir
+
+ASSUMED_IMAGES = {"pascal5i": 5_000, "coco20i": 70_000}
+"""About how many training images a fold admits, for datasets that are not there to be asked."""
+
+SKIPPED_LAPS = 1
+"""The first speed in a log is of few steps."""
+
+
+class Rate(NamedTuple):
+    """How fast this machine is."""
+
+    operations: float
+    """Floating-point operations a second, of one process."""
+    source: str
+    """Where that comes from."""
+
+
+def logged_rate(runs: Path) -> Rate | None:
+    """The median of what the logs of this machine's runs tell; None where there are none."""
+    rates = []
+    for log in sorted(runs.glob("**/log/metrics.jsonl")):
+        workdir = log.parents[1]
+        if _host(workdir.with_name(f"{workdir.name}.log")) != platform.node():
+            continue
+        records = [json.loads(line) for line in read_lines(log)]
+        speeds = [record["episodes_per_second"] for record in records if "episodes_per_second" in record]
+        try:
+            config = Workdir(workdir).load_config()
+        except UserError:
+            continue
+        if speeds[SKIPPED_LAPS:]:
+            rates.append(statistics.median(speeds[SKIPPED_LAPS:]) * episode_cost(config).training)
+    if not rates:
+        return None
+    return Rate(statistics.median(rates), f"by the logs of {len(rates)} run(s) on this machine")
+
+
+def _host(log: Path) -> str | None:
+    """The machine on which a run was last started."""
+    try:
+        headers = [line for line in log.read_text(errors="replace").splitlines() if line.startswith(HEADER)]
+    except OSError:
+        return None
+    return headers[-1].partition(" on ")[2].partition(": ")[0] if headers else None
+
+
+def measured_rate(parallel: int, seconds: float = 1.0) -> Rate:
+    """What a 3x3 convolution, most of the work, reaches in about a second; a training is slower than that.
+
+    Args:
+      parallel: processes that share one processor.
+      seconds: how long to measure.
+    """
+    x, kernel = jnp.ones((1, 60, 60, 256)), jnp.ones((3, 3, 256, 256))
+    convolve = jax.jit(
+        lambda x, kernel: jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+    )
+    jax.block_until_ready(convolve(x, kernel))
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        jax.block_until_ready(convolve(x, kernel))
+        done += 1
+    operations = 2 * 9 * 256 * 256 * 60 * 60 * done / (time.perf_counter() - start)
+    device = jax.devices()[0]
+    shared = parallel if device.platform == "cpu" else 1
+    return Rate(
+        operations / shared, f"at the speed of a convolution on this {device.device_kind}, which a training stays below"
+    )
+
+
+def remaining_seconds(planned: Planned, rate: Rate) -> float:
+    """Of a run, from where it stands."""
+    run, state = planned
+    if state.kind == "done":
+        return 0.0
+    config, cost = run.config, episode_cost(run.config)
+    steps, _ = training_steps(config)
+    batch, training = config.training.batch_size, config.training
+    left = max(0, steps - state.step)
+    evaluations = left and 1 + (left // training.evaluate_every if training.evaluate_every else 0)
+    evaluated = evaluations * training.evaluation_episodes + evaluation_episodes(config)
+    return (left * batch * cost.training + evaluated * cost.evaluation) / rate.operations
+
+
+def evaluation_episodes(config: ConfigDict) -> int:
+    """Of the result."""
+    return config.evaluation.episodes or PROTOCOLS[config.evaluation.protocol].episodes[config.data.dataset]
+
+
+def training_steps(config: ConfigDict) -> tuple[int, bool]:
+    """Steps of a whole training, and whether they rest on an assumed number of images."""
+    if config.training.steps is not None:
+        return config.training.steps, False
+    dataset = config.data.dataset
+    if dataset in ASSUMED_IMAGES and missing_data(config):
+        return config.training.epochs * (ASSUMED_IMAGES[dataset] // config.training.batch_size), True
+    return total_steps(config, training_index(open_dataset(config), config)), False
+
+
+def in_all(seconds: Sequence[float], parallel: int) -> float:
+    """Of all runs when so many go on at a time, each begun as soon as there is room."""
+    ends = [0.0] * parallel
+    for one in seconds:
+        ends.sort()
+        ends[0] += one
+    return max(ends)
