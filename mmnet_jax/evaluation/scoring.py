@@ -12,10 +12,13 @@ from ml_collections import ConfigDict
 
 from mmnet_jax import weights
 from mmnet_jax.data import Dataset, open_dataset
+from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.evaluating import evaluate
 from mmnet_jax.evaluation.protocols import Manifest, manifest_text
 from mmnet_jax.evaluation.results import about_run, result_files, result_json, write_result
-from mmnet_jax.features.store import open_stores
+from mmnet_jax.features.store import FeatureStore, open_stores
+from mmnet_jax.files import REFUSED
+from mmnet_jax.models import FewShotNetwork
 from mmnet_jax.workdir import Workdir, load_step
 
 SAMPLES = 12
@@ -74,16 +77,13 @@ def score_workdir(
     )
     if keep and (standing := _standing(output, run, manifest_text(manifest, dataset))):
         return Scored(standing, result_files(output), fresh=False)
-    stores = None
-    if config.training.cache_features:
-        stores = open_stores(config, model, variables, run["weights_sha256"], [dataset.test], progress or _nothing)
     result = evaluate(
         model,
         variables,
         config,
         dataset,
         manifest,
-        store=stores[0] if stores else None,
+        store=_store(config, model, variables, run["weights_sha256"], dataset, progress or _nothing),
         baselines=True,
         samples=SAMPLES,
         progress=progress,
@@ -93,6 +93,28 @@ def score_workdir(
     if jax.process_index() == 0:
         write_result(output, summary, result, dataset)
     return Scored(summary, result_files(output), fresh=True)
+
+
+def _store(
+    config: ConfigDict,
+    model: FewShotNetwork,
+    variables: dict[str, Any],
+    weights_sha256: str,
+    dataset: Dataset,
+    say: Callable[[str], None],
+) -> FeatureStore | None:
+    """The stored features of the test images, if the training had them and there is a place for them here too."""
+    if not config.training.cache_features:
+        return None
+    try:
+        return open_stores(config, model, variables, weights_sha256, [dataset.test], say)[0]
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        say(f"{error.filename} cannot be written ({error.strerror}): features are computed from the images")
+    except UserError as error:
+        say(f"features are computed from the images: {error}")
+    return None
 
 
 def _nothing(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 
 from mmnet_jax import load_model
 from mmnet_jax.data import raw as raw_module
-from mmnet_jax.evaluation import configured_manifest, evaluate, measuring
+from mmnet_jax.evaluation import configured_manifest, evaluate, measuring, score_workdir, scoring
 from mmnet_jax.features.store import open_stores
 from mmnet_jax.models import backbones
 from mmnet_jax.training.interrupts import Stopped
@@ -136,3 +137,21 @@ def test_an_interrupted_training_from_stored_features_ends_at_the_same_parameter
         train(config, workdir, interrupt)
     train(config, workdir, lambda line: None)
     jax.tree.map(np.testing.assert_array_equal, final_parameters(workdir), final_parameters(finished[0]))
+
+
+def test_a_trained_network_is_evaluated_where_nothing_can_be_stored(finished, tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "data/features")
+
+    monkeypatch.setattr(scoring, "open_stores", refuse)
+    workdir, lines = finished[0], []
+    config = workdir.load_config()
+    scored = score_workdir(
+        workdir,
+        config,
+        lambda dataset: configured_manifest(dataset, config),
+        output=tmp_path / "result.json",
+        progress=lines.append,
+    )
+    assert "data/features cannot be written (Read-only file system): features are computed from the images" in lines
+    assert scored.summary["miou"] == json.loads((workdir.results / "result.json").read_text())["miou"]
