@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.weights import read_state_dict, sha256
+from mmnet_jax.weights import read_checkpoint, read_state_dict, sha256
 from mmnet_jax.weights.files import read_safetensors, write_safetensors
 
 TENSORS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.count": np.array(7)}
@@ -30,18 +30,32 @@ def test_a_leading_module_is_taken_off_only_where_all_names_have_it(tmp_path):
         assert sorted(read_state_dict(tmp_path / "w.safetensors")) == expected
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "as before PyTorch 1.6"])
 @pytest.mark.parametrize(
-    "wrap", [dict, lambda t: {"epoch": 3, "state_dict": t, "optimizer": {}}, lambda t: {"model": t}]
+    ("beside", "epoch"),
+    [(None, None), ({"epoch": 3}, 3), ({"epoch": 0}, 0), ({"epoch": "last"}, None), ({}, None)],
 )
-def test_a_pytorch_file_is_unwrapped(tmp_path, wrap):
+def test_a_pytorch_file_is_unwrapped(tmp_path, beside, epoch, zipped):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     tensors = {f"module.{name}": torch.tensor(value) for name, value in TENSORS.items()}
     tensors["module.half"] = torch.ones(2, dtype=torch.bfloat16)
-    torch.save(wrap(tensors), tmp_path / "w.pth")
-    read = read_state_dict(tmp_path / "w.pth")
-    assert set(read) == {"a.weight", "a.count", "half"}
-    np.testing.assert_array_equal(read["a.weight"], TENSORS["a.weight"])
-    assert read["half"].dtype == np.float32
+    parameter = torch.nn.Parameter(torch.ones(2))
+    sgd = torch.optim.SGD([parameter], lr=0.1, momentum=0.9)
+    parameter.sum().backward()
+    sgd.step()  # which makes a momentum buffer
+    content = tensors if beside is None else {**beside, "state_dict": tensors, "optimizer": sgd.state_dict()}
+    torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+    read = read_checkpoint(tmp_path / "w.pth")
+    assert read.epoch == epoch
+    assert set(read.tensors) == {"a.weight", "a.count", "half"}
+    np.testing.assert_array_equal(read.tensors["a.weight"], TENSORS["a.weight"])
+    assert read.tensors["half"].dtype == np.float32
+
+
+def test_tensors_called_a_model_are_unwrapped(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch.save({"model": {"a": torch.ones(2)}}, tmp_path / "w.pth")
+    assert set(read_state_dict(tmp_path / "w.pth")) == {"a"}
 
 
 def test_a_wheel_is_opened_for_the_one_pytorch_file_in_it(tmp_path):

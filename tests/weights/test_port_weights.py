@@ -41,3 +41,17 @@ def test_mistakes_end_with_a_sentence_and_status_2(tmp_path):
     assert nameless.returncode == 2
     assert nameless.stderr.startswith("the first argument is the backbone to port: resnet50, ")
     assert not output.exists()
+    other = port_weights("resnet50", f"--source={tmp_path / 'cut.safetensors'}", f"--workdir={tmp_path}")
+    assert (other.returncode, other.stderr) == (2, "unknown flag --workdir.\n")
+
+
+def test_mistakes_with_a_whole_network_do_too(tmp_path):
+    absent, workdir = f"--source={tmp_path / 'absent.pth'}", f"--workdir={tmp_path / 'run'}"
+    for arguments, sentence in (
+        ([absent], "--workdir is required."),
+        ([absent, workdir], f"weight file {tmp_path / 'absent.pth'} does not exist."),
+        ([absent, workdir, "--bins=60,half"], "--bins must be numbers, as in 60,30,15,8, but holds 'half'."),
+    ):
+        done = port_weights("released", *arguments)
+        assert (done.returncode, done.stderr, done.stdout) == (2, f"{sentence}\n", "")
+    assert list(tmp_path.iterdir()) == []

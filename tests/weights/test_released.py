@@ -1,0 +1,221 @@
+"""Files of exactly the authors' names and shapes, ported by the command into workdirs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from mmnet_jax import get_config, load_model, weights
+from mmnet_jax.errors import UserError
+from mmnet_jax.porting import port_released
+from mmnet_jax.workdir import Workdir
+from tests.conftest import REFERENCE
+from tests.models.test_goldens import SIZE, golden_episode, state_dict
+
+pytestmark = pytest.mark.usefixtures("optimised")
+
+SCRIPT = Path(__file__).parents[2] / "scripts/port_weights.py"
+NETWORKS = {"released": "mmnet", "pfenet": "pfenet"}
+SHAPES = json.loads((REFERENCE / "shapes.json").read_text())
+
+
+def shaped(names="released", **changes):
+    """The authors' tensors without content, which takes no memory; a change to None takes one away."""
+    shapes = SHAPES[names] | changes
+    return {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items() if shape is not None}
+
+
+@pytest.fixture(scope="module", params=list(NETWORKS))
+def ported(request, tmp_path_factory):
+    """The names in shapes.json, the workdir of such a file, and what the command said."""
+    folder = tmp_path_factory.mktemp(request.param)
+    source = folder / "authors.safetensors"
+    tensors = {f"module.{name}": tensor for name, tensor in state_dict(request.param).items()}
+    counters = {f"module.layer{i}.0.bn1.num_batches_tracked": np.array(7) for i in range(1, 5)}
+    safetensors.numpy.save_file(tensors | counters, source)
+    options = ["--fold=2", "--shots=2", f"--image_size={SIZE}", "--split=folder", "--dataset=coco20i"]
+    command = [sys.executable, SCRIPT, "released", f"--source={source}", f"--workdir={folder / 'run'}", *options]
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in folder.iterdir()) == ["authors.safetensors", "run"]
+    return request.param, folder / "run", done.stdout
+
+
+def test_the_config_is_told_by_tensors_and_flags(ported):
+    names, workdir, said = ported
+    _, _, config = load_model(workdir)
+    assert (config.model.network, config.model.backbone) == (NETWORKS[names], "resnet50_v2")
+    assert (config.fold, config.shots, config.data.image_size) == (2, 2, SIZE)
+    assert (config.data.split, config.data.dataset) == ("folder", "coco20i")
+    assert config.model.bins == (1.0, 0.5, 0.25, 0.125)
+    assert (config.model.projection_kernel, config.model.projection_shared) == (1, False)
+    assert config.model.support_level4 == "masked_twice"
+    if names == "released":
+        assert config.reading == "released"
+        assert said.startswith("MM-Net of reading released, 50 embeddings, resnet50_v2: 311 tensors written to ")
+    else:
+        assert said.startswith("PFENet, resnet50_v2: 310 tensors written to ")
+    assert "--dataset=coco20i --split=folder --fold=2 --shots=2 --image_size=97 --bins=1.0,0.5,0.25,0.125" in said
+
+
+def test_every_tensor_comes_out_as_it_went_in(ported):
+    names, workdir, _ = ported
+    _, variables, config = load_model(workdir)
+    expected = weights.from_released(state_dict(names), config)
+    jax.tree.map(np.testing.assert_array_equal, variables, expected)
+    # the statistics that moved, both where the frozen backbone is read from and where moving ones are
+    for statistics in (variables["batch_stats"], Workdir(workdir).frozen(config)["batch_stats"]):
+        var = statistics["backbone"]["stage3_2"]["conv1"]["var"]
+        np.testing.assert_array_equal(var, state_dict(names)["layer3.2.bn1.running_var"])
+
+
+def test_the_loaded_network_gives_the_goldens(ported):
+    names, workdir, _ = ported
+    model, variables, _ = load_model(workdir)
+    with jax.default_matmul_precision("highest"):
+        logits = jax.jit(model.apply)(variables, golden_episode(2)).logits[:, ::4, ::4]
+    golden = np.load(REFERENCE / f"{names}_deep_97px_2shot_seed0.npz")["logits"]
+    np.testing.assert_allclose(logits, golden, rtol=0, atol=1e-4 * np.abs(golden).max())
+
+
+def test_no_training_goes_on_from_it(ported):
+    _, workdir, _ = ported
+    _, _, config = load_model(workdir)
+    with pytest.raises(UserError, match="holds a ported checkpoint, without the state of an optimiser"):
+        Workdir(workdir).resumes(config)
+
+
+def test_a_full_workdir_is_refused_and_left_alone(ported):
+    _, workdir, _ = ported
+    before = sorted(workdir.rglob("*"))
+    with pytest.raises(UserError, match=r"run is not empty; choose a new one\.$"):
+        port_released("any.pth", workdir, {})
+    assert sorted(workdir.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("names", "changes", "backbone"),
+    [
+        ("released", {}, "resnet50_v2"),
+        ("pfenet", {}, "resnet50_v2"),
+        ("released", {"layer0.3.weight": None, "layer0.4.weight": None, "layer0.6.weight": None}, "resnet50_v2"),
+        ("released", {name: None for name in SHAPES["released"] if re.match(r"layer0\.[3-9]", name)}, "resnet50"),
+        ("released", {"layer3.6.conv1.weight": (256, 1024, 1, 1)}, "resnet101_v2"),
+    ],
+)
+def test_resnets_are_told_apart_by_stem_and_depth(names, changes, backbone):
+    told = weights.told_by(shaped(names, **changes))
+    assert (told["model.network"], told["model.backbone"]) == (NETWORKS[names], backbone)
+
+
+@pytest.mark.parametrize(
+    ("statistics", "backbone"), [(["layer1.1.running_mean"], "vgg16"), ([], "vgg16_plain")], ids=["BN", "plain"]
+)
+def test_vggs_are_told_by_their_names(statistics, backbone):
+    head = {name: shape for name, shape in SHAPES["pfenet"].items() if not name.startswith("layer")}
+    tensors = dict.fromkeys([*head, "layer0.0.weight", "layer1.0.weight", *statistics], np.zeros(1))
+    assert weights.told_by(tensors)["model.backbone"] == backbone
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ("released", 50, 1, False)),
+        ({"part_emb_2_level": (1, 256, 20)}, ("released", 20, 1, False)),
+        ({"down_supp_level_2.0.weight": None}, ("released", 50, 1, False)),  # a tensor that is missing
+        (
+            {"down_query_level_2.0.weight": (256, 1536, 3, 3), "down_supp_level_2.0.weight": None},
+            ("paper", 50, 3, True),
+        ),
+        (
+            {"down_query_level_2.0.weight": (256, 1536, 3, 3), "down_supp_level_2.0.weight": (256, 1536, 3, 3)},
+            ("paper", 50, 3, True),  # both names of the one projection
+        ),
+    ],
+)
+def test_memory_and_projection_tell_size_and_reading(changes, expected):
+    told = weights.told_by(shaped(**changes))
+    fields = ("reading", "model.memory_size", "model.projection_kernel", "model.projection_shared")
+    assert tuple(told[field] for field in fields) == expected
+
+
+def test_two_projections_of_3x3_are_the_released_reading():
+    tensors = shaped(**{"down_query_level_2.0.weight": (256, 1536, 3, 3)})
+    tensors["down_supp_level_2.0.weight"] = np.ones((256, 1536, 3, 3), np.float32)
+    told = weights.told_by(tensors)
+    assert (told["reading"], told["model.projection_kernel"], told["model.projection_shared"]) == ("released", 3, False)
+
+
+def write(folder, tensors):
+    path = folder / "authors.safetensors"
+    safetensors.numpy.save_file({name: np.zeros(1, np.float32) for name in tensors}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tensors", "given", "sentence"),
+    [
+        (
+            ["conv1.weight", "layer1.0.conv1.weight"],
+            {},
+            r"authors\.safetensors is no checkpoint of MM-Net's or PFENet's authors: it has neither "
+            r"down_query_level_2\.0\.weight nor down_query\.0\.weight; a backbone alone is ported by: .*=FILE",
+        ),
+        (["part_emb_2_level", "cls.0.weight"], {}, "holds no backbone: it has none of the tensors"),
+        (SHAPES["pfenet"], {"model.network": "mmnet"}, r"holds model\.network = pfenet, not mmnet\.$"),
+        (SHAPES["released"], {"model.backbone": "vgg16"}, r"holds model\.backbone = resnet50_v2, not vgg16\.$"),
+        (SHAPES["released"], {"model.bins": (60, 30, 15)}, r"holds 4 bins, not 3 \(60, 30, 15\); give theirs as --b"),
+        (SHAPES["released"], {"data.image_size": 480}, r"image_size must be 8k \+ 1, but is 480"),
+    ],
+)
+def test_a_file_that_does_not_fit_leaves_nothing_behind(tmp_path, tensors, given, sentence):
+    with pytest.raises(UserError, match=sentence):
+        port_released(write(tmp_path, tensors), tmp_path / "runs" / "new", given)
+    assert [path.name for path in tmp_path.iterdir()] == ["authors.safetensors"]
+
+
+def test_a_workdir_that_cannot_be_made_is_told_before_the_file_is_read(tmp_path):
+    (tmp_path / "file").touch()
+    for workdir in ("file", "file/runs/new"):
+        with pytest.raises(UserError, match=rf"{workdir} cannot be made: .*/file is a file, not a folder\.$"):
+            port_released(tmp_path / "absent.pth", tmp_path / workdir, {})
+
+
+@pytest.mark.parametrize("names", list(NETWORKS))
+def test_all_that_is_missing_or_wrong_is_told_at_once(names):
+    changes = {"res1.0.weight": None, "layer3.2.bn1.running_var": None, "cls.3.bias": (3,), "cls.4.bias": (3,)}
+    config = get_config("released" if names == "released" else "paper")
+    config.model.network = NETWORKS[names]
+    if names == "pfenet":
+        config.loss.reconstruction_on = "none"
+    with pytest.raises(UserError) as error:
+        weights.from_released(shaped(names, **changes), config, "authors.pth")
+    network = "MM-Net of reading released" if names == "released" else "PFENet"
+    assert str(error.value) == (
+        f"authors.pth does not hold {network} with resnet50_v2: nothing uses cls.4.bias; nothing fills "
+        "params/fem/merge/kernel (res1.0.weight), batch_stats/backbone/stage3_2/conv1/var (layer3.2.bn1.running_var); "
+        "wrong shape: cls.3.bias is 3, not 2."
+    )
+
+
+def test_an_interrupted_porting_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmnet_jax.workdir.Workdir._write", interrupt)  # the last file that is made
+    monkeypatch.setattr(weights, "from_released", lambda *_: {"params": {}, "backbone": {}, "batch_stats": {}})
+    monkeypatch.setattr(weights, "save_backbone", lambda *_: None)
+    source = write(tmp_path, SHAPES["released"])
+    with pytest.raises(KeyboardInterrupt):
+        port_released(source, tmp_path / "new", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["authors.safetensors"]

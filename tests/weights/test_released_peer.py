@@ -1,0 +1,84 @@
+"""A checkpoint that the PyTorch peer saved as the authors' code does, ported and held to the peer's own logits."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmnet_jax import Episode, load_model
+from mmnet_jax.porting import port_released
+from tests.models.test_goldens import inputs
+from tests.weights.test_released import SHAPES
+
+torch = pytest.importorskip("torch")
+
+from tests.reference.mmnet_torch import MMNet as Peer  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("optimised")
+
+FRACTIONS = (1.0, 0.5, 0.25, 0.125)
+SLOW = [pytest.param(size, shots, marks=pytest.mark.slow) for size in (161, 473) for shots in (1, 5)]
+
+
+def pictures(size, seeds):
+    """Images and labels, as the peer takes them."""
+    images = np.stack([inputs().image(seed, size) for seed in seeds])
+    labels = np.stack([inputs().mask(seed, size) for seed in seeds])
+    return torch.from_numpy(images), torch.from_numpy(labels).long()
+
+
+@pytest.fixture(scope="module")
+def peer():
+    """After a step of training, which moves its BN's statistics, and with the optimiser that made it."""
+    torch.manual_seed(0)
+    peer = Peer(flavor="released", deep=True, bins=FRACTIONS)
+    with torch.no_grad():
+        for name, value in peer.state_dict().items():
+            if name.startswith("layer") and value.is_floating_point():
+                value.copy_(torch.from_numpy(inputs().tensor(name, tuple(value.shape))))
+        peer.part_emb_2_level.mul_(0.15)
+    head = [parameter for name, parameter in peer.named_parameters() if not name.startswith("layer")]
+    sgd = torch.optim.SGD(head, lr=0.0025, momentum=0.9, weight_decay=1e-4)
+    (query, label), (support, mask) = pictures(65, (0, 1)), pictures(65, (2, 3))
+    peer(query, support[:, None], mask[:, None], label)["loss"].backward()
+    sgd.step()
+    return peer.eval(), sgd
+
+
+@pytest.fixture(scope="module")
+def checkpoint(peer, tmp_path_factory):
+    network, sgd = peer
+    tensors = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+    for name in ("alpha", "beta"):  # layers of the release that nothing calls
+        tensors |= {f"module.{name}.weight": torch.ones(256, 256), f"module.{name}.bias": torch.ones(256)}
+    shapes = {name.removeprefix("module."): list(tensor.shape) for name, tensor in tensors.items()}
+    assert {name: shape for name, shape in shapes.items() if "num_batches" not in name} == SHAPES["released"]
+    path = tmp_path_factory.mktemp("authors") / "train_epoch_10.pth"
+    torch.save({"epoch": 10, "state_dict": tensors, "optimizer": sgd.state_dict()}, path)
+    return path
+
+
+@pytest.mark.parametrize(("size", "shots"), [(97, 1), (97, 5), *SLOW])
+def test_logits_are_the_peers(peer, checkpoint, tmp_path, size, shots):
+    ported = port_released(checkpoint, tmp_path / "run", {"data.image_size": size, "shots": shots})
+    assert ported.epoch == 10
+    model, variables, config = load_model(tmp_path / "run", checkpoint=10)
+    network, _ = peer
+    network.bins = tuple(config.model.bins)
+    assert network.bins == ((60, 30, 15, 8) if size == 473 else FRACTIONS)
+    (query, label), (support, mask) = pictures(size, [1]), pictures(size, range(10, 10 + shots))
+    with torch.no_grad():
+        theirs = network(query, support[None], mask[None])["logits"].permute(0, 2, 3, 1).numpy()
+    ours = lambda images: jnp.asarray(images.numpy().transpose(0, 2, 3, 1))  # noqa: E731
+    episode = Episode(ours(query), ours(support)[None], jnp.asarray(mask)[None], jnp.asarray(label))
+    logits = jax.jit(model.apply)(variables, episode).logits
+    np.testing.assert_allclose(logits, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+
+
+def test_the_peers_statistics_have_moved(peer):
+    network, _ = peer
+    name = "layer4.2.bn3.running_mean"
+    moved = network.state_dict()[name].numpy()
+    assert np.abs(moved - inputs().tensor(name, moved.shape)).max() > 0.01
