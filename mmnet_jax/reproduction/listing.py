@@ -21,9 +21,9 @@ from mmnet_jax.reproduction.runs import load_config
 HEAD = """# Configurations
 
 A configuration is a file of `configs/`, and where a file holds several, a name after a colon:
-`python -m mmnet_jax.train --config=configs/ablations.py:fcm_only --workdir=DIR`. Any field can be changed on the command
-line, as in `--config.fold=2`; `mmnet_jax/config.py` tells what each means. Counted are the trained parameters; the
-backbone is frozen. Written by `python scripts/reproduce.py --list`.
+`python -m mmnet_jax.train --config=configs/ablations.py:fcm_only --workdir=DIR`. Any field can be changed on the
+command line, as in `--config.fold=2`; `mmnet_jax/config.py` tells what each means. Counted are the trained parameters;
+the backbone is frozen. Written by `python scripts/reproduce.py --list`.
 """
 
 

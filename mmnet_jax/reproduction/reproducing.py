@@ -57,7 +57,6 @@ def main(given: flags.FlagValues) -> None:
         raise UserError(f"--table is missing: it is one of {', '.join(TABLES)}.")
 
     from mmnet_jax.reproduction.runs import Settings, named_table, picked_rows, plan_runs
-    from mmnet_jax.reproduction.states import find_states
 
     table = named_table(given.table)
     rows = picked_rows(table, given.rows)
@@ -67,6 +66,8 @@ def main(given: flags.FlagValues) -> None:
         raise UserError("--seeds is empty.")
     settings = Settings(Path(given.runs), given.data_dir, given.weights, tuple(given.set))
     runs = plan_runs(rows, folds, seeds, settings)
+    from mmnet_jax.reproduction.states import find_states
+
     plan = find_states(runs, given.any_code)
 
     if given.dry_run:
@@ -125,7 +126,7 @@ def _launch(plan: Any, jobs: Sequence[Any], parallel: int | None) -> bool:
     done = sum(state.kind == "done" for _, state in plan)
     where = f"{len(gpus)} GPU(s)" if gpus else "the processor's cores"
     print(
-        f"{len(jobs)} runs to be made, {done} done before; {min(len(shares), len(jobs))} at a time on {where}",
+        f"runs to be made: {len(jobs)}, done before: {done}; {min(len(shares), len(jobs))} at a time on {where}",
         flush=True,
     )
     try:

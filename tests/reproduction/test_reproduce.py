@@ -1,0 +1,114 @@
+"""The script from its flags to its table."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmnet_jax.errors import UserError
+from mmnet_jax.reproduction import reproducing, runs
+from tests.reproduction.hand_made import SETTINGS, finish, plan_one
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "reproduce.py"
+
+
+def run_script(folder, *arguments):
+    return subprocess.run([sys.executable, SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_bare_machine_lists_the_runs_with_times_and_tells_what_is_missing(tmp_path):
+    done = run_script(tmp_path, "--table=3", "--rows=memory_20", "--folds=0,3", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    assert "memory_20: N = 20 (configs/ablations.py:memory_20), paper: 61.4 70.0 57.5 58.0, mean 61.7" in done.stdout
+    assert "ablations:memory_20 fold 3 seed 321  not begun, " in done.stdout
+    assert "2 of 2 runs to be made: about " in done.stdout
+    assert "prepare_data.py pascal5i --source=VOCdevkit --data_dir=data" in done.stdout
+    assert "port_weights.py resnet50_v2 --source=FILE --output=weights/resnet50_v2.safetensors" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_is_told_in_one_sentence(tmp_path):
+    done = run_script(tmp_path, "--table=9")
+    assert done.returncode == 2 and done.stdout == ""
+    assert "--table cannot be '9'" in done.stderr and done.stderr.count("\n") == 1
+
+
+class Given:
+    """Flags, with their defaults."""
+
+    table, rows, folds, seeds, runs, data_dir, weights = "photographs", ["paper", "global"], ["1"], ["321"], "", "", ""
+    launcher, parallel, slurm_options, dry_run, any_code, output, list = "local", 2, [], False, False, None, False
+    set = (*SETTINGS, "data.dataset=creatures")
+
+    def __init__(self, folder, **others):
+        self.__dict__.update(runs=str(folder / "runs"), data_dir=str(folder / "data"), **others)
+
+
+@pytest.fixture
+def trained_by_hand(monkeypatch):
+    """Trainings are stood in for: each writes a finished workdir, or fails."""
+    trained = []
+
+    def command(run, workdir):
+        trained.append(run.reference)
+        if run.reference.endswith("pfenet"):
+            return [sys.executable, "-S", "-c", "raise SystemExit('no room')"]
+        finish(run, [10, 20, 30, 40] if run.reference.endswith("global") else [11, 22, 33, 44], workdir)
+        return [sys.executable, "-S", "-c", ""]
+
+    monkeypatch.setattr(runs, "training_command", command)
+    return trained
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"table": None}, "--table is missing: it is one of 1, 2, 3"),
+        ({"rows": ["fcm"]}, "has no row 'fcm'"),
+        ({"folds": ["4"]}, "--folds must be whole numbers from 0 to 3, but holds '4'"),
+        ({"seeds": []}, "--seeds is empty"),
+        (
+            {"set": ()},
+            r"holds no pascal5i .*; --weights: \w+/efficientnet_lite2.safetensors is missing, which is made with",
+        ),
+    ],
+)
+def test_a_mistake_is_told_before_anything_starts(tmp_path, trained_by_hand, flags, message):
+    with pytest.raises(UserError, match=message):
+        reproducing.main(Given(tmp_path, weights="nowhere", **flags))
+    assert trained_by_hand == [] and list(tmp_path.iterdir()) == []
+
+
+def test_what_is_missing_is_run_once_and_the_table_written(tmp_path, trained_by_hand, capsys):
+    finish(plan_one(tmp_path, "photographs:paper", changes=["data.dataset=creatures"]), [11, 22, 33, 44])
+    reproducing.main(Given(tmp_path))
+    assert trained_by_hand == ["photographs:global"]
+    assert "runs to be made: 1, done before: 1; 1 at a time" in capsys.readouterr().out
+    content = json.loads((tmp_path / "runs" / "table_photographs.json").read_text())
+    assert [row["cells"]["fold1"]["miou"] for row in content["rows"]] == pytest.approx([27.5, 25])
+    assert content["claims"][0]["cells"]["mean"]["difference"] == pytest.approx(2.5)
+    assert "| paper better than global | +2.5" in (tmp_path / "runs" / "table_photographs.md").read_text()
+    reproducing.main(Given(tmp_path, output=str(tmp_path / "results" / "mine.md")))
+    assert trained_by_hand == ["photographs:global"]
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["mine.json", "mine.md"]
+
+
+def test_a_failed_run_is_named_and_the_table_holds_the_rest(tmp_path, trained_by_hand, capsys):
+    with pytest.raises(SystemExit) as ended:
+        reproducing.main(Given(tmp_path, rows=["paper", "pfenet"]))
+    assert ended.value.code == 1
+    said = capsys.readouterr()
+    assert "1 of 2 runs failed" in said.err and "pfenet fold 1 seed 321 ended with status 1: no room" in said.err
+    assert "| PFENet (`pfenet`) | not run | not run |" in said.out
+
+
+def test_slurm_gets_a_script_on_standard_output_and_nothing_is_run(tmp_path, capsys):
+    reproducing.main(Given(tmp_path, launcher="slurm"))
+    said = capsys.readouterr()
+    assert said.out.startswith("#!/usr/bin/env bash\n") and said.out.count("-m mmnet_jax.train") == 2
+    assert "%2" in said.out and said.err == "2 of 2 runs are to be made\n"
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,57 @@
+"""What changes the fingerprint of the code, and what does not."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from mmnet_jax import fingerprint
+from mmnet_jax.config import get_config, resolve
+
+
+@pytest.fixture
+def of_copy(tmp_path, monkeypatch):
+    """Fingerprints of a copy of the package, in which files can be changed."""
+    shutil.copytree(fingerprint.ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(fingerprint, "ROOT", tmp_path / "copy")
+
+    def compute(**fields):
+        config = get_config()
+        config.model.update(fields)
+        fingerprint._fingerprint.cache_clear()
+        return fingerprint.code_fingerprint(resolve(config))
+
+    yield tmp_path / "copy", compute
+    fingerprint._fingerprint.cache_clear()
+
+
+def change(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_numbers_change_it_words_do_not(of_copy):
+    root, compute = of_copy
+    before = compute()
+    assert before == compute() and len(before) == 16
+    change(root / "losses.py", '"""', '"""Other words. ')
+    change(root / "losses.py", "\n\n\ndef", "\n\n\n# a remark\n\n\ndef")
+    change(root / "training" / "log.py", "import json", "import json, math")
+    assert compute() == before
+    change(root / "ops" / "memory.py", "import jax", "import jax as jax")
+    assert compute() != before
+
+
+def test_another_backbone_is_another_matter(of_copy):
+    root, compute = of_copy
+    before = compute(), compute(backbone="efficientnet_lite2")
+    change(root / "models" / "backbones" / "resnet.py", "import jax", "import jax as jax")
+    after = compute(), compute(backbone="efficientnet_lite2")
+    assert before[0] != after[0] and before[1] == after[1]
+
+
+def test_every_file_it_leaves_out_exists():
+    for name in fingerprint.WITHOUT_NUMBERS | fingerprint.PRETRAINING:
+        assert (fingerprint.ROOT / name).is_file(), name
