@@ -232,7 +232,7 @@ def get_config(reading: str = "paper") -> ConfigDict:
     config.training.accumulate = 1  # split a batch into this many parts, one after the other
     config.training.epochs = 200
     config.training.steps = placeholder(int)  # instead of epochs
-    config.training.cache_features = False  # read each image's frozen features from a store; needs data.augment=False
+    config.training.cache_features = False  # keep them in data_dir/features and read them; needs data.augment=False
     config.training.log_every = 20  # steps
     config.training.evaluate_every = 5000  # steps, and at the end; 0: at the end alone
     config.training.evaluation_episodes = 1000  # 0: no evaluation while training
