@@ -121,7 +121,9 @@ def launch(
                         continue
                     del running[number]
                     free.append(slot)
-                    if process.returncode:
+                    if asked():
+                        say(f"[{number}/{len(jobs)}] {job.name}: stopped")
+                    elif process.returncode:
                         failures.append(Failure(job, process.returncode))
                         say(f"[{number}/{len(jobs)}] {failures[-1]}")
                     else:
