@@ -6,7 +6,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.reproduction.costs import episode_cost
 from mmnet_jax.reproduction.launching import HEADER
 from mmnet_jax.reproduction.requirements import missing_data
+from mmnet_jax.reproduction.runs import Run
 from mmnet_jax.reproduction.states import Planned
 from mmnet_jax.training.log import read_lines
 from mmnet_jax.training.loop import total_steps
@@ -40,11 +41,17 @@ class Rate(NamedTuple):
     """Floating-point operations a second, of one process."""
     source: str
     """Where that comes from."""
+    own: Mapping[Path, float] = {}
+    """The same of single configurations, by the folder of their folds."""
+
+    def of(self, run: Run) -> float:
+        """Operations a second of a run like this one."""
+        return self.own.get(run.folder.parents[1], self.operations)
 
 
 def logged_rate(runs: Path) -> Rate | None:
-    """The median of what the logs of this machine's runs tell; None where there are none."""
-    rates = []
+    """What the logs of this machine's runs tell, medians; None where there are none."""
+    rates: dict[Path, list[float]] = {}
     for log in sorted(runs.glob("**/log/metrics.jsonl")):
         workdir = log.parents[1]
         if _host(workdir.with_name(f"{workdir.name}.log")) != platform.node():
@@ -56,10 +63,13 @@ def logged_rate(runs: Path) -> Rate | None:
         except UserError:
             continue
         if speeds[SKIPPED_LAPS:]:
-            rates.append(statistics.median(speeds[SKIPPED_LAPS:]) * episode_cost(config).training)
+            speed = statistics.median(speeds[SKIPPED_LAPS:])
+            rates.setdefault(workdir.parents[1], []).append(speed * episode_cost(config).training)
     if not rates:
         return None
-    return Rate(statistics.median(rates), f"by the logs of {len(rates)} run(s) on this machine")
+    every = [rate for of_one in rates.values() for rate in of_one]
+    own = {folder: statistics.median(of_one) for folder, of_one in rates.items()}
+    return Rate(statistics.median(every), f"by the logs of {len(every)} run(s) on this machine", own)
 
 
 def _host(log: Path) -> str | None:
@@ -108,7 +118,7 @@ def remaining_seconds(planned: Planned, rate: Rate) -> float:
     left = max(0, steps - state.step)
     evaluations = left and 1 + (left // training.evaluate_every if training.evaluate_every else 0)
     evaluated = evaluations * training.evaluation_episodes + evaluation_episodes(config)
-    return (left * batch * cost.training + evaluated * cost.evaluation) / rate.operations
+    return (left * batch * cost.training + evaluated * cost.evaluation) / rate.of(run)
 
 
 def evaluation_episodes(config: ConfigDict) -> int:

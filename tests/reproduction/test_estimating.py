@@ -38,7 +38,11 @@ def test_the_rate_comes_from_logs_of_this_machine(tmp_path, monkeypatch):
         records = [{"step": i, "episodes_per_second": s} for i, s in enumerate([0.1, speed, speed])]
         (workdir / "log" / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
         workdir.with_name(f"seed{seed}.log").write_text(f"# 2026-01-02T03:04:05+00:00 on {host}: python -m x\n")
-    assert logged_rate(tmp_path / "runs") == Rate(30.0, "by the logs of 1 run(s) on this machine")
+    rate = logged_rate(tmp_path / "runs")
+    assert rate[:2] == (30.0, "by the logs of 1 run(s) on this machine")
+    assert rate.of(plan_one(tmp_path, fold=2)) == 30
+    assert rate._replace(operations=7).of(plan_one(tmp_path, fold=2)) == 30  # its own configuration's
+    assert rate._replace(operations=7).of(plan_one(tmp_path, "photographs:global")) == 7
     assert logged_rate(tmp_path / "none") is None
 
 
