@@ -43,11 +43,14 @@ READINGS: dict[str, dict[str, Any]] = {
     },
 }
 
+NETWORKS = {"mmnet": "MM-Net", "pfenet": "PFENet"}
+"""By the value of ``model.network``."""
+
 CHOICES: dict[str, tuple[Any, ...]] = {
     "reading": tuple(READINGS),
     "data.dataset": ("pascal5i", "coco20i", "creatures"),
     "data.split": ("protocol", "folder"),
-    "model.network": ("mmnet", "pfenet"),
+    "model.network": tuple(NETWORKS),
     "model.backbone": (
         "resnet50",
         "resnet50_v2",
@@ -130,19 +133,20 @@ PFENET: dict[str, Any] = {
     "model.projection_kernel": 1,
     "model.projection_shared": False,
     "model.support_level4": "masked_twice",
-    "model.batch_norm": "frozen",
 }
-"""What PFENet's own code does in the fields that a reading would fill for MM-Net."""
+"""What PFENet has in fields that a reading fills for MM-Net; batch normalisation follows the reading."""
 
 MEMORY_FIELDS = (
     "model.nodes",
     "model.levels",
     "model.propagation",
     "model.fem_input",
+    "model.cosine_on",
+    "model.shot_mask",
     "quality.module",
     "quality.normalise",
 )
-"""Fields that mean nothing to PFENet."""
+"""Fields of the memory and what works on it: they mean nothing to PFENet, nor where the decoder does not see it."""
 
 
 def get_config(reading: str = "paper") -> ConfigDict:
@@ -319,11 +323,15 @@ def has_memory(config: ConfigDict) -> bool:
 
 def _check_network(config: ConfigDict) -> None:
     """Raises a ``UserError`` where fields contradict one another."""
+    idle = ""
     if config.model.network == "pfenet":
-        changed = differences(get_config(), config)
-        for field in MEMORY_FIELDS:
-            if any(line.startswith(f"{field}:") for line in changed):
-                raise UserError(f"{field} means nothing to model.network = pfenet; leave it as it is.")
+        idle = "model.network = pfenet"
+    elif config.model.fem_input == "confidence":
+        idle = "model.fem_input = confidence"
+    usual = dict(_leaves(get_config())) | READINGS[config.reading]
+    for field in MEMORY_FIELDS if idle else ():
+        if not idle.startswith(field) and _get(config, field.split(".")) != usual[field]:
+            raise UserError(f"{field} means nothing with {idle}; leave it as it is.")
     if not has_memory(config) and config.loss.reconstruction_on != "none":
         raise UserError("loss.reconstruction_on must be none, since this network has no memory to reconstruct with.")
     if config.quality.normalise != "none" and config.quality.module != "qmm":

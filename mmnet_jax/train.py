@@ -1,4 +1,4 @@
-"""Trains MM-Net: ``python -m mmnet_jax.train --config=configs/pascal_1shot.py --workdir=DIR [--config.fold=2 ...]``."""
+"""Trains a network: ``python -m mmnet_jax.train --config=configs/NAME.py --workdir=DIR [--config.fold=2 ...]``."""
 
 from __future__ import annotations
 

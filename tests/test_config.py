@@ -57,6 +57,21 @@ def test_differences_name_the_fields():
         ({"training": {"accumulate": 3}}, "training.accumulate = 3 does not divide training.batch_size = 4."),
         ({"reading": "released", "training": {"accumulate": 2}}, "training.accumulate must be 1"),
         ({"optimizer": {"learning_rate": -1.0}}, "optimizer.learning_rate must be a number from 0"),
+        ({"model": {"nodes": "features"}}, "loss.reconstruction_on must be none, since this network has no memory"),
+        (
+            {"model": {"network": "pfenet", "shot_mask": "last"}},
+            "model.shot_mask means nothing with model.network = pfenet; leave it as it is.",
+        ),
+        (
+            {"model": {"fem_input": "confidence", "propagation": "global"}},
+            "model.propagation means nothing with model.fem_input = confidence; leave it as it is.",
+        ),
+        ({"quality": {"module": "mean", "normalise": "mean"}}, "quality.normalise is of eq. 9's sums"),
+        ({"training": {"cache_features": True}}, "training.cache_features needs data.augment = False"),
+        (
+            {"reading": "released", "data": {"augment": False}, "training": {"cache_features": True}},
+            "training.cache_features needs model.batch_norm = frozen",
+        ),
     ],
 )
 def test_a_bad_field_is_named(fields, sentence):
@@ -82,6 +97,43 @@ def test_every_config_file_resolves_and_opens_with_its_command(name, reading):
     assert config.shots == (5 if "5shot" in name else 1)
     assert config.data.dataset.startswith(name.split("_")[0])
     assert f"python -m mmnet_jax.train --config=configs/{name}.py" in module.__doc__
+
+
+@pytest.mark.parametrize("name", ["ablations", "backbones", "pfenet", "photographs"])
+@pytest.mark.parametrize("reading", READINGS)
+def test_every_row_of_a_file_of_rows_resolves_to_what_it_names(name, reading):
+    module = importlib.import_module(f"configs.{name}")
+    for row in module.ROWS:
+        config = module.get_config(row)
+        named = dict(module.ROWS[row].fields)
+        if reading != "paper" and config.training.cache_features:
+            continue  # whose moving statistics cannot be cached
+        config.reading = reading
+        resolved = resolve(config)
+        assert resolved.shots == (5 if "5" in row.split("_") or "5shot" in row else named.get("shots", 1))
+        for field, value in named.items():
+            section, _, leaf = field.rpartition(".")
+            if field != "reading":
+                assert (resolved[section] if section else resolved)[leaf] == value, (row, field)
+    assert f"python -m mmnet_jax.train --config=configs/{name}.py:" in module.__doc__
+
+
+@pytest.mark.parametrize("name", ["ablations", "backbones", "pfenet", "photographs"])
+def test_a_row_that_is_not_there_is_told_with_those_that_are(name):
+    module = importlib.import_module(f"configs.{name}")
+    with pytest.raises(UserError) as error:
+        module.get_config("nothing")
+    assert f"configs/{name}.py:nothing is no configuration" in str(error.value)
+    assert all(row in str(error.value) for row in module.ROWS)
+
+
+def test_pfenets_projections_are_its_own_and_its_statistics_the_readings():
+    for reading in READINGS:
+        fields = {"reading": reading, "model": {"network": "pfenet"}, "loss": {"reconstruction_on": "none"}}
+        config = resolve(from_dict(fields))
+        assert (config.model.projection_kernel, config.model.projection_shared) == (1, False)
+        assert config.model.support_level4 == "masked_twice"
+        assert config.model.batch_norm == READINGS[reading]["model.batch_norm"]
 
 
 def test_the_pretraining_config_resolves_and_opens_with_its_command():

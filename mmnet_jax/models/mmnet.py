@@ -14,16 +14,11 @@ from mmnet_jax.episode import Prediction, SupportState
 from mmnet_jax.models.backbones.convolution import max_pool_3x3
 from mmnet_jax.models.fem import bin_sizes
 from mmnet_jax.models.layers import convolution
-from mmnet_jax.models.network import Features, FewShotNetwork, split_shots
-
-__all__ = ["Branch", "Features", "MMNet", "split_shots"]
-
-BRANCHES = {"2+3": ("",), "2": ("",), "3": ("",), "2,3": ("_level2", "_level3")}
-"""By ``levels``: what the names of each branch's parameters end in. A branch is a projection and its memory."""
+from mmnet_jax.models.network import FewShotNetwork, split_shots
 
 
 class Branch(NamedTuple):
-    """One projection of some images, and what APM compares and carries."""
+    """One projection of some images with its memory, and what APM compares and carries."""
 
     projected: Float[Array, "n h w d"]
     """F, after ReLU and dropout."""
@@ -69,8 +64,14 @@ class MMNet(FewShotNetwork):
             self.attention_score = convolution(1, 3)
 
     @property
-    def _branches(self) -> tuple[str, ...]:
-        return () if self.fem_input == "confidence" else BRANCHES[self.levels]
+    def _branches(self) -> dict[str, slice]:
+        """What the names of each branch's parameters end in, and the channels it sees of levels 3 and 2."""
+        if self.fem_input == "confidence":
+            return {}
+        level3 = self.backbone.channels[1]
+        apart = {"_level2": slice(level3, None), "_level3": slice(level3)}
+        alone = {"2+3": slice(None), "2": apart["_level2"], "3": apart["_level3"]}
+        return apart if self.levels == "2,3" else {"": alone[self.levels]}
 
     @property
     def _attends(self) -> bool:
@@ -87,13 +88,10 @@ class MMNet(FewShotNetwork):
         return SupportState(high, mask, nodes=tuple(branch.nodes for branch in branches), projected=projected)
 
     def _describe(self, mid: Array, projection: str, train: bool) -> tuple[Branch, ...]:
-        level3 = self.backbone.channels[1]
-        seen = {"2+3": [mid], "3": [mid[..., :level3]], "2": [mid[..., level3:]]}
-        seen["2,3"] = seen["2"] + seen["3"]
         branches = []
         with jax.named_scope("memory"):
-            for name, levels in zip(self._branches, seen[self.levels], strict=bool(self._branches)):
-                projected = self._project(levels, getattr(self, f"{projection}{name}"), train)
+            for name, channels in self._branches.items():
+                projected = self._project(mid[..., channels], getattr(self, f"{projection}{name}"), train)
                 with_memory = self.nodes == "memory"
                 nodes = ops.memory_logits(projected, getattr(self, f"memory{name}")) if with_memory else projected
                 branches.append(Branch(projected, nodes))

@@ -11,6 +11,7 @@ import jax
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from mmnet_jax.config import NETWORKS
 from mmnet_jax.data import Dataset, fold_classes, open_dataset
 from mmnet_jax.data.dataset import GENERATED
 from mmnet_jax.errors import UserError
@@ -66,7 +67,8 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
         if pretrains(config):
             with steps.step(f"pretraining: {_pretraining(config)}"):
                 _pretrain(config, workdir, steps.say)
-        with steps.step(f"training: MM-Net's head, {config.shots}-shot, {_classes(config, dataset, 'base')}"):
+        base = _classes(config, dataset, "base")
+        with steps.step(f"training: {NETWORKS[config.model.network]}'s head, {config.shots}-shot, {base}"):
             train_head(config, workdir, dataset, steps.say)
         if not config.evaluation.after_training:
             return None

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmnet_jax.config import resolve
+from mmnet_jax.config import NETWORKS, resolve
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import variable_shapes
 from mmnet_jax.models.build import build_model, init_head
@@ -25,7 +25,6 @@ PROJECTIONS = {
     "pfenet": ("down_query.0.weight", "down_supp.0.weight"),
 }
 """The query's and the support's, by network."""
-NETWORKS = {"mmnet": "MM-Net", "pfenet": "PFENet"}
 UNUSED = (r"alpha\..*", r"beta\..*")
 """Layers that the released network has and never calls."""
 

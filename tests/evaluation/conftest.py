@@ -17,7 +17,7 @@ from mmnet_jax.config import resolve
 from mmnet_jax.data import Dataset, Split
 from mmnet_jax.data.folds import PASCAL_CLASSES
 from mmnet_jax.episode import Prediction
-from mmnet_jax.models.mmnet import Features, MMNet
+from mmnet_jax.models import Features, MMNet
 
 SIDE = 48
 

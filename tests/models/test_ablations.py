@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from functools import cache
 
 import flax.traverse_util
@@ -89,11 +90,14 @@ def inputs(shots):
 
 
 def parameters(model):
-    """A fresh head, its memory small enough for activations that are not all 0 or 1; names make the numbers."""
-    flat = flax.traverse_util.flatten_dict(init_head(model, 0), sep="/")
-    return flax.traverse_util.unflatten_dict(
-        {path: 0.3 * leaf if path.startswith("memory") else 2 * leaf for path, leaf in flat.items()}, sep="/"
-    )
+    """Numbers made from each tensor's name and shape, so that what two rows share is equal."""
+    flat = flax.traverse_util.flatten_dict(jax.eval_shape(lambda: init_head(model, 0)), sep="/")
+    drawn = {}
+    for path, leaf in flat.items():
+        scale = 0.3 if path.startswith("memory") or leaf.ndim == 1 else (2 / np.prod(leaf.shape[:-1])) ** 0.5
+        normal = np.random.default_rng(zlib.crc32(path.encode())).standard_normal(leaf.shape)
+        drawn[path] = jnp.asarray(scale * normal, jnp.float32)
+    return flax.traverse_util.unflatten_dict(drawn, sep="/")
 
 
 @cache

@@ -9,14 +9,16 @@ import pytest
 from configs import ablations, pfenet
 from configs.rows import apply
 from mmnet_jax import create_model, load_model
+from mmnet_jax.evaluation import configured_manifest, evaluate
 from mmnet_jax.evaluation.counting import count_pixels, predicted_foreground
+from mmnet_jax.evaluation.pictures import episode_sheet
 from mmnet_jax.models import backbones
 from mmnet_jax.training.checkpoints import Checkpoints
 from mmnet_jax.training.state import create_optimizer, create_state, state_variables
 from mmnet_jax.training.step import update_fn
 from mmnet_jax.workdir import Workdir
 from tests.tiny import draw_episode
-from tests.training.tiny_training import tiny_config, tiny_parts
+from tests.training.tiny_training import tiny_config, tiny_dataset, tiny_parts
 
 ROWS = {name: row.fields for name, row in ablations.ROWS.items() if row.fields.keys() - {"shots"}}
 ROWS["pfenet"] = pfenet.PFENET
@@ -52,7 +54,7 @@ def test_a_row_trains_and_its_checkpoint_counts_what_the_trained_network_counts(
         checkpoints.save(state, None)
 
     @jax.jit
-    def evaluate(variables):
+    def count(variables):
         side = episode.query_label.shape[1]
         logits = model.apply(variables, episode).logits
         sides = np.full(2, side)
@@ -61,6 +63,20 @@ def test_a_row_trains_and_its_checkpoint_counts_what_the_trained_network_counts(
     loaded_model, loaded, _ = load_model(workdir.path, "latest")
     assert loaded_model == model
     jax.tree.map(np.testing.assert_array_equal, loaded["params"], state.params)
-    jax.tree.map(np.testing.assert_array_equal, evaluate(loaded), evaluate(state_variables(state, variables)))
+    jax.tree.map(np.testing.assert_array_equal, count(loaded), count(state_variables(state, variables)))
     for before, after in zip(jax.tree.leaves(variables["params"]), jax.tree.leaves(loaded["params"]), strict=True):
         assert not np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("name", ["fcm_only", "mmm_2_and_3", "attention", "pfenet"])
+def test_a_row_without_memory_or_with_two_is_evaluated_with_baselines_and_pictures(name):
+    config = apply(tiny_config(), {**ROWS[name], "shots": 1, "model.bins": (1.0,)})
+    model, variables = create_model(config)
+    dataset = tiny_dataset()
+    manifest = configured_manifest(dataset, config, episodes=4)
+    result = evaluate(model, variables, config, dataset, manifest, baselines=True, samples=2)
+    assert 0 <= result.miou <= 100 and set(result.baselines) == {"untrained", "confidence"}
+    shown = {"mmm_2_and_3": 3, "attention": 3}.get(name, 0)
+    assert [len(sample.activations) for sample in result.samples] == 2 * [shown]
+    sheet = episode_sheet(result, dataset)
+    assert sheet.size[0] > 0 and np.asarray(sheet).std() > 0
