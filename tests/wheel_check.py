@@ -9,10 +9,17 @@ import configs
 import mmnet_jax
 from configs import coco_1shot
 from mmnet_jax import Episode, create_model
+from mmnet_jax.config import resolve
+from mmnet_jax.reproduction.runs import config_argument, load_config
+from mmnet_jax.reproduction.tables import TABLES
 
 assert "site-packages" in mmnet_jax.__file__ and "site-packages" in configs.__file__, mmnet_jax.__file__
 lists = importlib.resources.files("mmnet_jax.data") / "lists"
 assert len((lists / "pascal5i_train.txt").read_text().split()) == 5953
+
+for row in (row for table in TABLES.values() for row in table.rows):
+    resolve(load_config(row.config))
+    assert "site-packages" in config_argument(row.config)
 
 config = coco_1shot.get_config()
 config.model.random_backbone = True
