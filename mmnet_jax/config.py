@@ -286,7 +286,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
     _check(resolved, "model.network")
     for field, value in (READINGS[resolved.reading] | (PFENET if resolved.model.network == "pfenet" else {})).items():
         *path, name = field.split(".")
-        if _get(resolved, field.split(".")) is None:
+        if get_field(resolved, field) is None:
             _get(resolved, path)[name] = value
     if resolved.model.bins is None:
         fixed = resolved.data.image_size == 473
@@ -315,6 +315,11 @@ def resolve(config: ConfigDict) -> ConfigDict:
     return resolved
 
 
+def get_field(config: ConfigDict, field: str) -> Any:
+    """The value of a field by its whole name, such as ``model.memory_size``."""
+    return _get(config, field.split("."))
+
+
 def has_memory(config: ConfigDict) -> bool:
     """Whether the network has memory embeddings, and with them something to reconstruct."""
     model = config.model
@@ -330,7 +335,7 @@ def _check_network(config: ConfigDict) -> None:
         idle = "model.fem_input = confidence"
     usual = dict(_leaves(get_config())) | READINGS[config.reading]
     for field in MEMORY_FIELDS if idle else ():
-        if not idle.startswith(field) and _get(config, field.split(".")) != usual[field]:
+        if not idle.startswith(field) and get_field(config, field) != usual[field]:
             raise UserError(f"{field} means nothing with {idle}; leave it as it is.")
     if not has_memory(config) and config.loss.reconstruction_on != "none":
         raise UserError("loss.reconstruction_on must be none, since this network has no memory to reconstruct with.")
@@ -375,7 +380,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _check(config: ConfigDict, field: str) -> None:
-    value = _get(config, field.split("."))
+    value = get_field(config, field)
     if field in CHOICES and value not in CHOICES[field]:
         names = ", ".join(map(str, CHOICES[field]))
         raise UserError(f"{field} must be one of {names}, but is {value!r}.")

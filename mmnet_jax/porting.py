@@ -13,7 +13,7 @@ import jax
 from ml_collections import ConfigDict
 
 from mmnet_jax import weights
-from mmnet_jax.config import from_dict, has_memory, resolve
+from mmnet_jax.config import NETWORKS, from_dict, get_field, has_memory, resolve
 from mmnet_jax.errors import UserError
 from mmnet_jax.workdir import Workdir
 
@@ -43,11 +43,11 @@ class Ported(NamedTuple):
         if has_memory(config):
             memory = f" of reading {config.reading}, {config.model.memory_size} embeddings"
         epoch = "" if self.epoch is None else f", epoch {self.epoch}"
-        flat = {flag: _get(config, field) for flag, field in UNTOLD.items()}
+        flat = {flag: get_field(config, field) for flag, field in UNTOLD.items()}
         untold = " ".join(f"--{flag}={_text(value)}" for flag, value in flat.items())
         return "\n".join(
             [
-                f"{weights.NETWORKS[config.model.network]}{memory}, {config.model.backbone}{epoch}: "
+                f"{NETWORKS[config.model.network]}{memory}, {config.model.backbone}{epoch}: "
                 f"{self.tensors} tensors written to {workdir}",
                 f"not told by the file and taken to be (if they are others, port again with those): {untold}",
                 f"next: python -m mmnet_jax.evaluate --workdir={shlex.quote(workdir)} --data_dir=DATA",
@@ -95,12 +95,6 @@ def _configure(state_dict: Mapping[str, Any], given: Mapping[str, Any], source: 
     if bins != len(config.model.bins):
         sizes = ", ".join(map(str, config.model.bins))
         raise UserError(f"{source} holds {bins} bins, not {len(config.model.bins)} ({sizes}); give theirs as --bins.")
-    return config
-
-
-def _get(config: Any, field: str) -> Any:
-    for name in field.split("."):
-        config = config[name]
     return config
 
 

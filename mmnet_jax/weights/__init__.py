@@ -12,14 +12,13 @@ from mmnet_jax.weights.backbones import (
 )
 from mmnet_jax.weights.files import StateDict, read_checkpoint, read_state_dict, sha256
 from mmnet_jax.weights.layouts import backbone_rules
-from mmnet_jax.weights.released import NETWORKS, count_bins, from_released, told_by
+from mmnet_jax.weights.released import count_bins, from_released, told_by
 from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port
 
 __all__ = [
     "CONVOLUTION",
     "DENSE",
     "DTYPES",
-    "NETWORKS",
     "Rule",
     "StateDict",
     "backbone_rules",
