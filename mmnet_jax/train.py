@@ -77,9 +77,9 @@ def _end_interrupted(what: str) -> NoReturn:
 
 def _closing(scored: Any, seconds: float) -> str:
     """What a training ends with, for people."""
+    from mmnet_jax.duration import duration
     from mmnet_jax.evaluation import report
     from mmnet_jax.evaluation.example import MASK, QUERY, SUPPORT
-    from mmnet_jax.evaluation.progress import duration
     from mmnet_jax.training.stages import EXAMPLE
 
     workdir = shlex.quote(FLAGS.workdir)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Integer
 
+from mmnet_jax.duration import duration
+
 
 class Progress:
     """Tells, every so often: episodes done, episodes a second, the time left and the mIoU so far.
@@ -47,10 +49,3 @@ class Progress:
             text += f", {speed:.1f} a second, {duration((self._episodes - self._done) / speed)} left"
         ious = [i / u for i, u in self._sums.values() if u]
         return text + (f", mIoU {100 * np.mean(ious):.2f}" if ious else "")
-
-
-def duration(seconds: float) -> str:
-    """Such as 1h02m or 2m03s."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"

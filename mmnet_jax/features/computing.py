@@ -6,17 +6,18 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+import flax.linen as nn
 import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from mmnet_jax import ops
 from mmnet_jax.data import Split
 from mmnet_jax.data.batches import read_ahead
 from mmnet_jax.data.fitting import fit_image, fit_label
 from mmnet_jax.models.backbones import Backbone
+from mmnet_jax.models.network import grid_masks, mid_and_high
 
 Block = tuple[np.ndarray, ...]
 
@@ -81,11 +82,6 @@ def row_shapes(
     return mid, high, labels
 
 
-def grid_masks(foreground: Array, grid: Sequence[int]) -> Float[Array, "*b h w"]:
-    """Foreground at image size, ``[..., S, S]``, on the feature grid, as networks make it of a support's label."""
-    return ops.resize_bilinear(foreground.astype(jnp.float32)[..., None], tuple(grid))[..., 0]
-
-
 def _read(split: Split, first: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images, masks of class indices, and sizes, in the top left corners of squares."""
     read = [split.read(i) for i in range(first, min(first + count, len(split)))]
@@ -109,9 +105,8 @@ def _levels(
 ) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"], UInt8[Array, "n s s"]]:
     fitted = jax.vmap(lambda image, size: fit_image(image, size, image_size))(images, sizes)
     labels = jax.vmap(lambda mask, size: fit_label(mask, size, image_size))(masks, sizes)
-    level2, level3 = cast(tuple[Array, Array], backbone.apply(variables, fitted, method="mid_levels"))
-    level4: Any = backbone.apply(variables, level3, method="high_level")
-    return jnp.concatenate([level3, level2], axis=-1), level4, labels.astype(jnp.uint8)
+    mid, high = nn.apply(mid_and_high, backbone)(variables, fitted)
+    return mid, high, labels.astype(jnp.uint8)
 
 
 @functools.partial(jax.jit, static_argnames="backbone")

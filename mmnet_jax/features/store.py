@@ -18,16 +18,17 @@ from flax import struct
 from jaxtyping import Float, Int32, UInt8
 from ml_collections import ConfigDict
 
-from mmnet_jax.data import EpisodeSpec, Split
+from mmnet_jax.data import Dataset, EpisodeSpec, Split
 from mmnet_jax.data.dataset import configured_variant
 from mmnet_jax.data.raw import AnyArray, class_label
+from mmnet_jax.duration import duration
 from mmnet_jax.episode import IGNORE
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.progress import duration
-from mmnet_jax.features.computing import grid_masks, level_rows, masked_rows, row_shapes
+from mmnet_jax.features.computing import level_rows, masked_rows, row_shapes
 from mmnet_jax.features.table import Column, Table, counted
 from mmnet_jax.models import Features, FewShotNetwork
-from mmnet_jax.models.backbones import Backbone
+from mmnet_jax.models.backbones import Backbone, create_backbone, unflatten_variables, variable_shapes
+from mmnet_jax.models.network import grid_masks
 
 FOLDER = "features"
 """In the data folder."""
@@ -190,6 +191,20 @@ class _Teller:
         left = (now - self._start) / done * (self._total - done)
         self._say(f"features: {done}/{self._total} {self._what}, {duration(left)} left")
         self._said = now
+
+
+def fingerprints(dataset: Dataset) -> dict[str, str]:
+    """``fingerprint`` of both splits, by their names."""
+    return {split.name: fingerprint(split) for split in (dataset.train, dataset.test)}
+
+
+def rows_to_compute(config: ConfigDict, weights_sha256: str, splits: Sequence[Split]) -> int:
+    """How many images ``open_stores`` would have to compute, an image with one class masked counted as one more."""
+    backbone, shapes = create_backbone(config.model.backbone), variable_shapes(config.model.backbone)
+    variables = unflatten_variables({path: jax.ShapeDtypeStruct(s, jnp.float32) for path, s in shapes.items()})
+    variables = {of: tree for of, tree in variables.items() if tree}
+    plans = [_Plan(config, backbone, variables, weights_sha256, split) for split in splits]
+    return sum(table.rows for plan in plans for table in plan.tables if table.read() is None)
 
 
 def fingerprint(split: Split) -> str:

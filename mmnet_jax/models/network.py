@@ -162,31 +162,41 @@ class FewShotNetwork(nn.Module):
             return ops.foreground_confidence(query_high, state.high_level, state.mask, self.confidence_dtype)
 
     def _grid_masks(self, labels: Int[Array, "n s s"]) -> Float[Array, "n h w"]:
-        foreground = (labels == 1).astype(jnp.float32)[..., None]
-        return ops.resize_bilinear(foreground, self.backbone.grid(labels.shape[1]))[..., 0]
+        return grid_masks(labels == 1, self.backbone.grid(labels.shape[1]))
 
     def _levels(
         self, images: Float[Array, "n s s 3"], masks: Float[Array, "n h w"] | None, batch_statistics: bool = False
     ) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"]]:
         """Levels 3 and 2 side by side, and level 4 of (level 3 * masks)."""
         check_side(images.shape[1])
-
-        def run(backbone: nn.Module, images: Array, masks: Array | None) -> tuple[Array, Array]:
-            with jax.named_scope("backbone"):
-                level2, level3 = backbone.mid_levels(images, batch_statistics=batch_statistics)
-                masked = level3 if masks is None else level3 * masks[..., None]
-                level4 = backbone.high_level(masked, batch_statistics=batch_statistics)
-            return jnp.concatenate([level3, level2], axis=-1), level4
-
         if batch_statistics or self.is_initializing() or not self.one_by_one:
-            return run(self.backbone, images, masks)
+            return mid_and_high(self.backbone, images, masks, batch_statistics)
         backbone, variables = self.backbone.unbind()
 
         def run_one(one: tuple[Array, Array | None]) -> tuple[Array, Array]:
-            levels = nn.apply(run, backbone)(variables, *jax.tree.map(lambda x: x[None], one))
+            levels = nn.apply(mid_and_high, backbone)(variables, *jax.tree.map(lambda x: x[None], one))
             return jax.tree.map(lambda x: x[0], levels)
 
         return jax.lax.map(run_one, (images, masks))
+
+
+def mid_and_high(
+    backbone: nn.Module,
+    images: Float[Array, "n s s 3"],
+    masks: Float[Array, "n h w"] | None = None,
+    batch_statistics: bool = False,
+) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"]]:
+    """A bound backbone's levels 3 and 2 side by side, and its level 4 of (level 3 * masks)."""
+    with jax.named_scope("backbone"):
+        level2, level3 = backbone.mid_levels(images, batch_statistics=batch_statistics)
+        masked = level3 if masks is None else level3 * masks[..., None]
+        level4 = backbone.high_level(masked, batch_statistics=batch_statistics)
+    return jnp.concatenate([level3, level2], axis=-1), level4
+
+
+def grid_masks(foreground: Array, grid: int | tuple[int, ...]) -> Float[Array, "*b h w"]:
+    """Foreground at image size, ``[..., S, S]``, on the feature grid, in [0, 1]."""
+    return ops.resize_bilinear(foreground.astype(jnp.float32)[..., None], grid)[..., 0]
 
 
 def split_shots(x: Float[Array, "bk ..."], batch: int) -> Float[Array, "b k ..."]:

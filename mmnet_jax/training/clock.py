@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from mmnet_jax.evaluation.progress import duration
+from mmnet_jax.duration import duration
 
 
 class Clock:
