@@ -7,6 +7,7 @@ TensorBoard events), ``results/``, and ``pretraining/`` where the backbone was t
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,14 @@ class Workdir:
         self.refuse_other_weights(config)
         return True
 
-    def create(self, config: ConfigDict) -> None:
+    def create(self, config: ConfigDict, data_sha256: Mapping[str, str] | None = None) -> None:
         """Makes the folder self-contained: the resolved config, and a copy of the backbone's weights.
 
         Where the backbone is to be trained first, it is left to that.
+
+        Args:
+          config: resolved.
+          data_sha256: of the dataset's splits, by their names, kept to tell whether the data are still those.
         """
         variables = None if pretrains(config) else backbone_variables(config)  # first: bad weights leave no folder
         self.path.mkdir(parents=True, exist_ok=True)
@@ -98,7 +103,8 @@ class Workdir:
             write_whole(self.backbone_file, Path(config.model.weights).read_bytes())
         else:
             weights.save_backbone(self.backbone_file, config.model.backbone, variables)
-        self._write(config, code=code_fingerprint(config))
+        data = {"data_sha256": dict(data_sha256)} if data_sha256 else {}
+        self._write(config, code=code_fingerprint(config), **data)
 
     def create_ported(self, config: ConfigDict, variables: dict[str, Any], step: int, origin: dict[str, Any]) -> None:
         """Makes a folder of somebody else's trained network, which has one checkpoint and cannot be trained further.
@@ -145,6 +151,14 @@ class Workdir:
             return resolve(from_dict(config))
         except UserError as error:
             raise UserError(f"{other}: {error}") from error
+
+    def code(self) -> str | None:
+        """Fingerprint of the code that began the training, if the workdir tells."""
+        return self._read().get("code")
+
+    def data_sha256(self) -> dict[str, str] | None:
+        """Of the splits that the training was begun with, if the workdir tells."""
+        return self._read().get("data_sha256")
 
     def _read(self) -> Any:
         if not self.config_file.is_file():

@@ -12,7 +12,7 @@ from mmnet_jax.errors import UserError
 
 RESAMPLES = 1000
 CHUNK = 2_000_000
-"""Drawn episodes held in memory at once by the bootstrap."""
+"""Drawn episodes, or other units, held in memory at once by the bootstrap."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,10 +110,11 @@ def bootstrap_draws(
     union: Integer[np.ndarray, " e *t"],
     class_ids: Integer[np.ndarray, " e"],
     *,
+    units: Integer[np.ndarray, " e"] | None = None,
     resamples: int = RESAMPLES,
     seed: int | Sequence[int] = 0,
 ) -> Float[np.ndarray, "r t"]:
-    """The mIoU (percent) of each of R draws of E episodes with replacement, for one method or for T of them at once.
+    """The mIoU (percent) of each of R draws with replacement, for one method or for T of them at once.
 
     All methods are scored on the same draws, so that the differences of two columns are those of paired episodes. A
     class that a draw misses is left out of that draw's mean.
@@ -122,6 +123,8 @@ def bootstrap_draws(
       intersection: of the foreground, for each episode.
       union: the same.
       class_ids: the same.
+      units: what is drawn, as many as there are: the number of each episode's, such as its query image, whose episodes
+        then come all together; each episode by itself if not given.
       resamples: R.
       seed: of the draws, one number or several.
     """
@@ -133,12 +136,18 @@ def bootstrap_draws(
     own[np.arange(episodes), position] = 1
     # Float64 holds these sums exactly; one product gives all draws' sums of all classes.
     parts = np.concatenate([own * intersection[:, None], own * union[:, None]], axis=1).reshape(episodes, -1)
+    if units is not None:
+        names, unit = np.unique(units, return_inverse=True)
+        together = np.zeros((len(names), parts.shape[1]))
+        np.add.at(together, unit, parts)
+        parts = together
+    count = len(parts)
     random = np.random.default_rng(seed)
-    chunk = max(1, CHUNK // episodes)
+    chunk = max(1, CHUNK // count)
     means: list[Float[np.ndarray, "r t"]] = []
     for start in range(0, resamples, chunk):
-        drawn = random.integers(episodes, size=(min(chunk, resamples - start), episodes))
-        rows = np.arange(len(drawn))[:, None] * episodes
+        drawn = random.integers(count, size=(min(chunk, resamples - start), count))
+        rows = np.arange(len(drawn))[:, None] * count
         times = np.bincount((drawn + rows).ravel(), minlength=drawn.size).reshape(drawn.shape)
         sums = (times.astype(np.float64) @ parts).reshape(len(drawn), 2, len(classes), methods)
         sums_i, sums_u = sums[:, 0], sums[:, 1]

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 import configs
-from mmnet_jax.config import from_dict, resolve
+from configs.rows import apply
+from mmnet_jax.config import get_config, resolve
 from mmnet_jax.errors import UserError
 from mmnet_jax.reproduction.tables import TABLES, Table, TableRow
 
@@ -27,6 +28,15 @@ class Settings(NamedTuple):
     """A backbone's file, or the folder that holds ``BACKBONE.safetensors``."""
     changes: tuple[str, ...] = ()
     """``FIELD=VALUE`` each."""
+
+
+OWN_FLAGS = {
+    "fold": "--folds",
+    "seed": "--seeds",
+    "data.data_dir": "--data_dir",
+    "model.weights": "--weights",
+}
+"""Fields that flags of the runner set, in every run."""
 
 
 class Run(NamedTuple):
@@ -87,7 +97,8 @@ def plan_runs(rows: Sequence[TableRow], folds: Sequence[int], seeds: Sequence[in
     """Every run that the rows ask for, once: a row after the other, in it fold by fold.
 
     Raises:
-      UserError: a field to be changed is unknown or cannot have that value.
+      UserError: a field to be changed is unknown or cannot have that value, or one file of weights is to serve several
+        backbones.
     """
     runs: dict[Path, Run] = {}
     for row in rows:
@@ -95,14 +106,18 @@ def plan_runs(rows: Sequence[TableRow], folds: Sequence[int], seeds: Sequence[in
             for seed in seeds:
                 run = planned(row.config, fold, seed, settings)
                 runs.setdefault(run.folder, run)
+    backbones = sorted({run.config.model.backbone for run in runs.values() if run.config.model.weights})
+    if len(backbones) > 1 and _is_file(settings.weights):
+        raise UserError(
+            f"--weights={settings.weights} is one file, but the rows have the backbones {', '.join(backbones)}: give a "
+            "folder of BACKBONE.safetensors files, or rows of one backbone."
+        )
     return list(runs.values())
 
 
 def planned(reference: str, fold: int, seed: int, settings: Settings) -> Run:
     """One run of a configuration."""
-    config = load_config(reference)
-    for change in settings.changes:
-        set_field(config, *split_change(change))
+    config = apply(load_config(reference), dict(map(split_change, settings.changes)))
     config.fold, config.seed = fold, seed
     config.data.data_dir = settings.data_dir
     config.evaluation.after_training = True
@@ -113,34 +128,48 @@ def planned(reference: str, fold: int, seed: int, settings: Settings) -> Run:
 
 
 def split_change(change: str) -> tuple[str, Any]:
-    """``FIELD=VALUE`` as a field and a Python value; a word that is none is a string."""
+    """``FIELD=VALUE`` as a field and its value, read as ``--config.FIELD=VALUE`` is.
+
+    Raises:
+      UserError: it has another form, its value is None, or the field is one that flags or the runner itself set.
+    """
     field, equals, text = change.partition("=")
     if not equals:
         raise UserError(f"--set={change} must have the form FIELD=VALUE.")
+    if field in OWN_FLAGS:
+        raise UserError(f"--set={change}: {field} is set by {OWN_FLAGS[field]}.")
+    if field == "evaluation.after_training":
+        raise UserError(f"--set={change}: a table needs every run's result, so that it cannot be changed.")
+    if _type(field) is str:
+        return field, text
+    if _type(field) is bool and text.lower() in ("true", "false"):
+        return field, text.lower() == "true"
     try:
-        return field, ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return field, text
+    if value is None:
+        raise UserError(f"--set={change}: a field cannot be set to None, only to another value.")
+    return field, value
 
 
-def set_field(config: ConfigDict, field: str, value: Any) -> None:
-    """Sets one field, such as ``training.steps``.
-
-    Raises:
-      UserError: it is unknown, or of another type.
-    """
+def _type(field: str) -> type | None:
+    """Of a config field; None where there is none of that name."""
     *path, name = field.split(".")
-    nested: dict[str, Any] = {name: value}
-    for section in reversed(path):
-        nested = {section: nested}
-    from_dict(nested)
-    config.update(nested)
+    section: Any = get_config()
+    for part in path:
+        section = section.get(part) if isinstance(section, ConfigDict) else None
+    return section.get_type(name) if isinstance(section, ConfigDict) and name in section else None
 
 
 def weights_file(weights: str, backbone: str) -> Path:
     """The backbone's file, by its own name or in a folder."""
     path = Path(weights).expanduser()
-    return path if path.suffix == ".safetensors" else path / f"{backbone}.safetensors"
+    return path if _is_file(weights) else path / f"{backbone}.safetensors"
+
+
+def _is_file(weights: str) -> bool:
+    return Path(weights).suffix == ".safetensors"
 
 
 def config_argument(reference: str) -> str:

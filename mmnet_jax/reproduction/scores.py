@@ -1,7 +1,9 @@
 """Numbers of finished runs: mIoU of rows and differences between rows, over folds and seeds, with intervals.
 
-A number of several folds or seeds is the mean of theirs; its 95% interval comes of bootstrap draws of the episodes,
-made for each fold and seed by themselves. A difference is of the same episodes, drawn together for both rows.
+A number of several folds or seeds is the mean of theirs; its 95% interval comes of bootstrap draws of the query images,
+made for each fold and seed by themselves. All episodes of a drawn image come with it: lists of test images are gone
+through several times, so that episodes of one image are no independent ones. A difference is of the same images, drawn
+together for both rows. Networks are taken as they are: what another training would have made is in no interval.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer
+from ml_collections import ConfigDict
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.metrics import bootstrap_draws, class_sums, interval_of
@@ -23,6 +26,13 @@ from mmnet_jax.workdir import Workdir
 
 Key = tuple[int, int]
 """Fold and seed."""
+
+HOLDS, FAILS, UNDECIDED, DIFFERS = "holds", "does not hold", "undecided", "differs by fold"
+"""What there is to say of a claim."""
+
+
+class OtherEpisodes(Exception):
+    """Two results are not of the same episodes."""
 
 
 class Outcome(NamedTuple):
@@ -37,6 +47,10 @@ class Outcome(NamedTuple):
     union: Integer[np.ndarray, " e"]
     path: Path
     """The result's."""
+    config: ConfigDict
+    """Resolved, of the training."""
+    codes: tuple[str, ...]
+    """Fingerprints of the code that trained and that evaluated, once where they are the same."""
 
 
 class Score(NamedTuple):
@@ -62,7 +76,8 @@ def read_outcome(workdir: Workdir) -> Outcome:
         raise UserError(f"the result {path} or its {episodes.name} cannot be read: {error}.") from error
     if not len(counts) == summary.get("episodes"):
         raise UserError(f"{episodes} has {len(counts)} episodes, but {path} tells of {summary.get('episodes')}.")
-    return Outcome(summary, asked, counts[:, 0], counts[:, 1], path)
+    codes = tuple(dict.fromkeys(code for code in (workdir.code(), summary.get("code")) if code))
+    return Outcome(summary, asked, counts[:, 0], counts[:, 1], path, workdir.load_config(), codes)
 
 
 def miou(outcomes: Mapping[Key, Outcome]) -> Score:
@@ -78,22 +93,27 @@ def difference(ours: Mapping[Key, Outcome], theirs: Mapping[Key, Outcome]) -> Sc
       theirs: of another, of the same folds and seeds.
 
     Raises:
-      UserError: two results to be compared are not of the same episodes.
+      OtherEpisodes: two results to be compared are not of the same ones.
     """
     pairs: dict[Key, tuple[np.ndarray, np.ndarray]] = {}
     for key in ours:
         one, other = ours[key], theirs[key]
         if one.asked != other.asked:
-            raise UserError(f"{one.path} and {other.path} are not of the same episodes and cannot be compared.")
+            raise OtherEpisodes(f"the two results of fold {key[0]}, seed {key[1]} are not of the same episodes")
         value, draws = _score_and_draws(key, [one, other])
         pairs[key] = value[:1] - value[1:], draws[:, :1] - draws[:, 1:]
     return _pooled(pairs)
 
 
 def verdict(score: Score) -> str:
-    """Of the claim that a difference is above 0: ``holds``, ``does not hold``, or ``undecided``."""
+    """Of the claim that a difference is above 0."""
     low, high = score.interval95
-    return "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
+    return HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
+
+
+def overall_verdict(mean: Score, folds: Sequence[Score]) -> str:
+    """The mean's, unless the claim holds in one fold and does not in another."""
+    return DIFFERS if {HOLDS, FAILS} <= {verdict(fold) for fold in folds} else verdict(mean)
 
 
 def _score_and_draws(key: Key, outcomes: Sequence[Outcome]) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, "r t"]]:
@@ -101,7 +121,8 @@ def _score_and_draws(key: Key, outcomes: Sequence[Outcome]) -> tuple[Float[np.nd
     union = np.stack([outcome.union for outcome in outcomes], axis=1)
     _, class_ids = np.unique([name for _, name, _ in outcomes[0].asked], return_inverse=True)
     _, sums_i, sums_u = class_sums(intersection, union, class_ids)
-    return 100 * (sums_i / sums_u).mean(0), bootstrap_draws(intersection, union, class_ids, seed=key)
+    _, queries = np.unique([query for query, _, _ in outcomes[0].asked], return_inverse=True)
+    return 100 * (sums_i / sums_u).mean(0), bootstrap_draws(intersection, union, class_ids, units=queries, seed=key)
 
 
 def _pooled(parts: Mapping[Key, tuple[Float[np.ndarray, " 1"], Float[np.ndarray, "r 1"]]]) -> Score:

@@ -42,6 +42,7 @@ class Table(NamedTuple):
     """Judged on the same episodes of both rows."""
     folds: tuple[int, ...] = (0, 1, 2, 3)
     note: str = ""
+    """``{recipe}`` in it becomes that of the runs."""
 
 
 def _row(name: str, label: str, config: str, *numbers: float) -> TableRow:
@@ -214,6 +215,6 @@ TABLES: dict[str, Table] = {
             Claim("qmm_5", "qmm_5_last"),
         ),
         folds=(1, 2),
-        note="Small runs on a folder of photographs; the numbers compare only with each other.",
+        note="Small runs ({recipe}) on a folder of photographs; the numbers compare only with each other.",
     ),
 }

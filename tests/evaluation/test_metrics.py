@@ -83,6 +83,16 @@ def test_interval_does_not_depend_on_chunks(monkeypatch):
     assert bootstrap_interval(*data) == whole
 
 
+def test_copies_of_episodes_that_are_drawn_together_tell_nothing_new():
+    counts = np.random.default_rng(0).integers(0, 101, 30)
+    classes, units = np.arange(30) % 3, np.arange(30)
+    once = bootstrap_draws(counts, np.full(30, 100), classes, units=units)
+    four = [np.tile(array, 4) for array in (counts, np.full(30, 100), classes, units)]
+    np.testing.assert_allclose(bootstrap_draws(*four[:3], units=four[3]), once)
+    np.testing.assert_array_equal(bootstrap_draws(counts, np.full(30, 100), classes), once)
+    assert bootstrap_draws(*four[:3]).std() < 0.7 * once.std()
+
+
 def test_interval_leaves_a_class_out_of_draws_that_miss_it():
     # Class 1 has IoU 1 and class 2 has 1/2 in one of two episodes: draws give 1, 3/4 or 1/2, never a class at 0.
     low, high = bootstrap_interval(np.array([4, 2]), np.array([4, 4]), np.array([1, 2]))

@@ -28,8 +28,8 @@ def begin(run, workdir=None, step=4, code=None):
     return workdir
 
 
-def finish(run, hits, workdir=None, code=None, classes="aabb", **summary):
-    """A workdir with a result: episode i hits ``hits[i]`` of a union of 100 pixels."""
+def finish(run, hits, workdir=None, code=None, classes="aabb", queries=None, **summary):
+    """A workdir with a result: episode i, of query i if not told, hits ``hits[i]`` of a union of 100 pixels."""
     workdir = begin(run, workdir, step=8, code=code)
     ious = {c: sum(h for h, k in zip(hits, classes, strict=True) if k == c) / classes.count(c) for c in set(classes)}
     (workdir / "results").mkdir()
@@ -48,7 +48,8 @@ def finish(run, hits, workdir=None, code=None, classes="aabb", **summary):
         "date": "2026-01-02T03:04:05+00:00",
     } | summary
     (workdir / "results" / "result.json").write_text(json.dumps(text))
-    rows = [f"q{i},{k},s{i},100,{h},100,{h}" for i, (h, k) in enumerate(zip(hits, classes, strict=True))]
+    asked = zip(queries or range(len(hits)), classes, hits, strict=True)
+    rows = [f"q{q},{k},s{i},100,{h},100,{h}" for i, (q, k, h) in enumerate(asked)]
     head = "query,class,supports,area,intersection,union,iou"
     (workdir / "results" / "result.episodes.csv").write_text("\n".join([head, *rows]) + "\n")
     return workdir

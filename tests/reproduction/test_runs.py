@@ -49,6 +49,19 @@ def test_a_run_has_its_fold_seed_data_weights_and_changes(tmp_path):
     ]
 
 
+def test_a_change_is_read_by_its_fields_type(tmp_path):
+    run = plan_one(tmp_path, changes=["data.augment=true", "training.cache_features=False", "model.levels=2"])
+    assert run.config.data.augment is True and run.config.model.levels == "2"
+
+
+def test_one_weights_file_cannot_serve_several_backbones(tmp_path):
+    rows = [row for row in named_table("1").rows if row.name in ("vgg16_1shot", "resnet50_v2_1shot")]
+    with pytest.raises(UserError, match="is one file, but the rows have the backbones resnet50_v2, vgg16"):
+        plan_runs(rows, (0,), (1,), Settings(tmp_path, weights="one.safetensors"))
+    assert len(plan_runs(rows, (0,), (1,), Settings(tmp_path, weights="folder"))) == 2
+    assert len(plan_runs(rows[:1], (0,), (1,), Settings(tmp_path, weights="one.safetensors"))) == 1
+
+
 def test_one_weights_file_serves_all_and_a_random_backbone_needs_none(tmp_path):
     run = planned("pascal_1shot", 0, 1, Settings(tmp_path, weights="my/file.safetensors"))
     assert run.config.model.weights == "my/file.safetensors"
@@ -66,6 +79,12 @@ def test_a_config_file_is_named_from_here(monkeypatch):
         ("training.steps", "must have the form FIELD=VALUE"),
         ("training.stepps=3", "unknown config field training.stepps; did you mean training.steps"),
         ("training.steps=many", "training.steps must be of type int"),
+        ("training.epochs=None", "a field cannot be set to None"),
+        ("fold=2", "fold is set by --folds"),
+        ("seed=2", "seed is set by --seeds"),
+        ("data.data_dir=x", "data.data_dir is set by --data_dir"),
+        ("model.weights=x", "model.weights is set by --weights"),
+        ("evaluation.after_training=False", "needs every run's result"),
     ],
 )
 def test_a_change_that_cannot_be_made_is_refused(tmp_path, change, message):

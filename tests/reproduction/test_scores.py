@@ -7,7 +7,15 @@ import pytest
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.metrics import bootstrap_interval
-from mmnet_jax.reproduction.scores import Score, difference, miou, read_outcome, verdict
+from mmnet_jax.reproduction.scores import (
+    OtherEpisodes,
+    Score,
+    difference,
+    miou,
+    overall_verdict,
+    read_outcome,
+    verdict,
+)
 from mmnet_jax.workdir import Workdir
 from tests.reproduction.hand_made import finish, plan_one
 
@@ -44,10 +52,25 @@ def test_differences_are_of_the_same_draws(tmp_path):
     assert score.value == pytest.approx(5) and score.interval95 == pytest.approx((5, 5))
 
 
+def test_a_list_gone_through_again_makes_no_interval_narrower(tmp_path):
+    random = np.random.default_rng(2)
+    one, other = random.integers(0, 101, 60).tolist(), random.integers(0, 101, 60).tolist()
+    found = []
+    for times in (1, 4):
+        again = {"classes": "ab" * 30 * times, "queries": list(range(60)) * times}
+        ours, theirs = (
+            {(1, 321): outcome(tmp_path / f"{name}{times}", hits * times, **again)}
+            for name, hits in (("ours", one), ("theirs", other))
+        )
+        found.append((miou(ours), difference(ours, theirs)))
+    for once, four in zip(*found, strict=True):
+        assert four.value == pytest.approx(once.value) and four.interval95 == pytest.approx(once.interval95)
+
+
 def test_results_of_other_episodes_are_not_compared(tmp_path):
     ours = {(1, 321): outcome(tmp_path, [1, 2, 3, 4])}
     theirs = {(1, 321): outcome(tmp_path, [5, 6, 7, 8], classes="abab")}
-    with pytest.raises(UserError, match="not of the same episodes"):
+    with pytest.raises(OtherEpisodes, match="of fold 1, seed 321 are not of the same episodes"):
         difference(ours, theirs)
 
 
@@ -64,3 +87,10 @@ def test_a_cut_table_of_episodes_is_refused(tmp_path):
 )
 def test_a_verdict_needs_an_interval_on_one_side_of_zero(interval, expected):
     assert verdict(Score(1.0, interval)) == expected
+
+
+def test_folds_that_contradict_one_another_are_told():
+    above, below, across = Score(2, (1, 3)), Score(-2, (-3, -1)), Score(0.5, (-1, 2))
+    assert overall_verdict(across, [above, below]) == overall_verdict(above, [above, below]) == "differs by fold"
+    assert overall_verdict(above, [above, across]) == "holds"
+    assert overall_verdict(across, [below, below]) == "undecided"
