@@ -18,15 +18,18 @@ NUMERICAL = ("episode.py", "losses.py", "ops", "models", "data", "features", "tr
 
 WITHOUT_NUMBERS = frozenset(
     {
-        *(f"data/{name}.py" for name in ("dataset", "imagenet", "pascal", "prepare", "records", "workers")),
+        *(f"data/{name}.py" for name in ("imagenet", "pascal", "prepare", "workers")),
         "features/table.py",
         *(f"training/{name}.py" for name in ("checkpoints", "clock", "curve", "distributed", "finite", "interrupts")),
-        *(f"training/{name}.py" for name in ("log", "loop", "stages")),
+        "training/log.py",
         *(f"evaluation/{name}.py" for name in ("activations", "example", "pictures", "progress", "reporting")),
-        *(f"evaluation/{name}.py" for name in ("results", "scoring")),
+        "evaluation/results.py",
     }
 )
 """Of those, what reads, writes, draws or tells."""
+
+REGISTRY = "models/backbones/__init__.py"
+"""Holds every backbone's depths."""
 
 PRETRAINING = frozenset({"data/crops.py", "data/jitter.py", "data/labelled.py", "models/classifier.py"}) | {
     f"training/{name}.py" for name in ("classification", "pretraining")
@@ -60,10 +63,26 @@ def _fingerprint(backbone: str, dataset: str, pretrains: bool, from_store: bool)
             continue
         if name.startswith("data/creatures/") and dataset != "creatures":
             continue
-        if name.startswith("models/backbones/") and path.stem not in used | {"convolution"}:
+        if name.startswith("models/backbones/") and path.stem not in used | {"convolution", "__init__"}:
             continue
-        digest.update(f"{name}\n{_skeleton(ast.parse(path.read_text()))}\n".encode())
+        tree = ast.parse(path.read_text())
+        if name == REGISTRY:
+            tree.body = _with_one_entry(tree.body, backbone)
+        digest.update(f"{name}\n{_skeleton(tree)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _with_one_entry(statements: list[ast.stmt], backbone: str) -> list[ast.stmt]:
+    """A registry's statements without imports and names exported, and of all backbones with the given one alone."""
+    kept: list[ast.stmt] = []
+    for statement in statements:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.value, ast.Dict):
+            for key, value in zip(statement.value.keys, statement.value.values, strict=True):
+                if isinstance(key, ast.Constant) and key.value == backbone:
+                    kept.append(ast.Expr(value))
+        elif not isinstance(statement, ast.Import | ast.ImportFrom | ast.Assign):
+            kept.append(statement)
+    return kept
 
 
 def _numerical_files() -> Iterator[Path]:

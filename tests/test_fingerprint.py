@@ -52,6 +52,41 @@ def test_another_backbone_is_another_matter(of_copy):
     assert before[0] != after[0] and before[1] == after[1]
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        (
+            "models/backbones/__init__.py",
+            '"resnet50_v2": lambda: ResNet(depths=(3, 4, 6, 3)',
+            '"resnet50_v2": lambda: ResNet(depths=(3, 4, 5, 3)',
+        ),
+        ("models/backbones/__init__.py", "seed: int = 0", "seed: int = 1"),
+        ("training/loop.py", "step - 1", "step - 2"),
+        ("training/stages.py", "resumed = ", "again = "),
+        ("evaluation/scoring.py", "SAMPLES = 12", "SAMPLES = 13"),
+        ("data/dataset.py", "self.records[i]", "self.records[-i]"),
+        ("data/records.py", "packed: Sequence", "given: Sequence"),
+    ],
+)
+def test_what_chooses_data_steps_and_depths_changes_it(of_copy, file, old, new):
+    root, compute = of_copy
+    before = compute()
+    change(root / file, '"""', '"""Other words. ')
+    assert compute() == before
+    change(root / file, old, new)
+    assert compute() != before
+
+
+def test_a_new_backbone_leaves_old_results_alone(of_copy):
+    root, compute = of_copy
+    before = compute()
+    registry = root / "models" / "backbones" / "__init__.py"
+    change(registry, '    "resnet50": ', '    "resnet8": lambda: ResNet(depths=(1, 1, 1, 0)),\n    "resnet50": ')
+    change(registry, "import jax\n", "import jax\nimport math\n")
+    change(registry, '    "BACKBONES",\n', "")
+    assert compute() == before
+
+
 def test_every_file_it_leaves_out_exists():
     for name in fingerprint.WITHOUT_NUMBERS | fingerprint.PRETRAINING:
         assert (fingerprint.ROOT / name).is_file(), name

@@ -9,6 +9,7 @@ import io
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,13 @@ COLUMNS = ("query", "class", "supports", "area", "intersection", "union", "iou")
 
 
 def about_run(
-    config: ConfigDict, *, checkpoint: str, step: int, parameters: Any, weights_sha256: str
+    config: ConfigDict,
+    *,
+    checkpoint: str,
+    step: int,
+    parameters: Any,
+    weights_sha256: str,
+    data_sha256: Mapping[str, str],
 ) -> dict[str, Any]:
     """What ``result.json`` holds of the network and of where it ran.
 
@@ -39,6 +46,7 @@ def about_run(
       step: the training step that this was.
       parameters: of the head, a tree.
       weights_sha256: of the backbone's file.
+      data_sha256: of the dataset's splits, by their names.
     """
     return {
         "checkpoint": checkpoint,
@@ -50,6 +58,7 @@ def about_run(
         "backbone": config.model.backbone,
         "weights_sha256": weights_sha256,
         "parameters_sha256": parameters_sha256(parameters),
+        "data_sha256": dict(data_sha256),
         "image_size": config.data.image_size,
         "commit": commit(),
         "code": code_fingerprint(config),

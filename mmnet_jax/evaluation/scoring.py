@@ -16,7 +16,7 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.evaluating import evaluate
 from mmnet_jax.evaluation.protocols import Manifest, manifest_text
 from mmnet_jax.evaluation.results import about_run, result_files, result_json, write_result
-from mmnet_jax.features.store import FeatureStore, open_stores
+from mmnet_jax.features.store import FeatureStore, fingerprints, open_stores
 from mmnet_jax.files import REFUSED
 from mmnet_jax.models import FewShotNetwork
 from mmnet_jax.workdir import Workdir, load_step
@@ -74,6 +74,7 @@ def score_workdir(
         step=step,
         parameters=variables["params"],
         weights_sha256=weights.sha256(workdir.backbone_file),
+        data_sha256=fingerprints(dataset),
     )
     if keep and (standing := _standing(output, run, manifest_text(manifest, dataset))):
         return Scored(standing, result_files(output), fresh=False)
@@ -137,6 +138,7 @@ def _standing(output: Path, run: dict[str, Any], manifest: str) -> dict[str, Any
     try:
         summary = json.loads(output.read_text())
         same = all(summary[name] == run[name] for name in ("checkpoint", "step", "parameters_sha256", "weights_sha256"))
+        same &= summary.get("data_sha256", run["data_sha256"]) == run["data_sha256"]  # older results have none
     except (ValueError, KeyError, TypeError):
         return None
     return summary if same else None

@@ -1,7 +1,8 @@
 """Where each run stands: done, begun or not begun, and in which folder.
 
-What a folder holds counts where its configuration, its backbone's weights and the code that made it are those of now.
-Where they are not, nothing of it is touched: the run gets the next free folder, ``seed321.1`` beside ``seed321``.
+What a folder holds counts where its configuration, its backbone's weights, its data (where they are there, and it tells
+which it had) and the code that made it are those of now. Where they are not, nothing of it is touched: the run gets the
+next free folder, ``seed321.1`` beside ``seed321``.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from mmnet_jax.config import differences
+from ml_collections import ConfigDict
+
+from mmnet_jax.config import differences, from_dict
+from mmnet_jax.data.dataset import BUILDERS, configured_variant, dataset_folder, is_prepared, open_dataset
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.evaluation.results import result_files
+from mmnet_jax.features.store import fingerprints
 from mmnet_jax.fingerprint import code_fingerprint
 from mmnet_jax.lock import in_use
 from mmnet_jax.reproduction.runs import Run
@@ -106,8 +111,10 @@ def _examine(workdir: Workdir, run: Run, any_code: bool) -> Kind:
     if changes:
         raise _Other(f"another config ({'; '.join(changes)})")
     code = code_fingerprint(run.config)
-    if not any_code and _read(workdir.config_file).get("code") != code:
+    if not any_code and workdir.code() != code:
         raise _Other("begun by other code")
+    if _of_other_data(workdir.data_sha256(), run.config):
+        raise _Other("begun with other data")
     weights = run.config.model.weights
     if weights and Path(weights).is_file() and _sha256(workdir.backbone_file) != _sha256(Path(weights)):
         raise _Other(f"other weights than {weights}")
@@ -116,7 +123,28 @@ def _examine(workdir: Workdir, run: Run, any_code: bool) -> Kind:
         return "begun"
     if not any_code and result.get("code") != code:
         raise _Other("evaluated by other code")
+    if _of_other_data(result.get("data_sha256"), run.config):
+        raise _Other("evaluated on other data")
     return "done"
+
+
+def _of_other_data(before: dict[str, str] | None, config: ConfigDict) -> bool:
+    """Whether the prepared dataset is another than it was; unknown is no."""
+    data = config.data
+    if before is None or data.dataset not in BUILDERS:
+        return False
+    if not is_prepared(dataset_folder(data.dataset, data.data_dir, configured_variant(config))):
+        return False
+    try:
+        return before != _fingerprints(data.dataset, data.data_dir, data.split, data.generator_seed)
+    except UserError:  # damaged, which the training will tell
+        return False
+
+
+@cache
+def _fingerprints(dataset: str, data_dir: str, split: str, generator_seed: int) -> dict[str, str]:
+    fields = {"dataset": dataset, "data_dir": data_dir, "split": split, "generator_seed": generator_seed}
+    return fingerprints(open_dataset(from_dict({"data": fields})))
 
 
 def _result(workdir: Workdir) -> dict[str, Any] | None:

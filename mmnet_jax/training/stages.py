@@ -14,10 +14,11 @@ from ml_collections import ConfigDict
 from mmnet_jax.config import NETWORKS
 from mmnet_jax.data import Dataset, fold_classes, open_dataset
 from mmnet_jax.data.dataset import GENERATED
+from mmnet_jax.duration import duration
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import Scored, configured_manifest, score_workdir
 from mmnet_jax.evaluation.example import write_example
-from mmnet_jax.evaluation.progress import duration
+from mmnet_jax.features.store import fingerprints
 from mmnet_jax.fingerprint import code_fingerprint
 from mmnet_jax.training.loop import train_head
 from mmnet_jax.workdir import Workdir, pretrains
@@ -62,7 +63,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
                 multihost_utils.sync_global_devices("data")
         dataset = open_dataset(config)
         if first and not resumed:
-            workdir.create(config)
+            workdir.create(config, fingerprints(dataset))
         multihost_utils.sync_global_devices("workdir")
         if pretrains(config):
             with steps.step(f"pretraining: {_pretraining(config)}"):

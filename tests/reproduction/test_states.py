@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+from mmnet_jax.features.store import fingerprints
+from mmnet_jax.reproduction import states
 from mmnet_jax.reproduction.states import find_state
 from tests.reproduction.hand_made import begin, finish, plan_one
+from tests.training.tiny_training import tiny_dataset
 
 
 def test_a_run_is_new_then_begun_then_done(tmp_path):
@@ -74,3 +81,38 @@ def test_what_another_process_trains_is_running(tmp_path):
         assert find_state(run).kind == "running"
         holder.communicate(b"\n")
     assert find_state(run).kind == "begun"
+
+
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    """The tiny dataset stands for the prepared one, once its folder is there."""
+    run = plan_one(tmp_path)
+    states._fingerprints.cache_clear()
+    monkeypatch.setattr(states, "open_dataset", lambda config: tiny_dataset())
+    folder = states.dataset_folder("pascal5i", run.config.data.data_dir, "folder")
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").touch()
+    yield run, folder
+    states._fingerprints.cache_clear()
+
+
+def told(file: Path, **more):
+    file.write_text(json.dumps(json.loads(file.read_text()) | more))
+
+
+@pytest.mark.parametrize(
+    ("file", "word"), [("config.json", "begun with other data"), ("results/result.json", "evaluated on other data")]
+)
+def test_other_data_lead_to_the_next_folder(prepared, file, word):
+    run, folder = prepared
+    workdir = finish(run, [1, 2, 3, 4])
+    assert find_state(run).kind == "done"  # nothing is told of its data
+    here = fingerprints(tiny_dataset())
+    assert set(here) == {"train", "val"}
+    told(workdir / file, data_sha256=here)
+    assert find_state(run).kind == "done"
+    told(workdir / file, data_sha256=here | {"val": "0" * 64})
+    kind, _, _, (left,) = find_state(run)
+    assert kind == "new" and left.endswith(word)
+    (folder / "dataset_info.json").unlink()
+    assert find_state(run).kind == "done"  # there is nothing to compare with

@@ -13,6 +13,7 @@ from mmnet_jax import load_model
 from mmnet_jax.data import read_image
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import scoring
+from mmnet_jax.features.store import fingerprints
 from mmnet_jax.models import backbones
 from mmnet_jax.training import pretraining, stages
 from mmnet_jax.training.interrupts import Stopped
@@ -128,6 +129,10 @@ def test_without_evaluation_there_is_one_stage_and_best_is_the_newest_checkpoint
     assert load_step(tmp_path / "run", "best")[3] == 2
 
 
+def test_config_and_result_tell_which_data_they_are_of(finished, copy):
+    assert copy.data_sha256() == fingerprints(tiny_dataset()) == finished[1].summary["data_sha256"]
+
+
 def test_a_finished_training_is_not_evaluated_again(finished, copy, monkeypatch):
     monkeypatch.setattr(scoring, "evaluate", lambda *_, **__: pytest.fail("evaluated again"))
     before = (copy.results / "result.json").read_bytes()
@@ -136,7 +141,7 @@ def test_a_finished_training_is_not_evaluated_again(finished, copy, monkeypatch)
     assert (copy.results / "result.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("change", ["episodes", "parameters", "sheet", "damage"])
+@pytest.mark.parametrize("change", ["episodes", "parameters", "data", "sheet", "damage"])
 def test_a_result_of_something_else_is_made_anew(copy, change, monkeypatch):
     class EvaluatedAgain(Exception):
         pass
@@ -148,6 +153,8 @@ def test_a_result_of_something_else_is_made_anew(copy, change, monkeypatch):
         config.evaluation.episodes = 7
     elif change == "parameters":
         result.write_text(json.dumps(summary | {"parameters_sha256": "0" * 64}))
+    elif change == "data":
+        result.write_text(json.dumps(summary | {"data_sha256": summary["data_sha256"] | {"val": "0" * 64}}))
     elif change == "sheet":
         (copy.results / "result.sheet.png").unlink()
     else:
