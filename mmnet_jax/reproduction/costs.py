@@ -32,11 +32,20 @@ def episode_cost(config: ConfigDict) -> Cost:
     Args:
       config: resolved.
     """
-    fields = {name: config[name].to_dict() for name in ("model", "quality", "loss", "data")}
-    fields |= {"reading": config.reading, "shots": config.shots}
-    frozen, trained = _parts(_frozen_fields(fields))
+    frozen, trained = _parts(_frozen_fields(_fields(config)))
     backbone = 0.0 if config.training.cache_features else frozen
     return Cost(training=backbone + (1 + BACKWARD) * trained, evaluation=backbone + trained)
+
+
+def image_cost(config: ConfigDict) -> float:
+    """Of one image through the backbone."""
+    frozen, _ = _parts(_frozen_fields(_fields(config)))
+    return frozen / (1 + config.shots)
+
+
+def _fields(config: ConfigDict) -> dict[str, Any]:
+    fields = {name: config[name].to_dict() for name in ("model", "quality", "loss", "data")}
+    return fields | {"reading": config.reading, "shots": config.shots}
 
 
 def _frozen_fields(fields: dict[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -36,11 +36,12 @@ def describe(
         logged_rate,
         measured_rate,
         remaining_seconds,
+        store_seconds,
         training_steps,
     )
 
     gpus = visible_gpus()
-    at_a_time = len(slots(gpus, parallel))
+    at_a_time = len(slots(gpus, parallel, sum(state.kind in ("begun", "new") for _, state in plan)))
     rate = logged_rate(settings.runs) or measured_rate(at_a_time)
     seconds = []
     width = max((len(run.name) for run, _ in plan), default=0)
@@ -54,9 +55,13 @@ def describe(
             yield f"left alone: {place}"
     assumed = {run.config.data.dataset for run, _ in plan if training_steps(run.config)[1]}
     guess = f"; the number of images of {', '.join(sorted(assumed))} is assumed" if assumed else ""
+    stores = store_seconds([run for run, state in plan if state.kind in ("begun", "new")], rate)
+    if stores:
+        yield f"frozen features are computed first, once for all: {duration(stores)}"
+    whole = stores + sum(seconds)
     yield (
-        f"{sum(s > 0 for s in seconds)} of {len(plan)} runs to be made: about {duration(sum(seconds))} of training and "
-        f"evaluation, {duration(in_all(seconds, at_a_time))} with {at_a_time} at a time ({rate.source}{guess})"
+        f"{sum(s > 0 for s in seconds)} of {len(plan)} runs to be made: about {duration(whole)} of training and "
+        f"evaluation, {duration(stores + in_all(seconds, at_a_time))} with {at_a_time} at a time ({rate.source}{guess})"
     )
     for clause in missing([run for run, state in plan if state.kind in ("begun", "new")]):
         yield f"missing: {clause}"

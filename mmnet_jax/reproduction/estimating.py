@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +18,15 @@ from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.sampling import training_index
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.protocols import PROTOCOLS
-from mmnet_jax.reproduction.costs import episode_cost
+from mmnet_jax.features.store import rows_to_compute
+from mmnet_jax.reproduction.costs import episode_cost, image_cost
 from mmnet_jax.reproduction.launching import HEADER
 from mmnet_jax.reproduction.requirements import missing_data
 from mmnet_jax.reproduction.runs import Run
 from mmnet_jax.reproduction.states import Planned
 from mmnet_jax.training.log import read_lines
 from mmnet_jax.training.loop import total_steps
+from mmnet_jax.weights import sha256
 from mmnet_jax.workdir import Workdir
 
 ASSUMED_IMAGES = {"pascal5i": 5_000, "coco20i": 70_000}
@@ -115,10 +117,32 @@ def remaining_seconds(planned: Planned, rate: Rate) -> float:
     config, cost = run.config, episode_cost(run.config)
     steps, _ = training_steps(config)
     batch, training = config.training.batch_size, config.training
-    left = max(0, steps - state.step)
-    evaluations = left and 1 + (left // training.evaluate_every if training.evaluate_every else 0)
+    left, every = max(0, steps - state.step), training.evaluate_every or steps
+    evaluations = left and steps // every - state.step // every + bool(steps % every)
     evaluated = evaluations * training.evaluation_episodes + evaluation_episodes(config)
     return (left * batch * cost.training + evaluated * cost.evaluation) / rate.of(run)
+
+
+def store_seconds(runs: Sequence[Run], rate: Rate) -> float:
+    """Of computing the frozen features that these runs read and that are not stored yet, once for all of them."""
+    by_store: dict[tuple[Any, ...], tuple[Run, int]] = {}
+    for run in runs:
+        config = run.config
+        if not config.training.cache_features:
+            continue
+        key = (config.model.backbone, config.model.weights, config.data.image_size, config.data.dataset)
+        # what one network wants masked, others leave out: the one that wants most counts
+        if (rows := _rows_to_compute(config)) > by_store.get(key, (run, 0))[1]:
+            by_store[key] = run, rows
+    return sum(rows * image_cost(run.config) / rate.of(run) for run, rows in by_store.values())
+
+
+def _rows_to_compute(config: ConfigDict) -> int:
+    if missing_data(config):
+        return ASSUMED_IMAGES.get(config.data.dataset, 0)
+    dataset, weights = open_dataset(config), config.model.weights
+    known = sha256(weights) if weights and Path(weights).is_file() else ""
+    return rows_to_compute(config, known, [dataset.train, dataset.test])
 
 
 def evaluation_episodes(config: ConfigDict) -> int:

@@ -16,6 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mmnet_jax
+
+ROOT = Path(mmnet_jax.__file__).resolve().parents[1]
+"""The folder that this package lies in."""
+
 HEADER = "# "
 """Begins the line that a launch writes into a run's log: when, on which machine, the command."""
 
@@ -34,8 +39,12 @@ class Failure(NamedTuple):
 
     job: Job
     status: int
+    refused: str = ""
+    """Why it could not be started, if so."""
 
     def __str__(self) -> str:
+        if self.refused:
+            return f"{self.job.name} could not be started: {self.refused}"
         ended = f"was killed by signal {-self.status}" if self.status < 0 else f"ended with status {self.status}"
         return f"{self.job.name} {ended}: {last_line(self.job.log)} (log: {self.job.log})"
 
@@ -67,13 +76,17 @@ def visible_gpus() -> list[str]:
     return [str(i) for i, line in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
 
 
-def slots(gpus: Sequence[str], parallel: int | None = None) -> list[Slot]:
+def slots(gpus: Sequence[str], parallel: int | None = None, jobs: int | None = None) -> list[Slot]:
     """Shares of the machine for ``parallel`` processes: as many as there are GPUs if not given, one without GPUs.
+
+    There are no more than ``jobs``, so that few share the whole machine.
 
     The cores are dealt out among all processes, and so are the GPUs; several processes on one take its memory as they
     need it instead of most of it at once.
     """
     count = parallel or max(1, len(gpus))
+    if jobs is not None:
+        count = max(1, min(count, jobs))
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     shares = []
     for i in range(count):
@@ -101,8 +114,8 @@ def launch(
       The jobs that failed.
 
     Raises:
-      Interrupted: after Ctrl-C or SIGTERM, once every process has ended; the first is passed on to them, which then
-        end at a safe place, a second one as well, a third one kills them.
+      Interrupted: after Ctrl-C, SIGTERM or SIGHUP, once every process has ended; the first is passed on to them, which
+        then end at a safe place, a second one as well, a third one kills them.
     """
     waiting, free = deque(enumerate(jobs, 1)), deque(slots)
     running: dict[int, tuple[subprocess.Popen[bytes], Job, Slot]] = {}
@@ -113,8 +126,13 @@ def launch(
             while running or (waiting and not asked()):
                 while waiting and free and not asked():
                     number, job = waiting.popleft()
-                    slot = free.popleft()
-                    running[number] = (_start(job, slot), job, slot)
+                    try:
+                        process = _start(job, free[0])
+                    except OSError as error:
+                        failures.append(Failure(job, 0, f"{error.filename}: {error.strerror}"))
+                        say(f"[{number}/{len(jobs)}] {failures[-1]}")
+                        continue
+                    running[number] = (process, job, free.popleft())
                     say(f"[{number}/{len(jobs)}] {job.name}: started, log in {job.log}")
                 for number, (process, job, slot) in list(running.items()):
                     if process.poll() is None:
@@ -166,7 +184,7 @@ def _start(job: Job, slot: Slot) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | slot.variables,
+            env=os.environ | own_code(os.environ.get("PYTHONPATH")) | slot.variables,
             start_new_session=True,  # so that Ctrl-C reaches it through us alone, once
         )
     if slot.cores and hasattr(os, "sched_setaffinity"):
@@ -175,16 +193,28 @@ def _start(job: Job, slot: Slot) -> subprocess.Popen[bytes]:
     return process
 
 
+def own_code(path: str | None) -> dict[str, str]:
+    """Variables by which a Python process runs the code that runs here, whatever lies in the current folder.
+
+    Args:
+      path: what else is to be in ``PYTHONPATH``.
+    """
+    return {"PYTHONPATH": os.pathsep.join([str(ROOT), *([path] if path else [])]), "PYTHONSAFEPATH": "1"}
+
+
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], int]]:
-    """Counts Ctrl-C and SIGTERM instead of being stopped by them."""
+    """Counts Ctrl-C, SIGTERM and SIGHUP instead of being stopped by them; what ``nohup`` ignores stays ignored."""
     count = 0
 
     def add(number: int, frame: Any) -> None:
         nonlocal count
         count += 1
 
-    before = {number: signal.signal(number, add) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        wanted.append(signal.SIGHUP)
+    before = {number: signal.signal(number, add) for number in wanted}
     try:
         yield lambda: count
     finally:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from absl import flags
 
@@ -33,8 +37,8 @@ def define_flags() -> None:
         "launcher", "local", ["local", "slurm"], "Run here, or print a Slurm array script and run nothing."
     )
     flags.DEFINE_integer("parallel", None, "Runs at a time. (default: one a GPU; one without GPUs)", lower_bound=1)
-    flags.DEFINE_list(
-        "slurm_options", [], "More lines of the script, as in --slurm_options=--partition=gpu,--time=24:00:00"
+    flags.DEFINE_multi_string(
+        "slurm_options", [], "More lines of the script, as in --slurm_options=--partition=gpu,--nodelist=a1,a2"
     )
     flags.DEFINE_bool("dry_run", False, "List the runs with where they stand and the time they would take.")
     flags.DEFINE_bool("any_code", False, "Take what other versions of the code made as done or begun, too.")
@@ -78,21 +82,32 @@ def main(given: flags.FlagValues) -> None:
         return
     from mmnet_jax.reproduction.requirements import refuse_missing
 
-    refuse_missing([run for run, state in plan if state.kind in ("begun", "new")])
-    jobs = _jobs(plan)
+    to_be_made = [run for run, state in plan if state.kind in ("begun", "new")]
     if given.launcher == "slurm":
         from mmnet_jax.reproduction.slurm import script
 
+        refuse_missing(to_be_made)
+        _tell_passed_over(plan, sys.stderr)
+        jobs = _jobs(plan)
         if jobs:
-            print(script(jobs, f"table_{given.table}", given.slurm_options, given.parallel), end="")
+            settings.runs.mkdir(parents=True, exist_ok=True)  # or Slurm could not write there
+            options = [option for given_once in given.slurm_options for option in re.split(r",(?=-)", given_once)]
+            print(script(jobs, f"table_{given.table}", settings.runs, options, given.parallel), end="")
         print(f"{len(jobs)} of {len(plan)} runs are to be made", file=sys.stderr)
         return
-    _tell_passed_over(plan)
-    failed = _launch(plan, jobs, given.parallel)
     output = Path(given.output.removesuffix(".md").removesuffix(".json")) if given.output else None
-    _write_table(
-        output or settings.runs / f"table_{given.table}", table, rows, folds, seeds, find_states(runs, given.any_code)
-    )
+    output = output or settings.runs / f"table_{given.table}"
+    write = partial(_write_table, output, table, rows, folds, seeds, settings)
+    try:
+        refuse_missing(to_be_made)
+    except UserError:
+        if any(state.kind == "done" for _, state in plan):
+            write(plan)  # what is there is worth a table all the same
+        raise
+    _refuse_unwritable(output)
+    _tell_passed_over(plan, sys.stdout)
+    failed = _launch(plan, _jobs(plan), given.parallel)
+    write(find_states(runs, given.any_code))
     if failed:
         sys.exit(FAILED)
 
@@ -122,17 +137,17 @@ def _launch(plan: Any, jobs: Sequence[Any], parallel: int | None) -> bool:
     if not jobs:
         return False
     gpus = visible_gpus()
-    shares = slots(gpus, parallel)
+    shares = slots(gpus, parallel, len(jobs))
     done = sum(state.kind == "done" for _, state in plan)
     where = f"{len(gpus)} GPU(s)" if gpus else "the processor's cores"
     print(
-        f"runs to be made: {len(jobs)}, done before: {done}; {min(len(shares), len(jobs))} at a time on {where}",
+        f"runs to be made: {len(jobs)}, done before: {done}; {len(shares)} at a time on {where}",
         flush=True,
     )
     try:
-        failures = launch(jobs, shares, lambda line: print(line, flush=True))
+        failures = launch(jobs, shares, _tell)
     except Interrupted:
-        print(f"interrupted; to go on: python {shlex.join(sys.argv)}", flush=True)
+        _tell(f"interrupted; to go on: python {shlex.join(sys.argv)}")
         sys.exit(INTERRUPTED)
     if failures:
         print(f"\n{len(failures)} of {len(jobs)} runs failed:", file=sys.stderr)
@@ -141,15 +156,34 @@ def _launch(plan: Any, jobs: Sequence[Any], parallel: int | None) -> bool:
     return bool(failures)
 
 
-def _tell_passed_over(plan: Any) -> None:
+def _tell(line: str) -> None:
+    """Prints, also where the terminal is gone: runs are worth more than what is told of them."""
+    with suppress(OSError):
+        print(line, flush=True)
+
+
+def _tell_passed_over(plan: Any, to: TextIO) -> None:
     for run, state in plan:
         for place in state.passed_over:
-            print(f"left alone: {place}")
+            print(f"left alone: {place}", file=to)
         if state.kind == "running":
-            print(f"{run.name} is being trained by another process in {state.workdir}")
+            print(f"{run.name} is being trained by another process in {state.workdir}", file=to)
 
 
-def _write_table(output: Path, table: Any, rows: Any, folds: Any, seeds: Any, plan: Any) -> None:
+def _refuse_unwritable(output: Path) -> None:
+    """Raises a ``UserError`` where the table could not be written, before hours are spent on it."""
+    for file in (f"{output}.md", f"{output}.json"):
+        if Path(file).is_dir():
+            raise UserError(f"--output: {file} is a folder.")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"--output: {output}.md cannot be written: {error.strerror}.") from error
+
+
+def _write_table(output: Path, table: Any, rows: Any, folds: Any, seeds: Any, settings: Any, plan: Any) -> None:
     from mmnet_jax.reproduction.filling import filled, markdown
     from mmnet_jax.reproduction.scores import read_outcome
     from mmnet_jax.workdir import Workdir
@@ -160,7 +194,7 @@ def _write_table(output: Path, table: Any, rows: Any, folds: Any, seeds: Any, pl
             outcomes.setdefault(run.reference, {})[run.fold, run.seed] = read_outcome(Workdir(state.workdir))
     if not outcomes:
         raise UserError("no run is done, so there is no table to write.")
-    content = filled(table, rows, folds, seeds, outcomes)
+    content = filled(table, rows, folds, seeds, outcomes, settings)
     text = markdown(content)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_whole(

@@ -15,10 +15,12 @@ from mmnet_jax.reproduction.estimating import (
     logged_rate,
     measured_rate,
     remaining_seconds,
+    store_seconds,
     training_steps,
 )
 from mmnet_jax.reproduction.states import Planned, State
 from tests.reproduction.hand_made import begin, plan_one
+from tests.training.tiny_training import tiny_dataset
 
 
 def test_more_shots_cost_more_and_stored_features_less(tmp_path):
@@ -55,7 +57,28 @@ def test_a_run_takes_what_is_left_of_it(tmp_path, monkeypatch):
     assert remaining_seconds(Planned(run, State("done", run.folder, 8)), rate) == 0
     often = plan_one(tmp_path, changes=["training.evaluate_every=4", "training.evaluation_episodes=6"])
     seconds = remaining_seconds(Planned(often, State("new", often.folder)), rate)
-    assert seconds == (8 * 4 * 10 + (3 * 6 + 4) * 4) / 2
+    assert seconds == (8 * 4 * 10 + (2 * 6 + 4) * 4) / 2
+    later = remaining_seconds(Planned(often, State("begun", often.folder, 5)), rate)
+    assert later == (3 * 4 * 10 + (1 * 6 + 4) * 4) / 2
+    odd = plan_one(tmp_path, changes=["training.evaluate_every=3", "training.evaluation_episodes=6"])
+    assert remaining_seconds(Planned(odd, State("new", odd.folder)), rate) == (8 * 4 * 10 + (3 * 6 + 4) * 4) / 2
+
+
+def test_a_missing_store_of_features_takes_its_time_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(estimating, "image_cost", lambda config: 10.0)
+    monkeypatch.setattr(estimating, "missing_data", lambda config: None)
+    monkeypatch.setattr(estimating, "open_dataset", lambda config: tiny_dataset())
+    cached = ["training.cache_features=True", "data.image_size=33"]
+    names = ("paper", "global", "pfenet")
+    runs = [plan_one(tmp_path, f"photographs:{name}", changes=cached) for name in names]
+    splits = tiny_dataset().train, tiny_dataset().test
+    images = sum(map(len, splits))
+    masks = sum(1 + int((split.counts[:, 1:] > 0).sum()) for split in splits)
+    assert store_seconds(runs[:2], Rate(2.0, "")) == images * 10 / 2
+    assert store_seconds(runs, Rate(2.0, "")) == (images + masks) * 10 / 2
+    assert store_seconds([plan_one(tmp_path)], Rate(2.0, "")) == 0
+    monkeypatch.setattr(estimating, "rows_to_compute", lambda *_: 0)  # all there
+    assert store_seconds(runs, Rate(2.0, "")) == 0
 
 
 def test_steps_are_assumed_where_the_data_are_missing(tmp_path):

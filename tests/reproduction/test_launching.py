@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,28 @@ def test_a_failure_is_told_and_the_others_go_on(tmp_path):
     assert "[4/4] four: done" in lines and last_line(jobs[3].log) == "fine, too"
 
 
+def test_a_job_that_cannot_be_started_is_its_own_failure(tmp_path):
+    (tmp_path / "file").touch()
+    jobs = [job(tmp_path / "file", "one", ""), job(tmp_path, "two", "print('fine')")]
+    (failure,) = launch(jobs, slots([], 1), print, poll=0.01)
+    assert (
+        str(failure) == f"one could not be started: {tmp_path}/file: File exists" and last_line(jobs[1].log) == "fine"
+    )
+
+
+def test_processes_run_this_code_whatever_lies_in_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "mmnet_jax").mkdir()
+    (tmp_path / "mmnet_jax" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "another.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "more")
+    code = "import another, configs.rows, mmnet_jax; print(mmnet_jax.__file__)"
+    command = [sys.executable, "-c", code]
+    assert launch([Job("one", command, tmp_path / "log")], slots([], 1), print, poll=0.01) == []
+    assert last_line(tmp_path / "log") == str(ROOT / "mmnet_jax" / "__init__.py")
+
+
 def test_a_second_attempt_writes_behind_the_first(tmp_path):
     for _ in range(2):
         launch([job(tmp_path, "one", "print('here')")], slots([], 1), lambda line: None, poll=0.01)
@@ -58,6 +81,8 @@ def test_cores_and_gpus_are_dealt_out(monkeypatch):
         {"CUDA_VISIBLE_DEVICES": "0"},
         {"CUDA_VISIBLE_DEVICES": "3"},
     ]
+    assert [slot.cores for slot in slots([], 4, jobs=2)] == [{0, 1, 2}, {3, 4, 5}]
+    assert len(slots(["0", "3"], None, jobs=1)[0].cores) == 6 and len(slots([], 4, jobs=9)) == 4
     shared = slots(["7"], 2)
     assert shared[1].variables == {"CUDA_VISIBLE_DEVICES": "7", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
@@ -94,22 +119,26 @@ except Interrupted:
 """
 
 
-def test_an_interrupt_reaches_what_runs_and_begins_nothing_new(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_reaches_what_runs_and_begins_nothing_new(tmp_path, number):
     with subprocess.Popen([sys.executable, "-c", LAUNCH, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT) as process:
         while last_line(tmp_path / "a.log") != "training":
             assert process.poll() is None
-        process.terminate()
+        process.send_signal(number)
         output, _ = process.communicate(timeout=30)
     assert last_line(tmp_path / "a.log") == "saved" and not (tmp_path / "b.log").exists()
     assert output.decode().endswith("interrupted\n") and process.returncode == 0
 
 
 def test_the_slurm_script_runs_the_task_of_its_number(tmp_path):
-    (tmp_path / "srun").write_text('#!/bin/sh\nexec "$@"\n')
+    (tmp_path / "srun").write_text('#!/bin/sh\n[ "$1" = --cpus-per-task=6 ] && shift && exec "$@"\n')
     (tmp_path / "srun").chmod(0o755)
-    jobs = [Job(f"job {i}", ["echo", f"it's {i}"], tmp_path / f"my logs/{i}.log") for i in range(3)]
-    text = script(jobs, "table_3", ["--partition=gpu"], at_once=2)
+    jobs = [
+        Job(f"job {i}", ["sh", "-c", f'echo "it\'s {i}" $PYTHONPATH'], tmp_path / f"my logs/{i}.log") for i in range(3)
+    ]
+    text = script(jobs, "table_3", tmp_path / "my runs", ["--partition=gpu"], at_once=2)
     assert "#SBATCH --array=0-2%2\n" in text and "#SBATCH --partition=gpu\n" in text
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": "1"}
+    assert f"#SBATCH '--output={tmp_path}/my runs/slurm-%A_%a.out'\n" in text
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": "1", "SLURM_CPUS_PER_TASK": "6"}
     subprocess.run(["bash", "-c", text], env=environment, check=True)
-    assert last_line(tmp_path / "my logs/1.log") == "it's 1" and not (tmp_path / "my logs/0.log").exists()
+    assert last_line(tmp_path / "my logs/1.log") == f"it's 1 {ROOT}" and not (tmp_path / "my logs/0.log").exists()

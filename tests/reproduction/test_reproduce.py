@@ -107,8 +107,30 @@ def test_a_failed_run_is_named_and_the_table_holds_the_rest(tmp_path, trained_by
 
 
 def test_slurm_gets_a_script_on_standard_output_and_nothing_is_run(tmp_path, capsys):
-    reproducing.main(Given(tmp_path, launcher="slurm"))
+    finish(plan_one(tmp_path, "photographs:global", changes=["data.dataset=creatures"]), [1, 2, 3, 4], code="0" * 16)
+    reproducing.main(Given(tmp_path, launcher="slurm", slurm_options=["--nodelist=a,b,--partition=gpu", "--qos=x"]))
     said = capsys.readouterr()
     assert said.out.startswith("#!/usr/bin/env bash\n") and said.out.count("-m mmnet_jax.train") == 2
-    assert "%2" in said.out and said.err == "2 of 2 runs are to be made\n"
-    assert not (tmp_path / "runs").exists()
+    assert "%2" in said.out
+    assert "#SBATCH --nodelist=a,b\n#SBATCH --partition=gpu\n#SBATCH --qos=x\n" in said.out
+    left = tmp_path / "runs/photographs/global/fold1/seed321"
+    assert said.err == f"left alone: {left}: begun by other code\n2 of 2 runs are to be made\n"
+    assert not (tmp_path / "runs/photographs/paper").exists()
+
+
+def test_missing_weights_do_not_keep_the_table_of_finished_rows_back(tmp_path, trained_by_hand):
+    fields = (*SETTINGS[:2], "training.cache_features=False", "data.dataset=creatures")
+    weights = str(tmp_path / "weights")
+    one = runs.planned("photographs:paper", 1, 321, runs.Settings(tmp_path / "runs", "data", weights, fields))
+    finish(one, [11, 22, 33, 44])
+    with pytest.raises(UserError, match=r"--weights: .* is missing"):
+        reproducing.main(Given(tmp_path, set=fields, weights=weights))
+    assert trained_by_hand == []
+    assert "| 27.5 [" in (tmp_path / "runs" / "table_photographs.md").read_text()
+
+
+def test_a_table_that_could_not_be_written_is_told_before_anything_starts(tmp_path, trained_by_hand):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"--output: .*file/table.md cannot be written: "):
+        reproducing.main(Given(tmp_path, output=str(tmp_path / "file" / "table")))
+    assert trained_by_hand == []
