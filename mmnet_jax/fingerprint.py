@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,25 @@ PRETRAINING = frozenset({"data/crops.py", "data/jitter.py", "data/labelled.py", 
 """Of those, what only a training that begins with its backbone's uses."""
 
 
+FEATURES = frozenset(
+    {
+        *(f"data/{name}.py" for name in ("dataset", "fitting", "geometry", "images", "raw", "records")),
+        *("episode.py", "features/computing.py", "models/network.py", "ops/resize.py"),
+    }
+)
+"""What frozen features come out of, besides the backbone."""
+
+
+def features_fingerprint(backbone: str) -> str:
+    """A hash, 16 hexadecimal digits, of the code that an image's frozen features come out of.
+
+    Args:
+      backbone: a name in ``BACKBONES``.
+    """
+    names = (path.relative_to(ROOT).as_posix() for path in _numerical_files())
+    return _digest([name for name in names if name in FEATURES or name.startswith("models/backbones/")], backbone)
+
+
 def code_fingerprint(config: ConfigDict) -> str:
     """A hash, 16 hexadecimal digits, of the code that a training and its evaluation run through.
 
@@ -51,11 +70,8 @@ def code_fingerprint(config: ConfigDict) -> str:
 
 @cache
 def _fingerprint(backbone: str, dataset: str, pretrains: bool, from_store: bool) -> str:
-    from mmnet_jax.models.backbones import create_backbone
-
-    digest = hashlib.sha256()
-    used = {base.__module__.rpartition(".")[2] for base in type(create_backbone(backbone)).__mro__}
-    for path in sorted(_numerical_files()):
+    names = []
+    for path in _numerical_files():
         name = path.relative_to(ROOT).as_posix()
         if name in PRETRAINING and not pretrains:
             continue
@@ -63,6 +79,18 @@ def _fingerprint(backbone: str, dataset: str, pretrains: bool, from_store: bool)
             continue
         if name.startswith("data/creatures/") and dataset != "creatures":
             continue
+        names.append(name)
+    return _digest(names, backbone)
+
+
+def _digest(names: Sequence[str], backbone: str) -> str:
+    """Of files by their names; of the backbones' files those of the given one alone."""
+    from mmnet_jax.models.backbones import create_backbone
+
+    digest = hashlib.sha256()
+    used = {base.__module__.rpartition(".")[2] for base in type(create_backbone(backbone)).__mro__}
+    for name in sorted(names):
+        path = ROOT / name
         if name.startswith("models/backbones/") and path.stem not in used | {"convolution", "__init__"}:
             continue
         tree = ast.parse(path.read_text())

@@ -90,3 +90,28 @@ def test_a_new_backbone_leaves_old_results_alone(of_copy):
 def test_every_file_it_leaves_out_exists():
     for name in fingerprint.WITHOUT_NUMBERS | fingerprint.PRETRAINING:
         assert (fingerprint.ROOT / name).is_file(), name
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("features/computing.py", True),
+        ("data/fitting.py", True),
+        ("data/images.py", True),
+        ("data/geometry.py", True),
+        ("ops/resize.py", True),
+        ("models/network.py", True),
+        ("models/backbones/resnet.py", True),
+        ("models/backbones/convolution.py", True),
+        ("models/backbones/vgg.py", False),
+        ("models/fem.py", False),
+        ("losses.py", False),
+        ("features/store.py", False),
+    ],
+)
+def test_stored_features_are_those_of_the_code_that_makes_them(of_copy, file, changes):
+    root, _ = of_copy
+    before = fingerprint.features_fingerprint("resnet50_v2")
+    with (root / file).open("a") as text:
+        text.write("\nANOTHER = 1\n")
+    assert (fingerprint.features_fingerprint("resnet50_v2") != before) == changes

@@ -26,6 +26,7 @@ from mmnet_jax.episode import IGNORE
 from mmnet_jax.errors import UserError
 from mmnet_jax.features.computing import level_rows, masked_rows, row_shapes
 from mmnet_jax.features.table import Column, Table, counted
+from mmnet_jax.fingerprint import features_fingerprint
 from mmnet_jax.models import Features, FewShotNetwork
 from mmnet_jax.models.backbones import Backbone, create_backbone, unflatten_variables, variable_shapes
 from mmnet_jax.models.network import grid_masks
@@ -33,7 +34,7 @@ from mmnet_jax.models.network import grid_masks
 FOLDER = "features"
 """In the data folder."""
 FORMAT = 1
-"""Of a store's files and of what they are computed by; it counts up when either changes."""
+"""Of a store's files; it counts up when they change."""
 SAMPLED = 256
 """Images whose encoded bytes are part of a dataset's fingerprint."""
 SAY_EVERY = 10.0
@@ -149,6 +150,9 @@ class _Plan:
             "fingerprint": fingerprint(split),
             "dtype": "float32",
             "platform": jax.default_backend(),  # float32 products are another thing on a GPU
+            "precision": str(jax.config.values["jax_default_matmul_precision"]),
+            "jax": jax.__version__,
+            "code": features_fingerprint(config.model.backbone),
         }
         folder = Path(config.data.data_dir).expanduser() / FOLDER
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]

@@ -84,6 +84,15 @@ def test_other_weights_or_other_images_have_a_store_of_their_own(folder):
     np.testing.assert_array_equal(other.mid[-1], opened(folder).mid[0])
 
 
+def test_other_code_makes_other_features(tmp_path, monkeypatch):
+    before = opened(tmp_path)
+    monkeypatch.setattr(store_module, "features_fingerprint", lambda backbone: "of other code")
+    with mock.patch.object(store_module, "level_rows", wraps=store_module.level_rows) as computed:
+        after = opened(tmp_path)
+    assert computed.call_count == 1
+    np.testing.assert_array_equal(after.mid, before.mid)
+
+
 @pytest.mark.parametrize("part", ["ids", "counts", "records", "max_side"])
 def test_the_fingerprint_is_of_all_that_a_split_holds(part):
     split = tiny_dataset().train
