@@ -26,6 +26,10 @@ ROWS = {
     "fcm_feat": Row(
         {"model.nodes": "features", "loss.reconstruction_on": "none"}, "no memory: APM on the projected features"
     ),
+    "fcm_feat_0.0025": Row(
+        {"model.nodes": "features", "loss.reconstruction_on": "none", "optimizer.learning_rate": 0.0025},
+        "no memory, at the learning rate that the paper prints",
+    ),
     "qmm_5": Row(FIVE, "5 shots weighed by QMM: what the 5-shot rows are held against"),
     "mean_5": Row(FIVE | {"quality.module": "mean"}, "the mean of 5 shots"),
     "area_5": Row(FIVE | {"quality.normalise": "mean"}, "QMM's sums divided by the mask's area"),

@@ -20,7 +20,7 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.features.store import rows_to_compute
 from mmnet_jax.reproduction.costs import episode_cost, image_cost
-from mmnet_jax.reproduction.launching import HEADER
+from mmnet_jax.reproduction.launching import HEADER, log_of
 from mmnet_jax.reproduction.requirements import missing_data
 from mmnet_jax.reproduction.runs import Run
 from mmnet_jax.reproduction.states import Planned
@@ -56,7 +56,7 @@ def logged_rate(runs: Path) -> Rate | None:
     rates: dict[Path, list[float]] = {}
     for log in sorted(runs.glob("**/log/metrics.jsonl")):
         workdir = log.parents[1]
-        if _host(workdir.with_name(f"{workdir.name}.log")) != platform.node():
+        if _host(log_of(workdir)) != platform.node():
             continue
         records = [json.loads(line) for line in read_lines(log)]
         speeds = [record["episodes_per_second"] for record in records if "episodes_per_second" in record]

@@ -44,6 +44,7 @@ def filled(
     seeds: Sequence[int],
     outcomes: Outcomes,
     settings: Settings,
+    unfinished: Mapping[str, str] | None = None,
 ) -> Any:
     """The table as JSON.
 
@@ -54,6 +55,7 @@ def filled(
       seeds: likewise.
       outcomes: what there is of them; a mean stands where no run of it is missing.
       settings: of the runs.
+      unfinished: the last words of runs that were begun and are not done, by their names.
     """
     measured = {row.name: outcomes.get(row.config, {}) for row in rows}
     found = [outcome for by_key in measured.values() for outcome in by_key.values()]
@@ -73,6 +75,7 @@ def filled(
         "note": table.note.replace("{recipe}", in_words(recipes)),
         "recipe": in_words(recipes),
         "changes": list(settings.changes),
+        "unfinished": dict(unfinished or {}),
         "folds": list(folds),
         "seeds": list(seeds),
         "protocols": _distinct(found, "protocol"),
@@ -209,6 +212,9 @@ def markdown(content: Any) -> str:
         lines += _grid(["claim", *columns, *(["seeds"] if several else []), "verdict"], body)
     if content["note"]:
         lines += ["", content["note"]]
+    if content["unfinished"]:
+        lines += ["", "Not finished:", ""]
+        lines += [f"- {run}: {words}" for run, words in content["unfinished"].items()]
     return "\n".join(lines) + "\n"
 
 

@@ -162,6 +162,11 @@ def launch(
     return failures
 
 
+def log_of(workdir: Path) -> Path:
+    """Where the output of a run in ``workdir`` goes: beside it, since the folder may be made anew."""
+    return workdir.with_name(f"{workdir.name}.log")
+
+
 def last_line(log: Path) -> str:
     """The last line of a log that a process wrote."""
     try:

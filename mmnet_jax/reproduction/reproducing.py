@@ -120,11 +120,11 @@ def _numbers(flag: str, words: Sequence[str], low: int, high: int) -> tuple[int,
 
 
 def _jobs(plan: Any) -> list[Any]:
-    from mmnet_jax.reproduction.launching import Job
+    from mmnet_jax.reproduction.launching import Job, log_of
     from mmnet_jax.reproduction.runs import training_command
 
     return [
-        Job(run.name, training_command(run, state.workdir), state.workdir.with_name(f"{state.workdir.name}.log"))
+        Job(run.name, training_command(run, state.workdir), log_of(state.workdir))
         for run, state in plan
         if state.kind in ("begun", "new")
     ]
@@ -185,16 +185,20 @@ def _refuse_unwritable(output: Path) -> None:
 
 def _write_table(output: Path, table: Any, rows: Any, folds: Any, seeds: Any, settings: Any, plan: Any) -> None:
     from mmnet_jax.reproduction.filling import filled, markdown
+    from mmnet_jax.reproduction.launching import last_line, log_of
     from mmnet_jax.reproduction.scores import read_outcome
     from mmnet_jax.workdir import Workdir
 
     outcomes: dict[str, dict[tuple[int, int], Any]] = {}
+    unfinished: dict[str, str] = {}
     for run, state in plan:
         if state.kind == "done":
             outcomes.setdefault(run.reference, {})[run.fold, run.seed] = read_outcome(Workdir(state.workdir))
+        elif words := last_line(log_of(state.workdir)):
+            unfinished[run.name] = words
     if not outcomes:
         raise UserError("no run is done, so there is no table to write.")
-    content = filled(table, rows, folds, seeds, outcomes, settings)
+    content = filled(table, rows, folds, seeds, outcomes, settings, unfinished)
     text = markdown(content)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_whole(

@@ -197,6 +197,7 @@ TABLES: dict[str, Table] = {
             _row("pfenet", "PFENet", "photographs:pfenet"),
             _row("fcm_only", "FCM only", "photographs:fcm_only"),
             _row("fcm_feat", "FCM + Feat", "photographs:fcm_feat"),
+            _row("fcm_feat_0.0025", "FCM + Feat at 0.0025", "photographs:fcm_feat_0.0025"),
             _row("qmm_5", "QMM, 5 shots", "photographs:qmm_5"),
             _row("mean_5", "mean of the shots", "photographs:mean_5"),
             _row("area_5", "QMM divided by the mask's area", "photographs:area_5"),
@@ -208,6 +209,7 @@ TABLES: dict[str, Table] = {
         ),
         (
             *(Claim("paper", o) for o in ("released", "rate_0.0025", "global", "pfenet", "fcm_only", "fcm_feat")),
+            Claim("rate_0.0025", "fcm_feat_0.0025"),
             Claim("qmm_5", "mean_5"),
             Claim("qmm_5", "area_5"),
             Claim("qmm_5_last", "mean_5_last"),

@@ -20,7 +20,9 @@ def result(network, config, dataset):
 
 @pytest.fixture(scope="module")
 def run(network, config):
-    return about_run(config, checkpoint="best", step=1, parameters=network[1]["params"], weights_sha256="0" * 64, data_sha256={})
+    return about_run(
+        config, checkpoint="best", step=1, parameters=network[1]["params"], weights_sha256="0" * 64, data_sha256={}
+    )
 
 
 def test_a_file_takes_the_place_of_the_one_before(tmp_path):

@@ -1,4 +1,4 @@
-"""Both readings, and PFENet, against stored outputs and gradients of an independent implementation (tests/reference/README.md)."""
+"""Both readings and PFENet against stored outputs and gradients of an independent implementation (see reference/)."""
 
 from __future__ import annotations
 

@@ -104,6 +104,7 @@ def test_a_failed_run_is_named_and_the_table_holds_the_rest(tmp_path, trained_by
     said = capsys.readouterr()
     assert "1 of 2 runs failed" in said.err and "pfenet fold 1 seed 321 ended with status 1: no room" in said.err
     assert "| PFENet (`pfenet`) | not run | not run |" in said.out
+    assert "Not finished:\n\n- photographs:pfenet fold 1 seed 321: no room\n" in said.out
 
 
 def test_slurm_gets_a_script_on_standard_output_and_nothing_is_run(tmp_path, capsys):
