@@ -104,6 +104,7 @@ LAUNCH = """
 import signal, sys
 from pathlib import Path
 from mmnet_jax.reproduction.launching import Interrupted, Job, launch, slots
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup may have turned off for these tests
 stub = '''
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: (print("saved", flush=True), sys.exit(130)))
