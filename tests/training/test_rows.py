@@ -22,6 +22,9 @@ from tests.training.tiny_training import tiny_config, tiny_dataset, tiny_parts
 
 ROWS = {name: row.fields for name, row in ablations.ROWS.items() if row.fields.keys() - {"shots"}}
 ROWS["pfenet"] = pfenet.PFENET
+KINDS = ("fcm_only", "mmm_2_and_3", "attention", "pfenet")
+"""Rows with another tree of parameters, or none of some."""
+ONE_SHOT = [pytest.param(name, 1, marks=() if name in KINDS else pytest.mark.slow) for name in ROWS]
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +38,7 @@ def tiny():
     backbones.variable_shapes.cache_clear()
 
 
-@pytest.mark.parametrize("shots", [1, 2])
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize(("name", "shots"), [(name, 2) for name in ROWS] + ONE_SHOT)
 def test_a_row_trains_and_its_checkpoint_counts_what_the_trained_network_counts(name, shots, tmp_path):
     config = apply(tiny_config(), {**ROWS[name], "shots": shots})
     config.model.bins = (1.0,)
@@ -68,7 +70,7 @@ def test_a_row_trains_and_its_checkpoint_counts_what_the_trained_network_counts(
         assert not np.array_equal(before, after)
 
 
-@pytest.mark.parametrize("name", ["fcm_only", "mmm_2_and_3", "attention", "pfenet"])
+@pytest.mark.parametrize("name", KINDS)
 def test_a_row_without_memory_or_with_two_is_evaluated_with_baselines_and_pictures(name):
     config = apply(tiny_config(), {**ROWS[name], "shots": 1, "model.bins": (1.0,)})
     model, variables = create_model(config)
