@@ -15,24 +15,18 @@ from mmnet_jax import load_model
 from mmnet_jax.data import raw as raw_module
 from mmnet_jax.evaluation import configured_manifest, evaluate, measuring, score_workdir, scoring
 from mmnet_jax.features.store import open_stores
-from mmnet_jax.models import backbones
 from mmnet_jax.training.interrupts import Stopped
 from mmnet_jax.training.stages import train
 from mmnet_jax.workdir import Workdir
-from tests.training.tiny_training import tiny_config, tiny_dataset, tiny_parts
+from tests.training.tiny_training import tiny_config, tiny_dataset, tiny_library
 
 STEPS = 3
 
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny():
-    patches = tiny_parts()
-    for patch in patches:
-        patch.start()
-    yield
-    for patch in patches:
-        patch.stop()
-    backbones.variable_shapes.cache_clear()
+    with tiny_library():
+        yield
 
 
 @pytest.fixture(scope="module")

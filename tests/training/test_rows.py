@@ -12,13 +12,12 @@ from mmnet_jax import create_model, load_model
 from mmnet_jax.evaluation import configured_manifest, evaluate
 from mmnet_jax.evaluation.counting import count_pixels, predicted_foreground
 from mmnet_jax.evaluation.pictures import episode_sheet
-from mmnet_jax.models import backbones
 from mmnet_jax.training.checkpoints import Checkpoints
 from mmnet_jax.training.state import create_optimizer, create_state, state_variables
 from mmnet_jax.training.step import update_fn
 from mmnet_jax.workdir import Workdir
 from tests.tiny import draw_episode
-from tests.training.tiny_training import tiny_config, tiny_dataset, tiny_parts
+from tests.training.tiny_training import tiny_config, tiny_dataset, tiny_library
 
 ROWS = {name: row.fields for name, row in ablations.ROWS.items() if row.fields.keys() - {"shots"}}
 ROWS["pfenet"] = pfenet.PFENET
@@ -29,13 +28,8 @@ ONE_SHOT = [pytest.param(name, 1, marks=() if name in KINDS else pytest.mark.slo
 
 @pytest.fixture(autouse=True)
 def tiny():
-    patches = tiny_parts()
-    for patch in patches:
-        patch.start()
-    yield
-    for patch in patches:
-        patch.stop()
-    backbones.variable_shapes.cache_clear()
+    with tiny_library():
+        yield
 
 
 @pytest.mark.parametrize(("name", "shots"), [(name, 2) for name in ROWS] + ONE_SHOT)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -61,6 +62,16 @@ def tiny_parts():
         mock.patch.object(stages, "open_dataset", lambda config: tiny_dataset()),
         mock.patch.object(scoring, "open_dataset", lambda config: tiny_dataset()),
     )
+
+
+@contextmanager
+def tiny_library():
+    """The library under ``tiny_parts``, and nothing of them kept afterwards."""
+    with ExitStack() as stack:
+        for patch in tiny_parts():
+            stack.enter_context(patch)
+        yield
+    backbones.variable_shapes.cache_clear()
 
 
 if __name__ == "__main__":
