@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from mmnet_jax.episode import Episode
 from mmnet_jax.models.backbones import random_variables
-from mmnet_jax.models.build import build_model, init_head, nest_backbone
+from mmnet_jax.models.registry import build_model, init_head, nest_backbone
 from mmnet_jax.training.state import create_optimizer, create_state
 from mmnet_jax.training.step import update_fn
 

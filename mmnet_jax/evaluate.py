@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mmnet_jax.command import run
+from mmnet_jax.cli.command import run
 from mmnet_jax.errors import UserError
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from mmnet_jax.data import Dataset
-    from mmnet_jax.evaluation import Manifest
+    from mmnet_jax.data.dataset import Dataset
+    from mmnet_jax.evaluation.protocols import Manifest
 
 FLAGS = flags.FLAGS
 
@@ -39,8 +39,9 @@ def main() -> None:
     if FLAGS.output:
         _refuse_unwritable(Path(FLAGS.output))
 
-    from mmnet_jax.evaluation import report, score_workdir
-    from mmnet_jax.workdir import Workdir
+    from mmnet_jax.evaluation.checkpoint import score_workdir
+    from mmnet_jax.evaluation.summary import report
+    from mmnet_jax.workdir.folder import Workdir
 
     workdir = Workdir(FLAGS.workdir)
     config = workdir.load_config()
@@ -83,7 +84,7 @@ def _manifest(config: ConfigDict, dataset: Dataset) -> Manifest:
 
 
 def _draw_manifest(config: ConfigDict, dataset: Dataset) -> Manifest:
-    from mmnet_jax.evaluation import configured_manifest
+    from mmnet_jax.evaluation.protocols import configured_manifest
 
     return configured_manifest(
         dataset,
@@ -98,7 +99,7 @@ def _draw_manifest(config: ConfigDict, dataset: Dataset) -> Manifest:
 
 def _read_manifest(dataset: Dataset) -> Manifest:
     """Those of ``--manifest``, with which the other flags must agree."""
-    from mmnet_jax.evaluation import read_manifest
+    from mmnet_jax.evaluation.protocols import read_manifest
 
     manifest = read_manifest(FLAGS.manifest, dataset)
     held = dataclasses.asdict(manifest) | {"episodes": len(manifest.episodes)}

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from mmnet_jax.command import run
+from mmnet_jax.cli.command import run
 
 if TYPE_CHECKING:
-    from mmnet_jax.segmenting import Answer
+    from mmnet_jax.inference.segmentation import Answer
 
 FLAGS = flags.FLAGS
 
@@ -62,9 +62,9 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    from mmnet_jax.segmenting import find_queries, segment_pictures
-    from mmnet_jax.supports import parse_box, read_supports
-    from mmnet_jax.workdir import Workdir, load_step
+    from mmnet_jax.inference.segmentation import find_queries, segment_pictures
+    from mmnet_jax.inference.supports import parse_box, read_supports
+    from mmnet_jax.workdir.folder import Workdir, load_step
 
     # Whatever can be wrong with the files is found before the network is loaded.
     config = Workdir(FLAGS.workdir).load_config()
@@ -97,8 +97,8 @@ def show_progress(done: int, total: int) -> None:
 
 def report(answers: list[Answer], output: str) -> str:
     """What was found in each query, and where to look first."""
-    from mmnet_jax.query_sheet import printable
-    from mmnet_jax.segmenting import summary_files
+    from mmnet_jax.inference.segmentation import summary_files
+    from mmnet_jax.inference.sheet import printable
 
     *sheets, numbers = summary_files(len(answers), output)
     lines = [

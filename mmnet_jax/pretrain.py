@@ -8,7 +8,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from mmnet_jax.command import INTERRUPTED, run
+from mmnet_jax.cli.command import INTERRUPTED, run
 
 FLAGS = flags.FLAGS
 
@@ -25,11 +25,11 @@ def main() -> None:
         raise UserError("--config is missing: give a file of configs/, as in --config=configs/pretrain_imagenet.py.")
     if not FLAGS.workdir:
         raise UserError("--workdir is missing: give the folder to pretrain in.")
+    from mmnet_jax.cli.signals import Stopped
     from mmnet_jax.config import resolve
     from mmnet_jax.data.prepare import ensure_dataset
-    from mmnet_jax.training.interrupts import Stopped
-    from mmnet_jax.training.pretraining import check_images, pretrain
-    from mmnet_jax.workdir import Workdir
+    from mmnet_jax.pretraining.loop import check_images, pretrain
+    from mmnet_jax.workdir.folder import Workdir
 
     config = resolve(FLAGS.config)
     if config.model.weights:

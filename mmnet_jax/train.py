@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 from absl import flags
 from ml_collections import config_flags
 
-from mmnet_jax.command import INTERRUPTED, run
-from mmnet_jax.files import REFUSED, naming
+from mmnet_jax.cli.command import INTERRUPTED, run
+from mmnet_jax.storage.files import REFUSED, naming
 
 FLAGS = flags.FLAGS
 
@@ -37,11 +37,11 @@ def main() -> None:
         raise UserError("--workdir is missing: give the folder to train in.")
     start = time.perf_counter()
     try:
+        from mmnet_jax.cli.signals import Stopped
         from mmnet_jax.config import resolve
         from mmnet_jax.training.distributed import join_processes
-        from mmnet_jax.training.interrupts import Stopped
         from mmnet_jax.training.stages import train
-        from mmnet_jax.workdir import Workdir
+        from mmnet_jax.workdir.folder import Workdir
 
         if FLAGS.distributed:
             join_processes()
@@ -77,9 +77,9 @@ def _end_interrupted(what: str) -> NoReturn:
 
 def _closing(scored: Any, seconds: float) -> str:
     """What a training ends with, for people."""
-    from mmnet_jax.duration import duration
-    from mmnet_jax.evaluation import report
+    from mmnet_jax.cli.progress import duration
     from mmnet_jax.evaluation.example import MASK, QUERY, SUPPORT
+    from mmnet_jax.evaluation.summary import report
     from mmnet_jax.training.stages import EXAMPLE
 
     workdir = shlex.quote(FLAGS.workdir)

@@ -14,7 +14,8 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from mmnet_jax import benchmark, command
+from mmnet_jax import benchmark
+from mmnet_jax.cli import command
 from mmnet_jax.config import from_dict, resolve
 from mmnet_jax.errors import UserError
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from absl import flags
 
-from mmnet_jax import command, weights
+from mmnet_jax import weights
+from mmnet_jax.cli import command
 from mmnet_jax.config import CHOICES
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import BACKBONES
-from mmnet_jax.porting import UNTOLD, port_released
+from mmnet_jax.workdir.porting import UNTOLD, port_released
 
 FLAGS = flags.FLAGS
 RELEASED = "released"

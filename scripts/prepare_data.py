@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from absl import flags
 
-from mmnet_jax import command
+from mmnet_jax.cli import command
 from mmnet_jax.data import prepare
-from mmnet_jax.data.creatures.builder import config_name
 from mmnet_jax.data.dataset import GENERATED
+from mmnet_jax.data.datasets.creatures.builder import config_name
 from mmnet_jax.errors import UserError
 
 _SOURCE = flags.DEFINE_string(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from mmnet_jax import command
+from mmnet_jax.cli import command
 from mmnet_jax.reproduction.reproducing import define_flags, main
 
 if __name__ == "__main__":

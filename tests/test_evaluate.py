@@ -28,10 +28,10 @@ BACKBONES["resnet50"] = TinyBackbone
 
 MAKE_WORKDIR = """
 from mmnet_jax.config import get_config, resolve
-from mmnet_jax.models.build import build_model, init_head
-from mmnet_jax.training.checkpoints import Checkpoints
+from mmnet_jax.models.registry import build_model, init_head
+from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.training.state import create_optimizer, create_state
-from mmnet_jax.workdir import Workdir
+from mmnet_jax.workdir.folder import Workdir
 
 config = get_config()
 config.update(fold=1, seed=3)

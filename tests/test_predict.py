@@ -15,13 +15,12 @@ from PIL import Image
 
 from mmnet_jax import Episode, get_config
 from mmnet_jax.config import resolve
-from mmnet_jax.data import prepare_image
-from mmnet_jax.data.fitting import fitted_size
+from mmnet_jax.data.transforms.evaluation import fitted_size, prepare_image
+from mmnet_jax.drawing.pictures import resize_map
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.pictures import resize_map
-from mmnet_jax.query_sheet import QUERIES_PER_SHEET
-from mmnet_jax.segmenting import Answer, find_queries, margin_over_picture, segment_pictures
-from mmnet_jax.supports import Box, read_supports
+from mmnet_jax.inference.segmentation import Answer, find_queries, margin_over_picture, segment_pictures
+from mmnet_jax.inference.sheet import QUERIES_PER_SHEET
+from mmnet_jax.inference.supports import Box, read_supports
 from tests.evaluation.reference import resize_align_corners
 from tests.tiny import tiny_network
 
@@ -249,7 +248,10 @@ def test_a_picture_named_twice_is_segmented_once(folder):
 QUICK = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 COMMAND = """
 import sys
-from mmnet_jax import command, get_config, predict, workdir
+from mmnet_jax.cli import command
+from mmnet_jax import get_config
+from mmnet_jax import predict
+from mmnet_jax.workdir.folder import folder as workdir
 from mmnet_jax.config import resolve
 from tests.tiny import tiny_network
 

@@ -16,10 +16,10 @@ from configs.quickstart import get_config
 from mmnet_jax.config import READINGS, from_dict, resolve
 from mmnet_jax.data.prepare import ensure_dataset
 from mmnet_jax.models import backbones
-from mmnet_jax.models.build import build_model, init_head
-from mmnet_jax.training.checkpoints import Checkpoints
+from mmnet_jax.models.registry import build_model, init_head
 from mmnet_jax.training.state import create_optimizer, create_state
-from mmnet_jax.workdir import Workdir
+from mmnet_jax.workdir.checkpoints import Checkpoints
+from mmnet_jax.workdir.folder import Workdir
 from tests.tiny_chain import small_parts
 
 README = (Path(__file__).parents[1] / "README.md").read_text()

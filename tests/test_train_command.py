@@ -14,17 +14,17 @@ ROOT = Path(__file__).parents[1]
 COMMAND = """
 import errno, os, sys, types
 
-from mmnet_jax.training.interrupts import Stopped
+from mmnet_jax.cli.signals import Stopped
 
 def train(config, workdir, say):
     say("[1/1] training")
     raise EVENT
 
 sys.modules["mmnet_jax.training.stages"] = types.SimpleNamespace(train=train)
-sys.modules["mmnet_jax.workdir"] = types.SimpleNamespace(Workdir=str)
+sys.modules["mmnet_jax.workdir.folder"] = types.SimpleNamespace(Workdir=str)
 
 from mmnet_jax import train as command
-from mmnet_jax.command import run
+from mmnet_jax.cli.command import run
 
 command.define_flags()
 run(command.main)
@@ -70,7 +70,7 @@ FINISHED = """
 import sys, types
 from pathlib import Path
 
-from mmnet_jax.evaluation.scoring import Scored
+from mmnet_jax.evaluation.checkpoint import Scored
 from mmnet_jax.training import stages
 
 scores = {"miou": 41.0, "interval95": [40.0, 42.0], "fb_iou": 60.0, "class_iou": {"bus": 41.0}}
@@ -80,7 +80,7 @@ files = [Path("my run/results").absolute() / name for name in ("result.json", "b
 stages.train = lambda config, workdir, say: Scored(summary, files, fresh=True)
 
 from mmnet_jax import train as command
-from mmnet_jax.command import run
+from mmnet_jax.cli.command import run
 
 command.define_flags()
 run(command.main)

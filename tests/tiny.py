@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from mmnet_jax import Episode
 from mmnet_jax.models.backbones import Backbone, FrozenConv
-from mmnet_jax.models.build import init_head, nest_backbone
-from mmnet_jax.models.mmnet import MMNet
+from mmnet_jax.models.heads.mmnet import MMNet
+from mmnet_jax.models.registry import init_head, nest_backbone
 
 
 class TinyBackbone(Backbone):

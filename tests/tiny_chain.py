@@ -14,7 +14,7 @@ from unittest import mock
 
 def small_parts():
     """The patches that make the parts small."""
-    from mmnet_jax.data.creatures import builder
+    from mmnet_jax.data.datasets.creatures import builder
     from mmnet_jax.models import backbones
 
     backbones.variable_shapes.cache_clear()
@@ -29,7 +29,7 @@ def small_parts():
 
 def main() -> None:
     from mmnet_jax import train
-    from mmnet_jax.command import run
+    from mmnet_jax.cli.command import run
 
     stop_at = [a.removeprefix("--stop_at=") for a in sys.argv if a.startswith("--stop_at=")]
     sys.argv[1:] = [a for a in sys.argv[1:] if not a.startswith("--stop_at=")]

@@ -13,8 +13,8 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from mmnet_jax.data.dataset import Split
+from mmnet_jax.data.episodes import EpisodeIndex, EpisodeSpec, training_episode
 from mmnet_jax.data.raw import load_episodes
-from mmnet_jax.data.sampling import EpisodeIndex, EpisodeSpec, training_episode
 from mmnet_jax.data.workers import begin_worker
 from mmnet_jax.errors import UserError
 

@@ -14,8 +14,8 @@ from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
 
 from mmnet_jax.data import images, records
-from mmnet_jax.data.creatures.builder import Creatures, config_name
-from mmnet_jax.data.pascal import Pascal5i
+from mmnet_jax.data.datasets.creatures.builder import Creatures, config_name
+from mmnet_jax.data.datasets.pascal5i import Pascal5i
 from mmnet_jax.errors import UserError
 
 BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {

@@ -19,7 +19,6 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from mmnet_jax.config import get_config
-from mmnet_jax.data.creatures.builder import MIN_PIXELS, config_name, seed_of
 from mmnet_jax.data.dataset import (
     BUILDERS,
     GENERATED,
@@ -30,8 +29,9 @@ from mmnet_jax.data.dataset import (
     is_prepared,
     open_dataset,
 )
+from mmnet_jax.data.datasets.creatures.builder import MIN_PIXELS, config_name, seed_of
 from mmnet_jax.errors import UserError
-from mmnet_jax.files import naming
+from mmnet_jax.storage.files import naming
 
 
 def prepare(

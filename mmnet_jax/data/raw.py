@@ -14,7 +14,7 @@ from mmnet_jax.episode import IGNORE
 
 if TYPE_CHECKING:
     from mmnet_jax.data.dataset import Split
-    from mmnet_jax.data.sampling import EpisodeSpec
+    from mmnet_jax.data.episodes import EpisodeSpec
 
 AnyArray = Array | np.ndarray
 

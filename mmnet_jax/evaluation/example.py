@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mmnet_jax.data import Dataset
-from mmnet_jax.evaluation.pictures import png_bytes
+from mmnet_jax.data.dataset import Dataset
+from mmnet_jax.drawing.pictures import png_bytes
 from mmnet_jax.evaluation.protocols import Manifest
-from mmnet_jax.files import write_whole
+from mmnet_jax.storage.files import write_whole
 
 SUPPORT, MASK, QUERY = "support.png", "mask.png", "query.png"
 

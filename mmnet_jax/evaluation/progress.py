@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Integer
 
-from mmnet_jax.duration import duration
+from mmnet_jax.cli.progress import duration
 
 
 class Progress:

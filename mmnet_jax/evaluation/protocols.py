@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
-from mmnet_jax.data import Dataset, EpisodeIndex, EpisodeSpec, fold_classes, testing_episode
+from mmnet_jax.data.dataset import Dataset
+from mmnet_jax.data.datasets.folds import fold_classes
+from mmnet_jax.data.episodes import EpisodeIndex, EpisodeSpec, testing_episode
 from mmnet_jax.errors import UserError
 
 Classes = Literal["novel", "base"]

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from mmnet_jax.data import Split
 from mmnet_jax.data.batches import read_ahead
-from mmnet_jax.data.fitting import fit_image, fit_label
+from mmnet_jax.data.dataset import Split
+from mmnet_jax.data.transforms.evaluation import fit_image, fit_label
 from mmnet_jax.models.backbones import Backbone
 from mmnet_jax.models.network import grid_masks, mid_and_high
 

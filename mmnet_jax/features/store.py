@@ -18,18 +18,18 @@ from flax import struct
 from jaxtyping import Float, Int32, UInt8
 from ml_collections import ConfigDict
 
-from mmnet_jax.data import Dataset, EpisodeSpec, Split
-from mmnet_jax.data.dataset import configured_variant
+from mmnet_jax.cli.progress import duration
+from mmnet_jax.data.dataset import Dataset, Split, configured_variant
+from mmnet_jax.data.episodes import EpisodeSpec
 from mmnet_jax.data.raw import AnyArray, class_label
-from mmnet_jax.duration import duration
 from mmnet_jax.episode import IGNORE
 from mmnet_jax.errors import UserError
 from mmnet_jax.features.computing import level_rows, masked_rows, row_shapes
 from mmnet_jax.features.table import Column, Table, counted
-from mmnet_jax.fingerprint import features_fingerprint
 from mmnet_jax.models import Features, FewShotNetwork
 from mmnet_jax.models.backbones import Backbone, create_backbone, unflatten_variables, variable_shapes
 from mmnet_jax.models.network import grid_masks
+from mmnet_jax.workdir.provenance import CODE
 
 FOLDER = "features"
 """In the data folder."""
@@ -152,7 +152,7 @@ class _Plan:
             "platform": jax.default_backend(),  # float32 products are another thing on a GPU
             "precision": str(jax.config.values["jax_default_matmul_precision"]),
             "jax": jax.__version__,
-            "code": features_fingerprint(config.model.backbone),
+            **CODE.key(),
         }
         folder = Path(config.data.data_dir).expanduser() / FOLDER
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]

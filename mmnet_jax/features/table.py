@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmnet_jax.files import naming
-from mmnet_jax.lock import turn
+from mmnet_jax.storage.files import naming
+from mmnet_jax.storage.lock import turn
 
 ABOUT = "about.json"
 

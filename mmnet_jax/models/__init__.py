@@ -1,9 +1,9 @@
 """Flax modules: thin holders of parameters around ``mmnet_jax.ops``."""
 
-from mmnet_jax.models.build import build_model
-from mmnet_jax.models.fem import FeatureEnrichment
-from mmnet_jax.models.mmnet import MMNet
+from mmnet_jax.models.decoder import FeatureEnrichment
+from mmnet_jax.models.heads.mmnet import MMNet
+from mmnet_jax.models.heads.pfenet import PFENet
 from mmnet_jax.models.network import Features, FewShotNetwork
-from mmnet_jax.models.pfenet import PFENet
+from mmnet_jax.models.registry import build_model
 
 __all__ = ["FeatureEnrichment", "Features", "FewShotNetwork", "MMNet", "PFENet", "build_model"]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from mmnet_jax import ops
 from mmnet_jax.episode import Episode, Prediction, SupportState
-from mmnet_jax.models.fem import FeatureEnrichment
+from mmnet_jax.models.decoder import FeatureEnrichment
 from mmnet_jax.models.layers import channel_dropout
 
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from mmnet_jax.config import from_dict, resolve
 from mmnet_jax.episode import Episode
 from mmnet_jax.models.backbones import variable_shapes
-from mmnet_jax.models.build import build_model, init_head
+from mmnet_jax.models.registry import build_model, init_head
 
 BACKWARD = 2
 """A gradient costs about twice what the value does."""

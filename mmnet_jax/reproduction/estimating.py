@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from mmnet_jax.data.dataset import open_dataset
-from mmnet_jax.data.sampling import training_index
+from mmnet_jax.data.episodes import training_index
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.features.store import rows_to_compute
@@ -24,10 +24,10 @@ from mmnet_jax.reproduction.launching import HEADER, log_of
 from mmnet_jax.reproduction.requirements import missing_data
 from mmnet_jax.reproduction.runs import Run
 from mmnet_jax.reproduction.states import Planned
-from mmnet_jax.training.log import read_lines
 from mmnet_jax.training.loop import total_steps
 from mmnet_jax.weights import sha256
-from mmnet_jax.workdir import Workdir
+from mmnet_jax.workdir.folder import Workdir
+from mmnet_jax.workdir.log import read_lines
 
 ASSUMED_IMAGES = {"pascal5i": 5_000, "coco20i": 70_000}
 """About how many training images a fold admits, for datasets that are not there to be asked."""

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mmnet_jax.data.dataset import configured_variant
-from mmnet_jax.evaluation.results import commit
-from mmnet_jax.fingerprint import code_fingerprint
+from mmnet_jax.evaluation.report import commit
 from mmnet_jax.reproduction.recipes import in_words, recipe
 from mmnet_jax.reproduction.runs import Settings, planned
 from mmnet_jax.reproduction.scores import (
@@ -22,6 +21,7 @@ from mmnet_jax.reproduction.scores import (
     verdict,
 )
 from mmnet_jax.reproduction.tables import Table, TableRow
+from mmnet_jax.workdir.provenance import code_fingerprint
 
 Outcomes = Mapping[str, Mapping[Key, Outcome]]
 """By configuration, then by fold and seed."""

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 import configs
 from mmnet_jax.config import from_dict, resolve
-from mmnet_jax.models.build import build_model, init_head
+from mmnet_jax.models.registry import build_model, init_head
 from mmnet_jax.reproduction.runs import load_config
 
 HEAD = """# Configurations

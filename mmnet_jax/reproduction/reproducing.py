@@ -15,10 +15,10 @@ from typing import Any, TextIO
 
 from absl import flags
 
-from mmnet_jax.command import INTERRUPTED
+from mmnet_jax.cli.command import INTERRUPTED
 from mmnet_jax.errors import UserError
-from mmnet_jax.files import write_whole
 from mmnet_jax.reproduction.tables import TABLES
+from mmnet_jax.storage.files import write_whole
 
 FAILED = 1
 """Exit status where a run failed."""
@@ -187,7 +187,7 @@ def _write_table(output: Path, table: Any, rows: Any, folds: Any, seeds: Any, se
     from mmnet_jax.reproduction.filling import filled, markdown
     from mmnet_jax.reproduction.launching import last_line, log_of
     from mmnet_jax.reproduction.scores import read_outcome
-    from mmnet_jax.workdir import Workdir
+    from mmnet_jax.workdir.folder import Workdir
 
     outcomes: dict[str, dict[tuple[int, int], Any]] = {}
     unfinished: dict[str, str] = {}

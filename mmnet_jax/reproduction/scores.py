@@ -20,9 +20,9 @@ from ml_collections import ConfigDict
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.metrics import bootstrap_draws, class_sums, interval_of
-from mmnet_jax.evaluation.results import result_files
+from mmnet_jax.evaluation.report import result_files
 from mmnet_jax.training.stages import RESULT
-from mmnet_jax.workdir import Workdir
+from mmnet_jax.workdir.folder import Workdir
 
 Key = tuple[int, int]
 """Fold and seed."""

@@ -19,15 +19,15 @@ from mmnet_jax.config import differences, from_dict
 from mmnet_jax.data.dataset import BUILDERS, configured_variant, dataset_folder, is_prepared, open_dataset
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.protocols import PROTOCOLS
-from mmnet_jax.evaluation.results import result_files
+from mmnet_jax.evaluation.report import result_files
 from mmnet_jax.features.store import fingerprints
-from mmnet_jax.fingerprint import code_fingerprint
-from mmnet_jax.lock import in_use
 from mmnet_jax.reproduction.runs import Run
-from mmnet_jax.training.checkpoints import holds_checkpoint
+from mmnet_jax.storage.lock import in_use
 from mmnet_jax.training.stages import RESULT
 from mmnet_jax.weights import sha256
-from mmnet_jax.workdir import FREE_FIELDS, Workdir, pretrains
+from mmnet_jax.workdir.checkpoints import holds_checkpoint
+from mmnet_jax.workdir.folder import FREE_FIELDS, Workdir, pretrains
+from mmnet_jax.workdir.provenance import code_fingerprint
 
 Kind = Literal["done", "running", "begun", "new"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from mmnet_jax.duration import duration
+from mmnet_jax.cli.progress import duration
 
 
 class Clock:

@@ -11,23 +11,26 @@ from clu import parameter_overview
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from mmnet_jax import evaluation, weights
-from mmnet_jax.data import Dataset, EpisodeIndex, training_batches, training_index
-from mmnet_jax.evaluation import Manifest
+from mmnet_jax import weights
+from mmnet_jax.cli.signals import Stopped, interrupts
+from mmnet_jax.data.batches import training_batches
+from mmnet_jax.data.dataset import Dataset
+from mmnet_jax.data.episodes import EpisodeIndex, training_index
+from mmnet_jax.drawing.curve import draw_curve
+from mmnet_jax.evaluation.protocols import Manifest, configured_manifest
+from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.features.store import FeatureStore, open_stores
-from mmnet_jax.files import write_whole
 from mmnet_jax.losses import Losses
-from mmnet_jax.models.build import build_model, init_head
 from mmnet_jax.models.network import FewShotNetwork
-from mmnet_jax.training.checkpoints import Checkpoints
+from mmnet_jax.models.registry import build_model, init_head
+from mmnet_jax.storage.files import write_whole
 from mmnet_jax.training.clock import Clock
-from mmnet_jax.training.curve import draw_curve
 from mmnet_jax.training.finite import finite_mean, refuse_broken
-from mmnet_jax.training.interrupts import Stopped, interrupts
-from mmnet_jax.training.log import MetricLog
 from mmnet_jax.training.state import create_optimizer, create_state, learning_rate, state_variables
 from mmnet_jax.training.step import data_mesh, train_step
-from mmnet_jax.workdir import Workdir
+from mmnet_jax.workdir.checkpoints import Checkpoints
+from mmnet_jax.workdir.folder import Workdir
+from mmnet_jax.workdir.log import MetricLog
 
 
 def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Callable[[str], None]) -> None:
@@ -52,7 +55,7 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Call
     steps = total_steps(config, index)
     manifest = None
     if config.training.evaluation_episodes:
-        manifest = evaluation.configured_manifest(
+        manifest = configured_manifest(
             dataset, config, episodes=config.training.evaluation_episodes, classes=config.training.select_on
         )
 
@@ -164,7 +167,7 @@ def evaluate_now(
     store: FeatureStore | None,
 ) -> float:
     """mIoU (%) at this step, on the classes that the best checkpoint is chosen on."""
-    result = evaluation.evaluate(model, variables, config, dataset, manifest, store=store, progress=say)
+    result = evaluate(model, variables, config, dataset, manifest, store=store, progress=say)
     low, high = result.interval95
     say(
         f"step {step}: {config.training.select_on} mIoU {result.miou:.2f} [{low:.2f}, {high:.2f}] "

@@ -11,17 +11,17 @@ import jax
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from mmnet_jax.cli.progress import duration
 from mmnet_jax.config import NETWORKS
-from mmnet_jax.data import Dataset, fold_classes, open_dataset
-from mmnet_jax.data.dataset import GENERATED
-from mmnet_jax.duration import duration
+from mmnet_jax.data.dataset import GENERATED, Dataset, open_dataset
+from mmnet_jax.data.datasets.folds import fold_classes
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation import Scored, configured_manifest, score_workdir
+from mmnet_jax.evaluation.checkpoint import Scored, score_workdir
 from mmnet_jax.evaluation.example import write_example
+from mmnet_jax.evaluation.protocols import configured_manifest
 from mmnet_jax.features.store import fingerprints
-from mmnet_jax.fingerprint import code_fingerprint
 from mmnet_jax.training.loop import train_head
-from mmnet_jax.workdir import Workdir, pretrains
+from mmnet_jax.workdir.folder import Workdir, pretrains
 
 RESULT, EXAMPLE = "result.json", "example"
 """In ``results/`` of the workdir: of the evaluation that ends a training, and the folder of an episode to try."""
@@ -51,7 +51,6 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
     """
     first = jax.process_index() == 0  # of several processes this one speaks, and makes what all share
     steps = Steps(config, say if first else _nothing)
-    code_fingerprint(config)  # kept from here on: it is of the code that runs, whatever becomes of the files
     with workdir.lock() if first else nullcontext():
         resumed = workdir.resumes(config)
         multihost_utils.sync_global_devices("looked")  # before anything there is changed
@@ -116,7 +115,7 @@ def _make_data(config: ConfigDict, say: Callable[[str], None]) -> None:
 
 
 def _pretrain(config: ConfigDict, workdir: Workdir, say: Callable[[str], None]) -> None:
-    from mmnet_jax.training.pretraining import pretrain
+    from mmnet_jax.pretraining.loop import pretrain
 
     if workdir.backbone_file.is_file():
         say("done before")

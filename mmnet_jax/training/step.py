@@ -14,7 +14,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from mmnet_jax.data import RawEpisodes, augment, test_transform
+from mmnet_jax.data.raw import RawEpisodes
+from mmnet_jax.data.transforms.evaluation import test_transform
+from mmnet_jax.data.transforms.training import augment
 from mmnet_jax.episode import IGNORE, Episode
 from mmnet_jax.errors import UserError
 from mmnet_jax.features.store import StoredEpisodes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmnet_jax.weights.backbones import (
     DTYPES,
+    backbone_variables,
     load_backbone,
     port_backbone,
     port_classifier,
@@ -22,6 +23,7 @@ __all__ = [
     "Rule",
     "StateDict",
     "backbone_rules",
+    "backbone_variables",
     "count_bins",
     "from_released",
     "load_backbone",

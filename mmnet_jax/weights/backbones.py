@@ -16,6 +16,7 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import (
     BACKBONES,
     EfficientNetLite2Classifier,
+    random_variables,
     unflatten_variables,
     variable_shapes,
 )
@@ -114,6 +115,22 @@ def load_backbone(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
     if metadata.get("backbone") != name:
         raise UserError(f"weight file {path} holds {metadata.get('backbone')}, not {name}.")
     return unflatten_variables(_check(flat, name, f"weight file {path}"))
+
+
+def backbone_variables(name: str, file: str | None, random: bool = False) -> dict[str, Any]:
+    """Variables of backbone ``name``: those in ``file``, or random ones where there is none and ``random`` is set.
+
+    Raises:
+      UserError: there is no file and ``random`` is not set, or the file does not fit.
+    """
+    if file:
+        return load_backbone(file, name)
+    if not random:
+        raise UserError(
+            f"model.weights is not set: give the file that scripts/port_weights.py {name} wrote, "
+            "or model.random_backbone=True to run without pretrained weights."
+        )
+    return random_variables(name)
 
 
 def port_file(name: str, source: str | os.PathLike[str], output: str | os.PathLike[str], dtype: str = "float32") -> int:

@@ -19,7 +19,7 @@ import safetensors
 import safetensors.numpy
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.files import write_whole
+from mmnet_jax.storage.files import write_whole
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
 WRAPPERS = ("state_dict", "model")  # keys under which a training checkpoint keeps its tensors

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from mmnet_jax.config import NETWORKS, resolve
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import variable_shapes
-from mmnet_jax.models.build import build_model, init_head
+from mmnet_jax.models.registry import build_model, init_head
 from mmnet_jax.weights.files import strip_prefix
 from mmnet_jax.weights.layouts import IGNORED, backbone_rules
 from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port

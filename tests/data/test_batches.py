@@ -11,8 +11,8 @@ import pytest
 
 from mmnet_jax.config import get_config
 from mmnet_jax.data.batches import training_batches
+from mmnet_jax.data.episodes import EpisodeIndex, training_episode
 from mmnet_jax.data.raw import load_episodes
-from mmnet_jax.data.sampling import EpisodeIndex, training_episode
 from mmnet_jax.errors import UserError
 from tests.data.making import split_of_masks
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmnet_jax.data.episodes import EpisodeSpec
 from mmnet_jax.data.raw import load_episodes
-from mmnet_jax.data.sampling import EpisodeSpec
 from tests.data.making import split_of_masks
 
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from mmnet_jax import get_config
 from mmnet_jax.config import resolve
-from mmnet_jax.data import Dataset, Split
-from mmnet_jax.data.folds import PASCAL_CLASSES
+from mmnet_jax.data.dataset import Dataset, Split
+from mmnet_jax.data.datasets.folds import PASCAL_CLASSES
 from mmnet_jax.episode import Prediction
 from mmnet_jax.models import Features, MMNet
 

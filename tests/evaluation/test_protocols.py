@@ -7,8 +7,7 @@ import json
 import pytest
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation import PROTOCOLS, draw_manifest, read_manifest
-from mmnet_jax.evaluation.protocols import manifest_text
+from mmnet_jax.evaluation.protocols import PROTOCOLS, draw_manifest, manifest_text, read_manifest
 
 RULES = {"fold": 1, "shots": 2, "protocol": "pfenet", "seed": 7, "min_pixels": 20}
 

@@ -11,8 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from mmnet_jax.data import EpisodeSpec, load_episodes
-from mmnet_jax.data import test_transform as fit_episodes  # pytest would collect it
+from mmnet_jax.data.episodes import EpisodeSpec
+from mmnet_jax.data.raw import load_episodes
+from mmnet_jax.data.transforms.evaluation import test_transform as fit_episodes  # pytest would collect it
 from mmnet_jax.errors import UserError
 from mmnet_jax.features import store as store_module
 from mmnet_jax.features.store import fingerprint, open_stores

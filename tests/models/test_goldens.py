@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mmnet_jax import Episode, get_config, losses, weights
-from mmnet_jax.models.build import build_model
+from mmnet_jax.models.registry import build_model
 from tests.conftest import REFERENCE
 
 pytestmark = pytest.mark.usefixtures("optimised")

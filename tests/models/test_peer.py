@@ -13,7 +13,7 @@ from mmnet_jax import Episode, get_config, losses, weights
 from mmnet_jax.config import resolve
 from mmnet_jax.models import backbones
 from mmnet_jax.models.backbones import ResNet
-from mmnet_jax.models.build import build_model
+from mmnet_jax.models.registry import build_model
 from mmnet_jax.training.state import create_optimizer, create_state
 from mmnet_jax.training.step import update_fn
 from tests.tiny import no_dropout

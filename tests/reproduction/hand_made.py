@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from mmnet_jax.fingerprint import code_fingerprint
 from mmnet_jax.reproduction.runs import Settings, planned
+from mmnet_jax.workdir.provenance import code_fingerprint
 
 SETTINGS = ("training.steps=8", "evaluation.episodes=4", "model.random_backbone=True", "training.cache_features=False")
 

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from mmnet_jax.evaluation.results import commit
+from mmnet_jax.evaluation.report import commit
 from mmnet_jax.reproduction.filling import filled, markdown
 from mmnet_jax.reproduction.runs import Settings
 from mmnet_jax.reproduction.scores import read_outcome
 from mmnet_jax.reproduction.tables import TABLES
-from mmnet_jax.workdir import Workdir
+from mmnet_jax.workdir.folder import Workdir
 from tests.reproduction.hand_made import finish, plan_one, settings
 
 

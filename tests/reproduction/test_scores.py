@@ -16,7 +16,7 @@ from mmnet_jax.reproduction.scores import (
     read_outcome,
     verdict,
 )
-from mmnet_jax.workdir import Workdir
+from mmnet_jax.workdir.folder import Workdir
 from tests.reproduction.hand_made import finish, plan_one
 
 

@@ -74,7 +74,8 @@ def test_other_weights_lead_to_the_next_folder(tmp_path):
 def test_what_another_process_trains_is_running(tmp_path):
     run = plan_one(tmp_path)
     begin(run)
-    hold = f"from mmnet_jax.lock import locked; from pathlib import Path\nwith locked(Path({str(run.folder)!r})):\n"
+    hold = "from mmnet_jax.storage.lock import locked; from pathlib import Path\n"
+    hold += f"with locked(Path({str(run.folder)!r})):\n"
     hold += "  print('held', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()

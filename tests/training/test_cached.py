@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 
 from mmnet_jax import load_model
+from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.data import raw as raw_module
-from mmnet_jax.evaluation import configured_manifest, evaluate, measuring, score_workdir, scoring
+from mmnet_jax.evaluation import checkpoint as scoring
+from mmnet_jax.evaluation import outputs as measuring
+from mmnet_jax.evaluation.checkpoint import score_workdir
+from mmnet_jax.evaluation.protocols import configured_manifest
+from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.features.store import open_stores
-from mmnet_jax.training.interrupts import Stopped
 from mmnet_jax.training.stages import train
-from mmnet_jax.workdir import Workdir
+from mmnet_jax.workdir.folder import Workdir
 from tests.training.tiny_training import tiny_config, tiny_dataset, tiny_library
 
 STEPS = 3

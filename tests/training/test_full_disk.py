@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmnet_jax.files import naming, write_whole
-from mmnet_jax.training.checkpoints import Checkpoints
-from mmnet_jax.training.log import MetricLog
+from mmnet_jax.storage.files import naming, write_whole
 from mmnet_jax.training.state import TrainState
+from mmnet_jax.workdir.checkpoints import Checkpoints
+from mmnet_jax.workdir.log import MetricLog
 from tests.training.tiny_training import tiny_config
 
 FULL = "/dev/full"

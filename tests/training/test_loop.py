@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from mmnet_jax import load_model
+from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.errors import UserError
 from mmnet_jax.models import backbones
 from mmnet_jax.training import loop
-from mmnet_jax.training.checkpoints import Checkpoints
-from mmnet_jax.training.interrupts import Stopped
 from mmnet_jax.training.stages import train
-from mmnet_jax.workdir import Workdir
+from mmnet_jax.workdir.checkpoints import Checkpoints
+from mmnet_jax.workdir.folder import Workdir
 from tests.training.tiny_training import tiny_config, tiny_parts
 
 ENVIRONMENT = {

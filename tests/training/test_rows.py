@@ -9,13 +9,14 @@ import pytest
 from configs import ablations, pfenet
 from configs.rows import apply
 from mmnet_jax import create_model, load_model
-from mmnet_jax.evaluation import configured_manifest, evaluate
-from mmnet_jax.evaluation.counting import count_pixels, predicted_foreground
-from mmnet_jax.evaluation.pictures import episode_sheet
-from mmnet_jax.training.checkpoints import Checkpoints
+from mmnet_jax.drawing.pictures import episode_sheet
+from mmnet_jax.evaluation.pixel_counts import count_pixels, predicted_foreground
+from mmnet_jax.evaluation.protocols import configured_manifest
+from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.training.state import create_optimizer, create_state, state_variables
 from mmnet_jax.training.step import update_fn
-from mmnet_jax.workdir import Workdir
+from mmnet_jax.workdir.checkpoints import Checkpoints
+from mmnet_jax.workdir.folder import Workdir
 from tests.tiny import draw_episode
 from tests.training.tiny_training import tiny_config, tiny_dataset, tiny_library
 

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from mmnet_jax import load_model
-from mmnet_jax.data import read_image
+from mmnet_jax.cli.signals import Stopped
+from mmnet_jax.data.images import read_image
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation import scoring
+from mmnet_jax.evaluation import checkpoint as scoring
 from mmnet_jax.features.store import fingerprints
 from mmnet_jax.models import backbones
-from mmnet_jax.training import pretraining, stages
-from mmnet_jax.training.interrupts import Stopped
+from mmnet_jax.pretraining import loop as pretraining
+from mmnet_jax.training import stages
 from mmnet_jax.training.stages import train
 from mmnet_jax.weights import save_backbone
-from mmnet_jax.workdir import Workdir, load_step
+from mmnet_jax.workdir.folder import Workdir, load_step
 from tests.evaluation.conftest import SIDE
 from tests.tiny import tiny_backbone_variables
 from tests.training.tiny_training import tiny_config, tiny_dataset, tiny_parts

@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from mmnet_jax import get_config
 from mmnet_jax.config import resolve
-from mmnet_jax.data import RawEpisodes
+from mmnet_jax.data.raw import RawEpisodes
 from mmnet_jax.training.state import create_optimizer, create_state, learning_rate
 from mmnet_jax.training.step import data_mesh, train_step, update_fn
 from tests.tiny import draw_episode, no_dropout, tiny_network

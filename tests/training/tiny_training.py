@@ -14,16 +14,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest import mock
 
-from mmnet_jax import create as create_module
+from mmnet_jax import api as create_module
 from mmnet_jax import get_config
 from mmnet_jax.config import resolve
-from mmnet_jax.data import Dataset
-from mmnet_jax.data.folds import PASCAL_CLASSES
-from mmnet_jax.evaluation import scoring
+from mmnet_jax.data.dataset import Dataset
+from mmnet_jax.data.datasets.folds import PASCAL_CLASSES
+from mmnet_jax.evaluation import checkpoint as scoring
 from mmnet_jax.models import backbones
 from mmnet_jax.training import stages
 from mmnet_jax.training.distributed import join_processes
-from mmnet_jax.workdir import Workdir
+from mmnet_jax.workdir.folder import Workdir
 from tests.evaluation.conftest import SIDE, make_split
 from tests.tiny import TinyBackbone, tiny_backbone_variables
 

@@ -16,8 +16,8 @@ import safetensors.numpy
 
 from mmnet_jax import get_config, load_model, weights
 from mmnet_jax.errors import UserError
-from mmnet_jax.porting import port_released
-from mmnet_jax.workdir import Workdir
+from mmnet_jax.workdir.folder import Workdir
+from mmnet_jax.workdir.porting import port_released
 from tests.conftest import REFERENCE
 from tests.models.test_goldens import SIZE, golden_episode, state_dict
 
@@ -212,7 +212,7 @@ def test_an_interrupted_porting_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mmnet_jax.workdir.Workdir._write", interrupt)  # the last file that is made
+    monkeypatch.setattr("mmnet_jax.workdir.folder.Workdir._write", interrupt)  # the last file that is made
     monkeypatch.setattr(weights, "from_released", lambda *_: {"params": {}, "backbone": {}, "batch_stats": {}})
     monkeypatch.setattr(weights, "save_backbone", lambda *_: None)
     source = write(tmp_path, SHAPES["released"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmnet_jax import Episode, load_model
-from mmnet_jax.porting import port_released
+from mmnet_jax.workdir.porting import port_released
 from tests.models.test_goldens import inputs
 from tests.weights.test_released import SHAPES
 

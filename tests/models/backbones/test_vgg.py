@@ -10,18 +10,18 @@ import numpy as np
 import optax
 import pytest
 
-from mmnet_jax import create_model, get_config
+from mmnet_jax import create_model, get_config, load_model
 from mmnet_jax.models import backbones
 from mmnet_jax.models.backbones import VGG
-from mmnet_jax.models.classifier import create_classifier, untrained_variables
 from mmnet_jax.ops import resize_bilinear
-from mmnet_jax.training import classification
-from mmnet_jax.training.checkpoints import Checkpoints
+from mmnet_jax.pretraining import step as classification
+from mmnet_jax.pretraining.classifier import create_classifier, untrained_variables
 from mmnet_jax.training.state import create_optimizer, create_state, state_variables
 from mmnet_jax.training.step import data_mesh, update_fn
-from mmnet_jax.workdir import Workdir, load_model
+from mmnet_jax.workdir.checkpoints import Checkpoints
+from mmnet_jax.workdir.folder import Workdir
+from tests.pretraining.tiny_pretraining import forget_backbones
 from tests.tiny import draw_episode
-from tests.training.tiny_pretraining import forget_backbones
 from tests.training.tiny_training import tiny_config
 
 BLOCKS = ((4,), (4,), (6,), (8,), (10,))

@@ -1,0 +1,1 @@
+"""Commands: flags, messages, progress and signals."""

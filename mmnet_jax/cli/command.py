@@ -1,0 +1,182 @@
+"""What the commands share: flags parsed, mistakes told in one sentence on stderr with exit status 2."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from logging import ERROR, Formatter, LogRecord
+from typing import Any, NoReturn, TypeVar
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict
+
+from mmnet_jax.config import get_config, resolve
+from mmnet_jax.errors import UserError
+from mmnet_jax.storage.files import REFUSED, system_error
+
+Out = TypeVar("Out")
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Parses the command line and runs ``main``; ends the process.
+
+    Exit status: 0; 2 for a ``UserError``, a mistake in a flag or config field, or a file that the system refuses, each
+    told in one sentence on stderr; 130 when interrupted. Any other exception keeps its traceback.
+
+    Args:
+      main: the command, called without arguments once ``flags.FLAGS`` is parsed.
+    """
+
+    def guarded(_: list[str]) -> None:
+        logging.get_absl_handler().setFormatter(_Plain())
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that this, too, leaves nothing half-written
+        logging.get_absl_handler().addFilter(_worth_reading)
+        sys.unraisablehook = _show_unraisable
+        _with_sentences(main)
+
+    app.run(guarded, flags_parser=lambda argv: _with_sentences(lambda: parse(argv)))
+    raise AssertionError("app.run ends the process")
+
+
+def take_word() -> str | None:
+    """The first argument, taken off the command line if it is no flag: what a script is asked to do."""
+    return sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else None
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parses ``argv`` into ``flags.FLAGS`` as absl and ml_collections do, their many errors made one kind.
+
+    Raises:
+      UserError: naming the flag, config field or config file at fault.
+    """
+    try:
+        rest = flags.FLAGS(argv)
+        if "config" in flags.FLAGS and flags.FLAGS.config is not None:
+            # ml_collections keeps a failure to read the file until somebody looks inside.
+            _ = flags.FLAGS.config.fold
+    except SystemExit as stop:
+        # Only --help and its kin end the process here; absl calls that a failure.
+        raise SystemExit(0 if stop.code == 1 else stop.code) from None
+    except flags.UnrecognizedFlagError as error:
+        raise UserError(_unrecognized(error.flagname)) from error
+    except flags.Error as error:
+        raise UserError(_illegal(str(error))) from error
+    except UserError:
+        raise
+    except Exception as error:  # whatever a config file may raise
+        _refuse_unknown_fields(argv)
+        raise UserError(_broken_config(argv, error)) from error
+    if len(rest) > 1:
+        raise UserError(f"unexpected argument {rest[1]!r}; arguments are given as --flag=value.")
+    verbosity = flags.FLAGS["verbosity"]
+    if verbosity.using_default_value:
+        # The libraries below tell too much, and app.run would raise a default to INFO.
+        verbosity.value, verbosity.using_default_value = logging.WARNING, False
+    return rest
+
+
+class _Plain(Formatter):
+    """``warning: what happened``, without the date, process and line that only developers want."""
+
+    def format(self, record: LogRecord) -> str:
+        return f"{record.levelname.lower()}: {record.getMessage()}"
+
+
+def _worth_reading(record: LogRecord) -> bool:
+    """Orbax warns of its own settings whenever it opens a folder to read, TFDS of a configuration with a new name.
+
+    Orbax and asyncio also log what its threads raise, which comes out of the next call to it as well.
+    """
+    if record.exc_info and ("orbax" in record.pathname or (record.name == "asyncio" and _of_disk(record.exc_info[1]))):
+        return False
+    return record.levelno >= ERROR or not any(name in record.pathname for name in ("orbax", "tensorflow_datasets"))
+
+
+def _of_disk(error: BaseException | None) -> bool:
+    return error is not None and system_error(error) is not None
+
+
+def _show_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """As always, but without what TensorStore's threads say of the writes that nobody waits for once one has failed."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
+
+
+def _with_sentences(step: Callable[[], Out]) -> Out:
+    try:
+        return step()
+    except UserError as error:
+        sentence, status = " ".join(str(error).split()), USER_ERROR
+    except OSError as error:
+        # A file that the system refuses. Any other OSError is a fault of ours and keeps its traceback.
+        if error.errno not in REFUSED or not error.filename:
+            raise
+        sentence, status = f"{error.filename}: {error.strerror}.", USER_ERROR
+    except KeyboardInterrupt:
+        sentence, status = "interrupted.", INTERRUPTED
+    print(sentence, file=sys.stderr)
+    sys.exit(status)
+
+
+def _unrecognized(name: str) -> str:
+    if name.startswith("config.") and "config" in flags.FLAGS:
+        return f"--{name} needs --config=FILE before it."
+    near = get_close_matches(name, list(flags.FLAGS), n=1)
+    return f"unknown flag --{name}" + (f"; did you mean --{near[0]}?" if near else ".")
+
+
+def _illegal(message: str) -> str:
+    """absl's "flag --name=value: reason" (or another of its messages) in our words."""
+    found = re.fullmatch(r"flag --([\w.]+)=(.*?): (.*)", message, re.DOTALL)
+    if not found:
+        return f"{message.rstrip('.')}."
+    name, value, reason = found.groups()
+    if "must have a value other than None" in reason:
+        return f"--{name} is required."
+    if "Error whilst parsing config file" in reason:
+        return f"{value} cannot be used as a config file: {reason.strip().splitlines()[-1]}"
+    subject = f"config field {name.removeprefix('config.')}" if name.startswith("config.") else f"--{name}"
+    kinds = {"invalid literal for int": "a whole number", "could not convert string to float": "a number"}
+    kinds["Non-boolean argument"] = "True or False"
+    for start, kind in kinds.items():
+        if start in reason:
+            return f"{subject} must be {kind}, but is {value!r}."
+    return f"{subject} cannot be {value!r}: {reason.rstrip('.')}."
+
+
+def _refuse_unknown_fields(argv: list[str]) -> None:
+    """Raises the sentence of ``resolve`` for the first ``--config.field`` that no configuration has."""
+    for argument in argv[1:]:
+        found = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
+        if not found:
+            continue
+        config: Any = get_config()
+        here = config
+        *sections, name = found[1].split(".")
+        for section in sections:
+            if section not in here:
+                here[section] = ConfigDict()
+            here = here[section]
+            if not isinstance(here, ConfigDict):
+                raise UserError(f"config field {section} is no section; --config.{found[1]} cannot be set.")
+        if name not in here:
+            here[name] = 0
+            resolve(config)
+
+
+def _broken_config(argv: list[str], error: Exception) -> str:
+    joined = "\n".join(argv[1:])
+    found = re.search(r"^--?config[=\n](.+)$", joined, re.MULTILINE)
+    file = found[1].partition(":")[0] if found else "the config file"
+    if isinstance(error, OSError):
+        reason = getattr(error.__cause__, "strerror", None) or "No such file or directory"
+        return f"config file {file} cannot be read: {reason}."
+    if isinstance(error, SyntaxError):
+        return f"config file {file} has a syntax error in line {error.lineno}: {error.msg}."
+    return f"config file {file} cannot be used: {type(error).__name__}: {error}."

@@ -1,0 +1,159 @@
+"""Which images make an episode: PFENet's rules, as pure functions of a seed and the episode's number.
+
+Random numbers are drawn from Philox's raw 64-bit output, which NumPy never changes, so that a seed names the same
+episodes under every version.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int, UInt64
+from ml_collections import ConfigDict
+
+from mmnet_jax.data.dataset import Dataset, Split
+from mmnet_jax.data.datasets.folds import fold_classes
+from mmnet_jax.data.streams import EPISODE_ORDER, TESTING, TRAINING, numbers, permutation
+from mmnet_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeSpec:
+    """One episode by the positions of its images in their split."""
+
+    query: int
+    class_id: int
+    supports: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeIndex:
+    """Which images of a split may play which part.
+
+    An image is admitted, as a query and to a class's support list, if it has at least ``min_pixels`` pixels of one of
+    the classes (of that class, for the list). The classes a query may be asked for are all that are present in it,
+    however small.
+    """
+
+    shots: int
+    admitted: Int[np.ndarray, " m"]
+    """Positions of the images that may be queries, in the list's order."""
+    present: tuple[tuple[int, ...], ...]
+    """For each admitted image the classes present in it, ascending."""
+    support_lists: Mapping[int, Int[np.ndarray, " _"]]
+    """For each class the positions of its eligible supports, ascending."""
+    left_out: tuple[int, ...]
+    """Classes with fewer than shots + 1 eligible images; they are treated as if they were not among the classes."""
+
+    @classmethod
+    def build(
+        cls,
+        split: Split,
+        classes: Sequence[int],
+        min_pixels: int,
+        shots: int,
+        without: Collection[int] = (),
+        class_names: Sequence[str] | None = None,
+    ) -> EpisodeIndex:
+        """The index of a split.
+
+        Args:
+          split: its ``counts`` and ``name`` are read.
+          classes: the split's classes, base or novel.
+          min_pixels: of a class at full size, for admission.
+          shots: K, supports an episode.
+          without: classes whose images are dropped, however few pixels they have.
+          class_names: what the logged warning calls the classes that are left out.
+
+        Raises:
+          UserError: if no class has shots + 1 eligible images.
+        """
+        counts = np.asarray(split.counts)
+        kept = ~(counts[:, list(without)] > 0).any(axis=1)
+        eligible = {c: np.flatnonzero(kept & (counts[:, c] >= min_pixels)) for c in sorted(classes)}
+        left_out = tuple(c for c, images in eligible.items() if len(images) < shots + 1)
+        lists = {c: images for c, images in eligible.items() if c not in left_out}
+        if not lists:
+            raise UserError(
+                f"no class has {shots + 1} images with at least {min_pixels} of its pixels in the {split.name} split, "
+                f"as {shots}-shot episodes need."
+            )
+        if left_out:
+            names = ", ".join(f"{class_names[c] if class_names else c} ({len(eligible[c])})" for c in left_out)
+            logging.getLogger(__name__).warning(
+                "left out of the %s split, with fewer than %d eligible images: %s", split.name, shots + 1, names
+            )
+        admitted = np.unique(np.concatenate(list(lists.values())))
+        usable = np.array(sorted(lists))
+        present = tuple(tuple(usable[counts[i, usable] > 0].tolist()) for i in admitted)
+        return cls(shots, admitted, present, lists, left_out)
+
+    def episodes_per_epoch(self, batch_size: int) -> int:
+        """Admitted images, without those of a last incomplete batch.
+
+        Raises:
+          UserError: if they do not fill a batch.
+        """
+        episodes = len(self.admitted) // batch_size * batch_size
+        if not episodes:
+            raise UserError(f"{len(self.admitted)} images are admitted, too few for a batch of {batch_size}.")
+        return episodes
+
+    def draw(self, position: int, numbers: UInt64[np.ndarray, " draws"]) -> EpisodeSpec:
+        """The episode whose query is admitted image ``position``: its class and supports, drawn by PFENet's rule.
+
+        Args:
+          position: into ``admitted``.
+          numbers: shots + 1 uniform 64-bit numbers; the first draws the class, uniform over those present, the others
+            distinct supports from its list, the query left aside.
+        """
+        query, present = int(self.admitted[position]), self.present[position]
+        class_id = present[_below(numbers[0], len(present))]
+        eligible = self.support_lists[class_id]
+        at = int(np.searchsorted(eligible, query))
+        listed = at < len(eligible) and int(eligible[at]) == query
+        chosen: list[int] = []
+        for k, number in enumerate(numbers[1:]):
+            # Among the places not taken yet; each taken place at or before it moves it one further.
+            place = _below(number, len(eligible) - listed - k)
+            for taken in sorted([*chosen, *([at] if listed else [])]):
+                place += place >= taken
+            chosen.append(place)
+        return EpisodeSpec(query, class_id, tuple(int(eligible[place]) for place in chosen))
+
+
+def training_index(dataset: Dataset, config: ConfigDict) -> EpisodeIndex:
+    """The index that a run trains from: the base classes of ``config.fold`` in the training split.
+
+    Novel-class pixels count as background; ``config.data.drop_novel`` drops the images that have any (BAM's choice).
+    """
+    return EpisodeIndex.build(
+        dataset.train,
+        fold_classes(dataset.name, config.fold, "base"),
+        config.data.min_pixels,
+        config.shots,
+        without=fold_classes(dataset.name, config.fold, "novel") if config.data.drop_novel else (),
+        class_names=dataset.class_names,
+    )
+
+
+def training_episode(index: EpisodeIndex, seed: int, i: int, batch_size: int) -> EpisodeSpec:
+    """Training episode ``i``, a pure function of ``(seed, i)`` for a given index and batch size.
+
+    An epoch is a fresh permutation of the admitted images, the last incomplete batch dropped.
+    """
+    epoch, position = divmod(i, index.episodes_per_epoch(batch_size))
+    query = permutation(seed, EPISODE_ORDER, epoch, len(index.admitted))[position]
+    return index.draw(int(query), numbers(seed, TRAINING, i, index.shots + 1))
+
+
+def testing_episode(index: EpisodeIndex, seed: int, i: int) -> EpisodeSpec:
+    """Test episode ``i``, a pure function of ``(seed, i)``: the admitted images in the list's order, cycled."""
+    return index.draw(i % len(index.admitted), numbers(seed, TESTING, i, index.shots + 1))
+
+
+def _below(number: np.uint64, bound: int) -> int:
+    return int(number) * bound >> 64

@@ -1,0 +1,1 @@
+"""Image transforms on the device: training, evaluation, and their geometry."""

@@ -1,0 +1,117 @@
+"""The test transform: an image made to fit S x S, its shape nearly kept (PFENet's)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+from ml_collections import ConfigDict
+
+from mmnet_jax.data.images import ImageSource, read_image
+from mmnet_jax.data.raw import AnyArray, RawEpisodes
+from mmnet_jax.data.transforms.geometry import half_pixel, interpolate, normalise
+from mmnet_jax.episode import IGNORE, Episode
+from mmnet_jax.errors import UserError
+
+_STEP = 512  # users' images are padded to multiples of it, so that few sizes are compiled for
+
+
+def fitted_size(size: Int[AnyArray, "2"], image_size: int) -> Int[AnyArray, "2"]:
+    """Height and width after the test transform: the longer side to S, both floored to multiples of 8 (at least 8).
+
+    Works on NumPy and on traced arrays.
+    """
+    fitted = size * image_size // size.max() // 8 * 8
+    return fitted + 8 * (fitted == 0)
+
+
+def fit_image(image: UInt8[AnyArray, "m n 3"], size: Int[AnyArray, "2"], image_size: int) -> Float[Array, "s s 3"]:
+    """The top left ``size`` part of ``image`` resized to its fitted size, black right and below, normalised."""
+    image, size = jnp.asarray(image), jnp.asarray(size)
+    fitted = fitted_size(size, image_size)
+    out = jnp.arange(image_size)
+    scale = size.astype(jnp.float32) / fitted
+    resized = interpolate(image, size, half_pixel(out, scale[0]), half_pixel(out, scale[1]))
+    inside = (out[:, None] < fitted[0]) & (out[None, :] < fitted[1])
+    return normalise(jnp.where(inside[..., None], resized, 0.0))
+
+
+def fit_label(label: UInt8[AnyArray, "m n"], size: Int[AnyArray, "2"], image_size: int) -> Int[Array, "s s"]:
+    """The top left ``size`` part of ``label`` resized likewise by nearest pixels, 255 right and below."""
+    label, size = jnp.asarray(label), jnp.asarray(size)
+    fitted = fitted_size(size, image_size)
+    out = jnp.arange(image_size)
+    # OpenCV's nearest pixel is floor(out * scale); in integers, since float32 would miss whole numbers.
+    row, column = jnp.minimum(out[:, None] * size[None, :] // fitted[None, :], size[None, :] - 1).T
+    inside = (out[:, None] < fitted[0]) & (out[None, :] < fitted[1])
+    return jnp.where(inside, label[row][:, column].astype(jnp.int32), IGNORE)
+
+
+def test_transform(raw: RawEpisodes, image_size: int) -> Episode:
+    """Raw episodes -> episodes for evaluation, as PFENet fits them.
+
+    Images: longer side to S, both sides floored to multiples of 8, bilinear, zeros in [0, 255] right and below, then
+    normalised. Labels: nearest, 255 right and below.
+
+    Args:
+      raw: B episodes.
+      image_size: S, static.
+    """
+
+    def image(pixels: AnyArray, size: AnyArray) -> Array:
+        return fit_image(pixels, size, image_size)
+
+    def label(values: AnyArray, size: AnyArray) -> Array:
+        return fit_label(values, size, image_size)
+
+    return Episode(
+        query_image=jax.vmap(image)(raw.query_image, raw.query_size),
+        support_images=jax.vmap(jax.vmap(image))(raw.support_images, raw.support_sizes),
+        support_labels=jax.vmap(jax.vmap(label))(raw.support_labels, raw.support_sizes),
+        query_label=jax.vmap(label)(raw.query_label, raw.query_size),
+    )
+
+
+def prepare_image(source: ImageSource, config: ConfigDict) -> Float[Array, "s s 3"]:
+    """A picture of any size and kind as the network wants it, by the test transform.
+
+    Args:
+      source: a path, a PIL image, or a uint8 array ``[h, w]``, ``[h, w, 3]`` or ``[h, w, 4]``. Files and PIL images
+        are turned as their EXIF orientation says.
+      config: ``data.image_size`` is read.
+
+    Raises:
+      UserError: naming the file that is missing, broken or no picture.
+    """
+    image = read_image(source)
+    return _fit_image(_pad(image), np.array(image.shape[:2], np.int32), config.data.image_size)
+
+
+def prepare_label(mask: np.ndarray, config: ConfigDict) -> Int[Array, "s s"]:
+    """The label of such a picture: 1 where the class is, 0 where it is not, 255 where nothing is known.
+
+    Args:
+      mask: ``[h, w]``, bool or integers 0, 1 and 255, of the picture's size.
+      config: ``data.image_size`` is read.
+
+    Raises:
+      UserError: if it has another number of axes or holds other values.
+    """
+    mask = np.asarray(mask)
+    if mask.ndim != 2 or 0 in mask.shape:
+        raise UserError(f"a label has two axes, but this one's shape is {list(mask.shape)}.")
+    unknown = np.setdiff1d(mask, [0, 1, IGNORE])
+    if unknown.size:
+        raise UserError(f"a label holds 0, 1 and 255, but this one holds {unknown[0]}.")
+    label = mask.astype(np.uint8)
+    return _fit_label(_pad(label), np.array(label.shape, np.int32), config.data.image_size)
+
+
+def _pad(array: np.ndarray) -> np.ndarray:
+    padding = [(0, -side % _STEP) for side in array.shape[:2]] + [(0, 0)] * (array.ndim - 2)
+    return np.pad(array, padding)
+
+
+_fit_image = jax.jit(fit_image, static_argnames="image_size")
+_fit_label = jax.jit(fit_label, static_argnames="image_size")

@@ -1,0 +1,223 @@
+"""The training transform (PFENet's), on the device and inside jit.
+
+Scale, rotation, blur, flip, padding and crop follow one another as in OpenCV, each rounding its own way. Only the crop
+is wanted, though, so the steps are run backwards: the crop is chosen from the labels, which are cheap, and of the image
+no more is scaled, rotated and blurred than the crop needs.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
+from ml_collections import ConfigDict
+
+from mmnet_jax.data.raw import RawEpisodes
+from mmnet_jax.data.transforms.geometry import half_pixel, interpolate, normalise, reflect, rotate
+from mmnet_jax.episode import IGNORE, IMAGENET_MEAN, Episode
+
+BLUR_RADIUS = 2
+BLUR_SIGMA = 1.1
+
+
+@struct.dataclass
+class Parameters:
+    """What is drawn for one image."""
+
+    scale: Float[Array, "*b"]
+    """Factor of both sides."""
+    degrees: Float[Array, "*b"]
+    """Of the rotation, counter-clockwise; 0 for none."""
+    blur: Bool[Array, "*b"]
+    flip: Bool[Array, "*b"]
+    crops: Float[Array, "*b n 2"]
+    """Candidate crops in the order in which they are tried: where in the range of possible rows and columns each has
+    its top left corner, in [0, 1)."""
+
+
+def draw_parameters(keys: Key[Array, "6"], data: ConfigDict) -> Parameters:
+    """Draws one image's parameters, each with a key of its own.
+
+    Args:
+      keys: six of them.
+      data: ``config.data``.
+    """
+    # One vmapped draw instead of five: the generator is most of what XLA has to compile here.
+    scale, rotates, degrees, blur, flip = jax.vmap(jax.random.uniform)(keys[:5])
+    smallest, largest = data.scale
+    return Parameters(
+        scale=smallest + (largest - smallest) * scale,
+        degrees=jnp.where(rotates < data.rotate_probability, data.rotation * (2 * degrees - 1), 0.0),
+        blur=blur < data.blur_probability,
+        flip=flip < data.flip_probability,
+        crops=jax.random.uniform(keys[5], (1 + data.crop_redraws, 2)),
+    )
+
+
+def augment(key: PRNGKeyArray, raw: RawEpisodes, data: ConfigDict) -> Episode:
+    """Raw episodes -> episodes for training; every image has draws of its own.
+
+    Args:
+      key: of the batch; episode b's draws depend on the key and b alone.
+      raw: B episodes.
+      data: ``config.data``; static.
+    """
+    images = jnp.concatenate([raw.query_image[:, None], raw.support_images], axis=1)
+    labels = jnp.concatenate([raw.query_label[:, None], raw.support_labels], axis=1)
+    sizes = jnp.concatenate([raw.query_size[:, None], raw.support_sizes], axis=1)
+    b, n = sizes.shape[:2]
+
+    def one(keys: Key[Array, "6"], image: Array, label: Array, size: Array) -> tuple[Array, Array]:
+        return transform(image, label, size, draw_parameters(keys, data), data)
+
+    keys = jax.random.split(key, (b, n, 6))
+    image, label = jax.vmap(jax.vmap(one))(keys, images, labels, sizes)
+    return Episode(
+        query_image=image[:, 0], support_images=image[:, 1:], support_labels=label[:, 1:], query_label=label[:, 0]
+    )
+
+
+def transform(
+    image: UInt8[Array, "m m 3"],
+    label: UInt8[Array, "m m"],
+    size: Int[Array, "2"],
+    parameters: Parameters,
+    data: ConfigDict,
+) -> tuple[Float[Array, "s s 3"], Int[Array, "s s"]]:
+    """One image and its label, transformed by the given parameters.
+
+    Args:
+      image: RGB in [0, 255], in the top left corner of the square.
+      label: 0, 1 and 255, likewise.
+      size: height and width inside the square.
+      parameters: what was drawn.
+      data: ``image_size``, ``crop_foreground``, and the largest ``scale`` and ``rotation``, are read; static.
+
+    Returns:
+      The image normalised, filled with the mean colour where there is none, and its label, 255 there.
+    """
+    scaled = jnp.round(size * parameters.scale).astype(jnp.int32)
+    look_up = functools.partial(_label_at, label, size, scaled, parameters)
+    canvas = math.ceil(image.shape[0] * data.scale[1])
+    foreground = look_up(jnp.arange(canvas), jnp.arange(canvas)) == 1
+    corner = choose_crop(foreground, scaled, parameters, data.image_size, data.crop_foreground)
+
+    rows, columns = (corner[axis] + jnp.arange(data.image_size) for axis in range(2))
+    out_label = look_up(rows, _unflip(columns, scaled[1], parameters.flip))
+    out_image = _crop_image(image, size, scaled, parameters, corner, data)
+    return normalise(out_image), out_label
+
+
+def choose_crop(
+    foreground: Bool[Array, "h w"], size: Int[Array, "2"], parameters: Parameters, side: int, share: float
+) -> Int[Array, "2"]:
+    """The first candidate crop that holds ``share`` of the foreground, or the last one.
+
+    Args:
+      foreground: of the scaled and rotated image, before the flip.
+      size: height and width of that image inside the canvas.
+      parameters: ``flip`` and ``crops`` are read.
+      side: S; an image smaller than it is padded to it on both sides alike, the odd pixel right and below.
+      share: of the foreground, 0..1.
+
+    Returns:
+      Row and column of the crop's top left corner in the flipped image; negative in the padding.
+    """
+    padded = jnp.maximum(size, side)
+    top_left = (padded - size) // 2
+    choices = padded - side + 1
+    corners = jnp.minimum((parameters.crops * choices[None]).astype(jnp.int32), choices[None] - 1) - top_left[None]
+
+    rows, columns = (jnp.arange(n) for n in foreground.shape)
+    columns = _unflip(columns, size[1], parameters.flip)
+    in_rows, in_columns = (
+        _inside(at[None] - corners[:, axis, None], side).astype(jnp.float32) for axis, at in enumerate((rows, columns))
+    )
+    # Exact: the product's factors are 0 and 1, whatever a GPU rounds them to, and sums stay below 2^24.
+    kept = jnp.sum((in_rows @ foreground.astype(jnp.float32)) * in_columns, axis=1)
+    enough = (kept >= share * jnp.sum(foreground)).at[-1].set(True)
+    return corners[jnp.argmax(enough)]
+
+
+def _label_at(
+    label: Array, size: Array, scaled: Array, parameters: Parameters, rows: Array, columns: Array
+) -> Int[Array, "h w"]:
+    """Labels of the scaled and rotated image at a grid of its pixels; 255 outside."""
+    y, x = rotate(rows, columns, scaled, parameters.degrees)
+    y, x = (jnp.floor(at + 0.5).astype(jnp.int32) for at in (y, x))
+    inside = _inside(rows[:, None], scaled[0]) & _inside(columns[None], scaled[1])
+    inside &= _inside(y, scaled[0]) & _inside(x, scaled[1])
+    y, x = (
+        jnp.clip(jnp.floor(at / parameters.scale).astype(jnp.int32), 0, n - 1)
+        for at, n in zip((y, x), size, strict=True)
+    )
+    return jnp.where(inside, label[y, x].astype(jnp.int32), IGNORE)
+
+
+def _crop_image(
+    image: Array, size: Array, scaled: Array, parameters: Parameters, corner: Array, data: ConfigDict
+) -> Float[Array, "s s 3"]:
+    """The crop of the image, in [0, 255]."""
+    side, reach = data.image_size, data.image_size + 2 * BLUR_RADIUS
+    fill = 255 * jnp.array(IMAGENET_MEAN, jnp.float32)[None, None]
+    # The blur looks beyond the crop and, mirrored, beyond the image.
+    rows, columns = (corner[axis] - BLUR_RADIUS + jnp.arange(reach) for axis in range(2))
+    seen = _unflip(reflect(columns, scaled[1]), scaled[1], parameters.flip)
+    y, x = rotate(reflect(rows, scaled[0]), seen, scaled, parameters.degrees)
+
+    canvas = math.ceil(image.shape[0] * data.scale[1])
+    angle = math.radians(min(data.rotation, 45.0))
+    patch_side = min(canvas, math.ceil((reach - 1) * (math.cos(angle) + math.sin(angle))) + 3)
+    origin = [jnp.clip(jnp.floor(at.min()).astype(jnp.int32), 0, canvas - patch_side) for at in (y, x)]
+    positions = [half_pixel(first + jnp.arange(patch_side), 1 / parameters.scale) for first in origin]
+    patch = interpolate(image, size, *positions)
+
+    turned = _bilinear_or_fill(patch, y, x, origin, scaled, fill)
+    blurred = _blur(turned, parameters.blur)
+    inside = _inside(corner[0] + jnp.arange(side), scaled[0])[:, None]
+    inside &= _inside(corner[1] + jnp.arange(side), scaled[1])[None]
+    return jnp.where(inside[..., None], blurred, fill)
+
+
+def _bilinear_or_fill(
+    patch: Array, y: Array, x: Array, origin: Sequence[Array], size: Array, fill: Array
+) -> Float[Array, "h w 3"]:
+    """Values at positions of an image of which ``patch`` is the part at ``origin``; pixels outside it are ``fill``."""
+    flat = patch.reshape(-1, patch.shape[-1])
+    low_y, low_x = jnp.floor(y).astype(jnp.int32), jnp.floor(x).astype(jnp.int32)
+    total: Any = 0.0
+    for down in (0, 1):
+        for right in (0, 1):
+            row, column = low_y + down, low_x + right
+            inside = _inside(row, size[0]) & _inside(column, size[1])
+            at = (row - origin[0]) * patch.shape[1] + column - origin[1]
+            value = jnp.where(inside[..., None], flat[jnp.clip(at, 0, len(flat) - 1)], fill)
+            weight = (1 - jnp.abs(y - row)) * (1 - jnp.abs(x - column))
+            total += weight[..., None] * value
+    return total
+
+
+def _blur(image: Float[Array, "h w 3"], blur: Array) -> Float[Array, "_ _ 3"]:
+    """Gaussian blur by 5 x 5 pixels, or none; the result is 4 pixels smaller each way."""
+    offsets = range(-BLUR_RADIUS, BLUR_RADIUS + 1)
+    weights = [math.exp(-(d**2) / (2 * BLUR_SIGMA**2)) for d in offsets]
+    kernel = [jnp.where(blur, w / sum(weights), float(d == 0)) for w, d in zip(weights, offsets, strict=True)]
+    for axis in (0, 1):
+        length = image.shape[axis] - 2 * BLUR_RADIUS
+        parts = [k * jax.lax.slice_in_dim(image, i, i + length, axis=axis) for i, k in enumerate(kernel)]
+        image = functools.reduce(jnp.add, parts)
+    return image
+
+
+def _unflip(columns: Array, width: Array, flip: Array) -> Array:
+    return jnp.where(flip, width - 1 - columns, columns)
+
+
+def _inside(index: Array, size: Array | int) -> Array:
+    return (index >= 0) & (index < size)

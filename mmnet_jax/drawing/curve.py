@@ -1,0 +1,59 @@
+"""The course of a training as a picture."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from mmnet_jax.storage.files import write_whole
+from mmnet_jax.workdir.log import read_lines
+
+WIDTH, HEIGHT, MARGIN = 900, 260, 56
+INK, GRID, LINE = (40, 40, 40), (225, 225, 225), (31, 99, 180)
+
+
+def draw_curve(log: Path, output: Path) -> None:
+    """Draws loss, and mIoU where it was measured, over the steps of a training.
+
+    Args:
+      log: the folder that ``MetricLog`` wrote.
+      output: the PNG to write.
+    """
+    records = [json.loads(line) for line in read_lines(log / "metrics.jsonl")]
+    panels = [("loss", "total"), ("main cross entropy", "main"), ("mIoU, %", "miou")]
+    series = [(title, [(r["step"], r[name]) for r in records if name in r]) for title, name in panels]
+    series = [(title, points) for title, points in series if points]
+    picture = Image.new("RGB", (WIDTH, HEIGHT * max(1, len(series))), "white")
+    last = max((points[-1][0] for _, points in series), default=1)
+    for row, (title, points) in enumerate(series):
+        _panel(ImageDraw.Draw(picture), row * HEIGHT, title, points, last)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    write_whole(output, content.getvalue())
+
+
+def _panel(draw: ImageDraw.ImageDraw, top: int, title: str, points: Sequence[tuple[int, float]], last: int) -> None:
+    left, right, low, high = MARGIN, WIDTH - 20, top + HEIGHT - 34, top + 34
+    floor, ceiling = min(0.0, *(y for _, y in points)), max(y for _, y in points) * 1.05 or 1.0
+
+    def place(step: float, value: float) -> tuple[float, float]:
+        share = (value - floor) / (ceiling - floor or 1)
+        return left + (right - left) * step / last, low + (high - low) * share
+
+    draw.text((left, top + 12), f"{title} (last: {points[-1][1]:.4g} at step {points[-1][0]})", fill=INK)
+    for i in range(5):
+        value = floor + (ceiling - floor) * i / 4
+        y = place(0, value)[1]
+        draw.line([(left, y), (right, y)], fill=GRID)
+        draw.text((8, y - 6), f"{value:.3g}", fill=INK)
+        draw.text((place(last * i / 4, floor)[0] - 12, low + 8), f"{last * i / 4:.0f}", fill=INK)
+    places = [place(*point) for point in points]
+    if len(places) > 1:
+        draw.line(places, fill=LINE, width=2)
+    for x, y in places if len(places) < 40 else places[-1:]:
+        draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=LINE)

@@ -1,0 +1,144 @@
+"""A training's checkpoint scored, and the files of what it scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from mmnet_jax import weights
+from mmnet_jax.data.dataset import Dataset, open_dataset
+from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation.protocols import Manifest, manifest_text
+from mmnet_jax.evaluation.report import about_run, result_files, result_json, write_result
+from mmnet_jax.evaluation.runner import evaluate
+from mmnet_jax.features.store import FeatureStore, fingerprints, open_stores
+from mmnet_jax.models import FewShotNetwork
+from mmnet_jax.storage.files import REFUSED
+from mmnet_jax.workdir.folder import Workdir, load_step
+
+SAMPLES = 12
+"""Episodes on the sheet of pictures."""
+
+
+class Scored(NamedTuple):
+    """What an evaluation left."""
+
+    summary: dict[str, Any]
+    """The content of its ``result.json``."""
+    files: list[Path]
+    """``result.json`` first."""
+    fresh: bool
+    """False where the result was there already."""
+
+
+def score_workdir(
+    workdir: Workdir,
+    config: ConfigDict,
+    choose: Callable[[Dataset], Manifest],
+    *,
+    checkpoint: str = "best",
+    output: Path | None = None,
+    keep: bool = False,
+    progress: Callable[[str], None] | None = None,
+    progress_seconds: float = 30.0,
+) -> Scored:
+    """Scores a checkpoint with both baselines and writes the result, its manifest, the table and a sheet of pictures.
+
+    Args:
+      workdir: of a training.
+      config: the workdir's, in which the free fields may be others.
+      choose: gives the episodes, once the dataset is open.
+      checkpoint: ``"best"``, ``"latest"`` or a step.
+      output: the result's file; in ``results/`` of the workdir, named by the episodes, if not given.
+      keep: where ``output`` is the result of the same parameters on the same episodes, leave it.
+      progress: gets a line that says how far it is, every so many seconds.
+      progress_seconds: how often.
+
+    Raises:
+      UserError: the workdir, the checkpoint or the dataset is missing or damaged.
+      OSError: naming a file that cannot be written.
+    """
+    model, variables, _, step = load_step(workdir.path, checkpoint)
+    variables = jax.device_get(variables)  # from one device of each process, to be laid on those of all
+    dataset = open_dataset(config)
+    manifest = choose(dataset)
+    output = output or workdir.results / f"{manifest_name(manifest)}_step{step}.json"
+    run = about_run(
+        config,
+        checkpoint=checkpoint,
+        step=step,
+        parameters=variables["params"],
+        weights_sha256=weights.sha256(workdir.backbone_file),
+        data_sha256=fingerprints(dataset),
+    )
+    if keep and (standing := _standing(output, run, manifest_text(manifest, dataset))):
+        return Scored(standing, result_files(output), fresh=False)
+    result = evaluate(
+        model,
+        variables,
+        config,
+        dataset,
+        manifest,
+        store=_store(config, model, variables, run["weights_sha256"], dataset, progress or _nothing),
+        baselines=True,
+        samples=SAMPLES,
+        progress=progress,
+        progress_seconds=progress_seconds,
+    )
+    summary = result_json(result, dataset, run)
+    if jax.process_index() == 0:
+        write_result(output, summary, result, dataset)
+    return Scored(summary, result_files(output), fresh=True)
+
+
+def _store(
+    config: ConfigDict,
+    model: FewShotNetwork,
+    variables: dict[str, Any],
+    weights_sha256: str,
+    dataset: Dataset,
+    say: Callable[[str], None],
+) -> FeatureStore | None:
+    """The stored features of the test images, if the training had them and there is a place for them here too."""
+    if not config.training.cache_features:
+        return None
+    try:
+        return open_stores(config, model, variables, weights_sha256, [dataset.test], say)[0]
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        say(f"{error.filename} cannot be written ({error.strerror}): features are computed from the images")
+    except UserError as error:
+        say(f"features are computed from the images: {error}")
+    return None
+
+
+def _nothing(line: str) -> None:
+    pass
+
+
+def manifest_name(manifest: Manifest) -> str:
+    """Such as pfenet_pascal5i_fold1_1shot_5000episodes_seed321."""
+    return (
+        f"{manifest.protocol}_{manifest.dataset}_fold{manifest.fold}_{manifest.shots}shot_"
+        f"{len(manifest.episodes)}episodes_seed{manifest.seed}"
+    )
+
+
+def _standing(output: Path, run: dict[str, Any], manifest: str) -> dict[str, Any] | None:
+    """The summary in ``output`` if it is of this network on these episodes, and all its files are there."""
+    files = result_files(output)
+    if not all(file.is_file() for file in files) or files[1].read_text() != manifest:
+        return None
+    try:
+        summary = json.loads(output.read_text())
+        same = all(summary[name] == run[name] for name in ("checkpoint", "step", "parameters_sha256", "weights_sha256"))
+        same &= summary.get("data_sha256", run["data_sha256"]) == run["data_sha256"]  # older results have none
+    except (ValueError, KeyError, TypeError):
+        return None
+    return summary if same else None

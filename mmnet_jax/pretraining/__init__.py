@@ -1,0 +1,1 @@
+"""A backbone as a classifier: data, model, loop."""

@@ -1,0 +1,84 @@
+"""What pretraining does to its images, on the device and inside jit."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+
+from mmnet_jax.data.transforms.geometry import normalise
+
+SMALLEST = 0.7
+"""Of the random windows, as a share of the image's side."""
+ASPECT = 1.15
+"""Largest ratio of a window's sides to a square's."""
+COLOUR = 0.3
+"""Brightness, contrast and saturation change by up to this factor, either way."""
+CENTRE = 0.875
+"""Of the window that is looked at without randomness."""
+
+_GREY = (0.299, 0.587, 0.114)
+
+
+def jitter(key: PRNGKeyArray, images: UInt8[Array, "b m m 3"], side: int) -> Float[Array, "b s s 3"]:
+    """Random windows resized to ``side``, flipped in half of the cases, in changed colours; normalised.
+
+    Images that have ``side`` already keep their geometry, but for the flip.
+    """
+    flip_key, window_key, colour_key = jax.random.split(key, 3)
+    count, size = images.shape[:2]
+    flip = jax.random.bernoulli(flip_key, shape=(count,))
+    if size == side:
+        x = jnp.where(flip[:, None, None, None], images[:, :, ::-1], images).astype(jnp.float32)
+    else:
+        scale, aspect, top, left = jax.random.uniform(window_key, (4, count))
+        scale = size * (SMALLEST + (1 - SMALLEST) * scale)
+        stretch = jnp.exp(math.log(ASPECT) * (aspect - 0.5))
+        height, width = (jnp.minimum(scale * by, size) for by in (stretch, 1 / stretch))
+        rows = _positions(top * (size - height), height, side)
+        columns = _positions(left * (size - width), width, side)
+        x = resample(images, rows, jnp.where(flip[:, None], columns[:, ::-1], columns))
+    return normalise(_recolour(colour_key, x))
+
+
+def centre(images: UInt8[Array, "b m m 3"], side: int) -> Float[Array, "b s s 3"]:
+    """The middle of larger images resized to ``side``, images of that side as they are; normalised."""
+    count, size = images.shape[:2]
+    if size == side:
+        return normalise(images.astype(jnp.float32))
+    length = jnp.full((count,), CENTRE * size)
+    at = _positions((size - length) / 2, length, side)
+    return normalise(resample(images, at, at))
+
+
+def resample(
+    images: UInt8[Array, "b m m c"], rows: Float[Array, "b h"], columns: Float[Array, "b w"]
+) -> Float[Array, "b h w c"]:
+    """Bilinear values at a grid of positions of each image, as two matrix products; edges are repeated."""
+    across, along = (_weights(at, size) for at, size in zip((rows, columns), images.shape[1:3], strict=True))
+    lines = jnp.einsum("bhm,bmnc->bhnc", across, images.astype(jnp.float32))
+    return jnp.einsum("bwn,bhnc->bhwc", along, lines)
+
+
+def _weights(at: Float[Array, "b s"], size: int) -> Float[Array, "b s m"]:
+    at = jnp.clip(at, 0, size - 1)
+    return jnp.maximum(0, 1 - jnp.abs(at[:, :, None] - jnp.arange(size)[None, None]))
+
+
+def _positions(start: Float[Array, " b"], length: Float[Array, " b"], side: int) -> Float[Array, "b s"]:
+    """Where the pixels of windows, resized to ``side``, look."""
+    return start[:, None] + (jnp.arange(side)[None] + 0.5) * (length[:, None] / side) - 0.5
+
+
+def _recolour(key: PRNGKeyArray, x: Float[Array, "b s s 3"]) -> Float[Array, "b s s 3"]:
+    """Brightness, contrast about the image's mean grey, saturation about each pixel's grey; in [0, 255]."""
+    factors = 1 + COLOUR * jax.random.uniform(key, (3, len(x), 1, 1, 1), minval=-1.0)
+    brightness, contrast, saturation = factors
+    weights = jnp.array(_GREY)[None, None, None]
+    x = jnp.clip(x * brightness, 0, 255)
+    mean = jnp.mean(jnp.sum(x * weights, axis=-1, keepdims=True), axis=(1, 2), keepdims=True)
+    x = jnp.clip(mean + contrast * (x - mean), 0, 255)
+    grey = jnp.sum(x * weights, axis=-1, keepdims=True)
+    return jnp.clip(grey + saturation * (x - grey), 0, 255)

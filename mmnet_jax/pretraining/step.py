@@ -1,0 +1,128 @@
+"""One step of pretraining: a classifier's loss, its optimiser, and the jitted update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, UInt8
+from ml_collections import ConfigDict
+
+from mmnet_jax.pretraining.classifier import Classifier
+from mmnet_jax.pretraining.jitter import centre, jitter
+from mmnet_jax.training.state import TrainState
+
+TRAINED = ("params", "backbone")
+"""Variable collections that pretraining changes; the running statistics move besides."""
+
+
+class Scores(NamedTuple):
+    """Of one batch."""
+
+    loss: Float[Array, ""]
+    correct: Float[Array, ""]
+    """Share of the images whose largest logit is their label's."""
+
+
+Step = Callable[[TrainState, Array, Array, Array], tuple[TrainState, Scores]]
+
+
+def learning_rate(pretraining: ConfigDict) -> optax.Schedule:
+    """At step i, counted from 0: a line up to the largest rate over the first W steps, then a cosine to 0.
+
+    base * (i + 1) / W before step W, base * (1 + cos(pi * (i - W) / (steps - W))) / 2 from there on.
+    """
+    base, steps = pretraining.learning_rate, pretraining.steps
+    rising = math.ceil(pretraining.warmup * steps)
+
+    def schedule(step: Any) -> Any:
+        share = (step - rising) / max(steps - rising, 1)
+        falling = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(share, 0, 1)))
+        return base * jnp.where(step < rising, (step + 1) / max(rising, 1), falling)
+
+    return schedule
+
+
+def create_optimizer(pretraining: ConfigDict) -> optax.GradientTransformation:
+    """SGD with Nesterov's momentum; weight decay joins the gradient of the kernels alone."""
+
+    def kernels(tree: Any) -> Any:
+        return flax.traverse_util.path_aware_map(lambda path, _: path[-1] == "kernel", tree)
+
+    return optax.chain(
+        optax.add_decayed_weights(pretraining.weight_decay, mask=kernels),
+        optax.sgd(learning_rate(pretraining), momentum=pretraining.momentum or None, nesterov=True),
+    )
+
+
+def create_state(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step, from all of a classifier's variables."""
+    trained = {collection: variables[collection] for collection in TRAINED}
+    return TrainState(jnp.zeros((), jnp.int32), trained, optimizer.init(trained), variables["batch_stats"])
+
+
+def state_variables(state: TrainState) -> dict[str, Any]:
+    """The variables to apply the classifier with."""
+    return {**state.params, "batch_stats": state.batch_stats}
+
+
+def smoothed_cross_entropy(
+    logits: Float[Array, "b classes"], labels: Int[Array, " b"], smoothing: float
+) -> Float[Array, ""]:
+    """Mean cross entropy with 1 - smoothing on each label and the rest spread over all classes alike."""
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+    return jnp.mean(optax.softmax_cross_entropy(logits, targets))
+
+
+def classifier_step(
+    classifier: Classifier, optimizer: optax.GradientTransformation, pretraining: ConfigDict, mesh: Mesh
+) -> Step:
+    """The compiled update ``(state, images [b, m, m, 3], labels [b], key) -> (state, scores)``.
+
+    The state is replicated and donated; the batch is split over the mesh, its statistics are those of the whole batch.
+    ``key`` is the run's; each step folds its own number into it.
+    """
+
+    def loss_fn(trained: Any, batch_stats: Any, x: Array, labels: Array) -> tuple[Array, tuple[Scores, Any]]:
+        variables = {**trained, "batch_stats": batch_stats}
+        logits, moved = classifier.apply(variables, x, batch_statistics=True, mutable=["batch_stats"])
+        loss = smoothed_cross_entropy(logits, labels, pretraining.label_smoothing)
+        correct = jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32))
+        return loss, (Scores(loss, correct), moved["batch_stats"])
+
+    def step(
+        state: TrainState, images: UInt8[Array, "b m m 3"], labels: Int[Array, " b"], key: Array
+    ) -> tuple[TrainState, Scores]:
+        with jax.named_scope("jitter"):
+            x = jitter(jax.random.fold_in(key, state.step), images, pretraining.image_size)
+        gradients, (scores, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params, state.batch_stats, x, labels)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        trained = optax.apply_updates(state.params, updates)
+        return TrainState(state.step + 1, trained, optimizer_state, batch_stats), scores
+
+    everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    return jax.jit(
+        step,
+        in_shardings=(everywhere, split, split, everywhere),
+        out_shardings=(everywhere, everywhere),
+        donate_argnums=0,
+    )
+
+
+def count_correct(
+    classifier: Classifier, side: int, mesh: Mesh
+) -> Callable[[dict[str, Any], Array, Array], Int[Array, ""]]:
+    """The compiled count ``(variables, images, labels) -> how many are right``, with running statistics."""
+
+    def count(variables: dict[str, Any], images: Array, labels: Array) -> Array:
+        logits: Any = classifier.apply(variables, centre(images, side))
+        return jnp.sum(jnp.argmax(logits, axis=-1) == labels)
+
+    everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    return jax.jit(count, in_shardings=(everywhere, split, split), out_shardings=everywhere)

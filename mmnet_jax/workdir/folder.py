@@ -1,0 +1,215 @@
+"""A workdir: everything that belongs to one trained network, in one folder that can be moved.
+
+``config.json``, ``backbone.safetensors`` (the frozen weights), ``checkpoints/``, ``log/`` (metrics as JSON lines and
+TensorBoard events), ``results/``, and ``pretraining/`` where the backbone was trained here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from mmnet_jax import __version__, weights
+from mmnet_jax.config import differences, from_dict, resolve
+from mmnet_jax.errors import UserError
+from mmnet_jax.models.network import FewShotNetwork
+from mmnet_jax.models.registry import build_model, init_head, nest_backbone
+from mmnet_jax.storage.files import write_whole
+from mmnet_jax.storage.lock import locked
+from mmnet_jax.workdir.checkpoints import Checkpoints, holds_checkpoint
+from mmnet_jax.workdir.provenance import CODE, Code, read_code
+
+FORMAT = 1
+"""Of a workdir's files. It counts up with the first version that cannot read the workdirs of those before."""
+
+PORTED = "ported"
+"""Key of ``config.json`` under which stands where somebody else's checkpoint comes from."""
+
+FREE_FIELDS = (
+    "data.data_dir",
+    "data.workers",
+    "model.weights",  # compared by content
+    "pretraining.data_dir",
+    "pretraining.log_every",
+    "pretraining.checkpoint_every",
+    "training.log_every",
+    "training.checkpoint_every",
+    "training.keep_latest",
+    "training.keep_best",
+    "evaluation.",
+)
+"""Fields that do not change what is computed, so that a training may be resumed with other values."""
+
+
+class Workdir:
+    """The files of one training, by name."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).absolute()
+        self.config_file = self.path / "config.json"
+        self.backbone_file = self.path / "backbone.safetensors"
+        self.checkpoints = self.path / "checkpoints"
+        self.log = self.path / "log"
+        self.results = self.path / "results"
+        self.pretraining = self.path / "pretraining"
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keeps other trainings out; see ``lock.locked``."""
+        return locked(self.path)
+
+    def resumes(self, config: ConfigDict) -> bool:
+        """Whether there is something to go on from; a workdir without it may be begun anew.
+
+        Raises:
+          UserError: there is, and it was made with another config or other weights, or by a version of another format.
+        """
+        checkpoints = holds_checkpoint(self.checkpoints) or holds_checkpoint(self.pretraining)
+        if not checkpoints and not self.config_file.exists():
+            return False
+        before = self.load_config()
+        if PORTED in self._read():
+            raise UserError(
+                f"workdir {self.path} holds a ported checkpoint, without the state of an optimiser: no training can go "
+                "on from it; choose a new one."
+            )
+        if not checkpoints and not (pretrains(before) and self.backbone_file.exists()):
+            return False
+        refuse_changes(before, config)
+        self.refuse_other_weights(config)
+        return True
+
+    def create(self, config: ConfigDict, data_sha256: Mapping[str, str] | None = None) -> None:
+        """Makes the folder self-contained: the resolved config, and a copy of the backbone's weights.
+
+        Where the backbone is to be trained first, it is left to that.
+
+        Args:
+          config: resolved.
+          data_sha256: of the dataset's splits, by their names, kept to tell whether the data are still those.
+        """
+        variables = (
+            None if pretrains(config) else weights.backbone_variables(*_backbone_choice(config))
+        )  # first: bad weights leave no folder
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.config_file.unlink(missing_ok=True)  # what it speaks of is about to change
+        if variables is None:
+            self.backbone_file.unlink(missing_ok=True)
+        elif config.model.weights:
+            write_whole(self.backbone_file, Path(config.model.weights).read_bytes())
+        else:
+            weights.save_backbone(self.backbone_file, config.model.backbone, variables)
+        data = {"data_sha256": dict(data_sha256)} if data_sha256 else {}
+        self._write(config, **data)
+
+    def create_ported(self, config: ConfigDict, variables: dict[str, Any], step: int, origin: dict[str, Any]) -> None:
+        """Makes a folder of somebody else's trained network, which has one checkpoint and cannot be trained further.
+
+        Args:
+          config: resolved.
+          variables: of the whole network.
+          step: under which the checkpoint stands.
+          origin: where it comes from, for ``config.json``.
+        """
+        self.path.mkdir(parents=True)
+        own = {name: variables[name].get("backbone", {}) for name in ("backbone", "batch_stats")}
+        weights.save_backbone(self.backbone_file, config.model.backbone, own)
+        moving = variables["batch_stats"] if config.model.batch_norm == "batch" else {}
+        with Checkpoints(self.checkpoints, config) as checkpoints:
+            checkpoints.save_model(step, {"params": variables["params"], "batch_stats": moving})
+        self._write(config, **{PORTED: origin})
+
+    def refuse_other_weights(self, config: ConfigDict) -> None:
+        """Raises a ``UserError`` if ``model.weights`` names a file that is not the one copied here."""
+        given = config.model.weights
+        if not given or not Path(given).is_file():
+            return
+        if not self.backbone_file.is_file() or weights.sha256(given) != weights.sha256(self.backbone_file):
+            raise UserError(
+                f"the workdir holds a training with other weights than model.weights = {given}; choose a new one."
+            )
+
+    def load_config(self) -> ConfigDict:
+        """The resolved config that the workdir was made with.
+
+        Raises:
+          UserError: there is none, it cannot be read, or it is of a version whose workdirs this one cannot read.
+        """
+        text = self._read()
+        try:
+            config, version, format = text["config"], text["version"], text.get("format", FORMAT)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{self.config_file} is not a config of this package: {error}.") from error
+        other = f"workdir {self.path} was written by mmnet_jax {version} and cannot be read by {__version__}, this one"
+        if format != FORMAT:
+            raise UserError(f"{other}: its format is {format}, not {FORMAT}.")
+        try:
+            return resolve(from_dict(config))
+        except UserError as error:
+            raise UserError(f"{other}: {error}") from error
+
+    def code(self) -> Code | None:
+        """The code that began the training, if the workdir names it."""
+        return read_code(self._read())
+
+    def data_sha256(self) -> dict[str, str] | None:
+        """Of the splits that the training was begun with, if the workdir tells."""
+        return self._read().get("data_sha256")
+
+    def _read(self) -> Any:
+        if not self.config_file.is_file():
+            raise UserError(f"{self.path} is not a workdir: it has no config.json.")
+        try:
+            return json.loads(self.config_file.read_text())
+        except ValueError as error:
+            raise UserError(f"{self.config_file} is not a config of this package: {error}.") from error
+
+    def _write(self, config: ConfigDict, **more: Any) -> None:
+        text = {"format": FORMAT, **CODE._asdict(), "config": json.loads(config.to_json_best_effort()), **more}
+        write_whole(self.config_file, (json.dumps(text, indent=2) + "\n").encode())
+
+    def frozen(self, config: ConfigDict) -> dict[str, Any]:
+        """The backbone's collections, from the workdir's own copy of its weights."""
+        if not self.backbone_file.is_file():
+            raise UserError(f"workdir {self.path} has lost its backbone.safetensors.")
+        return nest_backbone(weights.load_backbone(self.backbone_file, config.model.backbone))
+
+
+def pretrains(config: ConfigDict) -> bool:
+    """Whether a training begins with that of its backbone."""
+    return config.pretraining.dataset != "none" and not config.model.weights
+
+
+def refuse_changes(before: ConfigDict, now: ConfigDict) -> None:
+    """Raises a ``UserError`` that names every field in which a training to be resumed has changed."""
+    changes = [line for line in differences(before, now) if not line.startswith(FREE_FIELDS)]
+    if changes:
+        raise UserError(f"the workdir holds a training with another config ({'; '.join(changes)}); choose a new one.")
+
+
+def load_step(
+    workdir: str | Path, checkpoint: str | int = "best"
+) -> tuple[FewShotNetwork, dict[str, Any], ConfigDict, int]:
+    """``mmnet_jax.load_model``, and the step that the checkpoint was taken at."""
+    place = Workdir(workdir)
+    config = place.load_config()
+    with Checkpoints(place.checkpoints, config, read_only=True) as checkpoints:
+        step = checkpoints.find(checkpoint)
+        model = build_model(config)
+        variables = place.frozen(config)
+        params = jax.eval_shape(lambda: init_head(model, 0))
+        moving = variables["batch_stats"] if config.model.batch_norm == "batch" else {}
+        saved = checkpoints.restore_model(step, {"params": params, "batch_stats": moving})
+    variables["params"] = saved["params"]
+    if moving:
+        variables["batch_stats"] = saved["batch_stats"]
+    return model, variables, config, step
+
+
+def _backbone_choice(config: ConfigDict) -> tuple[str, str | None, bool]:
+    return config.model.backbone, config.model.weights, config.model.random_backbone

@@ -1,0 +1,112 @@
+"""An authors' checkpoint made a workdir, for the commands to evaluate and to predict with."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from mmnet_jax import weights
+from mmnet_jax.config import NETWORKS, from_dict, get_field, has_memory, resolve
+from mmnet_jax.errors import UserError
+from mmnet_jax.workdir.folder import Workdir
+
+UNTOLD = {
+    "dataset": "data.dataset",
+    "split": "data.split",
+    "fold": "fold",
+    "shots": "shots",
+    "image_size": "data.image_size",
+    "bins": "model.bins",
+}
+"""Config fields that a checkpoint does not tell, by their flags in ``scripts/port_weights.py``."""
+
+
+class Ported(NamedTuple):
+    """What a workdir was made with."""
+
+    config: ConfigDict
+    tensors: int
+    epoch: int | None
+    """After which the checkpoint was taken, if it tells."""
+
+    def report(self, workdir: str) -> str:
+        """What was found, what was taken for granted, and what comes next."""
+        config = self.config
+        memory = ""
+        if has_memory(config):
+            memory = f" of reading {config.reading}, {config.model.memory_size} embeddings"
+        epoch = "" if self.epoch is None else f", epoch {self.epoch}"
+        flat = {flag: get_field(config, field) for flag, field in UNTOLD.items()}
+        untold = " ".join(f"--{flag}={_text(value)}" for flag, value in flat.items())
+        return "\n".join(
+            [
+                f"{NETWORKS[config.model.network]}{memory}, {config.model.backbone}{epoch}: "
+                f"{self.tensors} tensors written to {workdir}",
+                f"not told by the file and taken to be (if they are others, port again with those): {untold}",
+                f"next: python -m mmnet_jax.evaluate --workdir={shlex.quote(workdir)} --data_dir=DATA",
+            ]
+        )
+
+
+def port_released(source: str | Path, workdir: str | Path, given: Mapping[str, Any]) -> Ported:
+    """Port the MM-Net or PFENet in the authors' checkpoint ``source``; ``workdir`` appears whole or not at all.
+
+    The backbone's running statistics are the checkpoint's. The workdir's one checkpoint is numbered by the epoch.
+
+    Args:
+      source: as ``weights.read_checkpoint`` takes it.
+      workdir: a folder that is empty or not there yet.
+      given: config fields, as in ``{"data.image_size": 473}``; those that the tensors tell must agree with them.
+
+    Raises:
+      UserError: the file is not theirs, tensors are missing or do not fit, a field contradicts it, or the workdir is
+        not empty.
+      OSError: the disk does not take it.
+    """
+    place = Workdir(Path(workdir).resolve())
+    _refuse_taken(place.path)
+    state_dict, epoch = weights.read_checkpoint(source)
+    config = _configure(state_dict, given, str(source))
+    variables = weights.from_released(state_dict, config, str(source))
+    origin = {"from": Path(source).name, "sha256": weights.sha256(source), "epoch": epoch}
+    place.path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.path.parent, prefix=".unfinished-") as unfinished:
+        made = Workdir(Path(unfinished) / place.path.name)
+        made.create_ported(config, variables, epoch or 0, origin)
+        _refuse_taken(place.path)
+        made.path.replace(place.path)
+    return Ported(config, len(jax.tree.leaves(variables)), epoch)
+
+
+def _configure(state_dict: Mapping[str, Any], given: Mapping[str, Any], source: str) -> ConfigDict:
+    told = weights.told_by(state_dict, source)
+    for field in told.keys() & given.keys():
+        if told[field] != given[field]:
+            raise UserError(f"{source} holds {field} = {told[field]}, not {given[field]}.")
+    config = resolve(from_dict({**given, **told}))
+    bins = weights.count_bins(state_dict)
+    if bins != len(config.model.bins):
+        sizes = ", ".join(map(str, config.model.bins))
+        raise UserError(f"{source} holds {bins} bins, not {len(config.model.bins)} ({sizes}); give theirs as --bins.")
+    return config
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _refuse_taken(workdir: Path) -> None:
+    there = next(path for path in (workdir, *workdir.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"workdir {workdir} cannot be made: {there} is a file, not a folder.")
+    if there == workdir and any(workdir.iterdir()):
+        raise UserError(f"workdir {workdir} is not empty; choose a new one.")
+    if not os.access(workdir.parent if there == workdir else there, os.W_OK):
+        raise UserError(f"workdir {workdir} cannot be written.")

@@ -1,0 +1,167 @@
+"""The generated dataset: what tells its kinds apart, that its masks are exact, and that a seed names it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import numpy as np
+import pytest
+
+from mmnet_jax import get_config
+from mmnet_jax.data.dataset import open_dataset
+from mmnet_jax.data.datasets.creatures import builder, shapes
+from mmnet_jax.data.datasets.creatures.anatomy import CREATURES, SPECIES
+from mmnet_jax.data.datasets.creatures.draws import Draws
+from mmnet_jax.data.datasets.creatures.scene import SIDES, draw_scene, paint_creature, paint_foreground
+from mmnet_jax.data.datasets.folds import fold_classes
+from mmnet_jax.data.prepare import ensure_dataset, needs_generating, prepare
+from mmnet_jax.errors import UserError
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """So few pictures that drawing them takes no time."""
+    monkeypatch.setattr(builder, "PICTURES", {"train": 24, "val": 21})
+
+
+def test_no_two_kinds_have_the_same_parts():
+    assert len(SPECIES) == 20
+    assert len({frozenset(species.parts) for species in SPECIES}) == 20
+    assert len(set(CREATURES)) == 21
+
+
+@pytest.mark.parametrize("fold", range(4))
+def test_novel_kinds_are_made_of_parts_that_base_kinds_have(fold):
+    def parts(which):
+        return [set(SPECIES[c - 1].parts) for c in fold_classes("creatures", fold, which)]
+
+    base, novel = parts("base"), parts("novel")
+    assert (len(base), len(novel)) == (15, 5)
+    assert set().union(*novel) <= set().union(*base)
+
+
+def test_draws_are_those_of_the_raw_bits_and_stay_in_range():
+    draws = Draws(3, 1, 4)
+    raw = np.random.Philox(np.random.SeedSequence((3, 1, 4))).random_raw(2)
+    assert draws.uniform(2, 4) == pytest.approx(2 + 2 * int(raw[0]) / 2**64, abs=1e-12)
+    assert draws.whole(0, 9) == int(raw[1]) * 10 >> 64
+    assert {draws.whole(-1, 1) for _ in range(99)} == {-1, 0, 1}
+    assert sorted(draws.sample("abcd", 4)) == list("abcd")
+    colours = np.array([draws.colour((0.5, 0.5), (0.8, 0.8)) for _ in range(99)])
+    np.testing.assert_allclose(colours.max(1), 0.8)
+    np.testing.assert_allclose(colours.min(1), 0.4)
+    np.testing.assert_allclose(draws.colour((1, 1), (1, 1), (1 / 3, 1 / 3)), [0, 1, 0], atol=1e-9)
+
+
+def test_shapes_by_hand():
+    u, v = np.array([0.0, 0.9, 0.9, -2.0]), np.array([0.0, 0.0, 0.9, 0.0])
+    assert shapes.ellipse(u, v, (0, 0), (1, 1)).tolist() == [True, True, False, False]
+    assert shapes.box(u, v, (0, 0), (1.1, 1.1)).tolist() == [True, True, True, False]
+    assert shapes.bar(u, v, (-2, 0), (0.5, 0), 0.5).tolist() == [True, True, False, True]
+    triangle = [(-1, -1), (1, -1), (1, 1)]
+    assert shapes.polygon(u, v + 0.5, triangle[::-1]).tolist() == shapes.polygon(u, v + 0.5, triangle).tolist()
+    assert shapes.polygon(u + 0.2, v - 0.3, triangle).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize("kind", range(1, 21))
+def test_a_creature_is_masked_exactly_where_it_is_painted(kind):
+    canvas, mask = np.full((90, 110, 3), np.nan), np.zeros((90, 110), np.uint8)
+    paint_creature(canvas, mask, kind, 40.0, Draws(kind))
+    painted = np.isfinite(canvas).all(-1)
+    np.testing.assert_array_equal(mask, np.where(painted, kind, 0))
+    assert 0.08 < painted.mean() < 0.8
+
+
+def test_what_is_in_front_belongs_to_the_background():
+    canvas, mask = np.full((90, 110, 3), np.nan), np.full((90, 110), 5, np.uint8)
+    paint_foreground(canvas, mask, Draws(2))
+    np.testing.assert_array_equal(mask == 0, np.isfinite(canvas).all(-1))
+    assert 0 < (mask == 0).mean() < 0.5
+
+
+def test_a_picture_is_a_function_of_seed_part_and_number():
+    image, mask = draw_scene(5, 0, 7)
+    again, mask_again = draw_scene(5, 0, 7)
+    np.testing.assert_array_equal(image, again)
+    np.testing.assert_array_equal(mask, mask_again)
+    for other in ((6, 0, 7), (5, 1, 7), (5, 0, 27)):
+        assert draw_scene(*other)[0].shape != image.shape or (draw_scene(*other)[0] != image).mean() > 0.5
+    assert image.dtype == mask.dtype == np.uint8
+    assert all(SIDES[0] <= side <= SIDES[1] for side in mask.shape)
+
+
+def test_twenty_successive_pictures_have_each_kind_as_their_main_one():
+    masks = [draw_scene(0, 1, number)[1] for number in range(20)]
+    shown = [(mask == 1 + number).mean() for number, mask in enumerate(masks)]
+    assert np.median(shown) > 0.12
+    assert sum(share > 0.02 for share in shown) == 20
+
+
+@pytest.mark.usefixtures("few")
+def test_a_prepared_dataset_holds_what_is_drawn(tmp_path):
+    config = get_config()
+    config.data.update(dataset="creatures", data_dir=str(tmp_path), generator_seed=4)
+    lines = []
+    assert needs_generating(config)
+    ensure_dataset(config, lines.append)
+    assert not needs_generating(config)
+    assert lines[-1].startswith("creatures val: 21 of 21 images")
+    dataset = open_dataset(config)
+    assert (len(dataset.train), len(dataset.test)) == (24, 21)
+    assert dataset.class_names == list(CREATURES) and dataset.max_side == SIDES[1]
+    for split, part in ((dataset.train, 0), (dataset.test, 1)):
+        image, mask = split.read(3)
+        np.testing.assert_array_equal(image, draw_scene(4, part, 3)[0])
+        np.testing.assert_array_equal(mask, draw_scene(4, part, 3)[1])
+        np.testing.assert_array_equal(split.counts[3], np.bincount(mask.ravel(), minlength=21))
+
+
+@pytest.mark.usefixtures("few")
+def test_a_seed_names_every_record_to_the_byte(tmp_path):
+    def records(name):
+        config = get_config()
+        config.data.update(dataset="creatures", data_dir=str(tmp_path / name), generator_seed=2)
+        ensure_dataset(config, lambda line: None)
+        dataset = open_dataset(config)
+        return [(r["id"], r["image"], r["mask"]) for split in (dataset.train, dataset.test) for r in split.records]
+
+    first = records("a")
+    assert len(first) == 45 and first == records("b")
+
+
+@pytest.mark.usefixtures("few")
+def test_what_a_killed_build_left_is_removed_and_a_running_ones_is_not(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    here = os.uname().nodename
+    running, elsewhere = f".creatures-{here}-{os.getpid()}-abc", f".creatures-not{here}-{ended.pid}-abc"
+    for name in (running, elsewhere, f".creatures-{here}-{ended.pid}-abc"):
+        (tmp_path / name).mkdir()
+    prepare("creatures", None, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"creatures", running, elsewhere}
+
+
+def test_a_folder_without_a_whole_dataset_is_not_taken_for_one(tmp_path):
+    (tmp_path / "creatures" / "seed0" / "1.0.0").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"1\.0\.0 is there but holds no whole dataset; remove it"):
+        prepare("creatures", None, tmp_path)
+
+
+def test_a_name_that_is_no_seeds_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"^creatures are called seed0, seed1 and so on, but not protocol\.$"):
+        prepare("creatures", None, tmp_path, "protocol")
+
+
+def test_a_generated_dataset_takes_no_source_and_others_need_one(tmp_path):
+    with pytest.raises(UserError, match=r"^creatures is generated and takes no --source\.$"):
+        prepare("creatures", tmp_path, tmp_path, "seed0")
+    with pytest.raises(UserError, match=r"^--source is missing: pascal5i is made from a folder"):
+        prepare("pascal5i", None, tmp_path)
+
+
+def test_a_missing_one_is_told_with_the_command_that_makes_it(tmp_path):
+    config = get_config()
+    config.data.update(dataset="creatures", data_dir=str(tmp_path), generator_seed=3)
+    with pytest.raises(UserError, match=r"python scripts/prepare_data.py creatures --data_dir=\S+ --seed=3$"):
+        open_dataset(config)

@@ -1,0 +1,220 @@
+"""Building PASCAL-5i from a VOCdevkit folder."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from mmnet_jax.config import get_config
+from mmnet_jax.data.dataset import open_dataset
+from mmnet_jax.data.datasets.pascal5i import packaged_ids
+from mmnet_jax.data.prepare import ProgressLine, prepare, summary
+from mmnet_jax.errors import UserError
+from tests.data.making import TRAIN, VAL, a_mask, palette_png, write_picture
+
+
+def opened(data_dir, split="folder"):
+    config = get_config()
+    config.data.update(data_dir=str(data_dir), split=split)
+    return open_dataset(config)
+
+
+def test_protocol_lists_are_the_published_ones():
+    train, val = packaged_ids("pascal5i_train"), packaged_ids("voc2012_val")
+    voc, sbd = packaged_ids("voc2012_train"), packaged_ids("sbd_train_noval")
+    assert [len(ids) for ids in (train, val, voc, sbd)] == [5953, 1449, 1464, 5623]
+    assert len(set(train)) == 5953 and set(train) == set(voc) | set(sbd)
+    assert len(set(val)) == 1449 and not set(train) & set(val)
+
+
+def test_records_keep_list_order_jpeg_bytes_and_mask_indices(voc, tmp_path):
+    prepare("pascal5i", voc.parent, tmp_path / "data", "folder")
+    dataset = opened(tmp_path / "data")
+    assert list(dataset.train.ids) == TRAIN and list(dataset.test.ids) == VAL
+    assert (dataset.name, dataset.max_side, len(dataset.class_names)) == ("pascal5i", 20, 21)
+    for i, identity in enumerate(TRAIN):
+        record = dataset.train.records[i]
+        assert record["id"] == identity.encode()
+        assert record["image"] == (voc / "JPEGImages" / f"{identity}.jpg").read_bytes()
+        image, mask = dataset.train.read(i)
+        assert image.shape == (12, 16, 3)
+        np.testing.assert_array_equal(mask, a_mask(12, 16, 6 + i))
+        # Four rows of 16 pixels hold the class, one is unknown and not counted, seven are background.
+        expected = np.zeros(21, int)
+        expected[[0, 6 + i]] = 112, 64
+        np.testing.assert_array_equal(record["counts"], expected)
+        np.testing.assert_array_equal(dataset.train.counts[i], expected)
+
+
+def test_masks_come_out_as_indices_with_opencv_too(voc, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    prepare("pascal5i", voc, tmp_path / "data", "folder")
+    stored = np.frombuffer(opened(tmp_path / "data").train.records[0]["mask"], np.uint8)
+    np.testing.assert_array_equal(cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE), a_mask(12, 16, 6))
+
+
+@pytest.mark.parametrize("above", [0, 1, 2])
+def test_source_may_be_voc2012_vocdevkit_or_the_folder_above(voc, tmp_path, above):
+    source = [voc, voc.parent, voc.parent.parent][above]
+    prepare("pascal5i", source, tmp_path / "data", "folder")
+    assert len(opened(tmp_path / "data").train) == 3
+
+
+def test_protocol_takes_what_is_there_in_its_own_order_and_says_how_many(voc, tmp_path):
+    (voc / "SegmentationClassAug" / f"{VAL[0]}.png").unlink()
+    prepare("pascal5i", voc, tmp_path / "data", "protocol")
+    dataset = opened(tmp_path / "data", "protocol")
+    assert list(dataset.train.ids) == ["2008_000008", "2008_000015", "2007_000032"]
+    assert list(dataset.test.ids) == ["2007_000033"]
+    lines = summary("pascal5i", tmp_path / "data", "protocol").splitlines()
+    assert "train: found 3 of 5,953 images" in lines
+    assert "val: found 1 of 1,449 images (1 more without a mask)" in lines
+
+
+def test_one_part_may_be_empty(voc, tmp_path):
+    for identity in TRAIN:
+        (voc / "JPEGImages" / f"{identity}.jpg").unlink()
+    prepare("pascal5i", voc, tmp_path / "data", "protocol")
+    dataset = opened(tmp_path / "data", "protocol")
+    assert (len(dataset.train), len(dataset.test)) == (0, 2)
+    assert dataset.train.counts.shape == (0, 21)
+
+
+def test_summary_counts_images_of_each_class_and_names_the_next_command(voc, tmp_path):
+    write_picture(voc, TRAIN[0], a_mask(192, 40, 6))  # 64 rows of 40 pixels: more than 2,048
+    prepare("pascal5i", voc, tmp_path / "data", "folder")
+    text = summary("pascal5i", tmp_path / "data", "folder")
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
+    assert rows["bus"] == ["1", "1", "0", "0"]
+    assert rows["car"] == ["1", "0", "0", "0"]
+    assert rows["aeroplane"] == ["0", "0", "2", "0"]
+    assert f"--config=configs/pascal_small.py --workdir=WORKDIR --config.data.data_dir={tmp_path / 'data'} " in text
+
+
+def test_a_prepared_dataset_is_left_as_it_is(voc, tmp_path):
+    folder = prepare("pascal5i", voc, tmp_path / "data", "folder")
+    before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
+    calls = []
+    assert prepare("pascal5i", voc, tmp_path / "data", "folder", lambda *call: calls.append(call)) == folder
+    assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+    assert not calls
+
+
+def test_progress_is_told_image_by_image(voc, tmp_path):
+    calls = []
+    prepare("pascal5i", voc, tmp_path / "data", "folder", lambda *call: calls.append(call))
+    assert calls == [("train", 1, 3), ("train", 2, 3), ("train", 3, 3), ("val", 1, 2), ("val", 2, 2)]
+
+
+def test_progress_line_ends_with_the_whole(capsys):
+    progress = ProgressLine("pascal5i", sys.stdout)
+    for done in range(1, 2001):
+        progress("train", done, 2000)
+    assert capsys.readouterr().out == "pascal5i train: 2,000 of 2,000 images, 0 s\n"
+
+
+def broken_jpeg(voc):
+    file = voc / "JPEGImages" / f"{TRAIN[1]}.jpg"
+    file.write_bytes(file.read_bytes()[:-200])
+    return f"{file} is broken and cannot be decoded"
+
+
+def text_for_jpeg(voc):
+    file = voc / "JPEGImages" / f"{VAL[1]}.jpg"
+    file.write_text("no picture at all")
+    return f"{file} is not an image."
+
+
+def mask_of_another_size(voc):
+    file = voc / "SegmentationClassAug" / f"{TRAIN[2]}.png"
+    file.write_bytes(palette_png(a_mask(16, 12, 1)))
+    return f"{file} is 12 x 16 pixels, but its image is 16 x 12."
+
+
+def mask_of_another_dataset(voc):
+    file = voc / "SegmentationClassAug" / f"{TRAIN[2]}.png"
+    file.write_bytes(palette_png(a_mask(12, 16, 37)))
+    return f"{file} holds index 37; its classes are 0 to 20, and 255 for unknown."
+
+
+def mask_in_colour(voc):
+    file = voc / "SegmentationClassAug" / f"{TRAIN[0]}.png"
+    file.write_bytes((voc / "JPEGImages" / f"{TRAIN[0]}.jpg").read_bytes())
+    return f"{file} is a picture in colour"
+
+
+def no_masks(voc):
+    for file in (voc / "SegmentationClassAug").iterdir():
+        file.unlink()
+    (voc / "SegmentationClassAug").rmdir()
+    return f"{voc} has no folder SegmentationClassAug"
+
+
+def nothing_of_the_lists(voc):
+    for file in (voc / "JPEGImages").iterdir():
+        file.rename(file.with_stem(file.stem + "x"))
+    return f"none of the 5 images of the folder lists lies in {voc} with a mask."
+
+
+def no_list(voc):
+    file = voc / "ImageSets/Segmentation/val.txt"
+    file.unlink()
+    return f"{file} does not exist"
+
+
+def leaking_lists(voc):
+    (voc / "ImageSets/Segmentation/val.txt").write_text(f"{VAL[0]}\n{TRAIN[1]}\n")
+    return f"train.txt and val.txt of {voc} share 1 images, {TRAIN[1]} among them."
+
+
+FAULTS = [
+    broken_jpeg,
+    text_for_jpeg,
+    mask_of_another_size,
+    mask_of_another_dataset,
+    mask_in_colour,
+    no_masks,
+    nothing_of_the_lists,
+    no_list,
+    leaking_lists,
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_the_source_is_named_and_leaves_nothing(voc, tmp_path, fault):
+    sentence = fault(voc)
+    with pytest.raises(UserError) as error:
+        prepare("pascal5i", voc, tmp_path / "data", "folder")
+    assert str(error.value).startswith(sentence)
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_interrupted_build_leaves_nothing(voc, tmp_path):
+    def interrupt(part, done, total):
+        if part == "val":
+            raise KeyboardInterrupt
+
+    (tmp_path / "data").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        prepare("pascal5i", voc, tmp_path / "data", "folder", interrupt)
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_what_cannot_be_prepared_is_refused(voc, tmp_path):
+    with pytest.raises(UserError, match="unknown dataset kitti; there is pascal5i"):
+        prepare("kitti", voc, tmp_path / "data")
+    with pytest.raises(UserError, match="--split must be protocol or folder, but is thirds"):
+        prepare("pascal5i", voc, tmp_path / "data", "thirds")
+    with pytest.raises(UserError, match=r"--source .*nowhere is not a folder"):
+        prepare("pascal5i", tmp_path / "nowhere", tmp_path / "data")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty is an empty folder"):
+        prepare("pascal5i", tmp_path / "empty", tmp_path / "data")
+    (tmp_path / "empty" / "a.jpg").touch()
+    with pytest.raises(UserError, match="empty holds no VOC2012/JPEGImages; the VOCdevkit folder is wanted"):
+        prepare("pascal5i", tmp_path / "empty", tmp_path / "data")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file.* cannot be written or read"):
+        prepare("pascal5i", voc, tmp_path / "file" / "data", "folder")

@@ -1,0 +1,192 @@
+"""Which images make an episode: PFENet's rules on sets small enough to follow by hand."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+
+from mmnet_jax.config import get_config
+from mmnet_jax.data import episodes as sampling  # its testing_episode looks like a test to pytest
+from mmnet_jax.data.dataset import Dataset
+from mmnet_jax.data.datasets.folds import PASCAL_CLASSES
+from mmnet_jax.data.episodes import EpisodeIndex, training_episode, training_index
+from mmnet_jax.errors import UserError
+from tests.data.making import split_of_counts
+
+MIN = 2048
+
+# Pixels of background and classes 1, 2, 3.
+COUNTS = [
+    [0, 5000, 0, 0],  # 0
+    [0, 2048, 100, 0],  # 1: class 2 is there, but too small to support it
+    [0, 0, 3000, 2047],  # 2: class 3 one pixel short
+    [9000, 0, 0, 0],  # 3: none of the classes
+    [0, 0, 4000, 0],  # 4
+    [0, 2047, 2047, 0],  # 5: nothing large enough
+    [0, 3000, 3000, 0],  # 6
+    [0, 2500, 0, 9000],  # 7
+]
+
+
+def build(classes=(1, 2), shots=1, counts=COUNTS, **options):
+    return EpisodeIndex.build(split_of_counts(counts), classes, MIN, shots, **options)
+
+
+def raw_numbers(seed, stream, i, count):
+    return [int(n) for n in np.random.Philox(np.random.SeedSequence((seed, stream, i))).random_raw(count)]
+
+
+def plain_episode(counts, classes, shots, query, numbers):
+    """The rule in plain words: choose a class among those present, pop supports from what is left of its list."""
+    present = [c for c in sorted(classes) if counts[query][c] > 0]
+    class_id = present[numbers[0] * len(present) // 2**64]
+    candidates = [i for i in range(len(counts)) if counts[i][class_id] >= MIN and i != query]
+    supports = tuple(candidates.pop(n * len(candidates) // 2**64) for n in numbers[1 : 1 + shots])
+    return query, class_id, supports
+
+
+def random_counts(images=40, classes=6):
+    random = np.random.default_rng(1)
+    table = random.integers(0, 6000, (images, classes + 1)) * (random.random((images, classes + 1)) < 0.4)
+    return table.tolist()
+
+
+def test_admission_needs_min_pixels_of_one_class():
+    index = build()
+    assert index.admitted.tolist() == [0, 1, 2, 4, 6, 7]
+    assert index.present == ((1,), (1, 2), (2,), (2,), (1, 2), (1,))
+    assert {c: list(images) for c, images in index.support_lists.items()} == {1: [0, 1, 6, 7], 2: [2, 4, 6]}
+    assert index.left_out == ()
+
+
+@pytest.mark.parametrize("shots", [1, 3])
+def test_training_follows_the_plain_rule(shots):
+    counts, classes, batch, seed = random_counts(), [1, 2, 3, 5, 6], 4, 7
+    index = build(classes, shots, counts)
+    admitted = [i for i, row in enumerate(counts) if any(row[c] >= MIN for c in classes)]
+    assert len(admitted) % batch, "the test needs an incomplete batch"
+    per_epoch = len(admitted) // batch * batch
+    assert index.episodes_per_epoch(batch) == per_epoch
+    for i in range(3 * per_epoch):
+        epoch, position = i // per_epoch, i % per_epoch
+        order = raw_numbers(seed, 0, epoch, len(admitted))
+        query = admitted[sorted(range(len(admitted)), key=order.__getitem__)[position]]
+        expected = plain_episode(counts, classes, shots, query, raw_numbers(seed, 1, i, 1 + shots))
+        assert dataclasses.astuple(training_episode(index, seed, i, batch)) == expected
+
+
+def test_testing_follows_the_plain_rule_in_list_order_cycled():
+    counts, classes, shots, seed = random_counts(), [1, 2, 3, 5, 6], 2, 3
+    index = build(classes, shots, counts)
+    admitted = [i for i, row in enumerate(counts) if any(row[c] >= MIN for c in classes)]
+    for i in range(2 * len(admitted) + 5):
+        query, numbers = admitted[i % len(admitted)], raw_numbers(seed, 2, i, 1 + shots)
+        expected = plain_episode(counts, classes, shots, query, numbers)
+        assert dataclasses.astuple(sampling.testing_episode(index, seed, i)) == expected
+
+
+def test_a_small_second_class_is_asked_for_half_the_time_and_never_supported():
+    index = build()
+    episodes = [sampling.testing_episode(index, 0, i) for i in range(6000)]
+    asked = collections.Counter(e.class_id for e in episodes if e.query == 1)
+    assert asked.total() == 1000
+    assert abs(asked[2] - 500) < 80  # five standard deviations
+    assert all(1 not in e.supports for e in episodes if e.class_id == 2)
+    assert any(1 in e.supports for e in episodes if e.class_id == 1)
+
+
+def test_supports_are_distinct_never_the_query_and_all_equally_likely():
+    index = build(classes=(1,), shots=2)
+    drawn = collections.Counter()
+    for i in range(8000):
+        episode = sampling.testing_episode(index, 5, i)
+        assert len(set(episode.supports)) == 2 and episode.query not in episode.supports
+        drawn[episode.query, episode.supports] += 1
+    # Of 4 images each is queried with 3 * 2 ordered pairs of the others.
+    assert len(drawn) == 24
+    assert all(abs(count - 8000 / 24) < 95 for count in drawn.values())
+
+
+def test_an_epoch_asks_for_every_image_once_and_the_next_in_another_order():
+    index = build()
+    orders = [[training_episode(index, 1, 6 * epoch + i, 3).query for i in range(6)] for epoch in range(3)]
+    assert all(sorted(order) == [0, 1, 2, 4, 6, 7] for order in orders)
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_the_last_incomplete_batch_is_dropped():
+    index = build()
+    assert index.episodes_per_epoch(4) == 4
+    epochs = [[training_episode(index, 1, 4 * epoch + i, 4).query for i in range(4)] for epoch in range(40)]
+    assert all(len(set(epoch)) == 4 for epoch in epochs)
+    assert set().union(*epochs) == {0, 1, 2, 4, 6, 7}
+
+
+def test_an_episode_is_a_function_of_seed_and_number_alone():
+    index, again = build(shots=2), build(shots=2)
+    episodes = [training_episode(index, 9, i, 2) for i in range(50)]
+    assert [training_episode(again, 9, i, 2) for i in reversed(range(50))] == episodes[::-1]
+    assert [training_episode(index, 10, i, 2) for i in range(50)] != episodes
+    assert [sampling.testing_episode(index, 9, i).supports for i in range(50)] != [e.supports for e in episodes]
+
+
+def test_seeds_name_the_same_episodes_for_ever():
+    # Computed once; a change means that old seeds and runs no longer give what they gave.
+    index = build(shots=2)
+    episodes = [dataclasses.astuple(training_episode(index, 321, i, 2)) for i in range(4)]
+    assert episodes == [(0, 1, (1, 6)), (2, 2, (4, 6)), (1, 1, (0, 7)), (4, 2, (6, 2))]
+
+
+def test_classes_with_too_few_images_are_named_and_left_out_of_every_role(caplog):
+    with caplog.at_level(logging.WARNING):
+        index = build(classes=(1, 2, 3), class_names=["background", "cat", "dog", "horse"])
+    assert index.left_out == (3,)
+    assert "left out of the train split, with fewer than 2 eligible images: horse (1)" in caplog.text
+    # As if class 3 were not among the classes: neither asked for in images 2 and 7 nor supported.
+    expected = build(classes=(1, 2))
+    assert index.present == expected.present
+    np.testing.assert_array_equal(index.admitted, expected.admitted)
+    assert sorted(index.support_lists) == [1, 2]
+
+
+def test_an_image_admitted_by_a_left_out_class_alone_is_not_admitted():
+    # Image 0 is large enough in class 3 only, which has one image; its small class 1 does not admit it.
+    index = build(classes=(1, 3), counts=[[0, 10, 0, 9000], [0, 3000, 0, 0], [0, 3000, 0, 0]])
+    assert index.left_out == (3,)
+    assert index.admitted.tolist() == [1, 2]
+
+
+def test_shots_decide_how_many_images_a_class_needs():
+    assert build(classes=(1, 2), shots=2).left_out == ()
+    assert build(classes=(1, 2), shots=3).left_out == (2,)
+    with pytest.raises(UserError, match="no class has 5 images with at least 2048 of its pixels in the train split"):
+        build(classes=(1, 2), shots=4)
+
+
+def test_too_few_images_for_a_batch_are_refused():
+    with pytest.raises(UserError, match="6 images are admitted, too few for a batch of 8"):
+        training_episode(build(), 0, 0, 8)
+
+
+def test_a_query_that_does_not_support_its_class_leaves_the_whole_list_to_choose_from():
+    index = build(shots=2)
+    episodes = [sampling.testing_episode(index, 0, i) for i in range(600)]
+    pairs = {frozenset(e.supports) for e in episodes if (e.query, e.class_id) == (1, 2)}
+    assert pairs == {frozenset(pair) for pair in ((2, 4), (2, 6), (4, 6))}
+
+
+def test_novel_classes_stay_as_background_or_drop_their_images():
+    table = np.zeros((6, 21), int)
+    table[:, 6] = 3000  # base, in fold 0
+    table[2, 1] = 1  # one pixel of a novel class
+    split = split_of_counts(table)
+    dataset = Dataset("pascal5i", PASCAL_CLASSES, 1, split, split)
+    config = get_config()
+    assert training_index(dataset, config).admitted.tolist() == [0, 1, 2, 3, 4, 5]
+    config.data.drop_novel = True
+    index = training_index(dataset, config)
+    assert index.admitted.tolist() == index.support_lists[6].tolist() == [0, 1, 3, 4, 5]

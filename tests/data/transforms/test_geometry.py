@@ -1,0 +1,52 @@
+"""Where pixels come from, by OpenCV's conventions, on axes short enough to write down."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from mmnet_jax.data.transforms.geometry import half_pixel, interpolate, linear_taps, normalise, reflect, rotate
+
+
+def test_half_pixel_centres():
+    # Four pixels from eight: each lies in the middle of two.
+    np.testing.assert_array_equal(half_pixel(jnp.arange(4), 2.0), [0.5, 2.5, 4.5, 6.5])
+
+
+def test_taps_beyond_the_edge_see_the_edge_alone():
+    low, high, weight = linear_taps(jnp.array([-0.75, 0.25, 2.5, 3.2]), jnp.array(4))
+    np.testing.assert_array_equal(low, [0, 0, 2, 3])
+    np.testing.assert_array_equal(high, [1, 1, 3, 3])
+    np.testing.assert_array_equal(weight, [0, 0.25, 0.5, 0])
+
+
+def test_interpolation_sees_only_the_valid_part():
+    image = np.full((4, 5, 1), 250, np.uint8)
+    image[:2, :3, 0] = [[0, 10, 20], [100, 110, 120]]
+    values = interpolate(jnp.array(image), jnp.array([2, 3]), jnp.array([0.5, 1.7]), jnp.array([0.0, 1.5, 2.4]))
+    np.testing.assert_array_equal(values[..., 0], [[50, 65, 70], [100, 115, 120]])
+
+
+def test_reflection_does_not_repeat_the_edge():
+    np.testing.assert_array_equal(reflect(jnp.arange(-2, 6), jnp.array(4)), [2, 1, 0, 1, 2, 3, 2, 1])
+    np.testing.assert_array_equal(reflect(jnp.arange(-2, 3), jnp.array(1)), [0, 0, 0, 0, 0])
+
+
+def test_a_quarter_turn_counter_clockwise():
+    # About (2, 2): the pixel right of the centre goes above it.
+    y, x = rotate(jnp.array([1]), jnp.array([2]), jnp.array([4, 4]), jnp.array(90.0))
+    np.testing.assert_allclose([y[0, 0], x[0, 0]], [2, 3], atol=1e-6)
+
+
+def test_no_rotation_is_exact():
+    y, x = rotate(jnp.arange(7), jnp.arange(501), jnp.array([7, 501]), jnp.array(0.0))
+    np.testing.assert_array_equal(y[:, 0], np.arange(7))
+    np.testing.assert_array_equal(x[0], np.arange(501))
+
+
+def test_normalisation_by_imagenet():
+    image = jnp.array([[[123.675, 116.28, 103.53], [255, 255, 255]]])
+    np.testing.assert_allclose(normalise(image)[0, 0], 0, atol=1e-6)
+    np.testing.assert_allclose(
+        normalise(image)[0, 1], (1 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225], 1e-6
+    )

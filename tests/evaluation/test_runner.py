@@ -1,0 +1,133 @@
+"""A whole evaluation against a slow float64 reference that starts from the network's logits."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from mmnet_jax.data.raw import load_episodes
+from mmnet_jax.data.transforms.evaluation import test_transform as fit_episodes  # pytest would collect it
+from mmnet_jax.evaluation.outputs import _measure
+from mmnet_jax.evaluation.protocols import configured_manifest
+from mmnet_jax.evaluation.runner import evaluate, spread_over_classes
+from mmnet_jax.models.registry import init_head
+from tests.evaluation import reference
+
+EPISODES = 19  # the 11 images once and 8 again; no multiple of the batch
+
+
+@pytest.fixture(scope="module")
+def result(network, config, dataset):
+    manifest = configured_manifest(dataset, config, episodes=EPISODES)
+    return evaluate(*network, config, dataset, manifest, baselines=True, samples=4)
+
+
+@pytest.fixture(scope="module")
+def slow(network, config, dataset, result):
+    """For each episode label and class, the logits of both heads, the confidence map, and the query's activations."""
+    model, variables = network
+    forward = jax.jit(model.apply)
+    fresh = {**variables, "params": init_head(model, config.seed)}
+    out = []
+    for spec in result.manifest.episodes:
+        episode = fit_episodes(load_episodes(dataset.test, [spec], dataset.max_side), config.data.image_size)
+        prediction, untrained = forward(variables, episode), forward(fresh, episode)
+        mask = dataset.test.read(spec.query)[1]
+        label = np.where(mask == 255, 255, mask == spec.class_id)
+        maps = prediction.confidence[0], prediction.activations[0]
+        out.append((label, spec.class_id, prediction.logits[0], untrained.logits[0], *maps))
+    return [(*episode[:2], *map(np.asarray, episode[2:])) for episode in out]
+
+
+def undecided(logits, shape):
+    """Pixels whose two logits lie so close that another order of additions may decide otherwise."""
+    square = [reference.resize_align_corners(logits[..., c], max(shape)) for c in (0, 1)]
+    return int((np.abs(square[1] - square[0]) < 1e-4).sum())
+
+
+def test_counts_and_scores_equal_the_slow_reference(result, slow):
+    for i, (label, _, logits, _, _, _) in enumerate(slow):
+        intersection, union = reference.episode_counts(logits, label)
+        allowed = undecided(logits, label.shape)
+        assert allowed < 5
+        np.testing.assert_allclose(result.intersection[i], intersection, atol=allowed)
+        np.testing.assert_allclose(result.union[i], union, atol=allowed)
+        assert result.area[i].tolist() == [(label == 0).sum(), (label == 1).sum()]
+    counts = list(zip(result.intersection.tolist(), result.union.tolist(), strict=True))
+    assert result.miou == pytest.approx(reference.miou(counts, [episode[1] for episode in slow]), abs=1e-10)
+    assert result.fb_iou == pytest.approx(reference.fb_iou(counts), abs=1e-10)
+
+
+def test_the_untrained_baseline_is_a_fresh_head_on_the_same_episodes(result, slow):
+    counts = [reference.episode_counts(episode[3], episode[0]) for episode in slow]
+    untrained = result.baselines["untrained"].scores
+    assert untrained.miou == pytest.approx(reference.miou(counts, [episode[1] for episode in slow]), abs=0.1)
+    assert abs(untrained.miou - result.miou) > 1
+
+
+def test_the_confidence_map_is_cut_where_it_serves_best(result, slow, config):
+    maps = []
+    for label, _, _, _, confidence, _ in slow:
+        full = reference.resize_align_corners(confidence, config.data.image_size)
+        square = reference.resize_align_corners(full, max(label.shape))
+        maps.append(square[: label.shape[0], : label.shape[1]])
+    classes = [episode[1] for episode in slow]
+
+    def miou(threshold: float) -> float:
+        cuts = [reference.mask_counts(m >= threshold, episode[0]) for m, episode in zip(maps, slow, strict=True)]
+        return reference.miou(cuts, classes)
+
+    baseline = result.baselines["confidence"]
+    assert baseline.scores.miou == pytest.approx(max(miou(t / 100) for t in range(101)), abs=0.1)
+    assert baseline.scores.miou == pytest.approx(miou(baseline.threshold), abs=0.1)
+
+
+def test_classes_are_named_and_those_without_episodes_left_out(result):
+    assert set(result.class_iou) == {"bus", "car", "cat"}
+    assert result.left_out == ("chair", "cow")
+    assert result.miou == pytest.approx(np.mean(list(result.class_iou.values())))
+    low, high = result.interval95
+    assert low <= result.miou <= high
+
+
+def test_the_same_manifest_gives_the_same_numbers_in_other_batches(result, network, config, dataset):
+    again = evaluate(*network, config, dataset, result.manifest, batch_size=16)
+    assert again.scores == result.scores
+    assert again.baselines == {}
+
+
+def test_a_mixture_of_sizes_compiles_once(network, config, dataset, result):
+    before = _measure._cache_size()
+    small = dataclasses.replace(result.manifest, episodes=result.manifest.episodes[3:6])
+    evaluate(*network, config, dataset, small, batch_size=8, baselines=True)
+    assert _measure._cache_size() == before
+
+
+def test_samples_are_the_networks_predictions(result, slow):
+    assert len(result.samples) == 4
+    for sample in result.samples:
+        label, _, logits, _, confidence, activations = slow[sample.episode]
+        wrong = sample.predicted != reference.predicted_labels(logits, label.shape)
+        assert wrong.sum() <= undecided(logits, label.shape)
+        np.testing.assert_allclose(sample.confidence, confidence, atol=1e-4)
+        assert sorted(sample.embeddings) == [0, 1, 2]
+        shown = activations[..., sample.embeddings].transpose(2, 0, 1)
+        np.testing.assert_allclose(sample.activations, shown, atol=1e-4)
+
+
+def test_samples_spread_over_the_classes():
+    classes = np.array([1] * 50 + [2] * 3 + [3] * 50)
+    taken = spread_over_classes(classes, 7)
+    assert sorted(classes[sorted(taken)].tolist()) == [1, 1, 1, 2, 2, 3, 3]
+    assert {0, 49, 50, 52} <= taken
+    assert spread_over_classes(np.array([4, 4]), 12) == {0, 1}
+
+
+def test_progress_tells_the_running_miou(network, config, dataset, result):
+    lines = []
+    evaluate(*network, config, dataset, result.manifest, progress=lines.append, progress_seconds=0.0)
+    assert [line.split(" ")[0] for line in lines] == ["8", "16", "19"]
+    assert lines[-1].endswith(f"0m00s left, mIoU {result.miou:.2f}")

@@ -1,0 +1,99 @@
+"""Sheets of a user's pictures by their pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmnet_jax.drawing.pictures import FOREGROUND, heat
+from mmnet_jax.inference.sheet import (
+    QUERIES_PER_SHEET,
+    WIDTH,
+    cell_side,
+    draw_cell,
+    draw_sheet,
+    foreground_probability,
+    printable,
+    sheet_files,
+)
+from mmnet_jax.inference.supports import Box, Example
+
+GREEN = (0, 200, 0)
+
+
+def green(height, width):
+    return np.full((height, width, 3), GREEN, np.uint8)
+
+
+def cells_of(count, size=(30, 40)):
+    side = cell_side(count)
+    mask = np.zeros(size, bool)
+    return [draw_cell(green(*size), mask, np.zeros((4, 5), np.float32), side, f"{i}.jpg", "") for i in range(count)]
+
+
+def test_a_probability_is_the_softmax_of_two_logits():
+    margins = np.array([0, np.log(3), -np.log(3), 1e4, -1e4])
+    np.testing.assert_allclose(foreground_probability(margins), [0.5, 0.75, 0.25, 1, 0], atol=1e-12)
+
+
+def test_hundreds_of_queries_take_several_sheets():
+    n = QUERIES_PER_SHEET
+    assert [file.name for file in sheet_files(1, "out")] == ["sheet.png"]
+    assert len(sheet_files(n, "out")) == 1
+    assert [file.name for file in sheet_files(2 * n + 1, "out")] == ["sheet.png", "sheet_2.png", "sheet_3.png"]
+
+
+@pytest.mark.parametrize("size", [(4000, 6000), (5, 7), (1, 1), (4, 3000), (3000, 4)])
+def test_a_query_of_any_size_has_two_tiles_of_the_same_size(size):
+    mask = np.zeros(size, bool)
+    mask[0, 0] = True
+    cell = draw_cell(green(*size), mask, np.full((8, 8), 100, np.float32), 176, "x.jpg", "")
+    assert cell.found.shape == cell.probability.shape
+    assert max(cell.found.shape) == 176 and min(cell.found.shape[:2]) >= 8
+    assert (cell.found != GREEN).any()  # a single pixel is still to be seen
+    assert (cell.probability == heat(np.ones((1, 1)))[0, 0]).all()
+
+
+def test_what_was_found_is_tinted_and_its_probability_beside_it():
+    mask = np.zeros((40, 40), bool)
+    mask[:, 20:] = True
+    margin = np.where(np.arange(9) < 4, -100, 100).astype(np.float32) * np.ones((9, 1), np.float32)
+    cell = draw_cell(green(40, 40), mask, margin, 80, "x.jpg", "")
+    assert (cell.found[:, :40] == GREEN).all()
+    assert (cell.found[:, 40] == FOREGROUND).all()
+    low, high = heat(np.array([[0.0, 1.0]]))[0]
+    assert (cell.probability[:, :30] == low).all() and (cell.probability[:, 50:] == high).all()
+
+
+def find(sheet, colour):
+    """How many runs of a colour a row of the sheet crosses, at most."""
+    at = (sheet == colour).all(axis=-1)
+    starts = at & ~np.pad(at, ((0, 0), (1, 0)))[:, :-1]
+    return starts.sum(axis=1).max()
+
+
+@pytest.mark.parametrize(("queries", "columns"), [(1, 1), (2, 2), (3, 3), (7, 3)])
+def test_queries_stand_side_by_side_on_a_page_of_one_width(queries, columns):
+    cells = cells_of(queries)
+    sheet = draw_sheet([], cells, 0, 1, queries)
+    assert sheet.shape[1] == WIDTH
+    assert find(sheet, GREEN) == columns
+    assert (sheet == GREEN).all(axis=-1).sum() == queries * cells[0].found.shape[0] * cells[0].found.shape[1]
+
+
+def test_examples_stand_on_the_first_page_alone():
+    blue = np.full((60, 60, 3), (0, 0, 250), np.uint8)
+    mask = np.zeros((60, 60), bool)
+    mask[:, 30:] = True
+    examples = [Example("cow.jpg", Box(30, 0, 60, 60), blue, mask), Example("b.jpg", "b.png", blue, mask)] * 4
+    first, second = (draw_sheet(examples, cells_of(3), page, 2, 30) for page in (0, 1))
+    assert find(first, (0, 0, 250)) == 6  # eight examples in two rows
+    assert find(second, (0, 0, 250)) == 0
+    assert first.shape[0] > second.shape[0] + 2 * 180
+
+
+def test_any_file_name_can_be_shown():
+    assert printable("a\nb\udcff\x1b[1m.jpg") == "a?b??[1m.jpg"
+    assert printable("Kühe 牛.jpg") == "Kühe 牛.jpg"
+    long = cells_of(1)[0]._replace(name="牛\n\udcff" * 200, summary="w" * 999)
+    assert draw_sheet([], [long], 0, 1, 1).shape[1] == WIDTH

@@ -1,0 +1,193 @@
+"""Examples of a class: what a mask or a box means, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmnet_jax import get_config
+from mmnet_jax.config import resolve
+from mmnet_jax.errors import UserError
+from mmnet_jax.inference.supports import DISPLAYED, Box, box_label, parse_box, read_supports
+
+SIZE = 33
+
+
+@pytest.fixture(scope="module")
+def config():
+    config = get_config()
+    config.data.image_size = SIZE
+    return resolve(config)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """a.jpg, 60 x 40, and b.png, 30 x 50, with masks of columns 5 to 24 and rows 10 to 29."""
+    random = np.random.default_rng(0)
+    for name, (height, width) in {"a.jpg": (40, 60), "b.png": (50, 30)}.items():
+        Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(tmp_path / name)
+        mask = np.zeros((height, width), np.uint8)
+        mask[10:30, 5:25] = 255
+        Image.fromarray(mask).save(tmp_path / f"{name[0]}_label.png")
+    return tmp_path
+
+
+def supports_of(folder, config, names="a", **options):
+    images = {"a": folder / "a.jpg", "b": folder / "b.png"}
+    return read_supports([images[n] for n in names], [folder / f"{n}_label.png" for n in names], config, **options)
+
+
+def refused(call, message):
+    with pytest.raises(UserError) as error:
+        call()
+    assert str(error.value) == message
+
+
+def test_a_box_is_read_and_written_as_its_corners():
+    assert parse_box("5, 10,+25,30") == Box(x0=5, y0=10, x1=25, y1=30)
+    assert str(Box(-1, 0, 2, 3)) == "-1,0,2,3"
+
+
+@pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "1,2,3,x", "1.5,2,3,4", "1,2,,4", "1_0,2,30,4", "1;2;3;4"])
+def test_a_box_that_is_not_four_whole_numbers_is_refused(text):
+    refused(lambda: parse_box(text), f"box {text!r} is not four whole numbers x0,y0,x1,y1.")
+
+
+def test_the_label_of_a_box_is_its_inside():
+    expected = [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
+    np.testing.assert_array_equal(box_label(Box(1, 1, 3, 4), (5, 4)), expected)
+    assert box_label(Box(0, 0, 4, 5), (5, 4)).all()
+    assert box_label(Box(3, 4, 4, 5), (5, 4)).sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ((2, 0, 2, 3), "box 2,0,2,3 is empty: x1, the first pixel outside, must be larger than x0."),
+        ((0, 3, 2, 3), "box 0,3,2,3 is empty: y1, the first pixel outside, must be larger than y0."),
+        (
+            (3, 0, 2, 3),
+            "box 3,0,2,3 is reversed: x1 must be larger than x0 "
+            "(a box is two corners x0,y0,x1,y1, not a corner and a size).",
+        ),
+        ((0, 0, 5, 5), "box 0,0,5,5 is not inside cow.jpg, which is 4 x 5 pixels."),
+        ((0, 0, 4, 6), "box 0,0,4,6 is not inside cow.jpg, which is 4 x 5 pixels."),
+        ((-1, 0, 3, 3), "box -1,0,3,3 is not inside cow.jpg, which is 4 x 5 pixels."),
+        ((0, -1, 3, 3), "box 0,-1,3,3 is not inside cow.jpg, which is 4 x 5 pixels."),
+    ],
+)
+def test_a_box_that_does_not_fit_is_refused(box, message):
+    refused(lambda: box_label(Box(*box), (5, 4), "cow.jpg"), message)
+
+
+def test_masks_and_boxes_take_turns_and_mean_the_same(folder, config):
+    images = [folder / "a.jpg", folder / "b.png"]
+    box = Box(5, 10, 25, 30)
+    expected = supports_of(folder, config, "ab")
+    for places in ([box, folder / "b_label.png"], [folder / "a_label.png", box], [box, box]):
+        supports = read_supports(images, places, config)
+        np.testing.assert_array_equal(supports.labels, expected.labels)
+        np.testing.assert_array_equal(supports.images, expected.images)
+        assert [example.place for example in supports.examples] == places
+
+
+def test_a_box_is_of_the_picture_as_it_is_seen(folder, config):
+    """A camera held upright stores the picture on its side."""
+    seen = Image.open(folder / "b.png")
+    exif = seen.getexif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    seen.transpose(Image.Transpose.ROTATE_90).save(folder / "stored.png", exif=exif)
+    box = Box(5, 10, 25, 45)
+    stored = read_supports([folder / "stored.png"], [box], config)
+    upright = read_supports([folder / "b.png"], [box], config)
+    np.testing.assert_array_equal(stored.labels, upright.labels)
+    np.testing.assert_array_equal(stored.images, upright.images)
+    with pytest.raises(UserError, match=r"not inside .*stored\.png, which is 30 x 50 pixels\.$"):
+        read_supports([folder / "stored.png"], [Box(0, 0, 50, 30)], config)
+
+
+def test_examples_are_kept_small_for_people(folder, config):
+    Image.new("RGB", (3000, 1500), "blue").save(folder / "large.png")
+    (example,) = read_supports([folder / "large.png"], [Box(0, 0, 1500, 1500)], config).examples
+    assert example.picture.shape == (DISPLAYED // 2, DISPLAYED, 3)
+    half = np.arange(DISPLAYED) < DISPLAYED // 2
+    assert (example.mask == half).all()
+    assert (example.picture == (0, 0, 255)).all()
+
+
+def test_every_kind_of_mask_means_the_same(folder, config):
+    expected = supports_of(folder, config).labels
+    mask = Image.open(folder / "a_label.png")
+    palette = Image.fromarray(np.where(np.array(mask) > 0, 7, 0).astype(np.uint8), mode="P")
+    palette.putpalette([0, 0, 0, 9, 9, 9] * 128)  # index 7 is as dark as index 1
+    kinds = {"one bit": mask.convert("1"), "colour": mask.convert("RGB"), "palette": palette}
+    red = np.zeros((40, 60, 4), np.uint8)
+    red[..., 0], red[..., 3] = np.array(mask) // 2, 255
+    kinds["red with alpha"] = Image.fromarray(red)
+    for image in kinds.values():
+        image.save(folder / "a_label.png")
+        np.testing.assert_array_equal(supports_of(folder, config).labels, expected)
+
+
+def test_ignored_pixels_become_unknown(folder, config):
+    mask = np.array(Image.open(folder / "a_label.png"))
+    mask[10:30, 5:15] = 9
+    Image.fromarray(mask).save(folder / "a_label.png")
+    plain, ignoring = supports_of(folder, config).labels, supports_of(folder, config, ignore=9).labels
+    inside = np.zeros((1, SIZE, SIZE), bool)
+    inside[:, :16, :32] = True  # 40 x 60 becomes 16 x 32
+    assert set(np.unique(plain[inside])) == {0, 1}
+    assert ((plain == 1) & (ignoring == 255))[inside].any()
+    np.testing.assert_array_equal((plain == 1)[inside], np.isin(ignoring, [1, 255])[inside])
+    with pytest.raises(UserError, match=r"has no foreground: every pixel is 0 or 255\.$"):
+        supports_of(folder, config, "b", ignore=255)
+
+
+def test_supports_that_do_not_fit_are_refused(folder, config):
+    a, b, label = folder / "a.jpg", folder / "b.png", folder / "a_label.png"
+    box = Box(0, 0, 9, 9)
+    refused(
+        lambda: read_supports([a], [], config),
+        "say where the class is: each --support needs a --mask=FILE or a --support_box=x0,y0,x1,y1.",
+    )
+    refused(
+        lambda: read_supports([a, b], [label], config),
+        "each --support takes one --mask or one --support_box, but 2 --support came with 1 --mask and 0 --support_box.",
+    )
+    refused(
+        lambda: read_supports([a], [label, box], config),
+        "each --support takes one --mask or one --support_box, but 1 --support came with 1 --mask and 1 --support_box.",
+    )
+    refused(
+        lambda: read_supports([a], [Box(0, 0, 61, 9)], config),
+        f"box 0,0,61,9 is not inside {a}, which is 60 x 40 pixels.",
+    )
+    refused(
+        lambda: read_supports([b], [label], config),
+        f"mask {label} is 60 x 40 pixels, but its image {b} is 30 x 50.",
+    )
+    refused(lambda: read_supports([folder / "c.jpg"], [label], config), f"{folder / 'c.jpg'} does not exist.")
+    text = folder / "text.jpg"
+    text.write_text("not a picture")
+    refused(lambda: read_supports([text], [label], config), f"{text} is not an image.")
+    Image.new("L", (60, 40)).save(label)
+    refused(lambda: read_supports([a], [label], config), f"mask {label} has no foreground: every pixel is 0.")
+
+
+def test_foreground_that_the_networks_grid_would_miss_is_refused(folder, config):
+    """900 pixels become 32, of which the 5 x 5 grid takes each 8th: 225 pixels lie between two of its points."""
+    large = folder / "large.png"
+    Image.new("RGB", (900, 900)).save(large)
+    refused(
+        lambda: read_supports([large], [Box(30, 30, 200, 200)], config),
+        f"box 30,30,200,200 has too little foreground: in {large} scaled to the network's 33 pixels it slips between "
+        "the points of the 5 x 5 grid; crop the picture closer to it.",
+    )
+    mask = np.zeros((900, 900), np.uint8)
+    mask[1, 1] = 1
+    Image.fromarray(mask).save(folder / "dot.png")
+    with pytest.raises(UserError, match=r"^mask .*dot\.png has too little foreground"):
+        read_supports([large], [folder / "dot.png"], config)
+    seen = read_supports([large], [Box(30, 30, 260, 260)], config).labels[0, ::8, ::8]
+    assert (seen == 1).sum() == 1 and seen[1, 1] == 1

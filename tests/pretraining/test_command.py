@@ -1,0 +1,77 @@
+"""The command's own part; that it is killed and resumed is in test_pretraining.py."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+
+from mmnet_jax import pretrain
+from mmnet_jax.cli.signals import Stopped
+from mmnet_jax.errors import UserError
+from mmnet_jax.pretraining import loop as pretraining
+from tests.pretraining.tiny_pretraining import tiny_config, tiny_parts
+
+
+@pytest.fixture
+def tiny():
+    patches = tiny_parts()
+    for patch in patches:
+        patch.start()
+    yield
+    for patch in patches:
+        patch.stop()
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """The command as a function of its config, in the workdir ``run``."""
+
+    def run(config):
+        flags = types.SimpleNamespace(config=config, workdir=str(tmp_path / "run"))
+        monkeypatch.setattr(pretrain, "FLAGS", flags)
+        pretrain.main()
+
+    return run
+
+
+def test_its_flags_are_asked_for(command, monkeypatch):
+    with pytest.raises(UserError, match=r"--config is missing: .*configs/pretrain_imagenet\.py"):
+        command(None)
+    monkeypatch.setattr(pretrain, "FLAGS", types.SimpleNamespace(config=tiny_config(), workdir=None))
+    with pytest.raises(UserError, match="--workdir is missing"):
+        pretrain.main()
+
+
+def test_a_config_that_pretrains_nothing_is_refused(command, tmp_path):
+    with pytest.raises(UserError, match=r"pretraining\.dataset is none: set it to crops or imagenet2012"):
+        command(tiny_config(dataset="none"))
+    config = tiny_config()
+    config.model.weights = "w.safetensors"
+    with pytest.raises(UserError, match=r"model\.weights names w\.safetensors; "):
+        command(config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_images_leave_no_folder_behind(command, tmp_path):
+    with pytest.raises(UserError, match="holds no prepared imagenet2012; prepare it with: tfds build imagenet2012"):
+        command(tiny_config(dataset="imagenet2012", data_dir=str(tmp_path / "data")))
+    assert not (tmp_path / "run").exists()
+
+
+def test_it_goes_on_with_the_config_it_began_with_alone(tiny, command, monkeypatch, tmp_path):
+    def stop(config, workdir, output, say):
+        (workdir / "pretraining" / "3").mkdir(parents=True)
+        raise Stopped("pretraining stopped at step 3 of 8; a checkpoint is saved.")
+
+    monkeypatch.setattr(pretraining, "pretrain", stop)
+    with pytest.raises(SystemExit) as left:
+        command(tiny_config())
+    assert left.value.code == 130
+    with pytest.raises(UserError, match=r"another config \(pretraining\.learning_rate: 0\.1 -> 0\.2\)"):
+        command(tiny_config(learning_rate=0.2))
+
+    resumed = []
+    monkeypatch.setattr(pretraining, "pretrain", lambda *arguments: resumed.append(arguments))
+    command(tiny_config(log_every=5))
+    assert [arguments[2] for arguments in resumed] == [tmp_path / "run" / "backbone.safetensors"]

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmnet_jax.pretraining.crops import CropsOnDemand, cut, hold, list_crops, open_crops
+from mmnet_jax.pretraining.labelled import OrderedBatches, ShuffledBatches
+from tests.data.making import split_of_counts, split_of_masks
+
+
+def rectangle(height, width, top, left, bottom, right):
+    mask = np.zeros((height, width), bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def numbered(height, width):
+    """An image whose pixels tell where they are: red their row, green their column."""
+    image = np.full((height, width, 3), 7, np.uint8)
+    image[..., 0], image[..., 1] = np.arange(height)[:, None], np.arange(width)[None]
+    return image
+
+
+def test_a_crop_for_each_class_with_enough_pixels():
+    split = split_of_counts([[900, 50, 0, 49], [900, 0, 70, 50], [1000, 0, 0, 0]])
+    assert list_crops(split, (1, 3), 50) == [(0, 1, 0), (1, 3, 1)]
+
+
+def test_a_crop_is_the_objects_square_with_its_margin():
+    # 10 rows of 6 columns: 13 pixels around the middle, from (15 + 25 - 13) // 2 = 13 and (30 + 36 - 13) // 2 = 26 on
+    pixels = cut(numbered(60, 70), rectangle(60, 70, 15, 30, 25, 36), 13)
+    np.testing.assert_array_equal(pixels, numbered(60, 70)[13:26, 26:39])
+
+
+def test_a_crop_is_of_the_largest_connected_part():
+    mask = rectangle(60, 60, 2, 2, 8, 8) | rectangle(60, 60, 30, 30, 40, 40) | rectangle(60, 60, 55, 0, 56, 20)
+    mask[40, 40] = True  # touches by a corner
+    pixels = cut(numbered(60, 60), mask, 14)
+    np.testing.assert_array_equal(pixels[0, 0], [28, 28, 7])
+
+
+def test_a_square_beyond_the_edge_is_moved_inside():
+    pixels = cut(numbered(40, 40), rectangle(40, 40, 0, 30, 10, 40), 13)
+    np.testing.assert_array_equal(pixels, numbered(40, 40)[:13, 27:])
+
+
+def test_what_a_square_lacks_is_filled_with_the_mean_colour():
+    pixels = cut(numbered(40, 20), rectangle(40, 20, 5, 0, 35, 20), 39)  # 39 columns are wanted, 20 are there
+    np.testing.assert_array_equal(pixels[:, 9:29], numbered(40, 20)[:39])
+    for filling in (pixels[:, :9], pixels[:, 29:]):
+        np.testing.assert_array_equal(filling, np.broadcast_to([124, 116, 104], filling.shape))
+
+
+def test_a_crop_is_resized_to_the_side():
+    image = np.zeros((60, 60, 3), np.uint8)
+    image[20:30, 20:30] = 200
+    pixels = cut(image, rectangle(60, 60, 20, 20, 30, 30), 26)
+    assert pixels.shape == (26, 26, 3)
+    np.testing.assert_array_equal(pixels[[13, 0], [13, 0]], [[200] * 3, [0] * 3])
+
+
+@pytest.fixture(scope="module")
+def crops():
+    masks = [np.zeros((20, 24), np.uint8) for _ in range(5)]
+    for i, mask in enumerate(masks):
+        mask[2:10, 2:10] = 1 + i % 3
+        mask[12:18, 3 : 3 + i] = 5
+        mask[18] = 255
+    split = split_of_masks(masks)
+    return CropsOnDemand(split, list_crops(split, (5, 1, 2), 18), 3, 8)
+
+
+def test_held_crops_are_those_on_demand(crops):
+    held = hold(crops)
+    assert held.held and not crops.held and len(held) == len(crops) == 6
+    for mine, their in zip(held.take(np.arange(6), None), crops.take(np.arange(6), None), strict=True):
+        np.testing.assert_array_equal(mine, their)
+    np.testing.assert_array_equal(held.labels, [1, 2, 0, 1, 0, 2])  # of images 0, 1, 3, 3, 4, 4
+    np.testing.assert_array_equal(held.pixels[:, 4, 4, 0], [0, 1, 3, 3, 4, 4])
+
+
+def test_crops_are_held_as_far_as_memory_allows(crops):
+    arguments = crops.split, (5, 1, 2), 18, 8, lambda line: None
+    assert open_crops(*arguments, held_bytes=6 * 8 * 8 * 3).held
+    assert not open_crops(*arguments, held_bytes=6 * 8 * 8 * 3 - 1).held
+
+
+def test_an_epoch_of_batches_holds_every_image_once(crops):
+    batches = ShuffledBatches(hold(crops), seed=3, batch_size=4)
+    pixels = np.concatenate([batches.batch(b)[0] for b in range(3)])
+    every = np.sort(hold(crops).pixels.reshape(6, -1).sum(axis=1, dtype=int))
+    epochs = [pixels[i : i + 6].reshape(6, -1).sum(axis=1, dtype=int) for i in (0, 6)]
+    for epoch in epochs:
+        np.testing.assert_array_equal(np.sort(epoch), every)
+    assert (epochs[0] != epochs[1]).any()
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_batch_is_a_function_of_the_seed_and_its_number(crops, held):
+    images = hold(crops) if held else crops
+    batches = ShuffledBatches(images, seed=3, batch_size=4)
+    iterator = batches.iterate(2, workers=0)
+    for b in (2, 3, 4):
+        for mine, their in zip(next(iterator), ShuffledBatches(crops, 3, 4).batch(b), strict=True):
+            np.testing.assert_array_equal(mine, their)
+    other = ShuffledBatches(images, seed=4, batch_size=4)
+    assert any((other.batch(b)[1] != batches.batch(b)[1]).any() for b in range(4))
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_batches_in_order_are_filled_up_with_images_that_do_not_count(crops, held):
+    batches = list(OrderedBatches(hold(crops) if held else crops, 4).iterate(workers=0))
+    np.testing.assert_array_equal([labels for _, labels in batches], [[1, 2, 0, 1], [0, 2, -1, -1]])
+    assert batches[1][0].shape == (4, 8, 8, 3)
