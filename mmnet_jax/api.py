@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from mmnet_jax.config import resolve
+from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.images import ImageSource
 from mmnet_jax.data.transforms import evaluation
 from mmnet_jax.models.network import FewShotNetwork
@@ -66,7 +67,7 @@ def open_dataset(config: ConfigDict) -> Dataset:
     """
     from mmnet_jax.data.dataset import open_dataset
 
-    return open_dataset(config)
+    return open_dataset(*dataset_choice(config))
 
 
 def prepare_image(source: ImageSource, config: ConfigDict) -> Float[Array, "s s 3"]:
@@ -80,7 +81,7 @@ def prepare_image(source: ImageSource, config: ConfigDict) -> Float[Array, "s s 
     Raises:
       UserError: naming the file that is missing, broken or no image.
     """
-    return evaluation.prepare_image(source, config)
+    return evaluation.prepare_image(source, config.data.image_size)
 
 
 def prepare_label(mask: np.ndarray, config: ConfigDict) -> Int[Array, "s s"]:
@@ -93,4 +94,4 @@ def prepare_label(mask: np.ndarray, config: ConfigDict) -> Int[Array, "s s"]:
     Raises:
       UserError: it has another number of axes or holds other values.
     """
-    return evaluation.prepare_label(mask, config)
+    return evaluation.prepare_label(mask, config.data.image_size)

@@ -27,6 +27,7 @@ def main() -> None:
         raise UserError("--workdir is missing: give the folder to pretrain in.")
     from mmnet_jax.cli.signals import Stopped
     from mmnet_jax.config import resolve
+    from mmnet_jax.config.values import dataset_choice
     from mmnet_jax.data.prepare import ensure_dataset
     from mmnet_jax.pretraining.loop import check_images, pretrain
     from mmnet_jax.workdir.folder import Workdir
@@ -41,7 +42,7 @@ def main() -> None:
         with workdir.lock():
             resumed = workdir.resumes(config)
             if config.pretraining.dataset == "crops":
-                ensure_dataset(config, _say)
+                ensure_dataset(*dataset_choice(config), _say)
             check_images(config)  # first, so that missing ones leave no folder behind
             if not resumed:
                 workdir.create(config)

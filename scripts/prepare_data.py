@@ -10,8 +10,8 @@ from absl import flags
 
 from mmnet_jax.cli import command
 from mmnet_jax.data import prepare
-from mmnet_jax.data.dataset import GENERATED
-from mmnet_jax.data.datasets.creatures.builder import config_name
+from mmnet_jax.data.dataset import preparable
+from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.errors import UserError
 
 _SOURCE = flags.DEFINE_string(
@@ -20,18 +20,21 @@ _SOURCE = flags.DEFINE_string(
     "Folder of photographs and masks (pascal5i: VOCdevkit, VOC2012 in it, or the folder above).",
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where the prepared dataset goes.")
-_SPLIT = flags.DEFINE_enum("split", "protocol", ["protocol", "folder"], "The published id lists, or the folder's own.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of a generated dataset (creatures).", 0, 2**31 - 1)
+_SPLIT = flags.DEFINE_string(
+    "split", None, "Which images: protocol (the published id lists, if not given) or folder (the source folder's own)."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of a generated dataset (creatures).", 0, 2**31 - 1)
 
 
 def main(name: str | None) -> None:
     if name is None:
-        raise UserError(f"the first argument is the dataset to prepare: {' or '.join(prepare.BUILDERS)}.")
-    progress = prepare.ProgressLine(name)
-    unused = flags.FLAGS["split" if name in GENERATED else "seed"]
+        choices = " or ".join(known for known, spec in DATASETS.items() if spec.build)
+        raise UserError(f"the first argument is the dataset to prepare: {choices}.")
+    progress, spec = prepare.ProgressLine(name), preparable(name)
+    unused = flags.FLAGS["split" if spec.generated else "seed"]
     if unused.present:
         raise UserError(f"--{unused.name} means nothing to {name}.")
-    variant = config_name(_SEED.value) if name in GENERATED else _SPLIT.value
+    variant = spec.variant(_SPLIT.value, _SEED.value)
     folder = prepare.prepare(name, _SOURCE.value, _DATA_DIR.value, variant, progress)
     done = "prepared" if progress.called else "already prepared (remove the folder to prepare it again)"
     print(f"{name} is {done}: {folder}")

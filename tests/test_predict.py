@@ -93,7 +93,7 @@ def test_the_mask_is_the_networks_own_answer(folder, config, network, names):
     segment_pictures(model, variables, config, supports, queries, folder / "out", save_logits=True)
     sizes = {"one": (7, 33), "three": (32, 32), "two": (32, 23)}  # before flooring to multiples of 8
     for query in queries:
-        image = prepare_image(query, config)
+        image = prepare_image(query, config.data.image_size)
         episode = Episode(image[None], supports.images[None], supports.labels[None])
         expected = np.asarray(model.apply(variables, episode).logits[0])
         logits = np.load(folder / "out" / f"{query.stem}.npy")

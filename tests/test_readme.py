@@ -14,6 +14,7 @@ import pytest
 
 from configs.quickstart import get_config
 from mmnet_jax.config import READINGS, from_dict, resolve
+from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.prepare import ensure_dataset
 from mmnet_jax.models import backbones
 from mmnet_jax.models.registry import build_model, init_head
@@ -40,7 +41,7 @@ def trained(tmp_path, monkeypatch):
     config = get_config()
     config.pretraining.dataset, config.model.random_backbone = "none", True
     config, workdir = resolve(config), Workdir(tmp_path / "runs" / "quickstart")
-    ensure_dataset(config, lambda line: None)
+    ensure_dataset(*dataset_choice(config), lambda line: None)
     workdir.create(config)
     model, variables = build_model(config), workdir.frozen(config)
     variables["params"] = init_head(model, 0)

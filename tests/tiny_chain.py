@@ -14,12 +14,13 @@ from unittest import mock
 
 def small_parts():
     """The patches that make the parts small."""
-    from mmnet_jax.data.datasets.creatures import builder
+    from mmnet_jax.data.datasets import DATASETS
+    from mmnet_jax.data.datasets.creatures.builder import creatures
     from mmnet_jax.models import backbones
 
     backbones.variable_shapes.cache_clear()
     return (
-        mock.patch.dict(builder.PICTURES, {"train": 60, "val": 40}),
+        mock.patch.dict(DATASETS, {"creatures": creatures(train=60, val=40)}),
         mock.patch.dict(
             backbones.BACKBONES,
             {"resnet14_half": lambda: backbones.ResNet(depths=(1, 1, 1, 1), width=4)},

@@ -1,3 +1,37 @@
-"""A resolved config as the values that functions take: one function for each small dataclass."""
+"""A resolved config as the values that functions take: one function for each small dataclass.
+
+Classes are imported inside the functions, so that a command's help does not wait for them.
+"""
 
 from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, NamedTuple
+
+from ml_collections import ConfigDict
+
+if TYPE_CHECKING:
+    from mmnet_jax.data.transforms.training import Augmentation
+
+
+class DatasetChoice(NamedTuple):
+    """The arguments of ``data.dataset.open_dataset``."""
+
+    name: str
+    data_dir: str
+    variant: str
+
+
+def dataset_choice(config: ConfigDict) -> DatasetChoice:
+    """Which prepared dataset a config names: its variant is ``data.split``, or the seed's of a generated one."""
+    from mmnet_jax.data.datasets import DATASETS
+
+    data = config.data
+    return DatasetChoice(data.dataset, data.data_dir, DATASETS[data.dataset].variant(data.split, data.generator_seed))
+
+
+def augmentation(config: ConfigDict) -> Augmentation:
+    """The training transform's sizes, ranges and probabilities."""
+    from mmnet_jax.data.transforms.training import Augmentation
+
+    return Augmentation(**{field.name: config.data[field.name] for field in dataclasses.fields(Augmentation)})

@@ -12,10 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int, UInt64
-from ml_collections import ConfigDict
 
 from mmnet_jax.data.dataset import Dataset, Split
-from mmnet_jax.data.datasets.folds import fold_classes
 from mmnet_jax.data.streams import EPISODE_ORDER, TESTING, TRAINING, numbers, permutation
 from mmnet_jax.errors import UserError
 
@@ -125,17 +123,17 @@ class EpisodeIndex:
         return EpisodeSpec(query, class_id, tuple(int(eligible[place]) for place in chosen))
 
 
-def training_index(dataset: Dataset, config: ConfigDict) -> EpisodeIndex:
-    """The index that a run trains from: the base classes of ``config.fold`` in the training split.
+def training_index(dataset: Dataset, fold: int, shots: int, min_pixels: int, drop_novel: bool = False) -> EpisodeIndex:
+    """The index that a run trains from: the base classes of ``fold`` in the training split.
 
-    Novel-class pixels count as background; ``config.data.drop_novel`` drops the images that have any (BAM's choice).
+    Novel-class pixels count as background; ``drop_novel`` drops the images that have any (BAM's choice).
     """
     return EpisodeIndex.build(
         dataset.train,
-        fold_classes(dataset.name, config.fold, "base"),
-        config.data.min_pixels,
-        config.shots,
-        without=fold_classes(dataset.name, config.fold, "novel") if config.data.drop_novel else (),
+        dataset.classes(fold, "base"),
+        min_pixels,
+        shots,
+        without=dataset.classes(fold, "novel") if drop_novel else (),
         class_names=dataset.class_names,
     )
 

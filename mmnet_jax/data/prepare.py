@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import shlex
 import shutil
 import sys
 import tempfile
@@ -16,20 +15,10 @@ from typing import TextIO
 
 import numpy as np
 import tensorflow_datasets as tfds
-from ml_collections import ConfigDict
 
-from mmnet_jax.config import get_config
-from mmnet_jax.data.dataset import (
-    BUILDERS,
-    GENERATED,
-    Dataset,
-    Split,
-    configured_variant,
-    dataset_folder,
-    is_prepared,
-    open_dataset,
-)
-from mmnet_jax.data.datasets.creatures.builder import MIN_PIXELS, config_name, seed_of
+from mmnet_jax.data.builder import Builder
+from mmnet_jax.data.dataset import Dataset, Split, dataset_folder, is_prepared, open_dataset, preparable
+from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.errors import UserError
 from mmnet_jax.storage.files import naming
 
@@ -46,36 +35,24 @@ def prepare(
     The build goes on in a hidden folder beside, which is renamed at the end and removed after any failure.
 
     Args:
-      name: which dataset, a key of ``BUILDERS``.
-      source: the folder of photographs and masks; None for a dataset that is generated.
+      name: which dataset, a key of ``DATASETS``.
+      source: the folder of images and masks; None for a generated dataset.
       data_dir: where the prepared dataset goes, as ``name/variant/version``.
-      variant: ``"protocol"`` (if not given) or ``"folder"``; of a generated dataset ``"seed0"`` (if not given),
-        ``"seed1"`` and so on.
-      progress: called with the part, its images done and in all, after each image.
+      variant: one of the dataset's, the default if None.
+      progress: called with the split, its images done and in all, after each image.
 
     Raises:
       UserError: naming the folder that is missing or not what it should be, or the first file that is broken.
     """
-    if name not in BUILDERS:
-        raise UserError(f"unknown dataset {name}; there is {', '.join(BUILDERS)}.")
-    variant = variant or (config_name(0) if name in GENERATED else "protocol")
-    if name in GENERATED:
-        seed_of(variant)
-        if source is not None:
-            raise UserError(f"{name} is generated and takes no --source.")
-    else:
-        if source is None:
-            raise UserError(f"--source is missing: {name} is made from a folder of photographs and masks.")
-        if variant not in BUILDERS[name].builder_configs:
-            raise UserError(f"--split must be {' or '.join(BUILDERS[name].builder_configs)}, but is {variant}.")
-        source = Path(source).expanduser()
-        if not source.is_dir():
-            raise UserError(f"--source {source} is not a folder.")
-        if not any(source.iterdir()):
-            raise UserError(f"--source {source} is an empty folder.")
+    spec = preparable(name)
+    variant = variant or spec.variant(None, 0)
+    if spec.generated and source is not None:
+        raise UserError(f"{name} is generated and takes no --source.")
+    spec.check_variant(variant)
+    place = None if spec.generated else _source_folder(name, source)
     data_dir = Path(data_dir).expanduser()
     folder = dataset_folder(name, data_dir, variant)
-    if is_prepared(folder):
+    if is_prepared(name, data_dir, variant):
         return folder
     if folder.exists():
         raise UserError(f"{folder} is there but holds no whole dataset; remove it and prepare {name} again.")
@@ -88,17 +65,14 @@ def prepare(
             with tempfile.TemporaryDirectory(
                 dir=data_dir, prefix=f".{name}-{os.uname().nodename}-{os.getpid()}-"
             ) as work:
-                builder = BUILDERS[name](config=variant, data_dir=work, file_format="array_record")
-                builder.progress = progress
-                download = tfds.download.DownloadConfig(manual_dir=source)
                 tfds.disable_progress_bar()
                 with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own announcements
-                    builder.download_and_prepare(download_config=download)
+                    Builder(spec, place, variant, work, progress).download_and_prepare()
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 try:
                     dataset_folder(name, work, variant).rename(folder)
                 except OSError:
-                    if not is_prepared(folder):  # else another process was faster, with the same result
+                    if not is_prepared(name, data_dir, variant):  # another process may be faster
                         raise
     except OSError as error:
         raise UserError(f"{error.filename or data_dir} cannot be written or read: {error.strerror or error}.") from None
@@ -110,25 +84,33 @@ def prepare(
     return folder
 
 
-def ensure_dataset(config: ConfigDict, say: Callable[[str], None]) -> None:
-    """Makes the configured dataset where it is missing, if it is one that is generated.
+def _source_folder(name: str, source: str | Path | None) -> Path:
+    if source is None:
+        raise UserError(f"--source is missing: {name} is made from a folder of photographs and masks.")
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"--source {folder} is not a folder.")
+    if not any(folder.iterdir()):
+        raise UserError(f"--source {folder} is an empty folder.")
+    return folder
+
+
+def ensure_dataset(name: str, data_dir: str | Path, variant: str, say: Callable[[str], None]) -> bool:
+    """Makes a generated dataset where it is missing, and returns whether it was.
 
     Args:
-      config: ``data.dataset``, ``data.data_dir`` and ``data.generator_seed`` are read.
+      name: a key of ``DATASETS``; nothing is done for one that is prepared from a source.
+      data_dir: the folder of prepared datasets.
+      variant: ``seed0``, ``seed1`` and so on.
       say: gets a line of progress now and then.
 
     Raises:
       UserError: it cannot be written.
     """
-    if needs_generating(config):
-        name, variant = config.data.dataset, configured_variant(config)
-        prepare(name, None, config.data.data_dir, variant, SpokenProgress(name, say))
-
-
-def needs_generating(config: ConfigDict) -> bool:
-    """Whether the configured dataset is a generated one that is not in ``data.data_dir`` yet."""
-    name = config.data.dataset
-    return name in GENERATED and not is_prepared(dataset_folder(name, config.data.data_dir, configured_variant(config)))
+    if not DATASETS[name].generated or is_prepared(name, data_dir, variant):
+        return False
+    prepare(name, None, data_dir, variant, SpokenProgress(name, say))
+    return True
 
 
 def _remove_abandoned(data_dir: Path, name: str) -> None:
@@ -150,31 +132,17 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def summary(name: str, data_dir: str | Path, variant: str = "protocol") -> str:
+def summary(name: str, data_dir: str | Path, variant: str) -> str:
     """What a prepared dataset holds: images found, images of each class, and the command to run next."""
-    config = get_config()
-    config.data.update(dataset=name, data_dir=str(data_dir))
-    if name in GENERATED:
-        config.data.update(generator_seed=seed_of(variant), min_pixels=MIN_PIXELS)
-    else:
-        config.data.split = variant
-    dataset = open_dataset(config)
+    dataset = open_dataset(name, data_dir, variant)
     index = tfds.builder_from_directory(dataset_folder(name, data_dir, variant)).info.metadata["splits"]
     lines = []
-    for part in index:
-        line = f"{part}: found {len(index[part]['ids']):,} of {index[part]['wanted']:,} images"
-        bare = index[part]["without_mask"]
+    for split in index:
+        line = f"{split}: found {len(index[split]['ids']):,} of {index[split]['wanted']:,} images"
+        bare = index[split]["without_mask"]
         lines.append(line + (f" ({bare:,} more without a mask)" if bare else ""))
-    next_config = {"protocol": "pascal_1shot", "folder": "pascal_small"}.get(variant, "quickstart")
-    command = (
-        f"  python -m mmnet_jax.train --config=configs/{next_config}.py --workdir=WORKDIR "
-        f"--config.data.data_dir={shlex.quote(str(data_dir))} "
-    )
-    if name in GENERATED:
-        command += f"--config.data.generator_seed={config.data.generator_seed}"
-    else:
-        command += "--config.model.weights=FILE.safetensors"
-    return "\n".join([*lines, "", *_class_table(dataset, config.data.min_pixels), "", "Next:", command])
+    command = "  " + dataset.spec.train_command(data_dir, variant)
+    return "\n".join([*lines, "", *_class_table(dataset, dataset.spec.min_pixels), "", "Next:", command])
 
 
 def _class_table(dataset: Dataset, min_pixels: int) -> list[str]:

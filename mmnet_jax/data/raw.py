@@ -23,8 +23,8 @@ AnyArray = Array | np.ndarray
 class RawEpisodes:
     """B episodes of K shots as stored, each image in the top left corner of an M x M square.
 
-    Labels hold 1 where the episode's class is, 0 where it is not (another class, a novel one too, or background), 255
-    where nothing is known and outside the image.
+    Labels hold 1 where the episode's class is, 0 where it is not (another class, a novel one too, or background), and
+    255 (ignore) elsewhere and outside the image.
     """
 
     query_image: UInt8[AnyArray, "b m m 3"]
@@ -34,26 +34,24 @@ class RawEpisodes:
     support_images: UInt8[AnyArray, "b k m m 3"]
     support_labels: UInt8[AnyArray, "b k m m"]
     support_sizes: Int32[AnyArray, "b k 2"]
-    class_id: Int32[AnyArray, " b"]
 
 
 def class_label(indices: UInt8[np.ndarray, "*b h w"], class_id: int | np.ndarray) -> UInt8[np.ndarray, "*b h w"]:
-    """From class indices to what they say of one class: 1, 0, or 255 where nothing is known."""
+    """The label of one class from class indices: 1 for the class, 0 for others, 255 for ignore."""
     return np.where(indices == IGNORE, np.uint8(IGNORE), (indices == class_id).astype(np.uint8))
 
 
-def load_episodes(split: Split, specs: Sequence[EpisodeSpec], max_side: int) -> RawEpisodes:
-    """Reads the episodes' images, as NumPy arrays.
+def load_episodes(split: Split, specs: Sequence[EpisodeSpec]) -> RawEpisodes:
+    """Reads the episodes' images, as NumPy arrays, each padded to M = ``split.max_side``.
 
     Args:
       split: where the images are.
       specs: at least one episode, all with as many supports.
-      max_side: M, at least the longest side of any image.
 
     Raises:
       UserError: naming the image that cannot be decoded.
     """
-    b, k, m = len(specs), len(specs[0].supports), max_side
+    b, k, m = len(specs), len(specs[0].supports), split.max_side
     images = np.zeros((b, 1 + k, m, m, 3), np.uint8)
     labels = np.full((b, 1 + k, m, m), IGNORE, np.uint8)
     sizes = np.zeros((b, 1 + k, 2), np.int32)
@@ -71,5 +69,4 @@ def load_episodes(split: Split, specs: Sequence[EpisodeSpec], max_side: int) -> 
         support_images=images[:, 1:],
         support_labels=labels[:, 1:],
         support_sizes=sizes[:, 1:],
-        class_id=np.array([spec.class_id for spec in specs], np.int32),
     )

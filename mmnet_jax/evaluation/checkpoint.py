@@ -11,6 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from mmnet_jax import weights
+from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.dataset import Dataset, open_dataset
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.protocols import Manifest, manifest_text
@@ -65,7 +66,7 @@ def score_workdir(
     """
     model, variables, _, step = load_step(workdir.path, checkpoint)
     variables = jax.device_get(variables)  # from one device of each process, to be laid on those of all
-    dataset = open_dataset(config)
+    dataset = open_dataset(*dataset_choice(config))
     manifest = choose(dataset)
     output = output or workdir.results / f"{manifest_name(manifest)}_step{step}.json"
     run = about_run(

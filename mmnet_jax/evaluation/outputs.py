@@ -101,7 +101,7 @@ def measured_batches(
         rows: list[EpisodeSpec] = [specs[min(first + row, len(specs) - 1)] for row in own_rows]
         if store is not None:
             return Read(store.load(rows), *_query_labels(split, rows))
-        raw = load_episodes(split, rows, split.max_side)
+        raw = load_episodes(split, rows)
         return Read(raw, raw.query_label, raw.query_size)
 
     def queue(batch: Read) -> Measured:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ml_collections import ConfigDict
 
 from mmnet_jax.data.dataset import Dataset
-from mmnet_jax.data.datasets.folds import fold_classes
+from mmnet_jax.data.datasets.spec import DatasetSpec
 from mmnet_jax.data.episodes import EpisodeIndex, EpisodeSpec, testing_episode
 from mmnet_jax.errors import UserError
 
@@ -22,16 +22,21 @@ Classes = Literal["novel", "base"]
 class Protocol:
     """One row of the table of protocols."""
 
-    episodes: Mapping[str, int]
-    """How many, for each dataset."""
+    episodes: int
+    """How many, where the dataset does not say otherwise."""
     draw: Callable[[EpisodeIndex, int, int], EpisodeSpec]
     """Index, seed and number to episode."""
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
     # The paper's, from PFENet: queries in the list's order, cycled, and supports distinct.
-    "pfenet": Protocol(episodes={"pascal5i": 5_000, "coco20i": 20_000, "creatures": 1_000}, draw=testing_episode),
+    "pfenet": Protocol(episodes=5_000, draw=testing_episode),
 }
+
+
+def default_episodes(spec: DatasetSpec, protocol: str) -> int:
+    """How many test episodes a protocol draws from a dataset."""
+    return spec.episodes.get(protocol, PROTOCOLS[protocol].episodes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +82,9 @@ def draw_manifest(
     """
     if protocol not in PROTOCOLS:
         raise UserError(f"unknown protocol {protocol}; there is {', '.join(PROTOCOLS)}.")
-    wanted = fold_classes(dataset.name, fold, classes)
+    wanted = dataset.classes(fold, classes)
     index = EpisodeIndex.build(dataset.test, wanted, min_pixels, shots, class_names=dataset.class_names)
-    count = PROTOCOLS[protocol].episodes[dataset.name] if episodes is None else episodes
+    count = default_episodes(dataset.spec, protocol) if episodes is None else episodes
     drawn = tuple(PROTOCOLS[protocol].draw(index, seed, i) for i in range(count))
     return Manifest(dataset.name, fold, classes, shots, protocol, seed, drawn)
 
@@ -155,7 +160,7 @@ def read_manifest(path: str | Path, dataset: Dataset) -> Manifest:
     if not episodes:
         raise UserError(f"manifest {path} names no episode.")
     try:
-        wanted = fold_classes(dataset.name, numbers["fold"], head["classes"])  # type: ignore[arg-type]
+        wanted = dataset.classes(numbers["fold"], head["classes"])  # type: ignore[arg-type]
     except ValueError as error:
         raise UserError(f"manifest {path}: {error}") from error
     positions = {name: i for i, name in enumerate(dataset.test.ids)}

@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float, Integer
 from ml_collections import ConfigDict
 
 from mmnet_jax.data.dataset import Dataset
-from mmnet_jax.data.datasets.folds import fold_classes
 from mmnet_jax.evaluation.metrics import Scores, best_threshold, score
 from mmnet_jax.evaluation.outputs import measured_batches
 from mmnet_jax.evaluation.pixel_counts import PixelCounts, count_above_thresholds
@@ -158,7 +157,7 @@ def evaluate(
         threshold, cut = best_threshold(np.concatenate(above), class_ids)
         found = {"untrained": Baseline(scores["untrained"]), "confidence": Baseline(cut, threshold)}
     names, trained = dataset.class_names, scores["trained"]
-    wanted = fold_classes(dataset.name, manifest.fold, manifest.classes)
+    wanted = dataset.classes(manifest.fold, manifest.classes)
     return Result(
         manifest=manifest,
         scores=trained,

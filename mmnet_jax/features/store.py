@@ -19,7 +19,8 @@ from jaxtyping import Float, Int32, UInt8
 from ml_collections import ConfigDict
 
 from mmnet_jax.cli.progress import duration
-from mmnet_jax.data.dataset import Dataset, Split, configured_variant
+from mmnet_jax.config.values import dataset_choice
+from mmnet_jax.data.dataset import Dataset, Split
 from mmnet_jax.data.episodes import EpisodeSpec
 from mmnet_jax.data.raw import AnyArray, class_label
 from mmnet_jax.episode import IGNORE
@@ -145,7 +146,7 @@ class _Plan:
             "weights_sha256": weights_sha256,
             "image_size": self._size,
             "dataset": config.data.dataset,
-            "variant": configured_variant(config),
+            "variant": dataset_choice(config).variant,
             "split": split.name,
             "fingerprint": fingerprint(split),
             "dtype": "float32",

@@ -154,7 +154,7 @@ def segment_pictures(
         for start in range(0, len(queries), batch):
             part = queries[start : start + batch]
             pictures = [read_image(query) for query in part]
-            fitted = jnp.stack([prepare_image(picture, config) for picture in pictures])
+            fitted = jnp.stack([prepare_image(picture, config.data.image_size) for picture in pictures])
             # The last batch is filled up, so that one shape is compiled.
             fitted = jnp.pad(fitted, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
             logits = np.asarray(apply(variables, fitted, state, method="segment").logits)

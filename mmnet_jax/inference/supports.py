@@ -131,7 +131,7 @@ def _read_support(
         name, label = f"box {place}", box_label(place, picture.shape[:2], image)
     else:
         name, label = f"mask {place}", _mask_label(place, picture.shape[:2], image, ignore)
-    fitted = prepare_label(label, config)
+    fitted = prepare_label(label, config.data.image_size)
     size = config.data.image_size
     grid = create_backbone(config.model.backbone).grid(size)
     # what the network sees of a label: its values at the grid's points
@@ -141,7 +141,7 @@ def _read_support(
             f"points of the {grid} x {grid} grid; crop the picture closer to it."
         )
     example = Example(image, place, fit_picture(picture, DISPLAYED), fit_mask(label == 1, DISPLAYED))
-    return prepare_image(picture, config), fitted, example
+    return prepare_image(picture, config.data.image_size), fitted, example
 
 
 def _mask_label(

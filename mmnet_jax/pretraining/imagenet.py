@@ -14,7 +14,8 @@ import tensorflow_datasets as tfds
 from jaxtyping import Int
 from PIL import Image
 
-from mmnet_jax.data import images, records, streams
+from mmnet_jax.data import images, streams
+from mmnet_jax.data.dataset import DAMAGE
 from mmnet_jax.errors import UserError
 from mmnet_jax.pretraining.labelled import LabelledBatch
 
@@ -58,7 +59,7 @@ class ImageNet:
             name = f"image {index} of {NAME}'s {self.name} split"
             try:
                 record = self.records[index]
-            except records.DAMAGE as error:
+            except DAMAGE as error:
                 raise UserError(f"{name} cannot be read ({error}).") from None
             image = Image.fromarray(images.decode_image(record["image"], name))
             box = central_box(image.size) if self.seed is None else random_box(image.size, self.seed, draw)
@@ -95,7 +96,7 @@ def open_imagenet(data_dir: str | Path, side: int, seed: int) -> tuple[ImageNet,
         classes = builder.info.features["label"].num_classes
         decoders = {"image": tfds.decode.SkipDecoding()}
         train, validation = (builder.as_data_source(split, decoders=decoders) for split in ("train", "validation"))
-    except records.DAMAGE as error:
+    except DAMAGE as error:
         raise UserError(f"the prepared {NAME} in {folder} is damaged, prepare it again ({error}).") from None
     return ImageNet("train", train, classes, side, seed), ImageNet("validation", validation, classes, side, None)
 

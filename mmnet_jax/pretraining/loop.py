@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 
 from mmnet_jax import weights
 from mmnet_jax.cli.signals import Stopped, interrupts
+from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.dataset import open_dataset
-from mmnet_jax.data.datasets.folds import fold_classes
 from mmnet_jax.errors import UserError
 from mmnet_jax.pretraining.classifier import create_classifier, untrained_variables
 from mmnet_jax.pretraining.crops import open_crops
@@ -133,7 +133,7 @@ def check_images(config: ConfigDict) -> None:
     if config.pretraining.dataset == "imagenet2012":
         _open_imagenet(config)
     else:
-        open_dataset(config)
+        open_dataset(*dataset_choice(config))
 
 
 def open_images(config: ConfigDict, say: Callable[[str], None]) -> tuple[LabelledImages, LabelledImages]:
@@ -147,8 +147,8 @@ def open_images(config: ConfigDict, say: Callable[[str], None]) -> tuple[Labelle
         return _open_imagenet(config)
     if settings.dataset != "crops":
         raise UserError("pretraining.dataset is none: set it to crops or imagenet2012.")
-    dataset = open_dataset(config)
-    classes = fold_classes(dataset.name, config.fold, "base")
+    dataset = open_dataset(*dataset_choice(config))
+    classes = dataset.classes(config.fold, "base")
     side = math.ceil(ROOM * settings.image_size)
     train, held_out = (
         open_crops(split, classes, config.data.min_pixels, side, say) for split in (dataset.train, dataset.test)

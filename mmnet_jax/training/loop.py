@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -16,6 +17,7 @@ from mmnet_jax.cli.signals import Stopped, interrupts
 from mmnet_jax.data.batches import training_batches
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.episodes import EpisodeIndex, training_index
+from mmnet_jax.data.raw import load_episodes
 from mmnet_jax.drawing.curve import draw_curve
 from mmnet_jax.evaluation.protocols import Manifest, configured_manifest
 from mmnet_jax.evaluation.runner import evaluate
@@ -51,7 +53,7 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Call
     first = jax.process_index() == 0
 
     # Data: which images make episodes, and how many steps that is.
-    index = training_index(dataset, config)
+    index = training_index(dataset, config.fold, config.shots, config.data.min_pixels, config.data.drop_novel)
     steps = total_steps(config, index)
     manifest = None
     if config.training.evaluation_episodes:
@@ -86,13 +88,14 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Call
     start = start or 0
     log = MetricLog(workdir.log if first else None, start)
     batches = training_batches(
-        dataset.train,
+        train_store.load if train_store else functools.partial(load_episodes, dataset.train),
         index,
-        config,
+        seed=config.seed,
+        batch_size=config.training.batch_size,
         start_step=start,
+        workers=0 if train_store else config.data.workers,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
-        load=train_store.load if train_store else None,
     )
     if first:
         overview = parameter_overview.get_parameter_overview(state.params, include_stats=False)

@@ -13,8 +13,9 @@ from ml_collections import ConfigDict
 
 from mmnet_jax.cli.progress import duration
 from mmnet_jax.config import NETWORKS
-from mmnet_jax.data.dataset import GENERATED, Dataset, open_dataset
-from mmnet_jax.data.datasets.folds import fold_classes
+from mmnet_jax.config.values import dataset_choice
+from mmnet_jax.data.dataset import Dataset, open_dataset
+from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.checkpoint import Scored, score_workdir
 from mmnet_jax.evaluation.example import write_example
@@ -54,13 +55,13 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
     with workdir.lock() if first else nullcontext():
         resumed = workdir.resumes(config)
         multihost_utils.sync_global_devices("looked")  # before anything there is changed
-        if config.data.dataset in GENERATED:
+        if DATASETS[config.data.dataset].generated:
             seed, folder = config.data.generator_seed, config.data.data_dir
             with steps.step(f"data: {config.data.dataset} of seed {seed} in {folder}"):
                 if first:
                     _make_data(config, steps.say)
                 multihost_utils.sync_global_devices("data")
-        dataset = open_dataset(config)
+        dataset = open_dataset(*dataset_choice(config))
         if first and not resumed:
             workdir.create(config, fingerprints(dataset))
         multihost_utils.sync_global_devices("workdir")
@@ -91,7 +92,7 @@ class Steps:
     def __init__(self, config: ConfigDict, say: Callable[[str], None]) -> None:
         self.say = say
         self._count = 1 + sum(
-            [config.data.dataset in GENERATED, pretrains(config), bool(config.evaluation.after_training)]
+            [DATASETS[config.data.dataset].generated, pretrains(config), bool(config.evaluation.after_training)]
         )
         self._number = 0
 
@@ -106,11 +107,9 @@ class Steps:
 
 
 def _make_data(config: ConfigDict, say: Callable[[str], None]) -> None:
-    from mmnet_jax.data.prepare import ensure_dataset, needs_generating
+    from mmnet_jax.data.prepare import ensure_dataset
 
-    if needs_generating(config):
-        ensure_dataset(config, say)
-    else:
+    if not ensure_dataset(*dataset_choice(config), say):
         say("there already")
 
 
@@ -128,13 +127,13 @@ def _pretrain(config: ConfigDict, workdir: Workdir, say: Callable[[str], None]) 
 def _pretraining(config: ConfigDict) -> str:
     backbone, source = config.model.backbone, config.pretraining.dataset
     if source == "crops":
-        count = len(fold_classes(config.data.dataset, config.fold, "base"))
+        count = len(DATASETS[config.data.dataset].classes(config.fold, "base"))
         source = f"crops of {count} base classes"
     return f"{backbone} as a classifier of {source}, {config.pretraining.steps:,} steps"
 
 
 def _classes(config: ConfigDict, dataset: Dataset, which: Any) -> str:
-    names = [dataset.class_names[c] for c in fold_classes(config.data.dataset, config.fold, which)]
+    names = [dataset.class_names[c] for c in dataset.classes(config.fold, which)]
     return f"{len(names)} {which} classes" + (f" ({', '.join(names)})" if len(names) <= 5 else "")
 
 

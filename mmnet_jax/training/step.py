@@ -14,6 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
+from mmnet_jax.config.values import augmentation
 from mmnet_jax.data.raw import RawEpisodes
 from mmnet_jax.data.transforms.evaluation import test_transform
 from mmnet_jax.data.transforms.training import augment
@@ -55,7 +56,7 @@ def train_step(model: FewShotNetwork, optimizer: optax.GradientTransformation, c
         if not config.data.augment:
             return update(state, frozen, test_transform(batch, config.data.image_size), dropout_key)
         with jax.named_scope("augment"):
-            episode = augment(augment_key, batch, config.data)
+            episode = augment(augment_key, batch, augmentation(config))
         return update(state, frozen, episode, dropout_key)
 
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 
@@ -9,7 +10,6 @@ import jax
 import numpy as np
 import pytest
 
-from mmnet_jax.config import get_config
 from mmnet_jax.data.batches import training_batches
 from mmnet_jax.data.episodes import EpisodeIndex, training_episode
 from mmnet_jax.data.raw import load_episodes
@@ -27,13 +27,12 @@ INDEX = EpisodeIndex.build(SPLIT, (1, 2, 3), min_pixels=8, shots=2)
 
 
 def batches(workers=0, batch_size=4, **options):
-    config = get_config()
-    config.shots, config.training.batch_size, config.data.workers = 2, batch_size, workers
-    return training_batches(SPLIT, INDEX, config, **options)
+    load = functools.partial(load_episodes, SPLIT)
+    return training_batches(load, INDEX, seed=321, batch_size=batch_size, workers=workers, **options)
 
 
 def expected(batch):
-    return load_episodes(SPLIT, [training_episode(INDEX, 321, 4 * batch + i, 4) for i in range(4)], 9)
+    return load_episodes(SPLIT, [training_episode(INDEX, 321, 4 * batch + i, 4) for i in range(4)])
 
 
 def assert_same(ours, theirs):

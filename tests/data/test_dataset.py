@@ -8,26 +8,19 @@ import pickle
 import numpy as np
 import pytest
 
-from mmnet_jax.config import get_config
 from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.prepare import prepare
 from mmnet_jax.errors import UserError
 
 
-def config_of(data_dir, split="folder"):
-    config = get_config()
-    config.data.update(data_dir=str(data_dir), split=split)
-    return config
-
-
 def test_an_unprepared_dataset_names_the_command_that_prepares_it(tmp_path):
     with pytest.raises(UserError) as error:
-        open_dataset(config_of(tmp_path / "my data", "protocol"))
+        open_dataset("pascal5i", tmp_path / "my data", "protocol")
     assert str(error.value).endswith(
         f"python scripts/prepare_data.py pascal5i --source=VOCdevkit --data_dir='{tmp_path}/my data'"
     )
     with pytest.raises(UserError, match=f"--data_dir={tmp_path} --split=folder$"):
-        open_dataset(config_of(tmp_path, "folder"))
+        open_dataset("pascal5i", tmp_path, "folder")
 
 
 def test_the_other_variant_is_pointed_out(voc, tmp_path):
@@ -35,14 +28,12 @@ def test_the_other_variant_is_pointed_out(voc, tmp_path):
     with pytest.raises(
         UserError, match=r"holds pascal5i with --split=folder and not --split=protocol: set data\.split to folder"
     ):
-        open_dataset(config_of(tmp_path / "data", "protocol"))
+        open_dataset("pascal5i", tmp_path / "data", "protocol")
 
 
 def test_a_dataset_that_is_not_there_yet_is_refused(tmp_path):
-    config = config_of(tmp_path)
-    config.data.dataset = "coco20i"
     with pytest.raises(UserError, match="coco20i cannot be prepared yet; there is pascal5i"):
-        open_dataset(config)
+        open_dataset("coco20i", tmp_path, "protocol")
 
 
 @pytest.mark.parametrize("damage", ["record file cut", "record file gone", "index of another split"])
@@ -58,12 +49,12 @@ def test_a_damaged_dataset_is_told(voc, tmp_path, damage):
         metadata["splits"]["train"]["ids"].pop()
         (folder / "metadata.json").write_text(json.dumps(metadata))
     with pytest.raises(UserError, match=f"the prepared dataset in {folder} is damaged"):
-        open_dataset(config_of(tmp_path / "data"))
+        open_dataset("pascal5i", tmp_path / "data", "folder")
 
 
 def test_a_split_can_be_sent_to_another_process(voc, tmp_path):
     prepare("pascal5i", voc, tmp_path / "data", "folder")
-    split = open_dataset(config_of(tmp_path / "data")).train
+    split = open_dataset("pascal5i", tmp_path / "data", "folder").train
     copy = pickle.loads(pickle.dumps(split))
     for ours, theirs in zip(split.read(1), copy.read(1), strict=True):
         np.testing.assert_array_equal(ours, theirs)

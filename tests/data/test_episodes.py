@@ -9,10 +9,9 @@ import logging
 import numpy as np
 import pytest
 
-from mmnet_jax.config import get_config
 from mmnet_jax.data import episodes as sampling  # its testing_episode looks like a test to pytest
 from mmnet_jax.data.dataset import Dataset
-from mmnet_jax.data.datasets.folds import PASCAL_CLASSES
+from mmnet_jax.data.datasets.pascal5i import PASCAL5I
 from mmnet_jax.data.episodes import EpisodeIndex, training_episode, training_index
 from mmnet_jax.errors import UserError
 from tests.data.making import split_of_counts
@@ -184,9 +183,7 @@ def test_novel_classes_stay_as_background_or_drop_their_images():
     table[:, 6] = 3000  # base, in fold 0
     table[2, 1] = 1  # one pixel of a novel class
     split = split_of_counts(table)
-    dataset = Dataset("pascal5i", PASCAL_CLASSES, 1, split, split)
-    config = get_config()
-    assert training_index(dataset, config).admitted.tolist() == [0, 1, 2, 3, 4, 5]
-    config.data.drop_novel = True
-    index = training_index(dataset, config)
+    dataset = Dataset(PASCAL5I, split, split, 1)
+    assert training_index(dataset, 0, 1, MIN).admitted.tolist() == [0, 1, 2, 3, 4, 5]
+    index = training_index(dataset, 0, 1, MIN, drop_novel=True)
     assert index.admitted.tolist() == index.support_lists[6].tolist() == [0, 1, 3, 4, 5]

@@ -9,9 +9,15 @@ import jax
 import numpy as np
 import pytest
 
-from mmnet_jax import data
 from mmnet_jax.config import get_config
+from mmnet_jax.config.values import augmentation, dataset_choice
+from mmnet_jax.data.batches import training_batches
+from mmnet_jax.data.dataset import open_dataset
+from mmnet_jax.data.episodes import training_episode, training_index
 from mmnet_jax.data.prepare import prepare, summary
+from mmnet_jax.data.raw import load_episodes
+from mmnet_jax.data.transforms.evaluation import test_transform as fit_episodes  # pytest would collect it
+from mmnet_jax.data.transforms.training import augment
 
 
 @pytest.fixture(scope="module")
@@ -25,28 +31,28 @@ def prepared(real_data, tmp_path_factory):
 
 
 def test_every_photograph_is_found_and_counted(prepared, real_data):
-    dataset = data.open_dataset(prepared)
+    dataset = open_dataset(*dataset_choice(prepared))
     assert (len(dataset.train), len(dataset.test)) == (578, 497)
     assert "train: found 578 of 578 images" in summary("pascal5i", prepared.data.data_dir, "folder")
     with (real_data / "class_counts.tsv").open() as file:
         for row in csv.DictReader(file, delimiter="\t"):
             c = int(row["id"])
             assert dataset.class_names[c] == row["class"]
-            assert c in data.fold_classes("pascal5i", int(row["fold"]), "novel")
+            assert c in dataset.classes(int(row["fold"]), "novel")
             for split, name in ((dataset.train, "train"), (dataset.test, "val")):
                 assert (split.counts[:, c] > 0).sum() == int(row[name])
                 assert (split.counts[:, c] >= 2048).sum() == int(row[f"{name}>=2048px"])
 
 
 def test_episodes_of_photographs(prepared):
-    dataset = data.open_dataset(prepared)
-    index = data.training_index(dataset, prepared)
-    assert not set(index.support_lists) & set(data.fold_classes("pascal5i", 1, "novel"))
-    raw = next(data.training_batches(dataset.train, index, prepared))
+    dataset = open_dataset(*dataset_choice(prepared))
+    index = training_index(dataset, 1, 1, 2048)
+    assert not set(index.support_lists) & set(dataset.classes(1, "novel"))
+    raw = next(training_batches(functools.partial(load_episodes, dataset.train), index, seed=7, batch_size=4))
     mean = 255 * np.array([0.485, 0.456, 0.406])
 
     for b in range(4):
-        spec = data.training_episode(index, prepared.seed, b, 4)
+        spec = training_episode(index, 7, b, 4)
         image, mask = dataset.train.read(spec.query)
         h, w = raw.query_size[b]
         np.testing.assert_array_equal(raw.query_image[b, :h, :w], image)
@@ -54,8 +60,8 @@ def test_episodes_of_photographs(prepared):
         assert (raw.query_label[b, :h, :w] == 255).sum() == (mask == 255).sum()
         assert (raw.support_labels[b] == 1).sum() >= 2048
 
-    fitted = jax.jit(functools.partial(data.test_transform, image_size=97))(raw)
-    augmented = jax.jit(lambda key, raw: data.augment(key, raw, prepared.data))(jax.random.key(0), raw)
+    fitted = jax.jit(functools.partial(fit_episodes, image_size=97))(raw)
+    augmented = jax.jit(lambda key, raw: augment(key, raw, augmentation(prepared)))(jax.random.key(0), raw)
     for episode in (fitted, augmented):
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(episode))
         assert ((episode.support_labels == 1).sum(axis=(1, 2, 3)) > 0).all()

@@ -15,7 +15,7 @@ from PIL import Image
 from mmnet_jax import get_config
 from mmnet_jax.config import resolve
 from mmnet_jax.data.dataset import Dataset, Split
-from mmnet_jax.data.datasets.folds import PASCAL_CLASSES
+from mmnet_jax.data.datasets.pascal5i import PASCAL5I
 from mmnet_jax.episode import Prediction
 from mmnet_jax.models import Features, MMNet
 
@@ -51,8 +51,7 @@ def make_split(name: str, classes: list[int], seed: int) -> Split:
 def dataset() -> Dataset:
     """Fold 1's novel classes 6, 7 and 8 in 11 test images; 9 and 10 have none."""
     return Dataset(
-        name="pascal5i",
-        class_names=PASCAL_CLASSES,
+        spec=PASCAL5I,
         max_side=SIDE,
         train=make_split("train", [1, 2], 0),
         test=make_split("val", [6, 7, 8, 6, 7, 8, 6, 7, 8, 6, 6], 1),

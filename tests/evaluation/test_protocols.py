@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.protocols import PROTOCOLS, draw_manifest, manifest_text, read_manifest
+from mmnet_jax.evaluation.protocols import default_episodes, draw_manifest, manifest_text, read_manifest
 
 RULES = {"fold": 1, "shots": 2, "protocol": "pfenet", "seed": 7, "min_pixels": 20}
 
@@ -18,7 +19,8 @@ def manifest(dataset):
 
 
 def test_pfenet_has_the_papers_numbers_of_episodes_and_one_of_ours():
-    assert PROTOCOLS["pfenet"].episodes == {"pascal5i": 5000, "coco20i": 20000, "creatures": 1000}
+    counts = {name: default_episodes(spec, "pfenet") for name, spec in DATASETS.items()}
+    assert counts == {"pascal5i": 5000, "coco20i": 20000, "creatures": 1000}
 
 
 def test_the_protocols_own_number_is_the_default(dataset):

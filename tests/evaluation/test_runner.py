@@ -33,7 +33,7 @@ def slow(network, config, dataset, result):
     fresh = {**variables, "params": init_head(model, config.seed)}
     out = []
     for spec in result.manifest.episodes:
-        episode = fit_episodes(load_episodes(dataset.test, [spec], dataset.max_side), config.data.image_size)
+        episode = fit_episodes(load_episodes(dataset.test, [spec]), config.data.image_size)
         prediction, untrained = forward(variables, episode), forward(fresh, episode)
         mask = dataset.test.read(spec.query)[1]
         label = np.where(mask == 255, 255, mask == spec.class_id)

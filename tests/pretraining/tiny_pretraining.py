@@ -13,7 +13,7 @@ from unittest import mock
 from mmnet_jax import get_config
 from mmnet_jax.config import resolve
 from mmnet_jax.data.dataset import Dataset
-from mmnet_jax.data.datasets.folds import PASCAL_CLASSES
+from mmnet_jax.data.datasets.pascal5i import PASCAL5I
 from mmnet_jax.models import backbones
 from tests.evaluation.conftest import SIDE, make_split
 from tests.tiny import TinyBackbone
@@ -41,7 +41,7 @@ def tiny_config(**pretraining):
 
 
 def tiny_dataset():
-    return Dataset("pascal5i", PASCAL_CLASSES, SIDE, make_split("train", 4 * CLASSES, 0), make_split("val", CLASSES, 1))
+    return Dataset(PASCAL5I, make_split("train", 4 * CLASSES, 0), make_split("val", CLASSES, 1), SIDE)
 
 
 def tiny_parts():
@@ -49,7 +49,7 @@ def tiny_parts():
     forget_backbones()
     return (
         mock.patch.dict(backbones.BACKBONES, {"resnet50": TinyBackbone}),
-        mock.patch("mmnet_jax.pretraining.loop.open_dataset", lambda config: tiny_dataset()),
+        mock.patch("mmnet_jax.pretraining.loop.open_dataset", lambda *choice: tiny_dataset()),
     )
 
 

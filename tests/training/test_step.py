@@ -106,7 +106,6 @@ def test_the_compiled_step_donates_its_state_and_trains_only_the_head():
         support_images=draw.integers(0, 256, (4, 1, 80, 80, 3), np.uint8),
         support_labels=draw.integers(0, 2, (4, 1, 80, 80)).astype(np.uint8),
         support_sizes=np.full((4, 1, 2), 80, np.int32),
-        class_id=np.ones(4, np.int32),
     )
     mesh = data_mesh(4)
     assert mesh.size == 4

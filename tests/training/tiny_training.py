@@ -18,7 +18,7 @@ from mmnet_jax import api as create_module
 from mmnet_jax import get_config
 from mmnet_jax.config import resolve
 from mmnet_jax.data.dataset import Dataset
-from mmnet_jax.data.datasets.folds import PASCAL_CLASSES
+from mmnet_jax.data.datasets.pascal5i import PASCAL5I
 from mmnet_jax.evaluation import checkpoint as scoring
 from mmnet_jax.models import backbones
 from mmnet_jax.training import stages
@@ -45,8 +45,7 @@ def tiny_config(**training):
 
 def tiny_dataset():
     return Dataset(
-        name="pascal5i",
-        class_names=PASCAL_CLASSES,
+        spec=PASCAL5I,
         max_side=SIDE,
         train=make_split("train", [1, 2, 1, 2, 1, 2, 11, 11], 0),
         test=make_split("val", [6, 7, 8, 6, 7, 8], 1),
@@ -59,8 +58,8 @@ def tiny_parts():
     return (
         mock.patch.dict(backbones.BACKBONES, {"resnet50": TinyBackbone}),
         mock.patch.object(create_module, "random_variables", lambda name: tiny_backbone_variables()),
-        mock.patch.object(stages, "open_dataset", lambda config: tiny_dataset()),
-        mock.patch.object(scoring, "open_dataset", lambda config: tiny_dataset()),
+        mock.patch.object(stages, "open_dataset", lambda *choice: tiny_dataset()),
+        mock.patch.object(scoring, "open_dataset", lambda *choice: tiny_dataset()),
     )
 
 

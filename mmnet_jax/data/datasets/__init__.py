@@ -1,1 +1,10 @@
-"""One file a dataset."""
+"""The datasets: one file each, and one entry here."""
+
+from __future__ import annotations
+
+from mmnet_jax.data.datasets.coco20i import COCO20I
+from mmnet_jax.data.datasets.creatures.builder import CREATURES
+from mmnet_jax.data.datasets.pascal5i import PASCAL5I
+from mmnet_jax.data.datasets.spec import DatasetSpec
+
+DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in (PASCAL5I, COCO20I, CREATURES)}

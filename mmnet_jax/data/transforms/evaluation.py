@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
-from ml_collections import ConfigDict
 
 from mmnet_jax.data.images import ImageSource, read_image
 from mmnet_jax.data.raw import AnyArray, RawEpisodes
@@ -73,27 +72,27 @@ def test_transform(raw: RawEpisodes, image_size: int) -> Episode:
     )
 
 
-def prepare_image(source: ImageSource, config: ConfigDict) -> Float[Array, "s s 3"]:
+def prepare_image(source: ImageSource, image_size: int) -> Float[Array, "s s 3"]:
     """A picture of any size and kind as the network wants it, by the test transform.
 
     Args:
       source: a path, a PIL image, or a uint8 array ``[h, w]``, ``[h, w, 3]`` or ``[h, w, 4]``. Files and PIL images
         are turned as their EXIF orientation says.
-      config: ``data.image_size`` is read.
+      image_size: S, pixels.
 
     Raises:
       UserError: naming the file that is missing, broken or no picture.
     """
     image = read_image(source)
-    return _fit_image(_pad(image), np.array(image.shape[:2], np.int32), config.data.image_size)
+    return _fit_image(_pad(image), np.array(image.shape[:2], np.int32), image_size)
 
 
-def prepare_label(mask: np.ndarray, config: ConfigDict) -> Int[Array, "s s"]:
+def prepare_label(mask: np.ndarray, image_size: int) -> Int[Array, "s s"]:
     """The label of such a picture: 1 where the class is, 0 where it is not, 255 where nothing is known.
 
     Args:
       mask: ``[h, w]``, bool or integers 0, 1 and 255, of the picture's size.
-      config: ``data.image_size`` is read.
+      image_size: S, pixels.
 
     Raises:
       UserError: if it has another number of axes or holds other values.
@@ -105,7 +104,7 @@ def prepare_label(mask: np.ndarray, config: ConfigDict) -> Int[Array, "s s"]:
     if unknown.size:
         raise UserError(f"a label holds 0, 1 and 255, but this one holds {unknown[0]}.")
     label = mask.astype(np.uint8)
-    return _fit_label(_pad(label), np.array(label.shape, np.int32), config.data.image_size)
+    return _fit_label(_pad(label), np.array(label.shape, np.int32), image_size)
 
 
 def _pad(array: np.ndarray) -> np.ndarray:

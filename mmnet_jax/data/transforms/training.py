@@ -7,6 +7,7 @@ no more is scaled, rotated and blurred than the crop needs.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -16,7 +17,6 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
-from ml_collections import ConfigDict
 
 from mmnet_jax.data.raw import RawEpisodes
 from mmnet_jax.data.transforms.geometry import half_pixel, interpolate, normalise, reflect, rotate
@@ -24,6 +24,25 @@ from mmnet_jax.episode import IGNORE, IMAGENET_MEAN, Episode
 
 BLUR_RADIUS = 2
 BLUR_SIGMA = 1.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Sizes, ranges and probabilities of the training transform; each is the field ``data.NAME`` of a config."""
+
+    image_size: int
+    """S, pixels."""
+    scale: tuple[float, float]
+    """Range of the random factor of both sides."""
+    rotation: float
+    """Largest rotation either way, degrees."""
+    rotate_probability: float
+    blur_probability: float
+    flip_probability: float
+    crop_foreground: float
+    """Fraction of the foreground that a crop should keep, 0 to 1."""
+    crop_redraws: int
+    """How often a crop that keeps less is drawn again."""
 
 
 @struct.dataclass
@@ -41,32 +60,32 @@ class Parameters:
     its top left corner, in [0, 1)."""
 
 
-def draw_parameters(keys: Key[Array, "6"], data: ConfigDict) -> Parameters:
+def draw_parameters(keys: Key[Array, "6"], options: Augmentation) -> Parameters:
     """Draws one image's parameters, each with a key of its own.
 
     Args:
       keys: six of them.
-      data: ``config.data``.
+      options: ranges and probabilities.
     """
     # One vmapped draw instead of five: the generator is most of what XLA has to compile here.
     scale, rotates, degrees, blur, flip = jax.vmap(jax.random.uniform)(keys[:5])
-    smallest, largest = data.scale
+    smallest, largest = options.scale
     return Parameters(
         scale=smallest + (largest - smallest) * scale,
-        degrees=jnp.where(rotates < data.rotate_probability, data.rotation * (2 * degrees - 1), 0.0),
-        blur=blur < data.blur_probability,
-        flip=flip < data.flip_probability,
-        crops=jax.random.uniform(keys[5], (1 + data.crop_redraws, 2)),
+        degrees=jnp.where(rotates < options.rotate_probability, options.rotation * (2 * degrees - 1), 0.0),
+        blur=blur < options.blur_probability,
+        flip=flip < options.flip_probability,
+        crops=jax.random.uniform(keys[5], (1 + options.crop_redraws, 2)),
     )
 
 
-def augment(key: PRNGKeyArray, raw: RawEpisodes, data: ConfigDict) -> Episode:
+def augment(key: PRNGKeyArray, raw: RawEpisodes, options: Augmentation) -> Episode:
     """Raw episodes -> episodes for training; every image has draws of its own.
 
     Args:
       key: of the batch; episode b's draws depend on the key and b alone.
       raw: B episodes.
-      data: ``config.data``; static.
+      options: static.
     """
     images = jnp.concatenate([raw.query_image[:, None], raw.support_images], axis=1)
     labels = jnp.concatenate([raw.query_label[:, None], raw.support_labels], axis=1)
@@ -74,7 +93,7 @@ def augment(key: PRNGKeyArray, raw: RawEpisodes, data: ConfigDict) -> Episode:
     b, n = sizes.shape[:2]
 
     def one(keys: Key[Array, "6"], image: Array, label: Array, size: Array) -> tuple[Array, Array]:
-        return transform(image, label, size, draw_parameters(keys, data), data)
+        return transform(image, label, size, draw_parameters(keys, options), options)
 
     keys = jax.random.split(key, (b, n, 6))
     image, label = jax.vmap(jax.vmap(one))(keys, images, labels, sizes)
@@ -88,7 +107,7 @@ def transform(
     label: UInt8[Array, "m m"],
     size: Int[Array, "2"],
     parameters: Parameters,
-    data: ConfigDict,
+    options: Augmentation,
 ) -> tuple[Float[Array, "s s 3"], Int[Array, "s s"]]:
     """One image and its label, transformed by the given parameters.
 
@@ -97,34 +116,34 @@ def transform(
       label: 0, 1 and 255, likewise.
       size: height and width inside the square.
       parameters: what was drawn.
-      data: ``image_size``, ``crop_foreground``, and the largest ``scale`` and ``rotation``, are read; static.
+      options: ``image_size``, ``crop_foreground``, and the largest ``scale`` and ``rotation``, are read; static.
 
     Returns:
       The image normalised, filled with the mean colour where there is none, and its label, 255 there.
     """
     scaled = jnp.round(size * parameters.scale).astype(jnp.int32)
     look_up = functools.partial(_label_at, label, size, scaled, parameters)
-    canvas = math.ceil(image.shape[0] * data.scale[1])
+    canvas = math.ceil(image.shape[0] * options.scale[1])
     foreground = look_up(jnp.arange(canvas), jnp.arange(canvas)) == 1
-    corner = choose_crop(foreground, scaled, parameters, data.image_size, data.crop_foreground)
+    corner = choose_crop(foreground, scaled, parameters, options.image_size, options.crop_foreground)
 
-    rows, columns = (corner[axis] + jnp.arange(data.image_size) for axis in range(2))
+    rows, columns = (corner[axis] + jnp.arange(options.image_size) for axis in range(2))
     out_label = look_up(rows, _unflip(columns, scaled[1], parameters.flip))
-    out_image = _crop_image(image, size, scaled, parameters, corner, data)
+    out_image = _crop_image(image, size, scaled, parameters, corner, options)
     return normalise(out_image), out_label
 
 
 def choose_crop(
-    foreground: Bool[Array, "h w"], size: Int[Array, "2"], parameters: Parameters, side: int, share: float
+    foreground: Bool[Array, "h w"], size: Int[Array, "2"], parameters: Parameters, side: int, fraction: float
 ) -> Int[Array, "2"]:
-    """The first candidate crop that holds ``share`` of the foreground, or the last one.
+    """The first candidate crop that holds ``fraction`` of the foreground, or the last one.
 
     Args:
       foreground: of the scaled and rotated image, before the flip.
       size: height and width of that image inside the canvas.
       parameters: ``flip`` and ``crops`` are read.
       side: S; an image smaller than it is padded to it on both sides alike, the odd pixel right and below.
-      share: of the foreground, 0..1.
+      fraction: of the foreground, 0..1.
 
     Returns:
       Row and column of the crop's top left corner in the flipped image; negative in the padding.
@@ -141,7 +160,7 @@ def choose_crop(
     )
     # Exact: the product's factors are 0 and 1, whatever a GPU rounds them to, and sums stay below 2^24.
     kept = jnp.sum((in_rows @ foreground.astype(jnp.float32)) * in_columns, axis=1)
-    enough = (kept >= share * jnp.sum(foreground)).at[-1].set(True)
+    enough = (kept >= fraction * jnp.sum(foreground)).at[-1].set(True)
     return corners[jnp.argmax(enough)]
 
 
@@ -161,18 +180,18 @@ def _label_at(
 
 
 def _crop_image(
-    image: Array, size: Array, scaled: Array, parameters: Parameters, corner: Array, data: ConfigDict
+    image: Array, size: Array, scaled: Array, parameters: Parameters, corner: Array, options: Augmentation
 ) -> Float[Array, "s s 3"]:
     """The crop of the image, in [0, 255]."""
-    side, reach = data.image_size, data.image_size + 2 * BLUR_RADIUS
+    side, reach = options.image_size, options.image_size + 2 * BLUR_RADIUS
     fill = 255 * jnp.array(IMAGENET_MEAN, jnp.float32)[None, None]
     # The blur looks beyond the crop and, mirrored, beyond the image.
     rows, columns = (corner[axis] - BLUR_RADIUS + jnp.arange(reach) for axis in range(2))
     seen = _unflip(reflect(columns, scaled[1]), scaled[1], parameters.flip)
     y, x = rotate(reflect(rows, scaled[0]), seen, scaled, parameters.degrees)
 
-    canvas = math.ceil(image.shape[0] * data.scale[1])
-    angle = math.radians(min(data.rotation, 45.0))
+    canvas = math.ceil(image.shape[0] * options.scale[1])
+    angle = math.radians(min(options.rotation, 45.0))
     patch_side = min(canvas, math.ceil((reach - 1) * (math.cos(angle) + math.sin(angle))) + 3)
     origin = [jnp.clip(jnp.floor(at.min()).astype(jnp.int32), 0, canvas - patch_side) for at in (y, x)]
     positions = [half_pixel(first + jnp.arange(patch_side), 1 / parameters.scale) for first in origin]

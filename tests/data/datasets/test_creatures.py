@@ -4,37 +4,50 @@ from __future__ import annotations
 
 import os
 import subprocess
+from unittest import mock
 
 import numpy as np
 import pytest
 
-from mmnet_jax import get_config
 from mmnet_jax.data.dataset import open_dataset
-from mmnet_jax.data.datasets.creatures import builder, shapes
-from mmnet_jax.data.datasets.creatures.anatomy import CREATURES, SPECIES
+from mmnet_jax.data.datasets import DATASETS
+from mmnet_jax.data.datasets.creatures import shapes
+from mmnet_jax.data.datasets.creatures.anatomy import SPECIES
+from mmnet_jax.data.datasets.creatures.builder import creatures, draw_encoded
 from mmnet_jax.data.datasets.creatures.draws import Draws
 from mmnet_jax.data.datasets.creatures.scene import SIDES, draw_scene, paint_creature, paint_foreground
-from mmnet_jax.data.datasets.folds import fold_classes
-from mmnet_jax.data.prepare import ensure_dataset, needs_generating, prepare
+from mmnet_jax.data.prepare import ensure_dataset, prepare
 from mmnet_jax.errors import UserError
 
+TRAIN, VAL = 6, 5
+CREATURES = DATASETS["creatures"]
 
-@pytest.fixture
-def few(monkeypatch):
-    """So few pictures that drawing them takes no time."""
-    monkeypatch.setattr(builder, "PICTURES", {"train": 24, "val": 21})
+
+@pytest.fixture(scope="module")
+def few():
+    """So few images that drawing them takes no time."""
+    with mock.patch.dict(DATASETS, {"creatures": creatures(train=TRAIN, val=VAL)}):
+        yield
+
+
+@pytest.fixture(scope="module")
+def prepared(few, tmp_path_factory):
+    """Seed 4, generated, with the lines said meanwhile."""
+    choice, lines = ("creatures", tmp_path_factory.mktemp("data"), "seed4"), []
+    assert ensure_dataset(*choice, lines.append)
+    return choice, lines
 
 
 def test_no_two_kinds_have_the_same_parts():
     assert len(SPECIES) == 20
     assert len({frozenset(species.parts) for species in SPECIES}) == 20
-    assert len(set(CREATURES)) == 21
+    assert len(set(CREATURES.class_names)) == 21
 
 
 @pytest.mark.parametrize("fold", range(4))
 def test_novel_kinds_are_made_of_parts_that_base_kinds_have(fold):
     def parts(which):
-        return [set(SPECIES[c - 1].parts) for c in fold_classes("creatures", fold, which)]
+        return [set(SPECIES[c - 1].parts) for c in CREATURES.classes(fold, which)]
 
     base, novel = parts("base"), parts("novel")
     assert (len(base), len(novel)) == (15, 5)
@@ -98,18 +111,13 @@ def test_twenty_successive_pictures_have_each_kind_as_their_main_one():
     assert sum(share > 0.02 for share in shown) == 20
 
 
-@pytest.mark.usefixtures("few")
-def test_a_prepared_dataset_holds_what_is_drawn(tmp_path):
-    config = get_config()
-    config.data.update(dataset="creatures", data_dir=str(tmp_path), generator_seed=4)
-    lines = []
-    assert needs_generating(config)
-    ensure_dataset(config, lines.append)
-    assert not needs_generating(config)
-    assert lines[-1].startswith("creatures val: 21 of 21 images")
-    dataset = open_dataset(config)
-    assert (len(dataset.train), len(dataset.test)) == (24, 21)
-    assert dataset.class_names == list(CREATURES) and dataset.max_side == SIDES[1]
+def test_a_prepared_dataset_holds_what_is_drawn(prepared):
+    choice, lines = prepared
+    assert lines[-1].startswith("creatures val: 5 of 5 images")
+    assert not ensure_dataset(*choice, lines.append)
+    dataset = open_dataset(*choice)
+    assert (len(dataset.train), len(dataset.test)) == (TRAIN, VAL)
+    assert SIDES[0] <= dataset.max_side <= SIDES[1]
     for split, part in ((dataset.train, 0), (dataset.test, 1)):
         image, mask = split.read(3)
         np.testing.assert_array_equal(image, draw_scene(4, part, 3)[0])
@@ -117,17 +125,15 @@ def test_a_prepared_dataset_holds_what_is_drawn(tmp_path):
         np.testing.assert_array_equal(split.counts[3], np.bincount(mask.ravel(), minlength=21))
 
 
-@pytest.mark.usefixtures("few")
-def test_a_seed_names_every_record_to_the_byte(tmp_path):
-    def records(name):
-        config = get_config()
-        config.data.update(dataset="creatures", data_dir=str(tmp_path / name), generator_seed=2)
-        ensure_dataset(config, lambda line: None)
-        dataset = open_dataset(config)
-        return [(r["id"], r["image"], r["mask"]) for split in (dataset.train, dataset.test) for r in split.records]
-
-    first = records("a")
-    assert len(first) == 45 and first == records("b")
+def test_a_seed_names_every_record_to_the_byte(prepared):
+    dataset = open_dataset(*prepared[0])
+    for part, split in enumerate((dataset.train, dataset.test)):
+        drawn = draw_encoded(4, part, len(split), 0)
+        assert [record["image"] for record in split.records] == [example.image for example in drawn]
+        assert [record["id"].decode() for record in split.records] == [
+            f"{split.name}_{i:05}" for i in range(len(split))
+        ]
+    assert draw_encoded(4, 0, 2, 0) == draw_encoded(4, 0, 3, 0)[:2] != draw_encoded(5, 0, 2, 0)
 
 
 @pytest.mark.usefixtures("few")
@@ -149,8 +155,9 @@ def test_a_folder_without_a_whole_dataset_is_not_taken_for_one(tmp_path):
 
 
 def test_a_name_that_is_no_seeds_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"^creatures are called seed0, seed1 and so on, but not protocol\.$"):
-        prepare("creatures", None, tmp_path, "protocol")
+    for variant in ("protocol", "seed", "seed01"):
+        with pytest.raises(UserError, match=rf"^variants of creatures are called seed0, .* and not {variant}\.$"):
+            prepare("creatures", None, tmp_path, variant)
 
 
 def test_a_generated_dataset_takes_no_source_and_others_need_one(tmp_path):
@@ -161,7 +168,5 @@ def test_a_generated_dataset_takes_no_source_and_others_need_one(tmp_path):
 
 
 def test_a_missing_one_is_told_with_the_command_that_makes_it(tmp_path):
-    config = get_config()
-    config.data.update(dataset="creatures", data_dir=str(tmp_path), generator_seed=3)
     with pytest.raises(UserError, match=r"python scripts/prepare_data.py creatures --data_dir=\S+ --seed=3$"):
-        open_dataset(config)
+        open_dataset("creatures", tmp_path, "seed3")

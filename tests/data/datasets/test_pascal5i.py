@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 
-from mmnet_jax.config import get_config
 from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.datasets.pascal5i import packaged_ids
 from mmnet_jax.data.prepare import ProgressLine, prepare, summary
@@ -16,9 +15,7 @@ from tests.data.making import TRAIN, VAL, a_mask, palette_png, write_picture
 
 
 def opened(data_dir, split="folder"):
-    config = get_config()
-    config.data.update(data_dir=str(data_dir), split=split)
-    return open_dataset(config)
+    return open_dataset("pascal5i", data_dir, split)
 
 
 def test_protocol_lists_are_the_published_ones():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from mmnet_jax.config import get_config
 from mmnet_jax.data.episodes import EpisodeSpec
 from mmnet_jax.data.raw import load_episodes
 from mmnet_jax.data.transforms import evaluation as fitting
@@ -16,12 +17,6 @@ from mmnet_jax.episode import IMAGENET_MEAN as MEAN
 from mmnet_jax.episode import IMAGENET_STD as STD
 from mmnet_jax.errors import UserError
 from tests.data.making import split_of_masks
-
-
-def config_of(size):
-    config = get_config()
-    config.data.image_size = size
-    return config
 
 
 def unnormalised(image):
@@ -61,16 +56,14 @@ def test_equals_opencv(size, side):
     expected_label = np.full((side, side), 255)
     expected_label[:height, :width] = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST)
 
-    config = config_of(side)
-    np.testing.assert_allclose(unnormalised(fitting.prepare_image(image, config)), expected, atol=0.01)
+    np.testing.assert_allclose(unnormalised(fitting.prepare_image(image, side)), expected, atol=0.01)
     # (Where a whole pixel is hit exactly, as by 200 -> 56, OpenCV's own rounding may take the one before.)
-    np.testing.assert_array_equal(fitting.prepare_label(label, config), expected_label)
+    np.testing.assert_array_equal(fitting.prepare_label(label, side), expected_label)
 
 
 def test_padding_is_black_before_normalisation_and_unknown_in_the_label():
-    config = config_of(33)
-    image = fitting.prepare_image(np.full((20, 40, 3), 255, np.uint8), config)  # to 16 x 32
-    label = fitting.prepare_label(np.ones((20, 40), np.uint8), config)
+    image = fitting.prepare_image(np.full((20, 40, 3), 255, np.uint8), 33)  # to 16 x 32
+    label = fitting.prepare_label(np.ones((20, 40), np.uint8), 33)
     assert image.shape == (33, 33, 3) and image.dtype == jnp.float32
     assert label.shape == (33, 33) and label.dtype == jnp.int32
     inside = np.zeros((33, 33), bool)
@@ -86,17 +79,16 @@ def test_episodes_are_fitted_like_single_pictures_whatever_the_padding():
     split = split_of_masks(masks)
     specs = [EpisodeSpec(0, 3, (1, 2)), EpisodeSpec(3, 3, (2, 0))]
     fit = jax.jit(fitting.test_transform, static_argnames="image_size")
-    episode = fit(load_episodes(split, specs, 30), image_size=25)
-    config = config_of(25)
+    episode = fit(load_episodes(split, specs), image_size=25)
     for b, spec in enumerate(specs):
         images, labels = zip(*(split.read(i) for i in (spec.query, *spec.supports)), strict=True)
-        expected = [fitting.prepare_image(image, config) for image in images]
+        expected = [fitting.prepare_image(image, 25) for image in images]
         np.testing.assert_allclose(episode.query_image[b], expected[0], atol=1e-5)
         np.testing.assert_allclose(episode.support_images[b], expected[1:], atol=1e-5)
-        expected = [fitting.prepare_label(label == 3, config) for label in labels]
+        expected = [fitting.prepare_label(label == 3, 25) for label in labels]
         np.testing.assert_array_equal(episode.query_label[b], expected[0])
         np.testing.assert_array_equal(episode.support_labels[b], expected[1:])
-    larger = fit(load_episodes(split, specs, 47), image_size=25)
+    larger = fit(load_episodes(dataclasses.replace(split, max_side=47), specs), image_size=25)
     np.testing.assert_array_equal(episode.query_image, larger.query_image)
     np.testing.assert_array_equal(episode.support_labels, larger.support_labels)
 
@@ -104,26 +96,23 @@ def test_episodes_are_fitted_like_single_pictures_whatever_the_padding():
 def test_a_file_larger_than_any_photograph_of_the_datasets(tmp_path):
     image, label = picture(700, 1300)
     Image.fromarray(image).save(tmp_path / "large.png")
-    np.testing.assert_array_equal(
-        fitting.prepare_image(tmp_path / "large.png", config_of(33)), fitting.prepare_image(image, config_of(33))
-    )
+    np.testing.assert_array_equal(fitting.prepare_image(tmp_path / "large.png", 33), fitting.prepare_image(image, 33))
     # Longer side 1300 -> 32, shorter 700 -> 16; nearest takes pixel floor(i * 700 / 16), floor(j * 1300 / 32).
     expected = label[np.arange(16) * 700 // 16][:, np.arange(32) * 1300 // 32]
-    np.testing.assert_array_equal(fitting.prepare_label(label, config_of(33))[:16, :32], expected)
+    np.testing.assert_array_equal(fitting.prepare_label(label, 33)[:16, :32], expected)
 
 
 def test_files_that_are_no_pictures_are_named(tmp_path):
     (tmp_path / "text.jpg").write_text("words")
     with pytest.raises(UserError, match=r"text\.jpg is not an image\."):
-        fitting.prepare_image(tmp_path / "text.jpg", config_of(33))
+        fitting.prepare_image(tmp_path / "text.jpg", 33)
 
 
 def test_labels_of_other_shapes_and_values_are_refused():
-    config = config_of(33)
     with pytest.raises(UserError, match=r"a label has two axes, but this one's shape is \[4, 4, 1\]"):
-        fitting.prepare_label(np.zeros((4, 4, 1), np.uint8), config)
+        fitting.prepare_label(np.zeros((4, 4, 1), np.uint8), 33)
     with pytest.raises(UserError, match=r"a label holds 0, 1 and 255, but this one holds 7"):
-        fitting.prepare_label(np.full((4, 4), 7), config)
+        fitting.prepare_label(np.full((4, 4), 7), 33)
     np.testing.assert_array_equal(
-        fitting.prepare_label(np.eye(4, dtype=bool), config), fitting.prepare_label(np.eye(4, dtype=np.int64), config)
+        fitting.prepare_label(np.eye(4, dtype=bool), 33), fitting.prepare_label(np.eye(4, dtype=np.int64), 33)
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mmnet_jax.config import get_config
+from mmnet_jax.config.values import augmentation
 from mmnet_jax.data.raw import RawEpisodes
 from mmnet_jax.data.transforms.training import Parameters, augment, choose_crop, draw_parameters, transform
 from mmnet_jax.episode import IMAGENET_MEAN as MEAN
@@ -19,11 +20,10 @@ SQUARE = 96  # images lie in squares of this side
 FILL = [255 * m for m in MEAN]
 
 
-def data_of(size, **options):
-    data = get_config().data
-    data.image_size = size
-    data.update(**options)
-    return data
+def options_of(size, **changes):
+    config = get_config()
+    config.data.update(image_size=size, **changes)
+    return augmentation(config)
 
 
 def parameters(scale=1.0, degrees=0.0, blur=False, flip=False, crops=((0.5, 0.5),)):
@@ -44,8 +44,8 @@ def picture(height, width, seed=0):
 
 @functools.cache
 def compiled(size):
-    data = data_of(size)
-    return jax.jit(lambda *arguments: transform(*arguments, data))
+    options = options_of(size)
+    return jax.jit(lambda *arguments: transform(*arguments, options))
 
 
 def ours(image, label, size, drawn, side):
@@ -124,9 +124,9 @@ def test_padding_is_centred_with_the_odd_pixel_below_and_right():
     np.testing.assert_allclose(got, np.where(inside[..., None], 255.0, FILL), atol=1e-3)
 
 
-def crop_of(foreground, side, crops, size=None, flip=False, share=0.85):
+def crop_of(foreground, side, crops, size=None, flip=False, fraction=0.85):
     size = jnp.array(size or foreground.shape)
-    return choose_crop(jnp.asarray(foreground), size, parameters(flip=flip, crops=crops), side, share).tolist()
+    return choose_crop(jnp.asarray(foreground), size, parameters(flip=flip, crops=crops), side, fraction).tolist()
 
 
 def test_the_first_crop_that_keeps_enough_foreground_is_taken():
@@ -138,7 +138,7 @@ def test_the_first_crop_that_keeps_enough_foreground_is_taken():
     # 9 x 9 crops: rows 0..8 hold 8, rows 1..9 hold 2; still the last one, whatever it is.
     assert crop_of(foreground, 9, candidates) == [1, 0]
     # With a share of 0.8 the first with rows 0..8 will do.
-    assert crop_of(foreground, 9, candidates, share=0.8) == [0, 0]
+    assert crop_of(foreground, 9, candidates, fraction=0.8) == [0, 0]
 
 
 def test_exactly_85_percent_is_enough():
@@ -167,8 +167,8 @@ def test_the_crop_is_counted_in_the_flipped_image():
     foreground = np.zeros((10, 10), bool)
     foreground[:, 0] = True
     # Flipped, the foreground is in the last column; corners 0 and 6.
-    assert crop_of(foreground, 4, [(0, 0), (0, 0.9)], share=0.4, flip=True) == [0, 6]
-    assert crop_of(foreground, 4, [(0, 0.9), (0, 0)], share=0.4) == [0, 0]
+    assert crop_of(foreground, 4, [(0, 0), (0, 0.9)], fraction=0.4, flip=True) == [0, 6]
+    assert crop_of(foreground, 4, [(0, 0.9), (0, 0)], fraction=0.4) == [0, 0]
 
 
 def test_the_canvas_beyond_the_image_is_not_cropped_from():
@@ -179,8 +179,8 @@ def test_the_canvas_beyond_the_image_is_not_cropped_from():
     assert crop_of(np.zeros((20, 20), bool), 15, [(0.3, 0.8)], size=(10, 12)) == [-2, -1]
 
 
-DATA = data_of(33)
-augmented = jax.jit(lambda key, raw: augment(key, raw, DATA))
+OPTIONS = options_of(33)
+augmented = jax.jit(lambda key, raw: augment(key, raw, OPTIONS))
 
 
 def raw_episodes(b, k, seed=0):
@@ -195,7 +195,6 @@ def raw_episodes(b, k, seed=0):
         images[:, 1:],
         labels[:, 1:],
         sizes[:, 1:],
-        np.arange(b, dtype=np.int32),
     )
 
 
@@ -216,7 +215,6 @@ def test_query_and_supports_and_episodes_have_draws_of_their_own():
     alike = RawEpisodes(
         *(np.tile(x, (*one, *[1] * x.ndim)) for x in (image, label, size)),
         *(np.tile(x, (*several, *[1] * x.ndim)) for x in (image, label, size)),
-        np.zeros(8, np.int32),
     )
     episode = augmented(jax.random.key(3), alike)
     results = [*episode.query_image[:2], *episode.support_images[:2].reshape(4, 33, 33, 3)]
@@ -243,8 +241,10 @@ def test_an_episode_does_not_depend_on_the_others_nor_on_the_devices():
 
 
 def test_draws_cover_their_ranges_with_their_probabilities():
-    data = data_of(33, rotate_probability=0.25, flip_probability=0.75)
-    drawn = jax.jit(jax.vmap(lambda keys: draw_parameters(keys, data)))(jax.random.split(jax.random.key(0), (4000, 6)))
+    options = options_of(33, rotate_probability=0.25, flip_probability=0.75)
+    drawn = jax.jit(jax.vmap(lambda keys: draw_parameters(keys, options)))(
+        jax.random.split(jax.random.key(0), (4000, 6))
+    )
     assert 0.9 <= drawn.scale.min() < 0.901 and 1.099 < drawn.scale.max() <= 1.1
     turned = drawn.degrees[drawn.degrees != 0]
     assert abs(len(turned) / 4000 - 0.25) < 0.035  # five standard deviations

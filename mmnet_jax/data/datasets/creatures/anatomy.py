@@ -253,6 +253,3 @@ SPECIES: tuple[Species, ...] = (
     Species("beetle", (wings, shell, legs, cab)),
 )
 """Class i + 1 is SPECIES[i]; fold f holds out SPECIES[5 f : 5 f + 5]."""
-
-CREATURES = ("background", *(species.name for species in SPECIES))
-"""Mask index -> name."""

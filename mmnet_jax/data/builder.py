@@ -1,0 +1,132 @@
+"""The one TFDS builder: it writes the images that a ``DatasetSpec`` lists as records, with an index of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import Int
+
+from mmnet_jax.data import images
+from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing
+from mmnet_jax.episode import IGNORE
+from mmnet_jax.errors import UserError
+
+VERSION = "1.0.0"
+"""Of the records; a part of the prepared folder's path."""
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Builds one variant of a dataset."""
+
+    name = "segmentation"
+    VERSION = tfds.core.Version(VERSION)
+    code_path = None
+    """Nothing is downloaded, so no checksums are looked for beside the code; TFDS's own way of finding the code needs
+    a package, importlib_resources, that it does not declare."""
+
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        source: Path | None,
+        variant: str,
+        data_dir: str | Path,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        """A builder of ``variant`` in ``data_dir``.
+
+        Args:
+          spec: the dataset, with a ``build`` function.
+          source: its source folder, None for a generated dataset.
+          variant: one of the dataset's.
+          data_dir: where the records go, as ``name/variant/version``.
+          progress: called with the split, its images done and its images in all, after each image.
+        """
+        self.name, self._spec, self._source, self._progress = spec.name, spec, source, progress
+        config = tfds.core.BuilderConfig(name=variant, description=spec.description)
+        super().__init__(config=config, data_dir=data_dir, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {
+            "id": tfds.features.Text(),
+            "image": tfds.features.Image(shape=(None, None, 3), encoding_format=self._spec.encoding),
+            "mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
+            "counts": tfds.features.Tensor(shape=(len(self._spec.class_names),), dtype=np.int64),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self._spec.description,
+            features=tfds.features.FeaturesDict(features),
+            disable_shuffling=True,  # the order of the lists is that of testing
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Any]]:
+        assert self._spec.build is not None
+        listings = self._spec.build(self._source, self.builder_config.name)
+        self.info.metadata.update(class_names=list(self._spec.class_names), max_side=0, splits={})
+        for split, listing in listings.items():
+            about = {"wanted": listing.wanted, "without_mask": listing.without_mask}
+            self.info.metadata["splits"][split] = {**about, "ids": list(listing.ids), "counts": []}
+        return {split: self._generate_examples(split, listing) for split, listing in listings.items() if listing.ids}
+
+    def _generate_examples(self, split: str, listing: Listing) -> Iterator[tuple[int, dict[str, Any]]]:
+        metadata = self.info.metadata
+        for i, (identity, example) in enumerate(zip(listing.ids, listing.examples, strict=True)):
+            record, size = make_record(identity, example, len(self._spec.class_names))
+            metadata["splits"][split]["counts"].append(pack_counts(record["counts"]))
+            metadata["max_side"] = max(metadata["max_side"], *size)
+            if self._progress:
+                self._progress(split, i + 1, len(listing.ids))
+            yield i, record
+
+
+def make_record(identity: str, example: Example, classes: int) -> tuple[dict[str, Any], tuple[int, int]]:
+    """A checked record, and its image's height and width.
+
+    The image's bytes are kept as they are. The mask is encoded anew as a grey PNG of its indices, since some decoders
+    turn a palette PNG into colours.
+
+    Args:
+      identity: the image's id.
+      example: the encoded image and mask.
+      classes: classes with the background; mask indices are below it, or 255.
+
+    Raises:
+      UserError: naming the file that is broken, the mask whose size is not its image's, or the mask with an index that
+        is no class.
+    """
+    height, width, _ = images.decode_image(example.image, example.image_name).shape
+    name, indices = example.mask_name, images.decode_mask(example.mask, example.mask_name)
+    if indices.shape != (height, width):
+        raise UserError(
+            f"{name} is {indices.shape[1]} x {indices.shape[0]} pixels, but its image is {width} x {height}."
+        )
+    counts = np.bincount(indices.ravel(), minlength=IGNORE + 1)
+    unknown = np.flatnonzero(counts[classes:IGNORE]) + classes
+    if unknown.size:
+        raise UserError(f"{name} holds index {unknown[0]}; its classes are 0 to {classes - 1}, and 255 for unknown.")
+    record = {
+        "id": identity,
+        "image": example.image,
+        "mask": images.encode_mask(indices),
+        "counts": counts[:classes].astype(np.int64),
+    }
+    return record, (height, width)
+
+
+def pack_counts(counts: Int[np.ndarray, " classes"]) -> list[int]:
+    """The classes that are present and their pixels, ``[class, pixels, class, pixels, ...]``, for the index."""
+    present = np.flatnonzero(counts)
+    return np.stack([present, counts[present]], axis=1).ravel().tolist()
+
+
+def unpack_counts(packed: Sequence[Sequence[int]], classes: int) -> Int[np.ndarray, "n classes"]:
+    """Pixels of every class in every image, from what ``pack_counts`` made of each."""
+    counts = np.zeros((len(packed), classes), np.int64)
+    for row, pairs in zip(counts, packed, strict=True):
+        row[np.asarray(pairs[::2], int)] = pairs[1::2]
+    return counts
