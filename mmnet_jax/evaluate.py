@@ -39,6 +39,7 @@ def main() -> None:
     if FLAGS.output:
         _refuse_unwritable(Path(FLAGS.output))
 
+    from mmnet_jax.cli.progress import Printer
     from mmnet_jax.evaluation.checkpoint import score_workdir
     from mmnet_jax.evaluation.summary import report
     from mmnet_jax.workdir.folder import Workdir
@@ -53,10 +54,8 @@ def main() -> None:
         lambda dataset: _manifest(config, dataset),
         checkpoint=FLAGS.checkpoint,
         output=Path(FLAGS.output) if FLAGS.output else None,
-        progress=_show,
-        progress_seconds=1.0 if sys.stderr.isatty() else 30.0,
+        say=Printer(error=True),
     )
-    _show("")
     print(report(scored.summary))
     print("written: " + " ".join(map(str, scored.files)))
 
@@ -108,14 +107,6 @@ def _read_manifest(dataset: Dataset) -> Manifest:
         if asked is not None and asked != held[name]:
             raise UserError(f"--{name}={asked} contradicts --manifest={FLAGS.manifest}, whose {name} is {held[name]}.")
     return manifest
-
-
-def _show(line: str) -> None:
-    """Progress on stderr; on a terminal each line takes the place of the one before."""
-    if sys.stderr.isatty():
-        print(f"\r{line:<79}\r", end="", file=sys.stderr, flush=True)
-    elif line:
-        print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

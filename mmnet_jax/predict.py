@@ -8,7 +8,6 @@ more pictures or folders of them. The first of ``--mask`` and ``--support_box`` 
 from __future__ import annotations
 
 import itertools
-import sys
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -62,6 +61,7 @@ def define_flags() -> None:
 
 
 def main() -> None:
+    from mmnet_jax.cli.progress import Printer
     from mmnet_jax.inference.segmentation import find_queries, segment_pictures
     from mmnet_jax.inference.supports import parse_box, read_supports
     from mmnet_jax.workdir.folder import Workdir, load_step
@@ -84,15 +84,9 @@ def main() -> None:
         FLAGS.output,
         save_logits=FLAGS.save_logits,
         made_by={"workdir": FLAGS.workdir, "checkpoint": FLAGS.checkpoint, "step": step},
-        progress=show_progress,
+        say=Printer(error=True),
     )
     print(report(answers, FLAGS.output))
-
-
-def show_progress(done: int, total: int) -> None:
-    """One line that renews itself, on a terminal alone."""
-    if sys.stderr.isatty():
-        print(f"\r{done} of {total} pictures", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 def report(answers: list[Answer], output: str) -> str:

@@ -251,7 +251,7 @@ import sys
 from mmnet_jax.cli import command
 from mmnet_jax import get_config
 from mmnet_jax import predict
-from mmnet_jax.workdir.folder import folder as workdir
+from mmnet_jax.workdir import folder as workdir
 from mmnet_jax.config import resolve
 from tests.tiny import tiny_network
 
@@ -289,7 +289,7 @@ def test_the_command_pairs_masks_and_boxes_in_their_order_and_says_where_to_look
         "--query=queries/one.jpg",
         "--query=queries/two.JPEG",
     )
-    assert (status, errors) == (0, "")
+    assert (status, errors) == (0, "image 2/2\n")
     numbers = json.loads((folder / "out" / "predictions.json").read_text())
     assert numbers["supports"] == [
         {"image": "a.jpg", "box": [5, 10, 25, 30]},

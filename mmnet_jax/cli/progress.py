@@ -1,10 +1,133 @@
-"""Lengths of time in words."""
+"""Progress of long jobs: a bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from tqdm import tqdm
+
+from mmnet_jax.storage.files import naming
+
+SECONDS = 10.0
+"""Between two lines of a job."""
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Printer:
+    """Prints lines to a standard stream; on a terminal a ``Progress`` draws its bar below them."""
+
+    error: bool = False
+    """To standard error instead of standard output."""
+
+    @property
+    def stream(self) -> TextIO:
+        """The stream as it is now."""
+        return sys.stderr if self.error else sys.stdout
+
+    def __call__(self, line: str) -> None:
+        """Prints one line.
+
+        Raises:
+          OSError: naming the stream, where it is a file on a full disk.
+        """
+        with naming("standard error" if self.error else "standard output"), tqdm.external_write_mode(self.stream):
+            print(line, file=self.stream, flush=True)
+
+
+class Progress:
+    """Reports a job's progress: ``step 40/800  loss 0.5  4.10 episodes/s  ETA 3m02s``.
+
+    Where ``say`` prints to a terminal it draws a bar there, elsewhere it passes a line to ``say`` every few seconds.
+    The rate is that of the time since the last report. The first update, which waits for the compiler, and pauses do
+    not count.
+    """
+
+    def __init__(
+        self, what: str, total: int, unit: str, say: Say | None, *, start: int = 0, size: int = 1, seconds: float = 0.0
+    ) -> None:
+        """Starts at ``start`` of ``total``.
+
+        Args:
+          what: the noun before the count, such as ``step``.
+          total: how many there are.
+          unit: the plural of what the rate counts, such as ``episodes``.
+          say: gets the lines; no reports if None.
+          start: how many are done already.
+          size: units in one of ``what``.
+          seconds: between two reports of ``update``; ``SECONDS`` if 0.
+        """
+        self._what, self._total, self._unit, self._say, self._size = what, total, unit, say, size
+        self._seconds = seconds or SECONDS
+        self._reported = time.monotonic()
+        self._counted: tuple[int, float] | None = None
+        self._rate: float | None = None
+        self._bar: tqdm | None = None
+        if isinstance(say, Printer) and say.stream.isatty():
+            layout = "{desc} {n_fmt}/{total_fmt} |{bar}|{postfix}"
+            self._bar = tqdm(total=total, initial=start, desc=what, file=say.stream, leave=None, bar_format=layout)
+
+    def update(self, done: int, text: str = "") -> None:
+        """Sets how many are done, and reports if it is time or all are.
+
+        Args:
+          done: of the total.
+          text: how good they are, such as the loss.
+        """
+        if self._counted is None:
+            self._counted = done, time.monotonic()
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+        if done == self._total or time.monotonic() - self._reported >= self._seconds:
+            self.report(done, text)
+
+    def report(self, done: int, text: str = "") -> float | None:
+        """Reports now.
+
+        Returns:
+          Units a second since the last report; None before the second update.
+        """
+        now = time.monotonic()
+        before, since = self._counted or (done, now)
+        if done > before:
+            self._rate = (done - before) / max(now - since, 1e-9)
+        self._counted, self._reported = (done, now), now
+        parts = [text] if text else []
+        if self._rate is not None:
+            rate, left = self._rate * self._size, (self._total - done) / self._rate
+            parts += [f"{rate:.{2 if rate < 100 else 0}f} {self._unit}/s", f"ETA {duration(left)}"]
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+            self._bar.set_postfix_str("  ".join(parts))
+        elif self._say is not None:
+            self._say("  ".join([f"{self._what} {done}/{self._total}", *parts]))
+        return None if self._rate is None else self._rate * self._size
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The time inside does not count for the rate."""
+        start = time.monotonic()
+        yield
+        if self._counted is not None:
+            self._counted = self._counted[0], self._counted[1] + time.monotonic() - start
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Ends the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
 
 def duration(seconds: float) -> str:
-    """Such as 1h02m or 2m03s."""
+    """A length of time, such as 1h02m or 2m03s."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"

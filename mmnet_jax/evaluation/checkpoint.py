@@ -45,8 +45,7 @@ def score_workdir(
     checkpoint: str = "best",
     output: Path | None = None,
     keep: bool = False,
-    progress: Callable[[str], None] | None = None,
-    progress_seconds: float = 30.0,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Scored:
     """Scores a checkpoint with both baselines and writes the result, its manifest, the table and a sheet of pictures.
 
@@ -57,8 +56,7 @@ def score_workdir(
       checkpoint: ``"best"``, ``"latest"`` or a step.
       output: the result's file; in ``results/`` of the workdir, named by the episodes, if not given.
       keep: where ``output`` is the result of the same parameters on the same episodes, leave it.
-      progress: gets a line that says how far it is, every so many seconds.
-      progress_seconds: how often.
+      say: gets lines of progress.
 
     Raises:
       UserError: the workdir, the checkpoint or the dataset is missing or damaged.
@@ -85,11 +83,10 @@ def score_workdir(
         config,
         dataset,
         manifest,
-        store=_store(config, model, variables, run["weights_sha256"], dataset, progress or _nothing),
+        store=_store(config, model, variables, run["weights_sha256"], dataset, say),
         baselines=True,
         samples=SAMPLES,
-        progress=progress,
-        progress_seconds=progress_seconds,
+        say=say,
     )
     summary = result_json(result, dataset, run)
     if jax.process_index() == 0:
@@ -117,10 +114,6 @@ def _store(
     except UserError as error:
         say(f"features are computed from the images: {error}")
     return None
-
-
-def _nothing(line: str) -> None:
-    pass
 
 
 def manifest_name(manifest: Manifest) -> str:

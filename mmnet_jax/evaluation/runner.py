@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 from ml_collections import ConfigDict
 
+from mmnet_jax.cli.progress import Progress
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.evaluation.metrics import Scores, best_threshold, score
 from mmnet_jax.evaluation.outputs import measured_batches
 from mmnet_jax.evaluation.pixel_counts import PixelCounts, count_above_thresholds
-from mmnet_jax.evaluation.progress import Progress
 from mmnet_jax.evaluation.protocols import Manifest
 from mmnet_jax.features.store import FeatureStore
 from mmnet_jax.models import FewShotNetwork
@@ -96,8 +96,7 @@ def evaluate(
     store: FeatureStore | None = None,
     baselines: bool = False,
     samples: int = 0,
-    progress: Callable[[str], None] | None = None,
-    progress_seconds: float = 30.0,
+    say: Callable[[str], None] | None = None,
 ) -> Result:
     """Scores a network on test episodes.
 
@@ -111,8 +110,7 @@ def evaluate(
       store: frozen features of the test split, which are otherwise computed from its images.
       baselines: score a fresh head and the confidence map too, in the same pass.
       samples: of how many episodes, spread over the classes, to keep the prediction.
-      progress: gets a line that says how far it is, every so many seconds.
-      progress_seconds: how often.
+      say: gets lines of progress.
 
     Returns:
       The result, the same in every process.
@@ -123,8 +121,7 @@ def evaluate(
     frozen = {collection: variables[collection] for collection in ("backbone", "batch_stats")}
     class_ids = np.array([spec.class_id for spec in manifest.episodes])
     kept = spread_over_classes(class_ids, samples)
-    line = Progress(len(class_ids), progress, progress_seconds)
-
+    sums = np.zeros((len(dataset.class_names), 2), np.int64)  # foreground intersection and union so far
     counted: dict[str, list[PixelCounts]] = {head: [] for head in heads}
     above, pictures = [], []
     batches = measured_batches(
@@ -137,18 +134,20 @@ def evaluate(
         batch_size or config.evaluation.batch_size,
         store,
     )
-    for first, size, measured in batches:
-        for head in heads:
-            counted[head].append(jax.tree.map(lambda x: np.asarray(x)[:size], measured.counts[head]))  # noqa: B023
-        if baselines:
-            above.append(count_above_thresholds(np.asarray(measured.bins)[:size]))
-        for i in sorted(kept.intersection(range(first, first + size))):
-            height, width = dataset.test.read(manifest.episodes[i].query)[1].shape
-            predicted = np.asarray(measured.predicted[i - first])[:height, :width]
-            maps = (measured.confidence, measured.activations, measured.embeddings)
-            pictures.append(Sample(i, predicted, *(np.asarray(of[i - first]) for of in maps)))
-        latest = counted["trained"][-1]
-        line.update(np.asarray(latest.intersection), np.asarray(latest.union), class_ids[first : first + size])
+    with Progress("episode", len(class_ids), "episodes", say) as line:
+        for first, size, measured in batches:
+            for head in heads:
+                counted[head].append(jax.tree.map(lambda x: np.asarray(x)[:size], measured.counts[head]))  # noqa: B023
+            if baselines:
+                above.append(count_above_thresholds(np.asarray(measured.bins)[:size]))
+            for i in sorted(kept.intersection(range(first, first + size))):
+                height, width = dataset.test.read(manifest.episodes[i].query)[1].shape
+                predicted = np.asarray(measured.predicted[i - first])[:height, :width]
+                maps = (measured.confidence, measured.activations, measured.embeddings)
+                pictures.append(Sample(i, predicted, *(np.asarray(of[i - first]) for of in maps)))
+            latest = counted["trained"][-1]
+            np.add.at(sums, class_ids[first : first + size], np.stack([latest.intersection, latest.union])[..., 1].T)
+            line.update(first + size, f"mIoU {_miou(sums):.2f}")
 
     counts = {head: jax.tree.map(lambda *parts: np.concatenate(parts), *counted[head]) for head in heads}
     scores = {head: score(c.intersection, c.union, class_ids) for head, c in counts.items()}
@@ -169,6 +168,12 @@ def evaluate(
         area=counts["trained"].area,
         samples=tuple(pictures),
     )
+
+
+def _miou(sums: Integer[np.ndarray, "c 2"]) -> float:
+    """In percent, over the classes that have been seen."""
+    seen = sums[sums[:, 1] > 0]
+    return 100 * float(np.mean(seen[:, 0] / seen[:, 1])) if len(seen) else 0.0
 
 
 def spread_over_classes(class_ids: Integer[np.ndarray, " e"], count: int) -> set[int]:

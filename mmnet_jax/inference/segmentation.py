@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 from PIL import Image
 
+from mmnet_jax.cli.progress import Progress
 from mmnet_jax.data.images import read_image
 from mmnet_jax.data.transforms.evaluation import fitted_size, prepare_image
 from mmnet_jax.drawing.pictures import overlay, resize_map
@@ -33,7 +32,7 @@ from mmnet_jax.inference.sheet import (
 )
 from mmnet_jax.inference.supports import Box, Example, Supports
 from mmnet_jax.models import FewShotNetwork
-from mmnet_jax.storage.files import naming
+from mmnet_jax.storage.files import naming, whole_files
 
 PREDICTIONS = "predictions.json"
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -116,7 +115,7 @@ def segment_pictures(
     *,
     save_logits: bool = False,
     made_by: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> list[Answer]:
     """Segments each query with the same supports, which are encoded once, and writes what it finds.
 
@@ -134,7 +133,7 @@ def segment_pictures(
       output: folder, made if need be.
       save_logits: write the logits too.
       made_by: what ``predictions.json`` is to say of the network.
-      progress: called after each batch with the queries done and in all.
+      say: gets lines of progress.
 
     Returns:
       An answer for each query, in order.
@@ -149,7 +148,7 @@ def segment_pictures(
     side = cell_side(len(queries))
     answers: list[Answer] = []
     cells: list[Cell] = []
-    with _all_or_nothing(Path(output)) as folder:
+    with Progress("image", len(queries), "images", say) as progress, whole_files(Path(output), PREDICTIONS) as folder:
         sheets = sheet_files(len(queries), folder)
         for start in range(0, len(queries), batch):
             part = queries[start : start + batch]
@@ -177,8 +176,7 @@ def segment_pictures(
                         sheet = draw_sheet(supports.examples, cells, page, len(sheets), len(queries))
                         Image.fromarray(sheet).save(sheets[page])
                         cells.clear()
-            if progress:
-                progress(start + len(part), len(queries))
+            progress.update(start + len(part))
         numbers = _predictions(answers, supports.examples, made_by or {}, sheets)
         with naming(output):
             (folder / PREDICTIONS).write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
@@ -231,21 +229,3 @@ def _predictions(
         ],
         "sheets": [sheet.name for sheet in sheets],
     }
-
-
-@contextlib.contextmanager
-def _all_or_nothing(output: Path) -> Iterator[Path]:
-    """A folder to write to whose files are moved to ``output`` at the end; after any failure nothing is left of it."""
-    created = [path for path in (output, *output.parents) if not path.exists()]
-    output.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(dir=output, prefix=".unfinished-") as folder:
-            yield Path(folder)
-            # the numbers last: where they are, so is all else
-            for file in sorted(Path(folder).iterdir(), key=lambda file: (file.name == PREDICTIONS, file.name)):
-                os.replace(file, output / file.name)
-    except BaseException:
-        for path in created:
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        raise

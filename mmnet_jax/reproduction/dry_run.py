@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
-from mmnet_jax.evaluation.progress import duration
+from mmnet_jax.cli.progress import duration
 from mmnet_jax.reproduction.launching import slots, visible_gpus
 from mmnet_jax.reproduction.requirements import missing
 from mmnet_jax.reproduction.runs import Settings

@@ -1,12 +1,15 @@
-"""Files that are there with all their content or not at all, and a file system's errors with the place they are of."""
+"""Atomic writes of files and folders, and file-system errors that name a path."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 REFUSED = frozenset(
@@ -14,11 +17,17 @@ REFUSED = frozenset(
     for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EIO", "ENOTDIR", "EISDIR")
     if hasattr(errno, name)
 )
-"""What a file system says when it will not take or give a file, and the user can put it right."""
+"""Errors with which a file system refuses to read or write, and which the user can put right."""
+UNFINISHED = ".unfinished-"
+"""Prefix of the hidden folders that ``whole_folder`` and ``whole_files`` fill."""
+_LOCK = ".lock"
+# What two storage libraries raise instead of an OSError; Orbax and tensorboardX raise OSError.
+_TENSORSTORE = re.compile(r"\[[^]]*os_error_code='(\d+)'")  # ValueError: ... File too large [os_error_code='27']
+_ARRAY_RECORD = re.compile(r"\w+\(\) failed: ([^;]+); (?:opening|reading|writing) ")  # RuntimeError
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file by way of a hidden one beside it, ``.NAME.part``, which only a killed process leaves behind.
+    """Writes a file through a hidden ``.NAME.part`` beside it, which only a killed process leaves behind.
 
     Raises:
       OSError: naming the file.
@@ -33,10 +42,83 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def naming(path: str | Path) -> Iterator[None]:
-    """What the file system refuses inside comes out as an ``OSError`` that names a file, ``path`` where it names none.
+def whole_folder(folder: Path, root: Path | None = None) -> Iterator[Path]:
+    """Makes a folder that appears whole or not at all.
 
-    Python names no file when a write fails, and libraries put the system's words into exceptions of their own.
+    A folder that another process puts in its place first is kept, and this one is dropped.
+
+    Args:
+      folder: the folder to make; absent or empty.
+      root: the parent of ``folder``, or one further up: where the hidden temporary folder goes.
+
+    Yields:
+      The path to make instead, which is renamed to ``folder`` at the end. It has the same path below the temporary
+      folder as ``folder`` has below ``root``; neither it nor its parents below the temporary folder exist yet.
+    """
+    root = root or folder.parent
+    with _unfinished(root, folder.parent) as work:
+        made = work / folder.relative_to(root)
+        yield made
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            made.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+
+
+@contextmanager
+def whole_files(folder: Path, last: str) -> Iterator[Path]:
+    """Adds files to a folder, all of them or none.
+
+    Args:
+      folder: made if it is absent.
+      last: the name of the file that is moved last, so that all others are there once it is.
+
+    Yields:
+      A hidden folder inside to write to; its files are moved to ``folder`` at the end.
+    """
+    with _unfinished(folder, folder) as work:
+        yield work
+        files = [file for file in work.iterdir() if file.name != _LOCK]
+        for file in sorted(files, key=lambda file: (file.name == last, file.name)):
+            file.replace(folder / file.name)
+
+
+@contextmanager
+def _unfinished(root: Path, target: Path) -> Iterator[Path]:
+    """A temporary folder in ``root``; ``target`` and its parents, where this makes them, are removed on failure.
+
+    Its maker holds a lock in it, which the system releases however the process ends: folders without a holder are
+    leftovers, and the next call removes them.
+    """
+    made = [path for path in (target, *target.parents) if not path.exists()]
+    root.mkdir(parents=True, exist_ok=True)
+    for left in root.glob(f"{UNFINISHED}*"):
+        with suppress(OSError), (left / _LOCK).open("r+") as lock:  # in use, or on a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+    work = new = Path(tempfile.mkdtemp(dir=root, prefix=".new-"))
+    try:
+        with (new / _LOCK).open("w") as lock:
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            work = new.rename(root / new.name.replace(".new-", UNFINISHED))  # only now do others look at it
+            yield work
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+    shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Makes file-system errors inside an ``OSError`` with a file name: ``path`` where the error has none.
+
+    Python names no file when a write fails, and TensorStore and ArrayRecord raise exceptions of other types.
     """
     try:
         yield
@@ -44,7 +126,7 @@ def naming(path: str | Path) -> Iterator[None]:
         if error.errno in REFUSED and error.filename is None:
             error.filename = str(path)
         raise
-    except Exception as error:
+    except (ValueError, RuntimeError) as error:
         number = system_error(error)
         if number is None:
             raise
@@ -52,12 +134,12 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def system_error(error: BaseException) -> int | None:
-    """The number in ``REFUSED`` that an exception, or one that it came of, tells of in its words."""
-    found = re.search(r"os_error_code='?(\d+)", str(error))  # TensorStore's
-    if found and int(found[1]) in REFUSED:
-        return int(found[1])
-    for number in REFUSED:
-        if os.strerror(number) in str(error):
-            return number
-    came_of = error.__cause__ or error.__context__
-    return system_error(came_of) if came_of else None
+    """The number in ``REFUSED`` of an ``OSError``, or of what TensorStore or ArrayRecord raise instead of one."""
+    number = None
+    if isinstance(error, OSError):
+        number = error.errno
+    elif isinstance(error, ValueError) and (found := _TENSORSTORE.search(str(error))):
+        number = int(found[1])
+    elif isinstance(error, RuntimeError) and (found := _ARRAY_RECORD.search(str(error))):
+        number = next((number for number in REFUSED if os.strerror(number) == found[1]), None)
+    return number if number in REFUSED else None

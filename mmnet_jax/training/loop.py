@@ -170,7 +170,7 @@ def evaluate_now(
     store: FeatureStore | None,
 ) -> float:
     """mIoU (%) at this step, on the classes that the best checkpoint is chosen on."""
-    result = evaluate(model, variables, config, dataset, manifest, store=store, progress=say)
+    result = evaluate(model, variables, config, dataset, manifest, store=store, say=say)
     low, high = result.interval95
     say(
         f"step {step}: {config.training.select_on} mIoU {result.miou:.2f} [{low:.2f}, {high:.2f}] "

@@ -77,7 +77,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
         novel = _classes(config, dataset, "novel")
         with steps.step(f"evaluation: {len(manifest.episodes):,} episodes, {manifest.shots}-shot, {novel}"):
             scored = score_workdir(
-                workdir, config, lambda _: manifest, output=workdir.results / RESULT, keep=True, progress=steps.say
+                workdir, config, lambda _: manifest, output=workdir.results / RESULT, keep=True, say=steps.say
             )
             if not scored.fresh:
                 steps.say("the result of this very network and these episodes is there already")

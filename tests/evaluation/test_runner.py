@@ -126,8 +126,9 @@ def test_samples_spread_over_the_classes():
     assert spread_over_classes(np.array([4, 4]), 12) == {0, 1}
 
 
-def test_progress_tells_the_running_miou(network, config, dataset, result):
+def test_progress_tells_the_running_miou(network, config, dataset, result, monkeypatch):
+    monkeypatch.setattr("mmnet_jax.cli.progress.SECONDS", -1.0)
     lines = []
-    evaluate(*network, config, dataset, result.manifest, progress=lines.append, progress_seconds=0.0)
-    assert [line.split(" ")[0] for line in lines] == ["8", "16", "19"]
-    assert lines[-1].endswith(f"0m00s left, mIoU {result.miou:.2f}")
+    evaluate(*network, config, dataset, result.manifest, say=lines.append)
+    assert [line.split("  ")[0] for line in lines] == ["episode 8/19", "episode 16/19", "episode 19/19"]
+    assert f"  mIoU {result.miou:.2f}  " in lines[-1] and lines[-1].endswith(" episodes/s  ETA 0m00s")

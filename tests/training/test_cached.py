@@ -149,7 +149,7 @@ def test_a_trained_network_is_evaluated_where_nothing_can_be_stored(finished, tm
         config,
         lambda dataset: configured_manifest(dataset, config),
         output=tmp_path / "result.json",
-        progress=lines.append,
+        say=lines.append,
     )
     assert "data/features cannot be written (Read-only file system): features are computed from the images" in lines
     assert scored.summary["miou"] == json.loads((workdir.results / "result.json").read_text())["miou"]

@@ -5,14 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmnet_jax.storage.files import naming, write_whole
 from mmnet_jax.training.state import TrainState
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.log import MetricLog
@@ -20,17 +18,6 @@ from tests.training.tiny_training import tiny_config
 
 FULL = "/dev/full"
 needs_dev_full = pytest.mark.skipif(not os.path.exists(FULL), reason="no /dev/full here")
-
-
-@needs_dev_full
-def test_a_whole_file_that_finds_no_room_is_named_and_the_one_before_stays(tmp_path):
-    (tmp_path / "x.json").write_bytes(b"before")
-    (tmp_path / ".x.json.part").symlink_to(FULL)
-    with pytest.raises(OSError) as error:
-        write_whole(tmp_path / "x.json", b"after")
-    assert error.value.errno == errno.ENOSPC and error.value.filename == str(tmp_path / "x.json")
-    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
-    assert (tmp_path / "x.json").read_bytes() == b"before"
 
 
 @needs_dev_full
@@ -82,26 +69,3 @@ def test_a_checkpoint_that_finds_no_room_is_told_and_the_one_before_is_whole(tmp
         checkpoints.save(state(2))  # there is room again
         checkpoints.wait()
         assert checkpoints.latest() == 2
-
-
-@pytest.mark.parametrize(
-    ("words", "number"),
-    [
-        ("RESOURCE_EXHAUSTED: Error writing \"x\": Failed to write 9 bytes [os_error_code='28']", errno.ENOSPC),
-        ("write() failed: No space left on device; writing a.array_record", errno.ENOSPC),
-        ("INTERNAL: Read-only file system", errno.EROFS),
-        ("Disk quota exceeded", errno.EDQUOT),
-    ],
-)
-def test_a_librarys_words_are_understood(words, number):
-    with pytest.raises(OSError) as error, naming("place"):
-        raise ValueError(words)
-    assert (error.value.errno, error.value.filename) == (number, "place")
-
-
-def test_other_errors_pass_as_they_are():
-    with pytest.raises(ValueError, match="a bug"), naming("place"):
-        raise ValueError("a bug")
-    with pytest.raises(FileNotFoundError) as error, naming("place"):
-        Path("nowhere/at/all").read_bytes()
-    assert error.value.filename == "nowhere/at/all"

@@ -215,3 +215,12 @@ def test_what_cannot_be_prepared_is_refused(voc, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file.* cannot be written or read"):
         prepare("pascal5i", voc, tmp_path / "file" / "data", "folder")
+
+
+def test_an_image_that_cannot_be_read_is_named(voc, tmp_path):
+    image = voc / "JPEGImages" / f"{TRAIN[0]}.jpg"
+    image.unlink()
+    image.mkdir()
+    with pytest.raises(UserError) as error:
+        prepare("pascal5i", voc, tmp_path / "data")
+    assert str(error.value) == f"{image} cannot be read: Is a directory."

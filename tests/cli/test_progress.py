@@ -1,0 +1,80 @@
+"""Progress as lines and as a bar."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+
+import pytest
+
+from mmnet_jax.cli import progress
+from mmnet_jax.cli.progress import Printer, Progress, duration
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time, which only the test moves."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+
+    def wait(seconds):
+        now[0] += seconds
+
+    return wait
+
+
+def test_the_first_update_and_pauses_do_not_count_for_the_rate(clock):
+    lines = []
+    steps = Progress("step", 800, "episodes", lines.append, size=4)
+    clock(60)  # compiling
+    assert steps.report(1, "loss 2.0") is None
+    clock(10)
+    with steps.paused():
+        clock(1000)
+    assert steps.report(21, "loss 1.5") == 8
+    clock(1)
+    assert steps.report(61) == 160
+    assert lines == [
+        "step 1/800  loss 2.0",
+        "step 21/800  loss 1.5  8.00 episodes/s  ETA 6m30s",
+        "step 61/800  160 episodes/s  ETA 0m18s",
+    ]
+
+
+def test_updates_report_every_few_seconds_and_at_the_end(clock):
+    lines = []
+    images = Progress("image", 9, "images", lines.append, start=2, seconds=5)
+    for done in range(3, 10):
+        clock(2)
+        images.update(done)
+    assert lines == ["image 5/9  0.50 images/s  ETA 0m08s", "image 8/9  0.50 images/s  ETA 0m02s"] + [
+        "image 9/9  0.50 images/s  ETA 0m00s"
+    ]
+
+
+def test_a_job_of_one_update_has_no_rate():
+    lines = []
+    Progress("image", 3, "images", lines.append).update(3)
+    Progress("image", 3, "images", None).update(3)
+    assert lines == ["image 3/3"]
+
+
+def test_a_terminal_gets_a_bar_with_lines_above_it(monkeypatch, clock):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    say = Printer(error=True)
+    with Progress("step", 40, "episodes", say, seconds=5) as steps:
+        for done in (1, 2):
+            clock(5)
+            steps.update(done, "loss 0.5")
+        say("resting")
+    bar, line = terminal.getvalue().split("resting\n")[0], terminal.getvalue().split("\r")
+    assert re.search(r"step 2/40 \|.*\|, loss 0\.5  0\.20 episodes/s  ETA 3m10s", bar)
+    assert "resting\n" in line
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3.4, "0m03s"), (123, "2m03s"), (3720, "1h02m")])
+def test_durations(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,159 @@
+"""Files and folders that appear whole or not at all, and errors that name them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmnet_jax.errors import UserError
+from mmnet_jax.storage.files import naming, whole_files, whole_folder, write_whole
+
+FULL = "/dev/full"
+needs_dev_full = pytest.mark.skipif(not os.path.exists(FULL), reason="no /dev/full here")
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_a_file_takes_the_place_of_the_one_before(tmp_path):
+    write_whole(tmp_path / "x.json", b"one")
+    write_whole(tmp_path / "x.json", b"two")
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+    assert (tmp_path / "x.json").read_bytes() == b"two"
+
+
+def test_a_failed_write_leaves_the_file_before(tmp_path, monkeypatch):
+    write_whole(tmp_path / "x.json", b"one")
+
+    def no_space(self, content):
+        self.touch()
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", no_space)
+    with pytest.raises(OSError):
+        write_whole(tmp_path / "x.json", b"two")
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+    assert (tmp_path / "x.json").read_bytes() == b"one"
+
+
+@needs_dev_full
+def test_a_whole_file_that_finds_no_room_is_named_and_the_one_before_stays(tmp_path):
+    (tmp_path / "x.json").write_bytes(b"before")
+    (tmp_path / ".x.json.part").symlink_to(FULL)
+    with pytest.raises(OSError) as error:
+        write_whole(tmp_path / "x.json", b"after")
+    assert error.value.errno == errno.ENOSPC and error.value.filename == str(tmp_path / "x.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    assert (tmp_path / "x.json").read_bytes() == b"before"
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path):
+    with whole_folder(tmp_path / "a" / "b" / "new", root=tmp_path / "a") as made:
+        assert made.relative_to(made.parents[1]) == Path("b/new") and not made.parent.exists()
+        made.mkdir(parents=True)
+        (made / "x").write_text("1")
+        assert not (tmp_path / "a" / "b").exists()
+    assert names(tmp_path) == ["a", "a/b", "a/b/new", "a/b/new/x"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, UserError])
+def test_a_failure_leaves_nothing(tmp_path, error):
+    with pytest.raises(error), whole_folder(tmp_path / "a" / "new") as made:
+        made.mkdir()
+        raise error
+    with pytest.raises(error), whole_files(tmp_path / "b" / "c", "z") as folder:
+        (folder / "x").touch()
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_of_two_makers_the_first_wins(tmp_path):
+    with whole_folder(tmp_path / "new") as second:
+        second.mkdir()
+        with whole_folder(tmp_path / "new") as first:
+            first.mkdir()
+            (first / "first").touch()
+    assert names(tmp_path) == ["new", "new/first"]
+
+
+def test_files_join_those_of_a_folder_and_the_named_one_comes_last(tmp_path, monkeypatch):
+    for name in ("a.json", "kept"):
+        (tmp_path / name).write_text("before")
+    order = []
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda path, to: (order.append(path.name), replace(path, to)))
+    with whole_files(tmp_path, last="a.json") as folder:
+        for name in ("a.json", "b", "c"):
+            (folder / name).write_text("after")
+        assert names(tmp_path / "a.json") == [] and (tmp_path / "a.json").read_text() == "before"
+    assert order == ["b", "c", "a.json"]
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "a.json": "after", "b": "after", "c": "after", "kept": "before"
+    }  # fmt: skip
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    source = """
+import sys, time
+from pathlib import Path
+from mmnet_jax.storage.files import whole_folder
+with whole_folder(Path(sys.argv[1])) as made:
+    made.mkdir()
+    print("here", flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", source, str(tmp_path / "new")], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "here\n"
+    with whole_folder(tmp_path / "other") as made:
+        made.mkdir()
+    assert len(list(tmp_path.glob(".unfinished-*/new"))) == 1  # its maker is at work
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with whole_folder(tmp_path / "new") as made:
+        made.mkdir()
+    assert names(tmp_path) == ["new", "other"]
+
+
+@pytest.mark.parametrize(
+    ("error", "number"),
+    [
+        (ValueError("OUT_OF_RANGE: Failed to write 9 bytes to file 8 [os_error_code='28']"), errno.ENOSPC),
+        (ValueError("Failed to open [tensorstore_spec='{}'] [os_error_code='30']"), errno.EROFS),
+        (RuntimeError("write() failed: File too large; writing a.array_record; at byte 30000"), errno.EFBIG),
+        (RuntimeError("open() failed: Permission denied; opening a.array_record; Failed"), errno.EACCES),
+    ],
+)
+def test_a_storage_librarys_error_becomes_one_that_names_the_place(error, number):
+    with pytest.raises(OSError) as caught, naming("place"):
+        raise error
+    assert (caught.value.errno, caught.value.filename) == (number, "place")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UserError("source.jpg cannot be read: Permission denied."),
+        KeyError("Is a directory"),
+        ValueError("source.jpg: Permission denied"),
+        RuntimeError("Input/output error in a decoder"),
+    ],
+)
+def test_an_error_that_only_quotes_the_system_passes_as_it_is(error):
+    with pytest.raises(type(error)) as caught, naming("place"):
+        raise error
+    assert caught.value is error
+
+
+def test_other_errors_pass_as_they_are():
+    with pytest.raises(ValueError, match="a bug"), naming("place"):
+        raise ValueError("a bug")
+    with pytest.raises(FileNotFoundError) as error, naming("place"):
+        Path("nowhere/at/all").read_bytes()
+    assert error.value.filename == "nowhere/at/all"
