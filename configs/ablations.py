@@ -9,8 +9,7 @@ python scripts/reproduce.py --table=4 --dry_run prints those of a table's rows, 
 
 from ml_collections import ConfigDict
 
-from configs import pascal_1shot
-from configs.rows import Row, pick
+from mmnet_jax.config import Row, load_recipe, pick
 
 NO_MEMORY = {"loss.reconstruction_on": "none"}
 
@@ -45,4 +44,4 @@ ROWS = {
 
 
 def get_config(name: str = "") -> ConfigDict:
-    return pick(ROWS, name, "configs/ablations.py", pascal_1shot.get_config())
+    return pick(ROWS, name, "configs/ablations.py", load_recipe("pascal_1shot"))

@@ -9,8 +9,7 @@ Expected time: not measured yet.
 
 from ml_collections import ConfigDict
 
-from configs import coco_1shot, pascal_1shot
-from configs.rows import Row, pick
+from mmnet_jax.config import Row, load_recipe, pick
 
 VGG16 = {"data.image_size": 321, "model.backbone": "vgg16"}
 RESNET50 = {"data.image_size": 321, "model.backbone": "resnet50"}
@@ -26,5 +25,5 @@ ROWS = {
 
 
 def get_config(name: str = "") -> ConfigDict:
-    base = coco_1shot if name.startswith("coco") else pascal_1shot
-    return pick(ROWS, name, "configs/backbones.py", base.get_config())
+    base = "coco_1shot" if name.startswith("coco") else "pascal_1shot"
+    return pick(ROWS, name, "configs/backbones.py", load_recipe(base))

@@ -9,10 +9,10 @@ Expected time: not measured yet; 50 epochs over the training images of 60 classe
 
 from ml_collections import ConfigDict
 
-from configs import coco_1shot
+from mmnet_jax.config import load_recipe
 
 
 def get_config(reading: str = "paper") -> ConfigDict:
-    config = coco_1shot.get_config(reading)
+    config = load_recipe(f"coco_1shot:{reading}")
     config.shots = 5
     return config

@@ -9,10 +9,10 @@ Expected time: not measured yet; 200 epochs of about 5,000 episodes a fold, each
 
 from ml_collections import ConfigDict
 
-from configs import pascal_1shot
+from mmnet_jax.config import load_recipe
 
 
 def get_config(reading: str = "paper") -> ConfigDict:
-    config = pascal_1shot.get_config(reading)
+    config = load_recipe(f"pascal_1shot:{reading}")
     config.shots = 5
     return config

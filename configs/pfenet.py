@@ -9,8 +9,7 @@ Expected time: not measured yet.
 
 from ml_collections import ConfigDict
 
-from configs import coco_1shot, pascal_1shot
-from configs.rows import Row, pick
+from mmnet_jax.config import Row, load_recipe, pick
 
 PFENET = {"model.network": "pfenet", "loss.reconstruction_on": "none"}
 COCO = PFENET | {"model.backbone": "resnet101_v2", "data.image_size": 641}
@@ -24,5 +23,5 @@ ROWS = {
 
 
 def get_config(name: str = "pascal_1shot") -> ConfigDict:
-    base = coco_1shot if name.startswith("coco") else pascal_1shot
-    return pick(ROWS, name, "configs/pfenet.py", base.get_config())
+    base = "coco_1shot" if name.startswith("coco") else "pascal_1shot"
+    return pick(ROWS, name, "configs/pfenet.py", load_recipe(base))

@@ -10,8 +10,7 @@ python scripts/reproduce.py --table=photographs runs all of them and says which 
 
 from ml_collections import ConfigDict
 
-from configs import pascal_small
-from configs.rows import Row, pick
+from mmnet_jax.config import Row, load_recipe, pick
 
 FIVE = {"shots": 5}
 LAST = {"shots": 5, "model.shot_mask": "last"}
@@ -40,7 +39,7 @@ ROWS = {
 
 
 def get_config(name: str = "") -> ConfigDict:
-    config = pascal_small.get_config()
+    config = load_recipe("pascal_small")
     config.data.image_size = 161
     config.data.scale = (0.9, 1.1)
     config.data.augment = False

@@ -14,7 +14,7 @@ from absl import flags
 
 from mmnet_jax import weights
 from mmnet_jax.cli import command
-from mmnet_jax.config import CHOICES
+from mmnet_jax.config import FIELDS
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import BACKBONES
 from mmnet_jax.workdir.porting import UNTOLD, port_released
@@ -36,8 +36,10 @@ def define_flags(name: str | None) -> None:
     )
     if name == RELEASED:
         flags.DEFINE_string("workdir", None, "Folder to write, not there yet or empty.", required=True)
-        flags.DEFINE_enum("dataset", "pascal5i", CHOICES["data.dataset"], "What it was trained on.")
-        flags.DEFINE_enum("split", "protocol", CHOICES["data.split"], "Prepared variant of the data to evaluate on.")
+        flags.DEFINE_enum("dataset", "pascal5i", FIELDS["data.dataset"].choices, "What it was trained on.")
+        flags.DEFINE_enum(
+            "split", "protocol", FIELDS["data.split"].choices, "Prepared variant of the data to evaluate on."
+        )
         flags.DEFINE_integer("fold", 0, "The fold whose classes it was not trained on.", 0, 3)
         flags.DEFINE_integer("shots", 1, "Support images an episode.", lower_bound=1)
         flags.DEFINE_integer("image_size", 473, "Side of its images, pixels; 8k + 1.")
@@ -45,7 +47,9 @@ def define_flags(name: str | None) -> None:
             "bins", None, "The decoder's scales. (default: 60,30,15,8 at 473 px, else 1.0,0.5,0.25,0.125)"
         )
         for flag, field in TOLD.items():
-            flags.DEFINE_enum(flag, None, CHOICES[field], f"The {flag} that it must hold. (default: what it does hold)")
+            flags.DEFINE_enum(
+                flag, None, FIELDS[field].choices, f"The {flag} that it must hold. (default: what it does hold)"
+            )
     else:
         flags.DEFINE_string("output", None, "The .safetensors file to write.", required=True)
         flags.DEFINE_enum("dtype", "float32", weights.DTYPES, "Of the kernels on disk; float16 halves the file.")

@@ -1,11 +1,22 @@
 from __future__ import annotations
 
-import importlib
-
 import pytest
 
-from mmnet_jax import get_config
-from mmnet_jax.config import CHOICES, RANGES, READINGS, differences, from_dict, resolve
+from mmnet_jax.config import (
+    FIELDS,
+    READING_FIELDS,
+    READINGS,
+    differences,
+    from_dict,
+    get_config,
+    get_field,
+    load_recipe,
+    recipe_rows,
+    resolve,
+    shipped_recipes,
+)
+from mmnet_jax.config.fields import ByReading, Range
+from mmnet_jax.config.recipes import find_recipe
 from mmnet_jax.errors import UserError
 
 
@@ -18,10 +29,18 @@ def test_an_open_field_follows_the_reading_and_a_set_one_does_not():
     assert resolve(get_config("paper")).model.projection_kernel == 3
 
 
-def test_the_readings_choose_the_same_fields_and_differ_in_each():
-    paper, released = READINGS["paper"], READINGS["released"]
-    assert paper.keys() == released.keys()
-    assert all(paper[field] != released[field] for field in paper)
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_declaration_allows_its_own_default_and_says_what_it_means(name):
+    field = FIELDS[name]
+    assert field.help.endswith(".") and get_field(get_config(), name) == field.default
+    for reading in READINGS:
+        field.check(name, field.usual(reading))
+    if isinstance(field.allowed, ByReading):
+        assert field.usual("paper") != field.usual("released") and field.default is None
+    if isinstance(field.allowed, Range):
+        assert field.allowed.low < field.allowed.high
+    if field.choices and field.default is not None:
+        assert len(set(field.choices)) == len(field.choices) > 0
 
 
 def test_resolving_leaves_its_argument_alone_and_is_idempotent():
@@ -52,6 +71,7 @@ def test_differences_name_the_fields():
         ({"model": {"memory_sise": 20}}, "unknown config field model.memory_sise; did you mean model.memory_size?"),
         ({"data": {"image_size": 200}}, "data.image_size must be 8k + 1, but is 200; the nearest are 193 and 201."),
         ({"model": {"backbone": "resnet18"}}, "model.backbone must be one of"),
+        ({"model": {"projection_kernel": 5}}, "model.projection_kernel must be one of 3, 1, but is 5."),
         ({"model": {"bins": [1.0, "half"]}}, "model.bins must be positive sizes or fractions"),
         ({"data": {"scale": [1.1, 0.9]}}, "data.scale must be a range of two positive numbers"),
         ({"training": {"accumulate": 3}}, "training.accumulate = 3 does not divide training.batch_size = 4."),
@@ -80,65 +100,84 @@ def test_a_bad_field_is_named(fields, sentence):
     assert str(error.value).startswith(sentence)
 
 
-def test_every_checked_field_exists():
-    fields = dict.fromkeys([*CHOICES, *RANGES, *READINGS["paper"]])
-    for field in fields:
-        section = get_config()
-        for name in field.split("."):
-            assert name in section, field
-            section = section[name]
-
-
-@pytest.mark.parametrize("name", ["pascal_1shot", "pascal_5shot", "coco_1shot", "coco_5shot", "pascal_small"])
-@pytest.mark.parametrize("reading", READINGS)
-def test_every_config_file_resolves_and_opens_with_its_command(name, reading):
-    module = importlib.import_module(f"configs.{name}")
-    config = resolve(module.get_config(reading))
-    assert config.shots == (5 if "5shot" in name else 1)
-    assert config.data.dataset.startswith(name.split("_")[0])
-    assert f"python -m mmnet_jax.train --config=configs/{name}.py" in module.__doc__
-
-
-@pytest.mark.parametrize("name", ["ablations", "backbones", "pfenet", "photographs"])
-@pytest.mark.parametrize("reading", READINGS)
-def test_every_row_of_a_file_of_rows_resolves_to_what_it_names(name, reading):
-    module = importlib.import_module(f"configs.{name}")
-    for row in module.ROWS:
-        config = module.get_config(row)
-        named = dict(module.ROWS[row].fields)
-        if reading != "paper" and config.training.cache_features:
-            continue  # whose moving statistics cannot be cached
-        config.reading = reading
-        resolved = resolve(config)
-        assert resolved.shots == (5 if "5" in row.split("_") or "5shot" in row else named.get("shots", 1))
-        for field, value in named.items():
-            section, _, leaf = field.rpartition(".")
-            if field != "reading":
-                assert (resolved[section] if section else resolved)[leaf] == value, (row, field)
-    assert f"python -m mmnet_jax.train --config=configs/{name}.py:" in module.__doc__
-
-
-@pytest.mark.parametrize("name", ["ablations", "backbones", "pfenet", "photographs"])
-def test_a_row_that_is_not_there_is_told_with_those_that_are(name):
-    module = importlib.import_module(f"configs.{name}")
-    with pytest.raises(UserError) as error:
-        module.get_config("nothing")
-    assert f"configs/{name}.py:nothing is no configuration" in str(error.value)
-    assert all(row in str(error.value) for row in module.ROWS)
-
-
 def test_pfenets_projections_are_its_own_and_its_statistics_the_readings():
     for reading in READINGS:
         fields = {"reading": reading, "model": {"network": "pfenet"}, "loss": {"reconstruction_on": "none"}}
         config = resolve(from_dict(fields))
         assert (config.model.projection_kernel, config.model.projection_shared) == (1, False)
         assert config.model.support_level4 == "masked_twice"
-        assert config.model.batch_norm == READINGS[reading]["model.batch_norm"]
+        assert config.model.batch_norm == FIELDS["model.batch_norm"].usual(reading)
 
 
-def test_the_pretraining_config_resolves_and_opens_with_its_command():
-    module = importlib.import_module("configs.pretrain_imagenet")
-    config = resolve(module.get_config())
+@pytest.mark.parametrize("name", ["pascal_1shot", "pascal_5shot", "coco_1shot", "coco_5shot", "pascal_small"])
+@pytest.mark.parametrize("reading", READINGS)
+def test_every_recipe_of_one_config_takes_a_reading_and_resolves(name, reading):
+    config = resolve(load_recipe(f"{name}:{reading}"))
+    assert config.reading == reading
+    assert config.shots == (5 if "5shot" in name else 1)
+    assert config.data.dataset.startswith(name.split("_")[0])
+
+
+@pytest.mark.parametrize("name", ["ablations", "backbones", "pfenet", "photographs"])
+def test_every_row_resolves_to_what_it_names_in_both_readings(name):
+    rows = recipe_rows(name)
+    for row in rows:
+        config = load_recipe(f"{name}:{row}")
+        named = dict(rows[row].fields)
+        for reading in READINGS:
+            if reading != "paper" and config.training.cache_features:
+                continue  # whose moving statistics cannot be cached
+            config.reading = reading
+            resolved = resolve(config)
+            assert resolved.shots == (5 if "5" in row.split("_") or "5shot" in row else named.get("shots", 1))
+            for field in named.keys() - {"reading"}:
+                assert get_field(resolved, field) == named[field], (row, field)
+    with pytest.raises(UserError) as error:
+        load_recipe(f"{name}:nothing")
+    assert str(error.value).startswith(f"configs/{name}.py:nothing is no configuration")
+    assert all(row in str(error.value) for row in rows)
+
+
+def test_every_shipped_recipe_opens_with_its_command_and_is_listed():
+    references = dict(shipped_recipes())
+    assert {"coco_1shot", "ablations:fcm_only", "quickstart"} <= references.keys()
+    for reference, about in references.items():
+        assert about and not about.endswith(".")
+        text = find_recipe(reference.partition(":")[0]).read_text()
+        command = "pretrain" if reference == "pretrain_imagenet" else "train"
+        assert f"python -m mmnet_jax.{command} --config=configs/{reference.partition(':')[0]}.py" in text
+
+
+def test_the_pretraining_recipe_is_90_epochs():
+    config = resolve(load_recipe("pretrain_imagenet"))
     assert (config.pretraining.dataset, config.model.backbone) == ("imagenet2012", "resnet50_v2")
-    assert abs(config.pretraining.steps * config.pretraining.batch_size / 1_281_167 - 90) < 0.1  # epochs
-    assert "python -m mmnet_jax.pretrain --config=configs/pretrain_imagenet.py" in module.__doc__
+    assert abs(config.pretraining.steps * config.pretraining.batch_size / 1_281_167 - 90) < 0.1
+
+
+def test_a_recipe_is_found_by_its_bare_name_from_any_folder_or_by_path(tmp_path, monkeypatch):
+    shipped = find_recipe("coco_1shot")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from mmnet_jax.config import load_recipe\n\n"
+        "def get_config(shots='1'):\n    config = load_recipe('coco_1shot')\n    config.shots = int(shots)\n"
+        "    return config\n"
+    )
+    for reference in (f"{shipped}", "coco_1shot", "mine.py:1"):
+        assert load_recipe(reference).data.dataset == "coco20i"
+    assert load_recipe("./mine.py:3").shots == 3
+    with pytest.raises(UserError, match=r"^no recipe coco_1shto is shipped; did you mean coco_1shot\?$"):
+        load_recipe("coco_1shto")
+    with pytest.raises(UserError, match=r"^no recipe zzz is shipped; there are ablations, .*quickstart\.$"):
+        load_recipe("zzz")
+
+
+def test_a_users_own_package_called_configs_is_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "configs.py").write_text("raise AssertionError")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_recipe("pascal_5shot").shots == 5
+
+
+def test_readings_differ_in_exactly_eight_fields():
+    paper, released = resolve(get_config("paper")), resolve(get_config("released"))
+    named = {line.partition(":")[0] for line in differences(paper, released)}
+    assert named == {*READING_FIELDS, "reading"} and len(READING_FIELDS) == 8

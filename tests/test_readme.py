@@ -12,8 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs.quickstart import get_config
-from mmnet_jax.config import READINGS, from_dict, resolve
+from mmnet_jax.config import READING_FIELDS, from_dict, load_recipe, resolve
 from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.prepare import ensure_dataset
 from mmnet_jax.models import backbones
@@ -38,7 +37,7 @@ def trained(tmp_path, monkeypatch):
         patch.start()
     backbones._normalisation.cache_clear()
     monkeypatch.chdir(tmp_path)
-    config = get_config()
+    config = load_recipe("quickstart")
     config.pretraining.dataset, config.model.random_backbone = "none", True
     config, workdir = resolve(config), Workdir(tmp_path / "runs" / "quickstart")
     ensure_dataset(*dataset_choice(config), lambda line: None)
@@ -103,4 +102,4 @@ def test_every_config_field_it_names_exists():
 
 def test_the_table_of_readings_names_every_choice():
     table = README[README.index("## The two readings") :]
-    assert all(f"`{field}`" in table for field in READINGS["paper"])
+    assert all(f"`{field}`" in table for field in READING_FIELDS)

@@ -1,27 +1,27 @@
 """Run by itself against an installed wheel, outside the checkout: a network is made from a config and applied."""
 
 import importlib.resources
+import importlib.util
 
 import jax
 import jax.numpy as jnp
 
-import configs
 import mmnet_jax
-from configs import coco_1shot
 from mmnet_jax import Episode, create_model
-from mmnet_jax.config import resolve
-from mmnet_jax.reproduction.runs import config_argument, load_config
-from mmnet_jax.reproduction.tables import TABLES
+from mmnet_jax.config import load_recipe, resolve, shipped_recipes
+from mmnet_jax.config.recipes import find_recipe
 
-assert "site-packages" in mmnet_jax.__file__ and "site-packages" in configs.__file__, mmnet_jax.__file__
+assert "site-packages" in mmnet_jax.__file__, mmnet_jax.__file__
+assert importlib.util.find_spec("configs") is None  # a user's own package may have the name
 lists = importlib.resources.files("mmnet_jax.data") / "lists"
 assert len((lists / "pascal5i_train.txt").read_text().split()) == 5953
 
-for row in (row for table in TABLES.values() for row in table.rows):
-    resolve(load_config(row.config))
-    assert "site-packages" in config_argument(row.config)
+references = [reference for reference, _ in shipped_recipes()]
+assert len(references) > 40 and "mmnet_jax/configs" in find_recipe("coco_1shot").as_posix()
+for reference in references:
+    resolve(load_recipe(reference))
 
-config = coco_1shot.get_config()
+config = load_recipe("coco_1shot")
 config.model.random_backbone = True
 config.data.image_size = 33
 model, variables = create_model(config, seed=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-import configs
-from configs.rows import apply
-from mmnet_jax.config import get_config, resolve
+from mmnet_jax.config import apply, get_config, load_recipe, resolve
+from mmnet_jax.config.recipes import find_recipe
 from mmnet_jax.errors import UserError
 from mmnet_jax.reproduction.tables import TABLES, Table, TableRow
 
@@ -82,17 +80,6 @@ def picked_rows(table: Table, names: Sequence[str]) -> tuple[TableRow, ...]:
     return tuple(row for row in table.rows if not names or row.name in names)
 
 
-def load_config(reference: str) -> ConfigDict:
-    """The configuration that a table's row stands for, open fields left open.
-
-    Raises:
-      UserError: there is none of that name.
-    """
-    module, _, name = reference.partition(":")
-    loaded = importlib.import_module(f"configs.{module}")
-    return loaded.get_config(name) if name else loaded.get_config()
-
-
 def plan_runs(rows: Sequence[TableRow], folds: Sequence[int], seeds: Sequence[int], settings: Settings) -> list[Run]:
     """Every run that the rows ask for, once: a row after the other, in it fold by fold.
 
@@ -117,7 +104,7 @@ def plan_runs(rows: Sequence[TableRow], folds: Sequence[int], seeds: Sequence[in
 
 def planned(reference: str, fold: int, seed: int, settings: Settings) -> Run:
     """One run of a configuration."""
-    config = apply(load_config(reference), dict(map(split_change, settings.changes)))
+    config = apply(load_recipe(reference), dict(map(split_change, settings.changes)))
     config.fold, config.seed = fold, seed
     config.data.data_dir = settings.data_dir
     config.evaluation.after_training = True
@@ -175,7 +162,7 @@ def _is_file(weights: str) -> bool:
 def config_argument(reference: str) -> str:
     """The file that ``--config`` takes, from here if it lies below."""
     module, colon, name = reference.partition(":")
-    path = Path(str(configs.__file__)).parent / f"{module}.py"
+    path = find_recipe(module)
     if path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
     return f"{path}{colon}{name}"

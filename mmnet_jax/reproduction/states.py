@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from ml_collections import ConfigDict
 
-from mmnet_jax.config import differences, from_dict
+from mmnet_jax.config import FREE_FIELDS, differences, from_dict
 from mmnet_jax.data.dataset import BUILDERS, configured_variant, dataset_folder, is_prepared, open_dataset
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.protocols import PROTOCOLS
@@ -26,7 +26,7 @@ from mmnet_jax.storage.lock import in_use
 from mmnet_jax.training.stages import RESULT
 from mmnet_jax.weights import sha256
 from mmnet_jax.workdir.checkpoints import holds_checkpoint
-from mmnet_jax.workdir.folder import FREE_FIELDS, Workdir, pretrains
+from mmnet_jax.workdir.folder import Workdir, pretrains
 from mmnet_jax.workdir.provenance import code_fingerprint
 
 Kind = Literal["done", "running", "begun", "new"]

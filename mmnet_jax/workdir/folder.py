@@ -16,7 +16,7 @@ import jax
 from ml_collections import ConfigDict
 
 from mmnet_jax import __version__, weights
-from mmnet_jax.config import differences, from_dict, resolve
+from mmnet_jax.config import FREE_FIELDS, differences, from_dict, resolve
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.models.registry import build_model, init_head, nest_backbone
@@ -30,21 +30,6 @@ FORMAT = 1
 
 PORTED = "ported"
 """Key of ``config.json`` under which stands where somebody else's checkpoint comes from."""
-
-FREE_FIELDS = (
-    "data.data_dir",
-    "data.workers",
-    "model.weights",  # compared by content
-    "pretraining.data_dir",
-    "pretraining.log_every",
-    "pretraining.checkpoint_every",
-    "training.log_every",
-    "training.checkpoint_every",
-    "training.keep_latest",
-    "training.keep_best",
-    "evaluation.",
-)
-"""Fields that do not change what is computed, so that a training may be resumed with other values."""
 
 
 class Workdir:

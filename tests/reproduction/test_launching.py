@@ -52,7 +52,7 @@ def test_processes_run_this_code_whatever_lies_in_the_current_folder(tmp_path, m
     (tmp_path / "more" / "another.py").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", "more")
-    code = "import another, configs.rows, mmnet_jax; print(mmnet_jax.__file__)"
+    code = "import another, mmnet_jax; print(mmnet_jax.__file__)"
     command = [sys.executable, "-c", code]
     assert launch([Job("one", command, tmp_path / "log")], slots([], 1), print, poll=0.01) == []
     assert last_line(tmp_path / "log") == str(ROOT / "mmnet_jax" / "__init__.py")

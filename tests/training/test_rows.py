@@ -6,9 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import ablations, pfenet
-from configs.rows import apply
 from mmnet_jax import create_model, load_model
+from mmnet_jax.config import apply, recipe_rows
 from mmnet_jax.drawing.pictures import episode_sheet
 from mmnet_jax.evaluation.pixel_counts import count_pixels, predicted_foreground
 from mmnet_jax.evaluation.protocols import configured_manifest
@@ -20,8 +19,8 @@ from mmnet_jax.workdir.folder import Workdir
 from tests.tiny import draw_episode
 from tests.training.tiny_training import tiny_config, tiny_dataset, tiny_library
 
-ROWS = {name: row.fields for name, row in ablations.ROWS.items() if row.fields.keys() - {"shots"}}
-ROWS["pfenet"] = pfenet.PFENET
+ROWS = {name: row.fields for name, row in recipe_rows("ablations").items() if row.fields.keys() - {"shots"}}
+ROWS["pfenet"] = recipe_rows("pfenet")["pascal_1shot"].fields
 KINDS = ("fcm_only", "mmm_2_and_3", "attention", "pfenet")
 """Rows with another tree of parameters, or none of some."""
 ONE_SHOT = [pytest.param(name, 1, marks=() if name in KINDS else pytest.mark.slow) for name in ROWS]

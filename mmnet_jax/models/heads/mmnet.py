@@ -37,7 +37,7 @@ class Compared(NamedTuple):
 class MMNet(FewShotNetwork):
     """MM-Net (ICCV 2021), and the variants of it that the paper's tables compare.
 
-    What the fields choose is told in ``mmnet_jax/config.py``.
+    What the fields choose is told in ``mmnet_jax/config/fields.py``.
     """
 
     memory_size: int = 50

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import ablations, pascal_1shot, pfenet
 from mmnet_jax import Episode, losses
-from mmnet_jax.config import differences, resolve
+from mmnet_jax.config import differences, load_recipe, recipe_rows, resolve
 from mmnet_jax.models import Features
 from mmnet_jax.models.registry import build_model, init_head, nest_backbone
 from tests.models import numpy_network
@@ -21,7 +20,8 @@ from tests.tiny import TinyBackbone, draw_episode, tiny_backbone_variables
 
 GRID, SIZE, BINS, D = 5, 33, (5, 2), 12
 LEVEL2, LEVEL3, LEVEL4 = 8, 12, 16  # the tiny backbone's channels
-ROWS = {name: row for name, row in ablations.ROWS.items() if row.fields.keys() - {"shots"}}
+ABLATIONS = recipe_rows("ablations")
+ROWS = {name: row for name, row in ABLATIONS.items() if row.fields.keys() - {"shots"}}
 
 CHANGES = {  # of the parameters: path -> shape, None where it is gone
     "memory_20": {"memory": (20, D), "fem/merge_0/kernel": (1, 1, 21, D), "fem/merge_1/kernel": (1, 1, 21, D)},
@@ -103,7 +103,7 @@ def parameters(model):
 @cache
 def computed(name, shots):
     """(config, parameters, prediction, losses, gradients) of a row, or of the default; gradients of several shots."""
-    config = small(ablations.get_config(name))
+    config = small(load_recipe(f"ablations:{name}"))
     model = build_model(config)
     features, labels = inputs(shots)
 
@@ -140,13 +140,13 @@ def shapes(params):
 def test_every_row_that_differs_from_the_default_is_held_to_a_reference():
     assert CHANGES.keys() == ROWS.keys()
     assert len(ROWS) == 13 + 1  # the paper's, and level 2 alone
-    assert len(ablations.ROWS) == 19 + 1  # "with QMM" stands in two tables
+    assert len(ABLATIONS) == 19 + 1  # "with QMM" stands in two tables
 
 
-@pytest.mark.parametrize("name", ablations.ROWS)
+@pytest.mark.parametrize("name", ABLATIONS)
 def test_a_row_differs_from_the_default_in_the_fields_it_names_alone(name):
-    default, row = resolve(pascal_1shot.get_config()), resolve(ablations.get_config(name))
-    assert {line.split(":")[0] for line in differences(default, row)} == ablations.ROWS[name].fields.keys()
+    default, row = resolve(load_recipe("pascal_1shot")), resolve(load_recipe(f"ablations:{name}"))
+    assert {line.split(":")[0] for line in differences(default, row)} == ABLATIONS[name].fields.keys()
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -200,7 +200,7 @@ def test_without_a_memory_there_is_no_reconstruction_loss(name):
 
 @pytest.mark.parametrize("shots", [1, 2])
 def test_pfenet_equals_numpys(shots):
-    config = small(pfenet.get_config())
+    config = small(load_recipe("pfenet"))
     model, (features, _) = build_model(config), inputs(shots)
     params = parameters(model)
     prediction = jax.jit(lambda params: model.apply({"params": params}, features, (SIZE, SIZE), method="decode"))(
@@ -217,7 +217,7 @@ def test_pfenet_equals_numpys(shots):
 
 @pytest.mark.parametrize("name", ["mmm_2_and_3", "attention", "fcm_only", "pfenet"])
 def test_a_support_encoded_once_gives_what_whole_episodes_give(name):
-    model = build_model(small(pfenet.get_config() if name == "pfenet" else ablations.get_config(name)))
+    model = build_model(small(load_recipe("pfenet") if name == "pfenet" else load_recipe(f"ablations:{name}")))
     variables = {"params": parameters(model), **nest_backbone(tiny_backbone_variables())}
     episode = draw_episode(1, 2, SIZE)
     queries = jax.random.normal(jax.random.key(9), (2, SIZE, SIZE, 3))
@@ -238,7 +238,7 @@ def test_a_support_encoded_once_gives_what_whole_episodes_give(name):
 
 @pytest.mark.parametrize(("side", "nearest"), [(472, "465 and 473"), (8, "9 and 17"), (34, "33 and 41")])
 def test_images_of_another_side_are_refused_with_the_nearest_two(side, nearest):
-    model = build_model(small(pascal_1shot.get_config()))
+    model = build_model(small(load_recipe("pascal_1shot")))
     variables = {"params": parameters(model), **nest_backbone(tiny_backbone_variables())}
     with pytest.raises(ValueError, match=rf"8k \+ 1 pixels, but it is {side}; the nearest are {nearest}"):
         jax.eval_shape(model.apply, variables, draw_episode(1, 1, side))

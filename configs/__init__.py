@@ -1,1 +1,0 @@
-"""Configurations by table row; ``python -m mmnet_jax.train --config=configs/NAME.py``."""

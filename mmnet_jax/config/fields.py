@@ -1,0 +1,224 @@
+"""Every field of a configuration, once: its default, what it may be, what it means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from mmnet_jax.errors import UserError
+
+READINGS = ("paper", "released")
+"""The paper's equations and the authors' released code; the fields in which they differ are ``READING_FIELDS``."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers from ``low`` to ``high``, both included."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ByReading:
+    """Two values: the paper's equations have one, the authors' released code the other."""
+
+    paper: Any
+    released: Any
+
+
+@dataclass(frozen=True)
+class Field:
+    """The declaration of one field."""
+
+    default: Any
+    """``None``: open, until the reading or a rule of ``resolve`` fills it, or for the run to do without."""
+    allowed: type | Range | ByReading | tuple[Any, ...] | Callable[[], Iterable[str]]
+    """Any value of a type, a range, one of some choices, or a function that lists the choices of a registry."""
+    help: str
+    free: bool = False
+    """Changes nothing that is computed: a run may be resumed with another value."""
+
+    @property
+    def choices(self) -> tuple[Any, ...] | None:
+        """The allowed values, where they can be listed."""
+        if isinstance(self.allowed, ByReading):
+            return self.allowed.paper, self.allowed.released
+        if isinstance(self.allowed, type | Range):
+            return None
+        return self.allowed if isinstance(self.allowed, tuple) else tuple(self.allowed())
+
+    @property
+    def kind(self) -> type:
+        """Type of the field's values."""
+        if isinstance(self.allowed, type):
+            return self.allowed
+        if isinstance(self.allowed, ByReading):
+            return type(self.allowed.paper)
+        return int if self.default is None else type(self.default)
+
+    def usual(self, reading: str) -> Any:
+        """The value of the field where nobody sets it."""
+        return getattr(self.allowed, reading) if isinstance(self.allowed, ByReading) else self.default
+
+    def check(self, name: str, value: Any) -> None:
+        """Raises a ``UserError`` unless ``value`` is allowed."""
+        if isinstance(self.allowed, Range):
+            low, high = self.allowed.low, self.allowed.high
+            if value is not None and not (is_number(value) and low <= value <= high):
+                raise UserError(f"{name} must be a number from {low:g} to {high:g}, but is {value!r}.")
+        elif (choices := self.choices) is not None and value not in choices:
+            raise UserError(f"{name} must be one of {', '.join(map(str, choices))}, but is {value!r}.")
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite int or float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _datasets() -> Iterable[str]:
+    from mmnet_jax.data.datasets import DATASETS
+
+    return DATASETS
+
+
+def _variants() -> Iterable[str]:
+    from mmnet_jax.data.datasets import DATASETS
+
+    return dict.fromkeys(name for spec in DATASETS.values() if not spec.generated for name in spec.variants)
+
+
+def _networks() -> Iterable[str]:
+    return ("mmnet", "pfenet")
+
+
+def _backbones() -> Iterable[str]:
+    from mmnet_jax.models.backbones import BACKBONES
+
+    return BACKBONES
+
+
+def _protocols() -> Iterable[str]:
+    from mmnet_jax.evaluation.protocols import PROTOCOLS
+
+    return PROTOCOLS
+
+
+PROBABILITY = Range(0, 1)
+SEED = Range(0, 2**31 - 1)
+COUNT = Range(1, 10**12)
+COUNT_OR_NONE = Range(0, 10**12)
+WEIGHT = Range(0, 1e6)
+
+FIELDS = {
+    "reading": Field("paper", READINGS, "Preset of the fields in which the paper and the released code disagree."),
+    "fold": Field(0, int, "Fold of the dataset whose classes are held out as novel."),
+    "shots": Field(1, Range(1, 100), "Support images per episode, in training and evaluation."),
+    "seed": Field(321, SEED, "Seed of parameters, episodes, augmentation and dropout."),
+    # data
+    "data.dataset": Field("pascal5i", _datasets, "Dataset to train and evaluate on."),
+    "data.data_dir": Field("data", str, "Folder of the prepared datasets.", free=True),
+    "data.split": Field("protocol", _variants, "Variant: the published id lists or the folder's."),
+    "data.generator_seed": Field(0, SEED, "Seed of a generated dataset (creatures)."),
+    "data.image_size": Field(473, Range(9, 4097), "Side S of the network's input, pixels; 8k + 1."),
+    "data.min_pixels": Field(2 * 32 * 32, Range(1, 10**9), "Pixels of a class that put an image on the class's list."),
+    "data.drop_novel": Field(False, bool, "Leave out training images that hold pixels of novel classes (as BAM does)."),
+    "data.augment": Field(True, bool, "Augment training images; False: prepare them as in evaluation."),
+    "data.workers": Field(0, Range(0, 1024), "Processes that decode images; 0: threads of this process.", free=True),
+    "data.scale": Field((0.9, 1.1), tuple, "Augmentation: range of the random scale."),
+    "data.rotation": Field(10.0, Range(0, 360), "Augmentation: largest rotation either way, degrees."),
+    "data.rotate_probability": Field(0.5, PROBABILITY, "Augmentation: probability of a rotation."),
+    "data.blur_probability": Field(0.5, PROBABILITY, "Augmentation: probability of a Gaussian blur."),
+    "data.flip_probability": Field(0.5, PROBABILITY, "Augmentation: probability of a horizontal flip."),
+    "data.crop_foreground": Field(0.85, PROBABILITY, "Augmentation: fraction of the foreground that a crop must keep."),
+    "data.crop_redraws": Field(31, Range(0, 1000), "Augmentation: redraws of a crop that keeps less."),
+    # model
+    "model.network": Field("mmnet", _networks, "Head: MM-Net, or PFENet as the baseline with the same decoder."),
+    "model.backbone": Field("resnet50_v2", _backbones, "Frozen backbone; v2: a stem of three 3x3 convolutions."),
+    "model.weights": Field(None, str, "Backbone weights that port_weights.py or pretrain wrote.", free=True),
+    "model.random_backbone": Field(False, bool, "Run without pretrained weights; for tests, results mean nothing."),
+    "model.memory_size": Field(50, Range(1, 100_000), "Number N of meta-class embeddings."),
+    "model.channels": Field(256, Range(1, 100_000), "Channels D of the projection and the decoder."),
+    "model.nodes": Field("memory", ("memory", "features"), "What APM matches: memory activations, or projections."),
+    "model.levels": Field("2+3", ("2+3", "2", "3", "2,3"), "Levels projected: side by side, one, or a memory each."),
+    "model.propagation": Field("apm", ("apm", "global"), "APM, or the support's masked average at every position."),
+    "model.fem_input": Field("both", ("both", "confidence", "activations"), "Decoder input: both maps or one of them."),
+    "model.dropout": Field(0.5, PROBABILITY, "Channel dropout after the projection, in training."),
+    "model.bins": Field(None, tuple, "Decoder scales; open: 60,30,15,8 at 473 px, fractions 1,1/2,1/4,1/8 elsewhere."),
+    "model.confidence_dtype": Field(
+        "auto", ("auto", "float32", "bfloat16"), "Type of FCM's products; auto: bfloat16 on a GPU, float32 elsewhere."
+    ),
+    "model.projection_kernel": Field(None, ByReading(3, 1), "Kernel side of the projection."),
+    "model.projection_shared": Field(None, ByReading(True, False), "One projection for query and support."),
+    "model.cosine_on": Field(None, ByReading("activations", "logits"), "What the cosine of APM and QMM compares."),
+    "model.support_level4": Field(
+        None,
+        ByReading("masked", "masked_twice"),
+        "Level 4 of the support: features * mask, or stage 4 of (level 3 * mask), then * mask.",
+    ),
+    "model.shot_mask": Field(None, ByReading("own", "last"), "Mask of a shot in APM and QMM: its own or the last's."),
+    "model.batch_norm": Field(
+        None,
+        ByReading("frozen", "batch"),
+        "Backbone statistics in training: the running ones, or each call's own while the running ones move.",
+    ),
+    # quality
+    "quality.module": Field("qmm", ("qmm", "mean", "attention"), "Shot weights: eq. 9, equal, or CANet's attention."),
+    "quality.normalise": Field("none", ("none", "mean"), "Eq. 9's sums as they are, or divided by the mask's (ours)."),
+    # loss
+    "loss.auxiliary": Field(1.0, WEIGHT, "Weight of the mean cross entropy of the decoder's scales."),
+    "loss.reconstruction": Field(0.1, WEIGHT, "Weight of the memory reconstruction loss."),
+    "loss.reconstruction_on": Field("support", ("none", "support", "query", "both"), "Features to reconstruct."),
+    "loss.reconstruction_softmax_on": Field(
+        None, ByReading("activations", "logits"), "What the softmax of the reconstruction takes."
+    ),
+    "loss.reconstruction_shots": Field(
+        None, ByReading("mean", "first"), "Shots in the reconstruction loss: their mean or the first."
+    ),
+    # optimizer
+    "optimizer.learning_rate": Field(0.025, WEIGHT, "Initial rate; 0.0025 in the paper, times 10 in both releases."),
+    "optimizer.power": Field(0.9, Range(0, 100), "Power of the polynomial decay."),
+    "optimizer.momentum": Field(0.9, PROBABILITY, "Momentum of SGD."),
+    "optimizer.weight_decay": Field(1e-4, WEIGHT, "Added to the gradient before momentum, for every trained tensor."),
+    # pretraining of the backbone as a classifier, where model.weights names no file
+    "pretraining.dataset": Field(
+        "none", ("none", "crops", "imagenet2012"), "Labelled images: none, objects of the base classes, or TFDS's."
+    ),
+    "pretraining.data_dir": Field(None, str, "Folder of TFDS's imagenet2012; open: data.data_dir.", free=True),
+    "pretraining.image_size": Field(224, Range(32, 4097), "Side of the classifier's input, pixels."),
+    "pretraining.steps": Field(450_000, COUNT, "Steps."),
+    "pretraining.batch_size": Field(256, Range(2, 10**6), "Images per step, over all devices."),
+    "pretraining.learning_rate": Field(0.1, WEIGHT, "Peak rate, followed by a cosine decay to 0."),
+    "pretraining.warmup": Field(0.05, PROBABILITY, "Fraction of the steps of linear warm-up."),
+    "pretraining.momentum": Field(0.9, PROBABILITY, "Momentum of SGD."),
+    "pretraining.weight_decay": Field(1e-4, WEIGHT, "Weight decay of the kernels."),
+    "pretraining.label_smoothing": Field(0.1, PROBABILITY, "Label smoothing."),
+    "pretraining.log_every": Field(20, COUNT, "Steps between log lines.", free=True),
+    "pretraining.checkpoint_every": Field(1000, COUNT, "Steps between checkpoints.", free=True),
+    # training
+    "training.batch_size": Field(4, Range(1, 10**6), "Episodes per step, over all devices."),
+    "training.accumulate": Field(1, Range(1, 10**6), "Parts of a batch whose gradients are computed in turn."),
+    "training.epochs": Field(200, Range(1, 10**9), "Passes over the training images."),
+    "training.steps": Field(None, COUNT, "Steps; set, they replace the epochs."),
+    "training.cache_features": Field(False, bool, "Keep frozen features on disk; needs data.augment=False."),
+    "training.log_every": Field(20, COUNT, "Steps between log lines.", free=True),
+    "training.evaluate_every": Field(5000, COUNT_OR_NONE, "Steps between evaluations; 0: at the end alone."),
+    "training.evaluation_episodes": Field(1000, COUNT_OR_NONE, "Episodes of an evaluation; 0: none while training."),
+    "training.select_on": Field("novel", ("novel", "base"), "Classes whose mIoU selects the best checkpoint."),
+    "training.checkpoint_every": Field(500, COUNT, "Steps between checkpoints.", free=True),
+    "training.keep_latest": Field(2, Range(1, 10**6), "Latest checkpoints to keep.", free=True),
+    "training.keep_best": Field(1, Range(1, 10**6), "Best checkpoints to keep.", free=True),
+    # evaluation
+    "evaluation.after_training": Field(False, bool, "End a training with what mmnet_jax.evaluate writes.", free=True),
+    "evaluation.protocol": Field("pfenet", _protocols, "Episode-sampling protocol.", free=True),
+    "evaluation.episodes": Field(None, COUNT, "Episodes; open: the protocol's number.", free=True),
+    "evaluation.batch_size": Field(4, Range(1, 10**6), "Episodes per batch.", free=True),
+}
+
+FREE_FIELDS = tuple(name for name, field in FIELDS.items() if field.free)
+"""Fields that a resumed run may change."""
+
+READING_FIELDS = tuple(name for name, field in FIELDS.items() if isinstance(field.allowed, ByReading))
+"""Fields in which the readings differ."""

@@ -1,0 +1,184 @@
+"""Configs: the defaults, fields from a dictionary, and a resolved copy with every field filled and checked."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from mmnet_jax.config.fields import FIELDS, READING_FIELDS, is_number
+from mmnet_jax.errors import UserError
+
+NETWORKS = {"mmnet": "MM-Net", "pfenet": "PFENet"}
+"""By the value of ``model.network``."""
+
+PFENET: dict[str, Any] = {
+    "model.projection_kernel": 1,
+    "model.projection_shared": False,
+    "model.support_level4": "masked_twice",
+}
+"""What PFENet has in fields that a reading fills for MM-Net; batch normalisation follows the reading."""
+
+MEMORY_FIELDS = (
+    "model.nodes",
+    "model.levels",
+    "model.propagation",
+    "model.fem_input",
+    "model.cosine_on",
+    "model.shot_mask",
+    "quality.module",
+    "quality.normalise",
+)
+"""Fields of the memory and what works on it: they mean nothing to PFENet, nor where the decoder does not see it."""
+
+
+def get_config(reading: str = "paper") -> ConfigDict:
+    """The defaults: MM-Net on PASCAL-5i, fold 0, 1 shot, ResNet-50 with the deep stem at 473 px.
+
+    Args:
+      reading: ``"paper"`` (the equations) or ``"released"`` (the authors' code).
+    """
+    config = ConfigDict()
+    for name, field in FIELDS.items():
+        section, _, leaf = name.rpartition(".")
+        if section and section not in config:
+            config[section] = ConfigDict()
+        value = placeholder(field.kind) if field.default is None else field.default
+        (config[section] if section else config)[leaf] = value
+    config.reading = reading
+    return config
+
+
+def from_dict(fields: Mapping[str, Any]) -> ConfigDict:
+    """A config with the given fields, nested as in ``config.json``; those not given keep their defaults.
+
+    Raises:
+      UserError: naming a field that is unknown or of the wrong type.
+    """
+    config = get_config()
+    for field, value in _leaves(fields):
+        set_field(config, field, tuple(value) if isinstance(value, list) else value)
+    return config
+
+
+def get_field(config: ConfigDict, field: str) -> Any:
+    """The value of a field by its whole name, such as ``model.memory_size``."""
+    for name in field.split("."):
+        config = config[name]
+    return config
+
+
+def set_field(config: ConfigDict, field: str, value: Any) -> None:
+    """Set a field by its whole name.
+
+    Raises:
+      UserError: naming the field, if it is unknown or the value of another type.
+    """
+    if field not in FIELDS:
+        near = difflib.get_close_matches(field, FIELDS, n=1)
+        raise UserError(f"unknown config field {field}" + (f"; did you mean {near[0]}?" if near else "."))
+    section, _, leaf = field.rpartition(".")
+    try:
+        (config[section] if section else config)[leaf] = value
+    except TypeError as error:
+        kind = FIELDS[field].kind.__name__
+        raise UserError(f"config field {field} must be of type {kind}, but is {value!r}.") from error
+
+
+def resolve(config: ConfigDict) -> ConfigDict:
+    """A copy of ``config`` with every open field filled from its reading, and every field checked.
+
+    Raises:
+      UserError: naming the first field that is unknown, of the wrong type or out of range.
+    """
+    resolved = from_dict(config.to_dict())
+    for name in ("reading", "model.network"):
+        FIELDS[name].check(name, get_field(resolved, name))
+    own = PFENET if resolved.model.network == "pfenet" else {}
+    for name in READING_FIELDS:
+        if get_field(resolved, name) is None:
+            set_field(resolved, name, own.get(name, FIELDS[name].usual(resolved.reading)))
+    if resolved.model.bins is None:
+        fixed = resolved.data.image_size == 473
+        resolved.model.bins = (60, 30, 15, 8) if fixed else (1.0, 0.5, 0.25, 0.125)
+    for name, field in FIELDS.items():
+        field.check(name, get_field(resolved, name))
+    _check_data(resolved)
+    _check_network(resolved)
+    _check_training(resolved)
+    return resolved
+
+
+def has_memory(config: ConfigDict) -> bool:
+    """Whether the network has memory embeddings, and with them something to reconstruct."""
+    model = config.model
+    return model.network == "mmnet" and model.nodes == "memory" and model.fem_input != "confidence"
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
+    """One line ``field: old -> new`` for each field in which two resolved configs differ."""
+    before, after = dict(_leaves(old.to_dict())), dict(_leaves(new.to_dict()))
+    return [
+        f"{field}: {before.get(field)!r} -> {after.get(field)!r}"
+        for field in sorted(before.keys() | after.keys())
+        if before.get(field) != after.get(field)
+    ]
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _check_data(config: ConfigDict) -> None:
+    from mmnet_jax.data.datasets import DATASETS
+
+    last = DATASETS[config.data.dataset].folds - 1
+    if not 0 <= config.fold <= last:
+        raise UserError(f"fold must be a number from 0 to {last}, but is {config.fold!r}.")
+    size, scale = config.data.image_size, config.data.scale
+    if (size - 1) % 8:
+        below = (size - 1) // 8 * 8 + 1
+        raise UserError(f"data.image_size must be 8k + 1, but is {size}; the nearest are {below} and {below + 8}.")
+    if len(scale) != 2 or not all(map(is_number, scale)) or not 0 < scale[0] <= scale[1]:
+        raise UserError(f"data.scale must be a range of two positive numbers, but is {scale}.")
+
+
+def _check_network(config: ConfigDict) -> None:
+    bins = config.model.bins
+    if not bins or any(not is_number(b) or b <= 0 for b in bins):
+        raise UserError(f"model.bins must be positive sizes or fractions, but is {bins}.")
+    idle = ""
+    if config.model.network == "pfenet":
+        idle = "model.network = pfenet"
+    elif config.model.fem_input == "confidence":
+        idle = "model.fem_input = confidence"
+    for field in MEMORY_FIELDS if idle else ():
+        if not idle.startswith(field) and get_field(config, field) != FIELDS[field].usual(config.reading):
+            raise UserError(f"{field} means nothing with {idle}; leave it as it is.")
+    if not has_memory(config) and config.loss.reconstruction_on != "none":
+        raise UserError("loss.reconstruction_on must be none, since this network has no memory to reconstruct with.")
+    if config.quality.normalise != "none" and config.quality.module != "qmm":
+        raise UserError("quality.normalise is of eq. 9's sums: it must be none unless quality.module is qmm.")
+
+
+def _check_training(config: ConfigDict) -> None:
+    training, moving = config.training, config.model.batch_norm == "batch"
+    if training.cache_features and config.data.augment:
+        raise UserError("training.cache_features needs data.augment = False: features of one fixed image can be kept.")
+    if training.cache_features and moving:
+        raise UserError("training.cache_features needs model.batch_norm = frozen: moving statistics change features.")
+    if training.batch_size % training.accumulate:
+        raise UserError(
+            f"training.accumulate = {training.accumulate} does not divide training.batch_size = {training.batch_size}."
+        )
+    if training.accumulate > 1 and moving:
+        raise UserError(
+            "training.accumulate must be 1 where model.batch_norm is batch: statistics are of a whole call."
+        )
