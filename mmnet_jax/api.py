@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from mmnet_jax.config import resolve
-from mmnet_jax.config.values import dataset_choice
+from mmnet_jax.config.values import dataset_choice, network_settings
 from mmnet_jax.data.images import ImageSource
 from mmnet_jax.data.transforms import evaluation
 from mmnet_jax.models.network import FewShotNetwork
@@ -38,7 +38,7 @@ def create_model(config: ConfigDict, seed: int = 0) -> tuple[FewShotNetwork, Var
       UserError: ``model.weights`` is not set and ``model.random_backbone`` is not asked for, or its file does not fit.
     """
     config = resolve(config)
-    model = build_model(config)
+    model = build_model(network_settings(config))
     backbone = backbone_variables(config.model.backbone, config.model.weights, config.model.random_backbone)
     return model, {"params": init_head(model, seed), **nest_backbone(backbone)}
 

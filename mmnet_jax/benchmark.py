@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from mmnet_jax.config.values import network_settings
 from mmnet_jax.episode import Episode
 from mmnet_jax.models.backbones import random_variables
 from mmnet_jax.models.registry import build_model, init_head, nest_backbone
@@ -38,7 +39,7 @@ def our_tasks(config: ConfigDict, batch_size: int) -> dict[str, Callable[[], Any
       config: resolved; weights are random, which costs the same.
       batch_size: episodes, or queries, at a time.
     """
-    model = build_model(config)
+    model = build_model(network_settings(config))
     frozen = nest_backbone(random_variables(config.model.backbone))
     variables = {"params": init_head(model, 0), **frozen}
     episode = random_episode(config, batch_size)

@@ -16,7 +16,6 @@ from mmnet_jax import weights
 from mmnet_jax.cli import command
 from mmnet_jax.config import FIELDS
 from mmnet_jax.errors import UserError
-from mmnet_jax.models.backbones import BACKBONES
 from mmnet_jax.workdir.porting import UNTOLD, port_released
 
 FLAGS = flags.FLAGS
@@ -57,9 +56,8 @@ def define_flags(name: str | None) -> None:
 
 def main(name: str | None) -> None:
     if name is None:
-        raise UserError(
-            f"the first argument is the backbone to port: {', '.join(BACKBONES)}; or {RELEASED}: a whole network."
-        )
+        names = ", ".join(weights.portable())
+        raise UserError(f"the first argument is the backbone to port: {names}; or {RELEASED}: a whole network.")
     if name == RELEASED:
         given: dict[str, Any] = {field: FLAGS[flag].value for flag, field in (UNTOLD | TOLD).items()}
         given["model.bins"] = None if FLAGS.bins is None else tuple(map(_number, FLAGS.bins))

@@ -21,13 +21,11 @@ QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiling is most of the work
 
 TINY = """
 import runpy, sys
-from mmnet_jax.models.backbones import BACKBONES
-from tests.tiny import TinyBackbone
-BACKBONES["resnet50"] = TinyBackbone
 """
 
 MAKE_WORKDIR = """
 from mmnet_jax.config import get_config, resolve
+from mmnet_jax.config.values import network_settings
 from mmnet_jax.models.registry import build_model, init_head
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.training.state import create_optimizer, create_state
@@ -36,15 +34,14 @@ from mmnet_jax.workdir.folder import Workdir
 config = get_config()
 config.update(fold=1, seed=3)
 config.data.update(data_dir=sys.argv[1], split="folder", image_size=33, min_pixels=30)
-config.model.update(backbone="resnet50", random_backbone=True, memory_size=5, channels=8, bins=(1.0, 0.5))
+config.model.update(backbone="tiny", random_backbone=True, memory_size=5, channels=8, bins=(1.0, 0.5))
 config.evaluation.update(episodes=9, batch_size=4)
 config = resolve(config)
 for name in ("work", "untrained"):
     workdir = Workdir(name)
     workdir.create(config)
-state = create_state(
-    {"params": init_head(build_model(config), 8), **workdir.frozen(config)}, create_optimizer(config, 10), config
-)
+params = init_head(build_model(network_settings(config)), 8)
+state = create_state({"params": params, **workdir.frozen(config)}, create_optimizer(config, 10), config)
 with Checkpoints(Workdir("work").checkpoints, config) as checkpoints:
     checkpoints.save(state.replace(step=state.step + 7), 12.5)
 """
@@ -101,7 +98,7 @@ def test_a_result_says_what_was_measured_and_with_what(folder, evaluated):
     }  # fmt: skip
     network = {name: result[name] for name in ("checkpoint", "step", "reading", "backbone", "image_size")}
     assert network == {
-        "checkpoint": "best", "step": 7, "reading": "paper", "backbone": "resnet50", "image_size": 33
+        "checkpoint": "best", "step": 7, "reading": "paper", "backbone": "tiny", "image_size": 33
     }  # fmt: skip
     assert set(result["class_iou"]) == {"bus", "cat", "cow"}
     assert result["left_out"] == ["car", "chair"]

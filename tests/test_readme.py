@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from mmnet_jax.config import READING_FIELDS, from_dict, load_recipe, resolve
-from mmnet_jax.config.values import dataset_choice
+from mmnet_jax.config.values import dataset_choice, network_settings
 from mmnet_jax.data.prepare import ensure_dataset
-from mmnet_jax.models import backbones
 from mmnet_jax.models.registry import build_model, init_head
 from mmnet_jax.training.state import create_optimizer, create_state
 from mmnet_jax.workdir.checkpoints import Checkpoints
@@ -35,22 +34,19 @@ def trained(tmp_path, monkeypatch):
     patches = small_parts()
     for patch in patches:
         patch.start()
-    backbones._normalisation.cache_clear()
     monkeypatch.chdir(tmp_path)
     config = load_recipe("quickstart")
     config.pretraining.dataset, config.model.random_backbone = "none", True
     config, workdir = resolve(config), Workdir(tmp_path / "runs" / "quickstart")
     ensure_dataset(*dataset_choice(config), lambda line: None)
     workdir.create(config)
-    model, variables = build_model(config), workdir.frozen(config)
+    model, variables = build_model(network_settings(config)), workdir.frozen(config)
     variables["params"] = init_head(model, 0)
     with Checkpoints(workdir.checkpoints, config) as checkpoints:
         checkpoints.save(create_state(variables, create_optimizer(config, 1), config))
     yield
     for patch in patches:
         patch.stop()
-    for known in (backbones.variable_shapes, backbones._normalisation):
-        known.cache_clear()
 
 
 @pytest.mark.usefixtures("trained")

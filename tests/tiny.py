@@ -7,46 +7,21 @@ import jax
 import jax.numpy as jnp
 
 from mmnet_jax import Episode
-from mmnet_jax.models.backbones import Backbone, FrozenConv
+from mmnet_jax.models.backbones import random_variables
+from mmnet_jax.models.backbones.tiny import Tiny
 from mmnet_jax.models.heads.mmnet import MMNet
 from mmnet_jax.models.registry import init_head, nest_backbone
 
 
-class TinyBackbone(Backbone):
-    """Three convolutions to the stride-8 grid, one more for level 3 and for level 4."""
-
-    @property
-    def channels(self):
-        return 8, 12, 16
-
-    def setup(self):
-        self.stem = [FrozenConv(8, 3, stride=2) for _ in range(3)]
-        self.stage3 = FrozenConv(12, 3)
-        self.stage4 = FrozenConv(16, 3)
-
-    def mid_levels(self, images, batch_statistics=False):
-        level2 = images
-        for convolution in self.stem:
-            level2 = convolution(level2, batch_statistics)
-        return level2, self.stage3(level2, batch_statistics)
-
-    def high_level(self, level3, batch_statistics=False):
-        return self.stage4(level3, batch_statistics)
-
-
 def tiny_backbone_variables(seed=0):
-    variables = TinyBackbone().init(jax.random.key(0), jnp.zeros((1, 9, 9, 3)))
-    leaves, tree = jax.tree.flatten(variables["backbone"])
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    drawn = [0.3 * jax.random.normal(k, x.shape) if x.ndim == 4 else x for k, x in zip(keys, leaves, strict=True)]
-    return {**variables, "backbone": jax.tree.unflatten(tree, drawn)}
+    return random_variables("tiny", seed)
 
 
 def tiny_network(reading="paper", seed=0):
     """(model, variables) with 7 embeddings of 16 channels and two bins."""
     released = reading == "released"
     model = MMNet(
-        backbone=TinyBackbone(),
+        backbone=Tiny(),
         memory_size=7,
         channels=16,
         bins=(1.0, 0.5),

@@ -18,7 +18,6 @@ def small_parts():
     from mmnet_jax.data.datasets.creatures.builder import creatures
     from mmnet_jax.models import backbones
 
-    backbones.variable_shapes.cache_clear()
     return (
         mock.patch.dict(DATASETS, {"creatures": creatures(train=60, val=40)}),
         mock.patch.dict(

@@ -8,7 +8,6 @@ made with and stores.
 from mmnet_jax.config.fields import FIELDS, FREE_FIELDS, READING_FIELDS, READINGS
 from mmnet_jax.config.recipes import Row, apply, load_recipe, pick, recipe_rows, shipped_recipes
 from mmnet_jax.config.resolution import (
-    NETWORKS,
     differences,
     from_dict,
     get_config,
@@ -21,7 +20,6 @@ from mmnet_jax.config.resolution import (
 __all__ = [
     "FIELDS",
     "FREE_FIELDS",
-    "NETWORKS",
     "READINGS",
     "READING_FIELDS",
     "Row",

@@ -91,7 +91,9 @@ def _variants() -> Iterable[str]:
 
 
 def _networks() -> Iterable[str]:
-    return ("mmnet", "pfenet")
+    from mmnet_jax.models.heads import HEADS
+
+    return HEADS
 
 
 def _backbones() -> Iterable[str]:
@@ -122,7 +124,9 @@ FIELDS = {
     "data.data_dir": Field("data", str, "Folder of the prepared datasets.", free=True),
     "data.split": Field("protocol", _variants, "Variant: the published id lists or the folder's."),
     "data.generator_seed": Field(0, SEED, "Seed of a generated dataset (creatures)."),
-    "data.image_size": Field(473, Range(9, 4097), "Side S of the network's input, pixels; 8k + 1."),
+    "data.image_size": Field(
+        473, Range(9, 4097), "Side S of the network's input, pixels; 8k + 1, or as the backbone says."
+    ),
     "data.min_pixels": Field(2 * 32 * 32, Range(1, 10**9), "Pixels of a class that put an image on the class's list."),
     "data.drop_novel": Field(False, bool, "Leave out training images that hold pixels of novel classes (as BAM does)."),
     "data.augment": Field(True, bool, "Augment training images; False: prepare them as in evaluation."),

@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from mmnet_jax.config.fields import FIELDS, READING_FIELDS, is_number
+from mmnet_jax.config.values import network_settings
 from mmnet_jax.errors import UserError
 
-NETWORKS = {"mmnet": "MM-Net", "pfenet": "PFENet"}
-"""By the value of ``model.network``."""
-
-PFENET: dict[str, Any] = {
-    "model.projection_kernel": 1,
-    "model.projection_shared": False,
-    "model.support_level4": "masked_twice",
-}
-"""What PFENet has in fields that a reading fills for MM-Net; batch normalisation follows the reading."""
-
-MEMORY_FIELDS = (
-    "model.nodes",
-    "model.levels",
-    "model.propagation",
-    "model.fem_input",
-    "model.cosine_on",
-    "model.shot_mask",
-    "quality.module",
-    "quality.normalise",
-)
-"""Fields of the memory and what works on it: they mean nothing to PFENet, nor where the decoder does not see it."""
+if TYPE_CHECKING:
+    from mmnet_jax.models.heads.spec import HeadSpec
 
 
 def get_config(reading: str = "paper") -> ConfigDict:
@@ -97,10 +79,10 @@ def resolve(config: ConfigDict) -> ConfigDict:
     resolved = from_dict(config.to_dict())
     for name in ("reading", "model.network"):
         FIELDS[name].check(name, get_field(resolved, name))
-    own = PFENET if resolved.model.network == "pfenet" else {}
+    presets = _head(resolved).presets
     for name in READING_FIELDS:
         if get_field(resolved, name) is None:
-            set_field(resolved, name, own.get(name, FIELDS[name].usual(resolved.reading)))
+            set_field(resolved, name, presets.get(name, FIELDS[name].usual(resolved.reading)))
     if resolved.model.bins is None:
         fixed = resolved.data.image_size == 473
         resolved.model.bins = (60, 30, 15, 8) if fixed else (1.0, 0.5, 0.25, 0.125)
@@ -114,8 +96,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
 
 def has_memory(config: ConfigDict) -> bool:
     """Whether the network has memory embeddings, and with them something to reconstruct."""
-    model = config.model
-    return model.network == "mmnet" and model.nodes == "memory" and model.fem_input != "confidence"
+    return _head(config).has_memory(network_settings(config))
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
@@ -126,6 +107,12 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
         for field in sorted(before.keys() | after.keys())
         if before.get(field) != after.get(field)
     ]
+
+
+def _head(config: ConfigDict) -> HeadSpec:
+    from mmnet_jax.models.heads import HEADS
+
+    return HEADS[config.model.network]
 
 
 def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -142,26 +129,34 @@ def _check_data(config: ConfigDict) -> None:
     last = DATASETS[config.data.dataset].folds - 1
     if not 0 <= config.fold <= last:
         raise UserError(f"fold must be a number from 0 to {last}, but is {config.fold!r}.")
-    size, scale = config.data.image_size, config.data.scale
-    if (size - 1) % 8:
-        below = (size - 1) // 8 * 8 + 1
-        raise UserError(f"data.image_size must be 8k + 1, but is {size}; the nearest are {below} and {below + 8}.")
+    scale = config.data.scale
     if len(scale) != 2 or not all(map(is_number, scale)) or not 0 < scale[0] <= scale[1]:
         raise UserError(f"data.scale must be a range of two positive numbers, but is {scale}.")
 
 
 def _check_network(config: ConfigDict) -> None:
+    from mmnet_jax.models.backbones import create_backbone
+    from mmnet_jax.models.heads import HEADS
+    from mmnet_jax.models.registry import check_backbone
+
+    try:
+        create_backbone(config.model.backbone).check_side(config.data.image_size, "data.image_size")
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    check_backbone(network_settings(config))
     bins = config.model.bins
     if not bins or any(not is_number(b) or b <= 0 for b in bins):
         raise UserError(f"model.bins must be positive sizes or fractions, but is {bins}.")
-    idle = ""
-    if config.model.network == "pfenet":
-        idle = "model.network = pfenet"
-    elif config.model.fem_input == "confidence":
-        idle = "model.fem_input = confidence"
-    for field in MEMORY_FIELDS if idle else ():
-        if not idle.startswith(field) and get_field(config, field) != FIELDS[field].usual(config.reading):
-            raise UserError(f"{field} means nothing with {idle}; leave it as it is.")
+    head, idle = _head(config), {}
+    for other in HEADS.values():
+        idle |= dict.fromkeys(other.own_fields, f"model.network = {config.model.network}")
+    for field in head.own_fields:
+        del idle[field]
+    if head.bypass is not None and get_field(config, head.bypass[0]) == head.bypass[1]:
+        idle = {field: f"{head.bypass[0]} = {head.bypass[1]}" for field in head.own_fields if field != head.bypass[0]}
+    for field, reason in idle.items():
+        if get_field(config, field) != FIELDS[field].usual(config.reading):
+            raise UserError(f"{field} means nothing with {reason}; leave it as it is.")
     if not has_memory(config) and config.loss.reconstruction_on != "none":
         raise UserError("loss.reconstruction_on must be none, since this network has no memory to reconstruct with.")
     if config.quality.normalise != "none" and config.quality.module != "qmm":

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 if TYPE_CHECKING:
     from mmnet_jax.data.transforms.training import Augmentation
+    from mmnet_jax.models.settings import NetworkSettings
 
 
 class DatasetChoice(NamedTuple):
@@ -35,3 +36,31 @@ def augmentation(config: ConfigDict) -> Augmentation:
     from mmnet_jax.data.transforms.training import Augmentation
 
     return Augmentation(**{field.name: config.data[field.name] for field in dataclasses.fields(Augmentation)})
+
+
+def network_settings(config: ConfigDict) -> NetworkSettings:
+    """What ``build_model`` takes."""
+    from mmnet_jax.models.settings import NetworkSettings
+
+    model = config.model
+    return NetworkSettings(
+        head=model.network,
+        backbone=model.backbone,
+        channels=model.channels,
+        bins=tuple(model.bins),
+        dropout=model.dropout,
+        projection_kernel=model.projection_kernel,
+        projection_shared=model.projection_shared,
+        support_level4=model.support_level4,
+        batch_norm=model.batch_norm,
+        confidence_dtype=model.confidence_dtype,
+        memory_size=model.memory_size,
+        nodes=model.nodes,
+        levels=model.levels,
+        cosine_on=model.cosine_on,
+        propagation=model.propagation,
+        shot_mask=model.shot_mask,
+        quality=config.quality.module,
+        quality_normalise=config.quality.normalise,
+        fem_input=model.fem_input,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import flax.linen as nn
 import grain
@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Int, UInt8
 from mmnet_jax.data.batches import read_ahead
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.data.transforms.evaluation import fit_image, fit_label
-from mmnet_jax.models.backbones import Backbone
-from mmnet_jax.models.network import grid_masks, mid_and_high
+from mmnet_jax.models.backbones.backbone import Backbone
+from mmnet_jax.models.network import grid_masks, masked_high, mid_and_high
 
 Block = tuple[np.ndarray, ...]
 
@@ -111,6 +111,5 @@ def _levels(
 
 @functools.partial(jax.jit, static_argnames="backbone")
 def _high_level(backbone: Backbone, variables: dict[str, Any], mid: Array, foreground: Array) -> Array:
-    level3 = mid[..., : backbone.channels[1]]
     masks = grid_masks(foreground, mid.shape[1:3])
-    return cast(Array, backbone.apply(variables, level3 * masks[..., None], method="high_level"))
+    return nn.apply(masked_high, backbone)(variables, mid, masks)

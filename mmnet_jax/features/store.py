@@ -28,7 +28,8 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.features.computing import level_rows, masked_rows, row_shapes
 from mmnet_jax.features.table import Column, Table, counted
 from mmnet_jax.models import Features, FewShotNetwork
-from mmnet_jax.models.backbones import Backbone, create_backbone, unflatten_variables, variable_shapes
+from mmnet_jax.models.backbones import create_backbone, unflatten_variables, variable_shapes
+from mmnet_jax.models.backbones.backbone import Backbone
 from mmnet_jax.models.network import grid_masks
 from mmnet_jax.workdir.provenance import CODE
 

@@ -51,7 +51,7 @@ class FewShotNetwork(nn.Module):
     support_level4: str = "masked"
     batch_norm: str = "frozen"
     confidence_dtype: Any = jnp.float32
-    one_by_one: bool = False
+    sequential: bool = False
     """Run the backbone image by image: XLA's CPU convolutions slow down faster than the batch grows."""
 
     def setup(self) -> None:
@@ -168,8 +168,8 @@ class FewShotNetwork(nn.Module):
         self, images: Float[Array, "n s s 3"], masks: Float[Array, "n h w"] | None, batch_statistics: bool = False
     ) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"]]:
         """Levels 3 and 2 side by side, and level 4 of (level 3 * masks)."""
-        check_side(images.shape[1])
-        if batch_statistics or self.is_initializing() or not self.one_by_one:
+        self.backbone.check_side(images.shape[1])
+        if batch_statistics or self.is_initializing() or not self.sequential:
             return mid_and_high(self.backbone, images, masks, batch_statistics)
         backbone, variables = self.backbone.unbind()
 
@@ -188,10 +188,20 @@ def mid_and_high(
 ) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"]]:
     """A bound backbone's levels 3 and 2 side by side, and its level 4 of (level 3 * masks)."""
     with jax.named_scope("backbone"):
-        level2, level3 = backbone.mid_levels(images, batch_statistics=batch_statistics)
-        masked = level3 if masks is None else level3 * masks[..., None]
-        level4 = backbone.high_level(masked, batch_statistics=batch_statistics)
-    return jnp.concatenate([level3, level2], axis=-1), level4
+        if masks is None:
+            levels = backbone(images, batch_statistics)
+        else:
+            levels = backbone.mid_levels(images, batch_statistics)
+            levels["level4"] = backbone.high_level(levels["level3"] * masks[..., None], batch_statistics)
+    return jnp.concatenate([levels["level3"], levels["level2"]], axis=-1), levels["level4"]
+
+
+def masked_high(
+    backbone: nn.Module, mid: Float[Array, "n h w m"], masks: Float[Array, "n h w"]
+) -> Float[Array, "n h w c"]:
+    """A bound backbone's level 4 of (level 3 * masks), from levels 3 and 2 side by side."""
+    level3 = mid[..., : backbone.channels["level3"]]
+    return backbone.high_level(level3 * masks[..., None])
 
 
 def grid_masks(foreground: Array, grid: int | tuple[int, ...]) -> Float[Array, "*b h w"]:
@@ -202,12 +212,3 @@ def grid_masks(foreground: Array, grid: int | tuple[int, ...]) -> Float[Array, "
 def split_shots(x: Float[Array, "bk ..."], batch: int) -> Float[Array, "b k ..."]:
     """``[B * K, ...]`` to ``[B, K, ...]``."""
     return x.reshape(batch, -1, *x.shape[1:])
-
-
-def check_side(side: int) -> None:
-    """Raises a ``ValueError`` that names the nearest image sides if ``side`` is not 8k + 1."""
-    if (side - 1) % 8 or side < 9:
-        below = max(9, (side - 1) // 8 * 8 + 1)
-        raise ValueError(
-            f"images must have a side of 8k + 1 pixels, but it is {side}; the nearest are {below} and {below + 8}."
-        )

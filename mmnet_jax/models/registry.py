@@ -1,4 +1,4 @@
-"""The network that a configuration describes, and fresh parameters of its head."""
+"""The network that settings describe, and fresh parameters of its head."""
 
 from __future__ import annotations
 
@@ -8,49 +8,50 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
-from ml_collections import ConfigDict
 
-from mmnet_jax.config import resolve
+from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import create_backbone
-from mmnet_jax.models.heads.mmnet import MMNet
-from mmnet_jax.models.heads.pfenet import PFENet
+from mmnet_jax.models.backbones.backbone import StagedBackbone
+from mmnet_jax.models.heads import HEADS
 from mmnet_jax.models.network import Features, FewShotNetwork
+from mmnet_jax.models.settings import NetworkSettings
 
 
-def build_model(config: ConfigDict) -> FewShotNetwork:
-    """The module alone, without variables."""
-    config = resolve(config)
+def build_model(settings: NetworkSettings) -> FewShotNetwork:
+    """The module alone, without variables.
+
+    Raises:
+      UserError: there is no such backbone, or it cannot do what the settings ask for.
+    """
+    check_backbone(settings)
     on_cpu = jax.default_backend() == "cpu"
-    dtype = config.model.confidence_dtype
+    dtype = settings.confidence_dtype
     if dtype == "auto":
         dtype = "float32" if on_cpu else "bfloat16"
-    shared: dict[str, Any] = {
-        "backbone": create_backbone(config.model.backbone),
-        "channels": config.model.channels,
-        "bins": tuple(config.model.bins),
-        "dropout": config.model.dropout,
-        "projection_kernel": config.model.projection_kernel,
-        "projection_shared": config.model.projection_shared,
-        "support_level4": config.model.support_level4,
-        "batch_norm": config.model.batch_norm,
+    shared = {
+        "backbone": create_backbone(settings.backbone),
+        "channels": settings.channels,
+        "bins": settings.bins,
+        "dropout": settings.dropout,
+        "projection_kernel": settings.projection_kernel,
+        "projection_shared": settings.projection_shared,
+        "support_level4": settings.support_level4,
+        "batch_norm": settings.batch_norm,
         "confidence_dtype": jnp.dtype(dtype),
         # a loop over images cannot be split over devices
-        "one_by_one": on_cpu and jax.device_count() == 1,
+        "sequential": on_cpu and jax.device_count() == 1,
     }
-    if config.model.network == "pfenet":
-        return PFENet(**shared)
-    return MMNet(
-        **shared,
-        memory_size=config.model.memory_size,
-        nodes=config.model.nodes,
-        levels=config.model.levels,
-        cosine_on=config.model.cosine_on,
-        propagation=config.model.propagation,
-        shot_mask=config.model.shot_mask,
-        quality_module=config.quality.module,
-        quality_normalise=config.quality.normalise,
-        fem_input=config.model.fem_input,
-    )
+    return HEADS[settings.head].build(settings, shared)
+
+
+def check_backbone(settings: NetworkSettings) -> None:
+    """Raises a ``UserError`` where the backbone cannot compute the level 4 that the settings ask for."""
+    backbone = create_backbone(settings.backbone)
+    if settings.support_level4 == "masked_twice" and not isinstance(backbone, StagedBackbone):
+        raise UserError(
+            f"model.support_level4 must be masked with {settings.backbone}, which does not compute its level 4 from "
+            "level 3 alone, but is masked_twice."
+        )
 
 
 def init_head(model: FewShotNetwork, seed: int) -> Any:
@@ -61,7 +62,7 @@ def init_head(model: FewShotNetwork, seed: int) -> Any:
 @functools.partial(jax.jit, static_argnames="model")
 def _init_head(model: FewShotNetwork, key: PRNGKeyArray) -> Any:
     """Jitted, so that only the parameters are computed and not what the network makes of the zeros."""
-    level2, level3, level4 = model.backbone.channels
+    level2, level3, level4 = (model.backbone.channels[level] for level in ("level2", "level3", "level4"))
     mid, high = jnp.zeros((1, 2, 2, level2 + level3)), jnp.zeros((1, 2, 2, level4))
     features = Features(mid, high, mid[:, None], high[:, None], jnp.ones((1, 1, 2, 2)))
     return model.init(key, features, (9, 9), method="decode")["params"]

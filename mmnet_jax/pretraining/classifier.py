@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mmnet_jax.models.backbones import Backbone, EfficientNetLite2, FrozenConv, create_backbone, random_variables
+from mmnet_jax.models.backbones import create_backbone, random_variables
+from mmnet_jax.models.backbones.backbone import Backbone
 from mmnet_jax.models.backbones.convolution import relu6
-from mmnet_jax.models.backbones.efficientnet_lite import HEAD, Conv
-from mmnet_jax.models.backbones.frozen import he_deviation
+from mmnet_jax.models.backbones.efficientnet_lite import HEAD, Conv, EfficientNetLite2
+from mmnet_jax.models.backbones.frozen import FrozenConv, he_deviation
 
 CLASSIFYING_STRIDE = 32
 _NEUTRAL = {"scale": 1.0, "bias": 0.0, "mean": 0.0, "var": 1.0}
@@ -35,7 +36,7 @@ class Classifier(nn.Module):
     @nn.compact
     def __call__(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Float[Array, "n classes"]:
         """Logits; images RGB, normalised by the ImageNet mean and standard deviation."""
-        x = self.backbone(images, batch_statistics)[-1]
+        x = self.backbone(images, batch_statistics)["level4"]
         if self.head is not None:
             x = self.head(x, batch_statistics)
         x = jnp.mean(x, axis=(1, 2))

@@ -11,6 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from mmnet_jax.config import from_dict, load_recipe, resolve, shipped_recipes
+from mmnet_jax.config.values import network_settings
 from mmnet_jax.models.registry import build_model, init_head
 
 HEAD = """# Configurations
@@ -44,6 +45,6 @@ def parameters(config: ConfigDict) -> int:
 
 @cache
 def _parameters(fields: str) -> int:
-    model = build_model(resolve(from_dict(json.loads(fields))))
+    model = build_model(network_settings(resolve(from_dict(json.loads(fields)))))
     shapes: Any = jax.eval_shape(lambda: init_head(model, 0))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))

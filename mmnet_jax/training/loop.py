@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from mmnet_jax import weights
 from mmnet_jax.cli.signals import Stopped, interrupts
+from mmnet_jax.config.values import network_settings
 from mmnet_jax.data.batches import training_batches
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.episodes import EpisodeIndex, training_index
@@ -64,7 +65,7 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Call
     # Network: trained parameters are replicated over the mesh, the batch is split over it.
     mesh = data_mesh(config.training.batch_size)
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
-    model = build_model(config)
+    model = build_model(network_settings(config))
     frozen = jax.device_put(workdir.frozen(config), everywhere)
     optimizer = create_optimizer(config, steps)
     state = create_state({"params": init_head(model, config.seed), **frozen}, optimizer, config)

@@ -12,7 +12,6 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from mmnet_jax.cli.progress import duration
-from mmnet_jax.config import NETWORKS
 from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.dataset import Dataset, open_dataset
 from mmnet_jax.data.datasets import DATASETS
@@ -21,6 +20,7 @@ from mmnet_jax.evaluation.checkpoint import Scored, score_workdir
 from mmnet_jax.evaluation.example import write_example
 from mmnet_jax.evaluation.protocols import configured_manifest
 from mmnet_jax.features.store import fingerprints
+from mmnet_jax.models.heads import HEADS
 from mmnet_jax.training.loop import train_head
 from mmnet_jax.workdir.folder import Workdir, pretrains
 
@@ -69,7 +69,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Callable[[str], None] = pri
             with steps.step(f"pretraining: {_pretraining(config)}"):
                 _pretrain(config, workdir, steps.say)
         base = _classes(config, dataset, "base")
-        with steps.step(f"training: {NETWORKS[config.model.network]}'s head, {config.shots}-shot, {base}"):
+        with steps.step(f"training: {HEADS[config.model.network].title}'s head, {config.shots}-shot, {base}"):
             train_head(config, workdir, dataset, steps.say)
         if not config.evaluation.after_training:
             return None

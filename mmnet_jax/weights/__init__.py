@@ -7,12 +7,11 @@ from mmnet_jax.weights.backbones import (
     backbone_variables,
     load_backbone,
     port_backbone,
-    port_classifier,
     port_file,
     save_backbone,
 )
 from mmnet_jax.weights.files import StateDict, read_checkpoint, read_state_dict, sha256
-from mmnet_jax.weights.layouts import backbone_rules
+from mmnet_jax.weights.layouts import backbone_rules, portable
 from mmnet_jax.weights.released import count_bins, from_released, told_by
 from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port
 
@@ -29,8 +28,8 @@ __all__ = [
     "load_backbone",
     "port",
     "port_backbone",
-    "port_classifier",
     "port_file",
+    "portable",
     "read_checkpoint",
     "read_state_dict",
     "save_backbone",

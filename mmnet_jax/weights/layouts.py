@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
-from mmnet_jax.models.backbones.vgg import BLOCKS
-from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule
+from mmnet_jax.errors import UserError
+from mmnet_jax.models.backbones import BACKBONES, create_backbone
+from mmnet_jax.models.backbones.backbone import Backbone
+from mmnet_jax.models.backbones.efficientnet_lite import EfficientNetLite2
+from mmnet_jax.models.backbones.resnet import ResNet
+from mmnet_jax.models.backbones.vgg import VGG
+from mmnet_jax.weights.table import CONVOLUTION, Rule
 
 IGNORED = (r".*\.num_batches_tracked",)
 
@@ -23,25 +29,35 @@ DEEP_STEMS: dict[str, Stem] = {
 }
 
 
+class Layout(NamedTuple):
+    """How the checkpoints of one family of backbones are written."""
+
+    rules: Callable[[Any, Collection[str]], list[Rule]]
+    """The table of a backbone of the family; the source's names tell which of several layouts they follow."""
+    classifier: tuple[str, ...]
+    """Patterns of the names that belong to the classifier on top, which a backbone leaves out."""
+
+
 def backbone_rules(name: str, names: Collection[str]) -> list[Rule]:
     """The table for backbone ``name``; ``names`` of the source tell which layout they follow."""
-    return LAYOUTS[name](names)
+    return _layout(name).rules(create_backbone(name), names)
 
 
 def ignored_names(name: str) -> tuple[str, ...]:
     """Patterns of the names that a backbone leaves out: its classifier's, and the counters of PyTorch's BN."""
-    return (*IGNORED, *CLASSIFIERS[name])
+    return (*IGNORED, *_layout(name).classifier)
 
 
-def classifier_rules(name: str, names: Collection[str]) -> list[Rule]:
-    """The table for the whole classifier that backbone ``name`` is the trunk of."""
-    trunk = [Rule(rule.pattern, rule.target.replace("/", "/features/", 1), rule.axes) for rule in LAYOUTS[name](names)]
-    head = [
-        *_convolution("_conv_head", "_bn1", "head"),
-        Rule(r"_fc\.weight", "backbone/kernel", DENSE),
-        Rule(r"_fc\.bias", "backbone/bias"),
-    ]
-    return trunk + head
+def portable() -> list[str]:
+    """The backbones whose weights can be read from other people's checkpoints."""
+    return [name for name, make in BACKBONES.items() if type(make()) in LAYOUTS]
+
+
+def _layout(name: str) -> Layout:
+    layout = LAYOUTS.get(type(create_backbone(name)))
+    if layout is None:
+        raise UserError(f"{name} has no weights to port; those that have: {', '.join(portable())}.")
+    return layout
 
 
 def _convolution(convolution: str, normalisation: str, target: str) -> list[Rule]:
@@ -55,24 +71,21 @@ def _convolution(convolution: str, normalisation: str, target: str) -> list[Rule
     ]
 
 
-def _resnet(stems: Mapping[str, Stem]) -> Callable[[Collection[str]], list[Rule]]:
-    def rules(names: Collection[str]) -> list[Rule]:
-        def present(stem: Stem) -> int:
-            return sum(f"{convolution}.weight" in names for convolution, _ in stem)
+def _resnet(backbone: ResNet, names: Collection[str]) -> list[Rule]:
+    def present(stem: Stem) -> int:
+        return sum(f"{convolution}.weight" in names for convolution, _ in stem)
 
-        table = []
-        stem: Stem = max(stems.values(), key=present)
-        for i, (convolution, normalisation) in enumerate(stem):
-            table += _convolution(convolution.replace(".", r"\."), normalisation.replace(".", r"\."), f"stem_{i}")
-        block = r"layer([1-4])\.(\d+)"
-        for i in (1, 2, 3):
-            table += _convolution(rf"{block}\.conv{i}", rf"{block}\.bn{i}", rf"stage\1_\2/conv{i}")
-        return table + _convolution(rf"{block}\.downsample\.0", rf"{block}\.downsample\.1", r"stage\1_\2/projection")
-
-    return rules
+    table = []
+    stem: Stem = max((DEEP_STEMS if backbone.deep_stem else PLAIN_STEMS).values(), key=present)
+    for i, (convolution, normalisation) in enumerate(stem):
+        table += _convolution(convolution.replace(".", r"\."), normalisation.replace(".", r"\."), f"stem_{i}")
+    block = r"layer([1-4])\.(\d+)"
+    for i in (1, 2, 3):
+        table += _convolution(rf"{block}\.conv{i}", rf"{block}\.bn{i}", rf"stage\1_\2/conv{i}")
+    return table + _convolution(rf"{block}\.downsample\.0", rf"{block}\.downsample\.1", r"stage\1_\2/projection")
 
 
-def _efficientnet_lite(names: Collection[str]) -> list[Rule]:
+def _efficientnet_lite(backbone: EfficientNetLite2, names: Collection[str]) -> list[Rule]:
     block = r"_blocks\.(\d+)\."
     return [
         *_convolution("_conv_stem", "_bn0", "stem"),
@@ -82,47 +95,30 @@ def _efficientnet_lite(names: Collection[str]) -> list[Rule]:
     ]
 
 
-def _vgg(batch_norm: bool) -> Callable[[Collection[str]], list[Rule]]:
-    def rules(names: Collection[str]) -> list[Rule]:
-        # torchvision's and timm's ``features`` are all layers, ReLUs and pools too; PFENet's ``layer0`` to ``layer4``
-        # are the five blocks, each numbered from 0
-        table, start = [], 0
-        step = 3 if batch_norm else 2
-        for block, channels in enumerate(BLOCKS):
-            for i in range(len(channels)):
-                convolution, normalisation = (
-                    rf"(?:features\.{start + step * i + j}|layer{block}\.{step * i + j})" for j in (0, 1)
-                )
-                target = f"block{block + 1}_{i}"
-                if batch_norm:
-                    table += _convolution(convolution, normalisation, target)
-                    table.append(Rule(rf"{convolution}\.bias", f"backbone/{target}/offset"))
-                else:
-                    table.append(Rule(rf"{convolution}\.weight", f"backbone/{target}/kernel", CONVOLUTION))
-                    table.append(Rule(rf"{convolution}\.bias", f"backbone/{target}/bias"))
-            start += step * len(channels) + 1
-        return table
-
-    return rules
+def _vgg(backbone: VGG, names: Collection[str]) -> list[Rule]:
+    # torchvision's and timm's ``features`` are all layers, ReLUs and pools too; PFENet's ``layer0`` to ``layer4`` are
+    # the five blocks, each numbered from 0
+    table, start = [], 0
+    step = 3 if backbone.batch_norm else 2
+    for block, channels in enumerate(backbone.blocks):
+        for i in range(len(channels)):
+            convolution, normalisation = (
+                rf"(?:features\.{start + step * i + j}|layer{block}\.{step * i + j})" for j in (0, 1)
+            )
+            target = f"block{block + 1}_{i}"
+            if backbone.batch_norm:
+                table += _convolution(convolution, normalisation, target)
+                table.append(Rule(rf"{convolution}\.bias", f"backbone/{target}/offset"))
+            else:
+                table.append(Rule(rf"{convolution}\.weight", f"backbone/{target}/kernel", CONVOLUTION))
+                table.append(Rule(rf"{convolution}\.bias", f"backbone/{target}/bias"))
+        start += step * len(channels) + 1
+    return table
 
 
-LAYOUTS: dict[str, Callable[[Collection[str]], list[Rule]]] = {
-    "resnet50": _resnet(PLAIN_STEMS),
-    "resnet50_v2": _resnet(DEEP_STEMS),
-    "resnet101": _resnet(PLAIN_STEMS),
-    "resnet101_v2": _resnet(DEEP_STEMS),
-    "vgg16": _vgg(batch_norm=True),
-    "vgg16_plain": _vgg(batch_norm=False),
-    "resnet14_half": _resnet(PLAIN_STEMS),
-    "efficientnet_lite2": _efficientnet_lite,
+LAYOUTS: dict[type[Backbone], Layout] = {
+    ResNet: Layout(_resnet, (r"fc\..*",)),
+    VGG: Layout(_vgg, (r"classifier\..*", r"pre_logits\..*", r"head\..*")),
+    EfficientNetLite2: Layout(_efficientnet_lite, (r"_conv_head\..*", r"_bn1\..*", r"_fc\..*")),
 }
-CLASSIFIERS: dict[str, tuple[str, ...]] = {
-    "resnet50": (r"fc\..*",),
-    "resnet50_v2": (r"fc\..*",),
-    "resnet101": (r"fc\..*",),
-    "resnet101_v2": (r"fc\..*",),
-    "vgg16": (r"classifier\..*", r"pre_logits\..*", r"head\..*"),
-    "vgg16_plain": (r"classifier\..*", r"pre_logits\..*", r"head\..*"),
-    "resnet14_half": (r"fc\..*",),
-    "efficientnet_lite2": (r"_conv_head\..*", r"_bn1\..*", r"_fc\..*"),
-}
+"""By family; a backbone of another one has no weights to port."""

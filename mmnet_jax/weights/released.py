@@ -11,9 +11,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmnet_jax.config import NETWORKS, resolve
+from mmnet_jax.config import resolve
+from mmnet_jax.config.values import network_settings
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import variable_shapes
+from mmnet_jax.models.heads import HEADS
 from mmnet_jax.models.registry import build_model, init_head
 from mmnet_jax.weights.files import strip_prefix
 from mmnet_jax.weights.layouts import IGNORED, backbone_rules
@@ -86,7 +88,7 @@ def from_released(
       UserError: telling every tensor that is missing, unexpected or of the wrong shape.
     """
     config = resolve(config)
-    model = build_model(config)
+    model = build_model(network_settings(config))
     network = config.model.network
     tensors = strip_prefix(state_dict)
     if MEMORY in tensors and tensors[MEMORY].shape[:1] == (1,):
@@ -101,7 +103,7 @@ def from_released(
         for rule in backbone_rules(config.model.backbone, tensors.keys())
     ]
     reading = f" of reading {config.reading}" if network == "mmnet" else ""
-    what = f"{source} does not hold {NETWORKS[network]}{reading} with {config.model.backbone}"
+    what = f"{source} does not hold {HEADS[network].title}{reading} with {config.model.backbone}"
     flat = port(tensors, head_rules(network, len(model.bins)) + rules, targets, (*IGNORED, *UNUSED), what=what)
     variables = flax.traverse_util.unflatten_dict(flat, sep="/")
     return jax.tree.map(jax.numpy.asarray, {"batch_stats": {}} | variables)  # empty where nothing is normalised

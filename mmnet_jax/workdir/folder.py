@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from mmnet_jax import __version__, weights
 from mmnet_jax.config import FREE_FIELDS, differences, from_dict, resolve
+from mmnet_jax.config.values import network_settings
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.models.registry import build_model, init_head, nest_backbone
@@ -185,7 +186,7 @@ def load_step(
     config = place.load_config()
     with Checkpoints(place.checkpoints, config, read_only=True) as checkpoints:
         step = checkpoints.find(checkpoint)
-        model = build_model(config)
+        model = build_model(network_settings(config))
         variables = place.frozen(config)
         params = jax.eval_shape(lambda: init_head(model, 0))
         moving = variables["batch_stats"] if config.model.batch_norm == "batch" else {}

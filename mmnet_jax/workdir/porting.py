@@ -13,8 +13,9 @@ import jax
 from ml_collections import ConfigDict
 
 from mmnet_jax import weights
-from mmnet_jax.config import NETWORKS, from_dict, get_field, has_memory, resolve
+from mmnet_jax.config import from_dict, get_field, has_memory, resolve
 from mmnet_jax.errors import UserError
+from mmnet_jax.models.heads import HEADS
 from mmnet_jax.workdir.folder import Workdir
 
 UNTOLD = {
@@ -47,7 +48,7 @@ class Ported(NamedTuple):
         untold = " ".join(f"--{flag}={_text(value)}" for flag, value in flat.items())
         return "\n".join(
             [
-                f"{NETWORKS[config.model.network]}{memory}, {config.model.backbone}{epoch}: "
+                f"{HEADS[config.model.network].title}{memory}, {config.model.backbone}{epoch}: "
                 f"{self.tensors} tensors written to {workdir}",
                 f"not told by the file and taken to be (if they are others, port again with those): {untold}",
                 f"next: python -m mmnet_jax.evaluate --workdir={shlex.quote(workdir)} --data_dir=DATA",

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from mmnet_jax import Episode, get_config, losses, weights
+from mmnet_jax.config import resolve
+from mmnet_jax.config.values import network_settings
 from mmnet_jax.models.registry import build_model
 from tests.conftest import REFERENCE
 
@@ -92,7 +94,7 @@ def authors_names(params):
 @cache
 def computed(reading, shots):
     config, episode = golden_config(reading, shots), golden_episode(shots)
-    model = build_model(config)
+    model = build_model(network_settings(resolve(config)))
     variables = weights.from_released(state_dict(reading), config)
 
     @jax.jit
@@ -160,7 +162,7 @@ def computed_by_pfenet(shots):
     config, episode = golden_config("paper", shots), golden_episode(shots)
     config.model.network = "pfenet"
     config.loss.reconstruction_on = "none"
-    model = build_model(config)
+    model = build_model(network_settings(resolve(config)))
 
     @jax.jit
     def run(variables):

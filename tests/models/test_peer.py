@@ -11,6 +11,7 @@ import pytest
 
 from mmnet_jax import Episode, get_config, losses, weights
 from mmnet_jax.config import resolve
+from mmnet_jax.config.values import network_settings
 from mmnet_jax.models import backbones
 from mmnet_jax.models.backbones import ResNet
 from mmnet_jax.models.registry import build_model
@@ -28,19 +29,11 @@ BINS = (1.0, 0.5, 0.25)
 DEPTHS = (1, 1, 1, 1)
 
 
-def _forget():
-    backbones.variable_shapes.cache_clear()
-    backbones._normalisation.cache_clear()
-
-
 @pytest.fixture(autouse=True)
 def short_backbone(monkeypatch):
     """One block a stage, on both sides: what is compared is the head and how it trains."""
     short = partial(ResNet, depths=DEPTHS, deep_stem=True)
     monkeypatch.setitem(backbones.BACKBONES, "resnet50_v2", short)
-    _forget()
-    yield
-    _forget()
 
 
 @cache
@@ -76,7 +69,7 @@ def pair(reading, batch_norm="frozen", shots=1):
     config.shots = shots
     config = resolve(config)
     tensors = {name: value.numpy().copy() for name, value in peer.state_dict().items()}
-    return peer, config, build_model(config), weights.from_released(tensors, config)
+    return peer, config, build_model(network_settings(config)), weights.from_released(tensors, config)
 
 
 def close(ours, theirs, tolerance=1e-4, name=""):

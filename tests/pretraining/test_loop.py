@@ -22,7 +22,7 @@ from mmnet_jax.models.backbones import BACKBONES
 from mmnet_jax.pretraining.classifier import create_classifier, untrained_variables
 from mmnet_jax.pretraining.loop import pretrain
 from mmnet_jax.pretraining.step import create_optimizer, learning_rate, smoothed_cross_entropy
-from tests.pretraining.tiny_pretraining import forget_backbones, tiny_config, tiny_parts
+from tests.pretraining.tiny_pretraining import tiny_config, tiny_parts
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
@@ -41,7 +41,6 @@ def tiny():
     yield
     for patch in patches:
         patch.stop()
-    forget_backbones()
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +105,11 @@ def test_a_backbone_learns_to_tell_classes_apart(tiny, tmp_path):
 def test_what_is_left_is_the_backbone_alone(finished):
     _, lines, workdir = finished
     assert sorted(path.name for path in workdir.iterdir()) == ["backbone.safetensors", "log"]
-    variables = weights.load_backbone(workdir / "backbone.safetensors", "resnet50")
+    variables = weights.load_backbone(workdir / "backbone.safetensors", "tiny")
     assert set(variables["backbone"]) == {"stem_0", "stem_1", "stem_2", "stage3", "stage4"}
     assert lines[0] == "16 images of 15 classes, 8 steps of 8 images at 32 px, 8 cpu device(s); the first step compiles"
     assert [line.split("  ")[0] for line in lines[1:-1]] == [f"step {step}/8" for step in (1, 2, 4, 6, 8)]
-    start = untrained_variables("resnet50", 15, seed=321)
+    start = untrained_variables("tiny", 15, seed=321)
     for collection in ("backbone", "batch_stats"):
         before, after = (
             flax.traverse_util.flatten_dict(tree, sep="/")
@@ -160,8 +159,8 @@ def test_killed_and_resumed_by_the_same_command_it_ends_with_the_same_bytes(tiny
     lines = output.splitlines()
     assert lines[0] == "resuming at step 4 of 8"
     assert lines[-2:] == [
-        f"pretrained: resnet50 is in {file}",
-        f"to use it: --config.model.backbone=resnet50 --config.model.weights={file}",
+        f"pretrained: tiny is in {file}",
+        f"to use it: --config.model.backbone=tiny --config.model.weights={file}",
     ]
     assert file.read_bytes() == finished[0]
     assert not (workdir / "pretraining").exists()

@@ -14,9 +14,7 @@ from mmnet_jax import get_config
 from mmnet_jax.config import resolve
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I
-from mmnet_jax.models import backbones
 from tests.evaluation.conftest import SIDE, make_split
-from tests.tiny import TinyBackbone
 
 CLASSES = [1, 3, 5, 11]  # all of them base classes of fold 1
 
@@ -24,7 +22,7 @@ CLASSES = [1, 3, 5, 11]  # all of them base classes of fold 1
 def tiny_config(**pretraining):
     config = get_config()
     config.fold = 1
-    config.model.backbone = "resnet50"  # whose place the tiny one takes
+    config.model.backbone = "tiny"
     config.data.min_pixels = 50
     config.pretraining.update(
         {
@@ -46,17 +44,7 @@ def tiny_dataset():
 
 def tiny_parts():
     """The patches under which the library pretrains the tiny network on the tiny dataset."""
-    forget_backbones()
-    return (
-        mock.patch.dict(backbones.BACKBONES, {"resnet50": TinyBackbone}),
-        mock.patch("mmnet_jax.pretraining.loop.open_dataset", lambda *choice: tiny_dataset()),
-    )
-
-
-def forget_backbones():
-    """What is remembered of the backbones by name."""
-    backbones.variable_shapes.cache_clear()
-    backbones._normalisation.cache_clear()
+    return (mock.patch("mmnet_jax.pretraining.loop.open_dataset", lambda *choice: tiny_dataset()),)
 
 
 if __name__ == "__main__":

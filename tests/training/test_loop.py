@@ -18,7 +18,6 @@ import pytest
 from mmnet_jax import load_model
 from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.errors import UserError
-from mmnet_jax.models import backbones
 from mmnet_jax.training import loop
 from mmnet_jax.training.stages import train
 from mmnet_jax.workdir.checkpoints import Checkpoints
@@ -41,7 +40,6 @@ def tiny(monkeypatch):
     yield
     for patch in patches:
         patch.stop()
-    backbones.variable_shapes.cache_clear()
 
 
 @pytest.fixture(scope="module")

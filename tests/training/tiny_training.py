@@ -14,24 +14,21 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest import mock
 
-from mmnet_jax import api as create_module
 from mmnet_jax import get_config
 from mmnet_jax.config import resolve
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I
 from mmnet_jax.evaluation import checkpoint as scoring
-from mmnet_jax.models import backbones
 from mmnet_jax.training import stages
 from mmnet_jax.training.distributed import join_processes
 from mmnet_jax.workdir.folder import Workdir
 from tests.evaluation.conftest import SIDE, make_split
-from tests.tiny import TinyBackbone, tiny_backbone_variables
 
 
 def tiny_config(**training):
     config = get_config()
     config.fold = 1
-    config.model.backbone = "resnet50"  # whose place the tiny one takes
+    config.model.backbone = "tiny"
     config.model.random_backbone = True
     config.model.memory_size = 7
     config.model.channels = 16
@@ -53,11 +50,8 @@ def tiny_dataset():
 
 
 def tiny_parts():
-    """The patches under which the library trains the tiny network on the tiny dataset."""
-    backbones.variable_shapes.cache_clear()
+    """The patches under which the library trains on the tiny dataset."""
     return (
-        mock.patch.dict(backbones.BACKBONES, {"resnet50": TinyBackbone}),
-        mock.patch.object(create_module, "random_variables", lambda name: tiny_backbone_variables()),
         mock.patch.object(stages, "open_dataset", lambda *choice: tiny_dataset()),
         mock.patch.object(scoring, "open_dataset", lambda *choice: tiny_dataset()),
     )
@@ -70,7 +64,6 @@ def tiny_library():
         for patch in tiny_parts():
             stack.enter_context(patch)
         yield
-    backbones.variable_shapes.cache_clear()
 
 
 if __name__ == "__main__":

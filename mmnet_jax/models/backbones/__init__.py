@@ -12,24 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.models.backbones.efficientnet_lite import EfficientNetLite2, EfficientNetLite2Classifier
-from mmnet_jax.models.backbones.frozen import Backbone, FrozenConv, he_deviation
+from mmnet_jax.models.backbones.backbone import Backbone
+from mmnet_jax.models.backbones.efficientnet_lite import EfficientNetLite2
+from mmnet_jax.models.backbones.frozen import he_deviation
 from mmnet_jax.models.backbones.resnet import ResNet
+from mmnet_jax.models.backbones.tiny import Tiny
 from mmnet_jax.models.backbones.vgg import VGG
-
-__all__ = [
-    "BACKBONES",
-    "VGG",
-    "Backbone",
-    "EfficientNetLite2",
-    "EfficientNetLite2Classifier",
-    "FrozenConv",
-    "ResNet",
-    "create_backbone",
-    "random_variables",
-    "unflatten_variables",
-    "variable_shapes",
-]
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {
     "resnet50": lambda: ResNet(depths=(3, 4, 6, 3)),
@@ -40,7 +28,9 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
     "vgg16_plain": lambda: VGG(batch_norm=False),
     "resnet14_half": lambda: ResNet(depths=(1, 1, 1, 1), width=32),
     "efficientnet_lite2": EfficientNetLite2,
+    "tiny": Tiny,
 }
+"""By the value of ``model.backbone``."""
 
 
 def create_backbone(name: str) -> Backbone:
@@ -54,15 +44,13 @@ def create_backbone(name: str) -> Backbone:
     return BACKBONES[name]()
 
 
-@cache
 def variable_shapes(name: str) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor of a backbone, by its path, as in ``backbone/stem_0/kernel``.
 
     Raises:
       UserError: if there is no backbone of that name.
     """
-    shapes = jax.eval_shape(create_backbone(name).init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
-    return {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(shapes, sep="/").items()}
+    return _shapes(create_backbone(name))
 
 
 def random_variables(name: str, seed: int = 0) -> dict[str, Any]:
@@ -74,7 +62,7 @@ def random_variables(name: str, seed: int = 0) -> dict[str, Any]:
       UserError: if there is no backbone of that name.
     """
     generator = np.random.default_rng(seed)
-    flat = dict(_normalisation(name))
+    flat = dict(_normalisation(create_backbone(name)))
     for path, shape in variable_shapes(name).items():
         if path not in flat:
             flat[path] = generator.standard_normal(shape, np.float32) * np.float32(he_deviation(shape))
@@ -86,13 +74,24 @@ def unflatten_variables(flat: Mapping[str, Any]) -> dict[str, Any]:
     return {"backbone": {}, "batch_stats": {}} | flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
+# by the module, not by its name: whatever stands in the registry under a name is never mistaken for another
 @cache
-def _normalisation(name: str) -> dict[str, np.ndarray]:
+def _shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
+    shapes = jax.eval_shape(lambda: _init(backbone, jax.random.key(0)))
+    return {path: leaf.shape for path, leaf in shapes.items()}
+
+
+@cache
+def _normalisation(backbone: Backbone) -> dict[str, np.ndarray]:
     """What ``init`` gives besides the kernels, which jit then never computes."""
-    init = create_backbone(name).init
 
     def compute(key: jax.Array) -> dict[str, jax.Array]:
-        flat = flax.traverse_util.flatten_dict(init(key, jnp.zeros((1, 33, 33, 3))), sep="/")
-        return {path: leaf for path, leaf in flat.items() if not path.endswith("/kernel")}
+        return {path: leaf for path, leaf in _init(backbone, key).items() if not path.endswith("/kernel")}
 
     return jax.device_get(jax.jit(compute)(jax.random.key(0)))
+
+
+def _init(backbone: Backbone, key: jax.Array) -> dict[str, jax.Array]:
+    step, offset = backbone.SIDES
+    side = 4 * step + offset
+    return flax.traverse_util.flatten_dict(backbone.init(key, jnp.zeros((1, side, side, 3))), sep="/")

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mmnet_jax.episode import IMAGENET_MEAN, IMAGENET_STD
+from mmnet_jax.models.backbones.backbone import Levels, StagedBackbone
 from mmnet_jax.models.backbones.convolution import relu6
-from mmnet_jax.models.backbones.frozen import Backbone, FrozenConv
+from mmnet_jax.models.backbones.frozen import FrozenConv
 
 
 class Stage(NamedTuple):
@@ -87,7 +88,7 @@ class InvertedResidual(nn.Module):
         return x + y if stride == 1 and inputs == channels else y
 
 
-class EfficientNetLite2(Backbone):
+class EfficientNetLite2(StagedBackbone):
     """EfficientNet-Lite2's features."""
 
     def setup(self) -> None:
@@ -95,43 +96,24 @@ class EfficientNetLite2(Backbone):
         self.blocks = [InvertedResidual(block) for block in plan_blocks(self.output_stride)]
 
     @property
-    def channels(self) -> tuple[int, int, int]:
-        level2, level3, level4 = (STAGES[stage - 1].channels for stage in LEVEL_STAGES)
-        return level2, level3, level4
+    def channels(self) -> dict[str, int]:
+        return {f"level{i}": STAGES[stage - 1].channels for i, stage in enumerate(LEVEL_STAGES, start=2)}
 
-    def mid_levels(
-        self, images: Float[Array, "n s s 3"], batch_statistics: bool = False
-    ) -> tuple[Float[Array, "n h w 48"], Float[Array, "n h w 120"]]:
+    def mid_levels(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Levels:
         x = self.stem(_own_normalisation(images), batch_statistics)
         level2 = self._run(x, 0, LEVEL_STAGES[0], batch_statistics)
-        return level2, self._run(level2, LEVEL_STAGES[0], LEVEL_STAGES[1], batch_statistics)
+        return {"level2": level2, "level3": self._run(level2, *LEVEL_STAGES[:2], batch_statistics)}
 
     def high_level(
         self, level3: Float[Array, "n h w 120"], batch_statistics: bool = False
     ) -> Float[Array, "n h w 352"]:
-        return self._run(level3, LEVEL_STAGES[1], LEVEL_STAGES[2], batch_statistics)
+        return self._run(level3, *LEVEL_STAGES[1:], batch_statistics)
 
     def _run(self, x: Array, first: int, last: int, batch_statistics: bool) -> Array:
         before, after = (sum(stage.blocks for stage in STAGES[:n]) for n in (first, last))
         for block in self.blocks[before:after]:
             x = block(x, batch_statistics)
         return x
-
-
-class EfficientNetLite2Classifier(nn.Module):
-    """The whole ImageNet network: 1,000 logits for each image, at the original strides."""
-
-    classes: int = 1000
-
-    @nn.compact
-    def __call__(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Float[Array, "n classes"]:
-        """Logits; images RGB, normalised by the ImageNet mean and standard deviation."""
-        level4 = EfficientNetLite2(output_stride=32, name="features")(images, batch_statistics)[-1]
-        x = Conv(HEAD, activation=relu6, name="head")(level4, batch_statistics)
-        x = jnp.mean(x, axis=(1, 2))
-        kernel = self.variable("backbone", "kernel", lambda: jnp.zeros((HEAD, self.classes))).value
-        bias = self.variable("backbone", "bias", lambda: jnp.zeros((self.classes,))).value
-        return x @ kernel + bias[None, :]
 
 
 def _own_normalisation(images: Float[Array, "n s s 3"]) -> Float[Array, "n s s 3"]:

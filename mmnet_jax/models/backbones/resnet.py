@@ -14,8 +14,9 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
+from mmnet_jax.models.backbones.backbone import Levels, StagedBackbone
 from mmnet_jax.models.backbones.convolution import max_pool_3x3
-from mmnet_jax.models.backbones.frozen import Backbone, FrozenConv
+from mmnet_jax.models.backbones.frozen import FrozenConv
 
 STRIDES = (1, 2, 2, 2)  # of the four stages, as the network was made to classify
 STEM_STRIDE = 4
@@ -60,7 +61,7 @@ class Bottleneck(nn.Module):
         return jax.nn.relu(x + y)
 
 
-class ResNet(Backbone):
+class ResNet(StagedBackbone):
     """A ResNet of ``depths`` blocks in its four stages, with the 7x7 stem or the deep one.
 
     ``width`` is the stem's and the first stage's.
@@ -85,15 +86,13 @@ class ResNet(Backbone):
         )
 
     @property
-    def channels(self) -> tuple[int, int, int]:
-        return 8 * self.width, 16 * self.width, 32 * self.width
+    def channels(self) -> dict[str, int]:
+        return {"level2": 8 * self.width, "level3": 16 * self.width, "level4": 32 * self.width}
 
-    def mid_levels(
-        self, images: Float[Array, "n s s 3"], batch_statistics: bool = False
-    ) -> tuple[Float[Array, "n h w c2"], Float[Array, "n h w c3"]]:
+    def mid_levels(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Levels:
         x = max_pool_3x3(_run(self.stem, images, batch_statistics))
         level2 = _run([*self.stage1, *self.stage2], x, batch_statistics)
-        return level2, _run(self.stage3, level2, batch_statistics)
+        return {"level2": level2, "level3": _run(self.stage3, level2, batch_statistics)}
 
     def high_level(self, level3: Float[Array, "n h w c3"], batch_statistics: bool = False) -> Float[Array, "n h w c4"]:
         return _run(self.stage4, level3, batch_statistics)

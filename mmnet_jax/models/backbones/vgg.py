@@ -10,8 +10,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mmnet_jax.models.backbones.backbone import Levels, StagedBackbone
 from mmnet_jax.models.backbones.convolution import convolve, max_pool_2x2
-from mmnet_jax.models.backbones.frozen import Backbone, FrozenConv, random_kernel
+from mmnet_jax.models.backbones.frozen import FrozenConv, random_kernel
 from mmnet_jax.ops.resize import resize_bilinear
 
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -31,7 +32,7 @@ class BiasedConv(nn.Module):
         return nn.relu(convolve(x, kernel, padding=((1, 1), (1, 1))) + bias[None, None, None, :])
 
 
-class VGG(Backbone):
+class VGG(StagedBackbone):
     """VGG-16's features.
 
     At an ``output_stride`` of 32 the fifth block is pooled, too, and level 2 keeps its own grid.
@@ -50,20 +51,17 @@ class VGG(Backbone):
         self.block1, self.block2, self.block3, self.block4, self.block5 = map(convolutions, self.blocks)
 
     @property
-    def channels(self) -> tuple[int, int, int]:
-        level2, level3, level4 = (block[-1] for block in self.blocks[2:])
-        return level2, level3, level4
+    def channels(self) -> dict[str, int]:
+        return {f"level{i}": block[-1] for i, block in enumerate(self.blocks[2:], start=2)}
 
-    def mid_levels(
-        self, images: Float[Array, "n s s 3"], batch_statistics: bool = False
-    ) -> tuple[Float[Array, "n h w 256"], Float[Array, "n h w 512"]]:
+    def mid_levels(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Levels:
         level2 = images
         for block in (self.block1, self.block2, self.block3):
             level2 = max_pool_2x2(_run(block, level2, batch_statistics))
         level3 = max_pool_2x2(_run(self.block4, level2, batch_statistics))
         if self.output_stride < 32:
             level2 = resize_bilinear(level2, level3.shape[1:3])
-        return level2, level3
+        return {"level2": level2, "level3": level3}
 
     def high_level(
         self, level3: Float[Array, "n h w 512"], batch_statistics: bool = False

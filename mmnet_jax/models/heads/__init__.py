@@ -1,1 +1,12 @@
-"""One file a head."""
+"""Heads, one file each, by name."""
+
+from __future__ import annotations
+
+from mmnet_jax.models.heads import mmnet, pfenet
+from mmnet_jax.models.heads.spec import HeadSpec
+
+HEADS: dict[str, HeadSpec] = {
+    "mmnet": mmnet.SPEC,
+    "pfenet": pfenet.SPEC,
+}
+"""By the value of ``model.network``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,10 @@ from mmnet_jax import ops
 from mmnet_jax.episode import Prediction, SupportState
 from mmnet_jax.models.backbones.convolution import max_pool_3x3
 from mmnet_jax.models.decoder import bin_sizes
+from mmnet_jax.models.heads.spec import HeadSpec
 from mmnet_jax.models.layers import convolution
 from mmnet_jax.models.network import FewShotNetwork, split_shots
+from mmnet_jax.models.settings import NetworkSettings
 
 
 class Branch(NamedTuple):
@@ -68,7 +70,7 @@ class MMNet(FewShotNetwork):
         """What the names of each branch's parameters end in, and the channels it sees of levels 3 and 2."""
         if self.fem_input == "confidence":
             return {}
-        level3 = self.backbone.channels[1]
+        level3 = self.backbone.channels["level3"]
         apart = {"_level2": slice(level3, None), "_level3": slice(level3)}
         alone = {"2+3": slice(None), "2": apart["_level2"], "3": apart["_level3"]}
         return apart if self.levels == "2,3" else {"": alone[self.levels]}
@@ -180,3 +182,40 @@ class MMNet(FewShotNetwork):
             query_memory_logits=tuple(branch.nodes for branch in query) if with_memory else (),
             support_memory_logits=state.nodes if with_memory else (),
         )
+
+
+OWN_FIELDS = (
+    "model.nodes",
+    "model.levels",
+    "model.propagation",
+    "model.fem_input",
+    "model.cosine_on",
+    "model.shot_mask",
+    "quality.module",
+    "quality.normalise",
+)
+
+
+def build(settings: NetworkSettings, shared: dict[str, Any]) -> MMNet:
+    """The network that the settings describe."""
+    return MMNet(
+        **shared,
+        memory_size=settings.memory_size,
+        nodes=settings.nodes,
+        levels=settings.levels,
+        cosine_on=settings.cosine_on,
+        propagation=settings.propagation,
+        shot_mask=settings.shot_mask,
+        quality_module=settings.quality,
+        quality_normalise=settings.quality_normalise,
+        fem_input=settings.fem_input,
+    )
+
+
+SPEC = HeadSpec(
+    title="MM-Net",
+    build=build,
+    own_fields=OWN_FIELDS,
+    bypass=("model.fem_input", "confidence"),
+    has_memory=lambda settings: settings.nodes == "memory" and settings.fem_input != "confidence",
+)

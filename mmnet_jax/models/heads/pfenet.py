@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from mmnet_jax import ops
 from mmnet_jax.episode import Prediction, SupportState
 from mmnet_jax.models.decoder import bin_sizes
+from mmnet_jax.models.heads.spec import HeadSpec
 from mmnet_jax.models.layers import convolution
 from mmnet_jax.models.network import FewShotNetwork
 
@@ -89,3 +90,14 @@ class PFENet(FewShotNetwork):
             query_memory_logits=(),
             support_memory_logits=(),
         )
+
+
+SPEC = HeadSpec(
+    title="PFENet",
+    build=lambda settings, shared: PFENet(**shared),
+    presets={
+        "model.projection_kernel": 1,
+        "model.projection_shared": False,
+        "model.support_level4": "masked_twice",
+    },
+)

@@ -20,7 +20,6 @@ from mmnet_jax.training.state import create_optimizer, create_state, state_varia
 from mmnet_jax.training.step import data_mesh, update_fn
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
-from tests.pretraining.tiny_pretraining import forget_backbones
 from tests.tiny import draw_episode
 from tests.training.tiny_training import tiny_config
 
@@ -30,11 +29,9 @@ BLOCKS = ((4,), (4,), (6,), (8,), (10,))
 @pytest.fixture
 def narrow():
     """Both VGGs with a convolution of a few channels in each block."""
-    forget_backbones()
     networks = {"vgg16": VGG(blocks=BLOCKS), "vgg16_plain": VGG(batch_norm=False, blocks=BLOCKS)}
     with mock.patch.dict(backbones.BACKBONES, {name: lambda n=network: n for name, network in networks.items()}):
         yield
-    forget_backbones()
 
 
 def test_level_2_is_resized_to_level_3s_grid():
@@ -42,9 +39,8 @@ def test_level_2_is_resized_to_level_3s_grid():
     backbone = VGG(blocks=BLOCKS)
     classifies = backbone.clone(output_stride=32)
     variables = jax.jit(backbone.init)(jax.random.key(0), images)
-    (level2, level3, level4), (own, *_) = jax.jit(lambda *x: (backbone.apply(*x), classifies.apply(*x)))(
-        variables, images
-    )
+    levels, own = jax.jit(lambda *x: (backbone.apply(*x), classifies.apply(*x)["level2"]))(variables, images)
+    level2, level3, level4 = levels.values()
     assert (own.shape, level2.shape, level3.shape) == ((1, 8, 8, 6), (1, 4, 4, 6), (1, 4, 4, 8))
     assert (backbone.grid(57), level4.shape) == (4, (1, 4, 4, 10))
     np.testing.assert_allclose(level2, resize_bilinear(own, 4), rtol=1e-5, atol=1e-6)
@@ -55,7 +51,7 @@ def test_level_2_is_resized_to_level_3s_grid():
 def test_pools_round_up(size, side):
     backbone = VGG(blocks=BLOCKS)
     shapes = jax.eval_shape(lambda: backbone.init_with_output(jax.random.key(0), jnp.zeros((1, size, size, 3)))[0])
-    assert {level.shape[1:3] for level in shapes} == {(side, side)}
+    assert {level.shape[1:3] for level in shapes.values()} == {(side, side)}
     assert backbone.grid(size) == side
 
 

@@ -13,10 +13,11 @@ import pytest
 
 from mmnet_jax import Episode, losses
 from mmnet_jax.config import differences, load_recipe, recipe_rows, resolve
+from mmnet_jax.config.values import network_settings
 from mmnet_jax.models import Features
 from mmnet_jax.models.registry import build_model, init_head, nest_backbone
 from tests.models import numpy_network
-from tests.tiny import TinyBackbone, draw_episode, tiny_backbone_variables
+from tests.tiny import draw_episode, tiny_backbone_variables
 
 GRID, SIZE, BINS, D = 5, 33, (5, 2), 12
 LEVEL2, LEVEL3, LEVEL4 = 8, 12, 16  # the tiny backbone's channels
@@ -57,14 +58,8 @@ LOSS_ALONE = {"reconstruction_none", "reconstruction_query", "reconstruction_bot
 NEEDS_SHOTS = {"without_qmm", "attention"}
 
 
-@pytest.fixture(autouse=True)
-def tiny_backbone(monkeypatch):
-    from mmnet_jax.models import backbones
-
-    monkeypatch.setitem(backbones.BACKBONES, "resnet50_v2", TinyBackbone)
-
-
 def small(config):
+    config.model.backbone = "tiny"
     config.model.channels = D
     config.model.bins = (1.0, 0.5)
     config.data.image_size = SIZE
@@ -104,7 +99,7 @@ def parameters(model):
 def computed(name, shots):
     """(config, parameters, prediction, losses, gradients) of a row, or of the default; gradients of several shots."""
     config = small(load_recipe(f"ablations:{name}"))
-    model = build_model(config)
+    model = build_model(network_settings(config))
     features, labels = inputs(shots)
 
     class Labelled:
@@ -201,7 +196,7 @@ def test_without_a_memory_there_is_no_reconstruction_loss(name):
 @pytest.mark.parametrize("shots", [1, 2])
 def test_pfenet_equals_numpys(shots):
     config = small(load_recipe("pfenet"))
-    model, (features, _) = build_model(config), inputs(shots)
+    model, (features, _) = build_model(network_settings(config), inputs(shots))
     params = parameters(model)
     prediction = jax.jit(lambda params: model.apply({"params": params}, features, (SIZE, SIZE), method="decode"))(
         params
@@ -217,7 +212,8 @@ def test_pfenet_equals_numpys(shots):
 
 @pytest.mark.parametrize("name", ["mmm_2_and_3", "attention", "fcm_only", "pfenet"])
 def test_a_support_encoded_once_gives_what_whole_episodes_give(name):
-    model = build_model(small(load_recipe("pfenet") if name == "pfenet" else load_recipe(f"ablations:{name}")))
+    config = load_recipe("pfenet") if name == "pfenet" else load_recipe(f"ablations:{name}")
+    model = build_model(network_settings(small(config)))
     variables = {"params": parameters(model), **nest_backbone(tiny_backbone_variables())}
     episode = draw_episode(1, 2, SIZE)
     queries = jax.random.normal(jax.random.key(9), (2, SIZE, SIZE, 3))
@@ -238,7 +234,7 @@ def test_a_support_encoded_once_gives_what_whole_episodes_give(name):
 
 @pytest.mark.parametrize(("side", "nearest"), [(472, "465 and 473"), (8, "9 and 17"), (34, "33 and 41")])
 def test_images_of_another_side_are_refused_with_the_nearest_two(side, nearest):
-    model = build_model(small(load_recipe("pascal_1shot")))
+    model = build_model(network_settings(small(load_recipe("pascal_1shot"))))
     variables = {"params": parameters(model), **nest_backbone(tiny_backbone_variables())}
     with pytest.raises(ValueError, match=rf"8k \+ 1 pixels, but it is {side}; the nearest are {nearest}"):
         jax.eval_shape(model.apply, variables, draw_episode(1, 1, side))

@@ -65,8 +65,8 @@ def test_encoding_the_support_once_gives_what_whole_episodes_give(reading):
 def test_image_by_image_equals_all_at_once(reading):
     model, variables = network(reading)
     episode = draw_episode(2, 2)
-    one_by_one = model.clone(one_by_one=True)
-    close(jax.jit(one_by_one.apply)(variables, episode), jax.jit(model.apply)(variables, episode))
+    sequential = model.clone(sequential=True)
+    close(jax.jit(sequential.apply)(variables, episode), jax.jit(model.apply)(variables, episode))
 
 
 def test_episodes_of_a_batch_do_not_touch_each_other():

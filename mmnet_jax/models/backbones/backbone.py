@@ -1,0 +1,64 @@
+"""What every backbone offers: levels by name, its grid, and the image sides it takes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+Levels = dict[str, Array]
+"""``level2``, ``level3`` and ``level4``, each ``[n, h, w, channels]``."""
+
+
+class Backbone(nn.Module):
+    """A frozen feature extractor: images to levels 2, 3 and 4, which share one grid.
+
+    Images are RGB, normalised by the ImageNet mean and standard deviation, whatever the network was trained on. A
+    family gives its ``channels`` and computes the levels; it overrides ``SIDES`` and ``grid`` where they differ.
+
+    The default ``output_stride`` of a family is the common grid's. At 32 a convolutional family has the strides it
+    classifies with, its levels are on grids of strides 8, 16 and 32, and its variables are the same.
+    """
+
+    output_stride: int = 8
+
+    SIDES: ClassVar[tuple[int, int]] = (8, 1)
+    """Step a and offset b of the valid image sides a * k + b, k at least 1."""
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Channels of each level."""
+        raise NotImplementedError
+
+    def grid(self, size: int) -> int:
+        """Side of level 4's grid for images of ``size`` pixels; the levels share it at the default stride."""
+        return -(-size // self.output_stride)
+
+    def check_side(self, side: int, what: str = "the side of images") -> None:
+        """Raises a ``ValueError`` that names the nearest valid sides if images cannot be ``side`` pixels wide."""
+        step, offset = self.SIDES
+        if side < step + offset or (side - offset) % step:
+            below = max((side - offset) // step, 1) * step + offset
+            rule = f"{step}k + {offset}" if offset else f"{step}k"
+            raise ValueError(f"{what} must be {rule}, but is {side}; the nearest are {below} and {below + step}.")
+
+    def __call__(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Levels:
+        """The levels of ``images``; ``batch_statistics`` as in ``FrozenConv``."""
+        raise NotImplementedError
+
+
+class StagedBackbone(Backbone):
+    """A backbone whose level 4 is computed from level 3 alone, so that level 3 can be masked in between."""
+
+    def mid_levels(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Levels:
+        """Levels 2 and 3 of ``images``."""
+        raise NotImplementedError
+
+    def high_level(self, level3: Float[Array, "n h w c3"], batch_statistics: bool = False) -> Float[Array, "n h w c4"]:
+        """Level 4, from level 3."""
+        raise NotImplementedError
+
+    def __call__(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Levels:
+        levels = self.mid_levels(images, batch_statistics)
+        return levels | {"level4": self.high_level(levels["level3"], batch_statistics)}

@@ -1,0 +1,28 @@
+"""What a head declares: all that the rest of the package reads of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mmnet_jax.models.network import FewShotNetwork
+from mmnet_jax.models.settings import NetworkSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadSpec:
+    """One head of the registry ``HEADS``."""
+
+    title: str
+    """Its name in messages and tables."""
+    build: Callable[[NetworkSettings, dict[str, Any]], FewShotNetwork]
+    """From the settings, and the fields of ``FewShotNetwork`` that ``build_model`` has filled from them."""
+    presets: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Values of config fields that a reading would otherwise fill."""
+    own_fields: tuple[str, ...] = ()
+    """Config fields that this head reads; with a head that does not they must keep their defaults."""
+    bypass: tuple[str, Any] | None = None
+    """An own field and its value with which the other own fields mean nothing."""
+    has_memory: Callable[[NetworkSettings], bool] = lambda settings: False
+    """Whether there are memory embeddings, and with them something to reconstruct."""
