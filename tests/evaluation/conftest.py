@@ -70,9 +70,11 @@ def config():
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-    """In a backbone's place; the numbers are channels of levels 2, 3 and 4."""
+    """In a backbone's place."""
 
-    channels: tuple[int, int, int] = (1, 2, 3)
+    @property
+    def channels(self):
+        return {"level2": 1, "level3": 2, "level4": 3}
 
 
 class ColourNetwork(MMNet):

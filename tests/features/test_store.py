@@ -72,7 +72,7 @@ def test_a_store_is_computed_once_and_the_masked_one_shares_its_levels(tmp_path)
         np.testing.assert_array_equal(store.mid, first.mid)
     kept = sorted(path.name for path in (tmp_path / "features").iterdir() if not path.name.startswith("."))
     assert len(kept) == 2 and kept[1] == f"{kept[0]}_masked"
-    assert re.fullmatch(r"resnet50_33px_pascal5i_protocol_train_[0-9a-f]{12}", kept[0])
+    assert re.fullmatch(r"tiny_33px_pascal5i_protocol_train_[0-9a-f]{12}", kept[0])
 
 
 def test_other_weights_or_other_images_have_a_store_of_their_own(folder):

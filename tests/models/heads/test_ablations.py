@@ -236,5 +236,5 @@ def test_a_support_encoded_once_gives_what_whole_episodes_give(name):
 def test_images_of_another_side_are_refused_with_the_nearest_two(side, nearest):
     model = build_model(network_settings(small(load_recipe("pascal_1shot"))))
     variables = {"params": parameters(model), **nest_backbone(tiny_backbone_variables())}
-    with pytest.raises(ValueError, match=rf"8k \+ 1 pixels, but it is {side}; the nearest are {nearest}"):
+    with pytest.raises(ValueError, match=rf"images must be 8k \+ 1, but is {side}; the nearest are {nearest}"):
         jax.eval_shape(model.apply, variables, draw_episode(1, 1, side))
