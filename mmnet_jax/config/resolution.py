@@ -147,7 +147,8 @@ def _check_network(config: ConfigDict) -> None:
     bins = config.model.bins
     if not bins or any(not is_number(b) or b <= 0 for b in bins):
         raise UserError(f"model.bins must be positive sizes or fractions, but is {bins}.")
-    head, idle = _head(config), {}
+    head = _head(config)
+    idle: dict[str, str] = {}
     for other in HEADS.values():
         idle |= dict.fromkeys(other.own_fields, f"model.network = {config.model.network}")
     for field in head.own_fields:

@@ -196,7 +196,7 @@ def test_without_a_memory_there_is_no_reconstruction_loss(name):
 @pytest.mark.parametrize("shots", [1, 2])
 def test_pfenet_equals_numpys(shots):
     config = small(load_recipe("pfenet"))
-    model, (features, _) = build_model(network_settings(config), inputs(shots))
+    model, (features, _) = build_model(network_settings(config)), inputs(shots)
     params = parameters(model)
     prediction = jax.jit(lambda params: model.apply({"params": params}, features, (SIZE, SIZE), method="decode"))(
         params
