@@ -1,8 +1,8 @@
-"""Runs what a table of the paper needs and is not there yet, and writes the table beside the paper's numbers.
+"""Run the missing trainings of one of the paper's tables and write the table beside the paper's numbers.
 
 python scripts/reproduce.py --table=3 --dry_run
 python scripts/reproduce.py --table=1|2|3|4|5|6|7|A|B|photographs [--rows=a,b --folds=0,1 --seeds=321,322]
-    [--runs=runs --data_dir=data --weights=weights --launcher=local|slurm --parallel=N --output=results/table3]
+    [--runs=runs --data_dir=data --weights=weights --launcher=none|local|slurm --parallel=N --output=results/table3]
 """
 
 from __future__ import annotations

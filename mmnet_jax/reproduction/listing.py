@@ -18,8 +18,8 @@ HEAD = """# Configurations
 
 A configuration is a file of `configs/`, and where a file holds several, a name after a colon:
 `python -m mmnet_jax.train --config=configs/ablations.py:fcm_only --workdir=DIR`. Any field can be changed on the
-command line, as in `--config.fold=2`; `--help-config` lists them. Counted are the trained parameters;
-the backbone is frozen. Written by `python scripts/reproduce.py --list`.
+command line, as in `--config.fold=2`; `--help-config` lists them. The trained parameters are counted; the backbone is
+frozen. Written by `python scripts/reproduce.py --list`.
 """
 
 

@@ -1,9 +1,9 @@
-"""Numbers of finished runs: mIoU of rows and differences between rows, over folds and seeds, with intervals.
+"""mIoU of finished runs and paired differences between rows, over folds and seeds, with 95% intervals.
 
-A number of several folds or seeds is the mean of theirs; its 95% interval comes of bootstrap draws of the query images,
-made for each fold and seed by themselves. All episodes of a drawn image come with it: lists of test images are gone
-through several times, so that episodes of one image are no independent ones. A difference is of the same images, drawn
-together for both rows. Networks are taken as they are: what another training would have made is in no interval.
+A number over several folds or seeds is their mean. Intervals bootstrap over query images, separately for each fold and
+seed; all episodes of a drawn image come with it, because a protocol uses each test image several times and its episodes
+are not independent. A difference uses the same draws for both rows. The trained networks are fixed: no interval
+includes the variance between trainings.
 """
 
 from __future__ import annotations
@@ -23,34 +23,35 @@ from mmnet_jax.evaluation.metrics import bootstrap_draws, class_sums, interval_o
 from mmnet_jax.evaluation.report import result_files
 from mmnet_jax.training.stages import RESULT
 from mmnet_jax.workdir.folder import Workdir
+from mmnet_jax.workdir.provenance import Code, read_code
 
 Key = tuple[int, int]
 """Fold and seed."""
 
 HOLDS, FAILS, UNDECIDED, DIFFERS = "holds", "does not hold", "undecided", "differs by fold"
-"""What there is to say of a claim."""
+"""Verdicts on a claim."""
 
 
 class OtherEpisodes(Exception):
-    """Two results are not of the same episodes."""
+    """Two results are of different episodes."""
 
 
 class Outcome(NamedTuple):
-    """What a finished run left."""
+    """The numbers of a finished run."""
 
     summary: dict[str, Any]
     """The content of ``result.json``."""
     asked: tuple[tuple[str, str, str], ...]
     """Query, class and supports of each episode."""
     intersection: Integer[np.ndarray, " e"]
-    """Pixels of the foreground; likewise the next."""
+    """Foreground pixels, as in ``union``."""
     union: Integer[np.ndarray, " e"]
     path: Path
-    """The result's."""
+    """The file ``result.json``."""
     config: ConfigDict
-    """Resolved, of the training."""
-    codes: tuple[str, ...]
-    """Fingerprints of the code that trained and that evaluated, once where they are the same."""
+    """The training's, resolved."""
+    codes: tuple[Code, ...]
+    """The code that trained and the code that evaluated, where they are known."""
 
 
 class Score(NamedTuple):
@@ -61,7 +62,7 @@ class Score(NamedTuple):
 
 
 def read_outcome(workdir: Workdir) -> Outcome:
-    """A finished run's numbers.
+    """The numbers of a finished run.
 
     Raises:
       UserError: a file is missing or damaged.
@@ -75,8 +76,8 @@ def read_outcome(workdir: Workdir) -> Outcome:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"the result {path} or its {episodes.name} cannot be read: {error}.") from error
     if not len(counts) == summary.get("episodes"):
-        raise UserError(f"{episodes} has {len(counts)} episodes, but {path} tells of {summary.get('episodes')}.")
-    codes = tuple(dict.fromkeys(code for code in (workdir.code(), summary.get("code")) if code))
+        raise UserError(f"{episodes} has {len(counts)} episodes, but {path} names {summary.get('episodes')}.")
+    codes = tuple(code for code in (workdir.code(), read_code(summary)) if code)
     return Outcome(summary, asked, counts[:, 0], counts[:, 1], path, workdir.load_config(), codes)
 
 
@@ -86,14 +87,14 @@ def miou(outcomes: Mapping[Key, Outcome]) -> Score:
 
 
 def difference(ours: Mapping[Key, Outcome], theirs: Mapping[Key, Outcome]) -> Score:
-    """How much higher the first row's mIoU is, points.
+    """mIoU of one row minus that of another in points, paired by fold, seed and episode.
 
     Args:
       ours: outcomes of one row.
-      theirs: of another, of the same folds and seeds.
+      theirs: outcomes of the other row, for the same folds and seeds.
 
     Raises:
-      OtherEpisodes: two results to be compared are not of the same ones.
+      OtherEpisodes: two results are of different episodes.
     """
     pairs: dict[Key, tuple[np.ndarray, np.ndarray]] = {}
     for key in ours:
@@ -106,13 +107,13 @@ def difference(ours: Mapping[Key, Outcome], theirs: Mapping[Key, Outcome]) -> Sc
 
 
 def verdict(score: Score) -> str:
-    """Of the claim that a difference is above 0."""
+    """The verdict on the claim that a difference is above 0."""
     low, high = score.interval95
     return HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
 
 
 def overall_verdict(mean: Score, folds: Sequence[Score]) -> str:
-    """The mean's, unless the claim holds in one fold and does not in another."""
+    """The verdict on the mean, unless the claim holds in one fold and fails in another."""
     return DIFFERS if {HOLDS, FAILS} <= {verdict(fold) for fold in folds} else verdict(mean)
 
 

@@ -1,35 +1,35 @@
-"""Workdirs of finished runs, written by hand: what a training leaves, without training."""
+"""Workdirs of finished runs, written by hand."""
 
 from __future__ import annotations
 
 import json
 
-from mmnet_jax.reproduction.runs import Settings, planned
-from mmnet_jax.workdir.provenance import code_fingerprint
+from mmnet_jax.reproduction.runs import Settings, plan_run
+from mmnet_jax.workdir.provenance import CODE
 
 SETTINGS = ("training.steps=8", "evaluation.episodes=4", "model.random_backbone=True", "training.cache_features=False")
+OTHER_CODE = CODE._replace(numerics=CODE.numerics - 1, commit="0" * 40)
 
 
 def settings(folder, *changes):
     return Settings(folder / "runs", str(folder / "data"), str(folder / "weights"), (*SETTINGS, *changes))
 
 
-def plan_one(folder, reference="photographs:paper", fold=1, seed=321, changes=()):
-    return planned(reference, fold, seed, settings(folder, *changes))
+def plan_one(folder, recipe="photographs:paper", fold=1, seed=321, changes=()):
+    return plan_run(recipe, fold, seed, settings(folder, *changes))
 
 
-def begin(run, workdir=None, step=4, code=None):
+def begin(run, workdir=None, step=4, code=CODE):
     """A workdir with a checkpoint."""
     workdir = workdir or run.folder
     (workdir / "checkpoints" / str(step)).mkdir(parents=True)
-    text = {"version": "0.1.0", "format": 1, "config": json.loads(run.config.to_json_best_effort())}
-    text["code"] = code or code_fingerprint(run.config)
+    text = {"format": 1, **code._asdict(), "config": json.loads(run.config.to_json_best_effort())}
     (workdir / "config.json").write_text(json.dumps(text))
     return workdir
 
 
-def finish(run, hits, workdir=None, code=None, classes="aabb", queries=None, **summary):
-    """A workdir with a result: episode i, of query i if not told, hits ``hits[i]`` of a union of 100 pixels."""
+def finish(run, hits, workdir=None, code=CODE, classes="aabb", queries=None, **summary):
+    """A workdir with a result: episode i, of query i by default, hits ``hits[i]`` of a union of 100 pixels."""
     workdir = begin(run, workdir, step=8, code=code)
     ious = {c: sum(h for h, k in zip(hits, classes, strict=True) if k == c) / classes.count(c) for c in set(classes)}
     (workdir / "results").mkdir()
@@ -42,8 +42,7 @@ def finish(run, hits, workdir=None, code=None, classes="aabb", queries=None, **s
         "miou": sum(ious.values()) / len(ious),
         "class_iou": ious,
         "step": 8,
-        "commit": "c0ffee",
-        "code": code or code_fingerprint(run.config),
+        **code._asdict(),
         "hardware": "1 x cpu",
         "date": "2026-01-02T03:04:05+00:00",
     } | summary

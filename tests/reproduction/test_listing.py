@@ -1,10 +1,11 @@
-"""The page of configurations is of the configurations as they are."""
+"""``docs/configs.md`` describes the recipes as they are."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from mmnet_jax.reproduction.listing import listing, references
+from mmnet_jax.config import shipped_recipes
+from mmnet_jax.reproduction.listing import listing
 from mmnet_jax.reproduction.tables import TABLES
 
 
@@ -14,5 +15,5 @@ def test_the_page_is_what_the_script_prints():
 
 
 def test_it_has_every_row_of_every_table():
-    listed = {reference for reference, _ in references()}
+    listed = {reference for reference, _ in shipped_recipes()}
     assert {row.config for table in TABLES.values() for row in table.rows} <= listed

@@ -10,25 +10,15 @@ from pathlib import Path
 import pytest
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.reproduction import reproducing, runs
-from tests.reproduction.hand_made import SETTINGS, finish, plan_one
+from mmnet_jax.reproduction import launcher, reproducing, runs
+from mmnet_jax.workdir.provenance import CODE
+from tests.reproduction.hand_made import OTHER_CODE, SETTINGS, finish, plan_one
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "reproduce.py"
 
 
 def run_script(folder, *arguments):
     return subprocess.run([sys.executable, SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, check=False)
-
-
-def test_a_bare_machine_lists_the_runs_with_times_and_tells_what_is_missing(tmp_path):
-    done = run_script(tmp_path, "--table=3", "--rows=memory_20", "--folds=0,3", "--dry_run")
-    assert done.returncode == 0, done.stderr
-    assert "memory_20: N = 20 (configs/ablations.py:memory_20), paper: 61.4 70.0 57.5 58.0, mean 61.7" in done.stdout
-    assert "ablations:memory_20 fold 3 seed 321  not begun, " in done.stdout
-    assert "2 of 2 runs to be made: about " in done.stdout
-    assert "prepare_data.py pascal5i --source=VOCdevkit --data_dir=data" in done.stdout
-    assert "port_weights.py resnet50_v2 --source=FILE --output=weights/resnet50_v2.safetensors" in done.stdout
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_mistake_is_told_in_one_sentence(tmp_path):
@@ -41,7 +31,7 @@ class Given:
     """Flags, with their defaults."""
 
     table, rows, folds, seeds, runs, data_dir, weights = "photographs", ["paper", "global"], ["1"], ["321"], "", "", ""
-    launcher, parallel, slurm_options, dry_run, any_code, output, list = "local", 2, [], False, False, None, False
+    launcher, parallel, slurm_options, dry_run, any_code, output, list = "none", None, [], False, False, None, False
     set = (*SETTINGS, "data.dataset=creatures")
 
     def __init__(self, folder, **others):
@@ -54,10 +44,10 @@ def trained_by_hand(monkeypatch):
     trained = []
 
     def command(run, workdir):
-        trained.append(run.reference)
-        if run.reference.endswith("pfenet"):
+        trained.append(run.recipe)
+        if run.recipe.endswith("pfenet"):
             return [sys.executable, "-S", "-c", "raise SystemExit('no room')"]
-        finish(run, [10, 20, 30, 40] if run.reference.endswith("global") else [11, 22, 33, 44], workdir)
+        finish(run, [10, 20, 30, 40] if run.recipe.endswith("global") else [11, 22, 33, 44], workdir)
         return [sys.executable, "-S", "-c", ""]
 
     monkeypatch.setattr(runs, "training_command", command)
@@ -71,9 +61,10 @@ def trained_by_hand(monkeypatch):
         ({"rows": ["fcm"]}, "has no row 'fcm'"),
         ({"folds": ["4"]}, "--folds must be whole numbers from 0 to 3, but holds '4'"),
         ({"seeds": []}, "--seeds is empty"),
+        ({"parallel": 2}, "--parallel=2 needs --launcher=local or --launcher=slurm"),
         (
             {"set": ()},
-            r"holds no pascal5i .*; --weights: \w+/efficientnet_lite2.safetensors is missing, which is made with",
+            r"holds no prepared pascal5i; .*; --weights: \w+/efficientnet_lite2.safetensors is missing; make it",
         ),
     ],
 )
@@ -87,7 +78,7 @@ def test_what_is_missing_is_run_once_and_the_table_written(tmp_path, trained_by_
     finish(plan_one(tmp_path, "photographs:paper", changes=["data.dataset=creatures"]), [11, 22, 33, 44])
     reproducing.main(Given(tmp_path))
     assert trained_by_hand == ["photographs:global"]
-    assert "runs to be made: 1, done before: 1; 1 at a time" in capsys.readouterr().out
+    assert "1 of 2 runs to be made" in capsys.readouterr().out
     content = json.loads((tmp_path / "runs" / "table_photographs.json").read_text())
     assert [row["cells"]["fold1"]["miou"] for row in content["rows"]] == pytest.approx([27.5, 25])
     assert content["claims"][0]["cells"]["mean"]["difference"] == pytest.approx(2.5)
@@ -107,22 +98,35 @@ def test_a_failed_run_is_named_and_the_table_holds_the_rest(tmp_path, trained_by
     assert "Not finished:\n\n- photographs:pfenet fold 1 seed 321: no room\n" in said.out
 
 
-def test_slurm_gets_a_script_on_standard_output_and_nothing_is_run(tmp_path, capsys):
-    finish(plan_one(tmp_path, "photographs:global", changes=["data.dataset=creatures"]), [1, 2, 3, 4], code="0" * 16)
-    reproducing.main(Given(tmp_path, launcher="slurm", slurm_options=["--nodelist=a,b,--partition=gpu", "--qos=x"]))
-    said = capsys.readouterr()
-    assert said.out.startswith("#!/usr/bin/env bash\n") and said.out.count("-m mmnet_jax.train") == 2
-    assert "%2" in said.out
-    assert "#SBATCH --nodelist=a,b\n#SBATCH --partition=gpu\n#SBATCH --qos=x\n" in said.out
-    left = tmp_path / "runs/photographs/global/fold1/seed321"
-    assert said.err == f"left alone: {left}: begun by other code\n2 of 2 runs are to be made\n"
-    assert not (tmp_path / "runs/photographs/paper").exists()
+def test_a_dry_run_says_which_results_exist_and_what_is_left_alone(tmp_path, capsys):
+    for name, code in (("paper", CODE), ("global", OTHER_CODE)):
+        finish(plan_one(tmp_path, f"photographs:{name}", changes=["data.dataset=creatures"]), [1, 2, 3, 4], code=code)
+    reproducing.main(Given(tmp_path, dry_run=True))
+    runs = tmp_path / "runs" / "photographs"
+    assert capsys.readouterr().out.splitlines() == [
+        f"photographs:paper fold 1 seed 321: done ({runs}/paper/fold1/seed321)",
+        f"photographs:global fold 1 seed 321: new ({runs}/global/fold1/seed321.1)",
+        f"left alone: {runs}/global/fold1/seed321: begun by other code",
+    ]
+    reproducing.main(Given(tmp_path, dry_run=True, any_code=True))
+    assert capsys.readouterr().out.count(": done (") == 2
+
+
+def test_slurm_jobs_are_submitted(tmp_path, trained_by_hand, monkeypatch, capsys):
+    submitted = []
+    monkeypatch.setattr(launcher, "slurm_executor", lambda *arguments: arguments)
+    monkeypatch.setattr(launcher, "submit", lambda jobs, executor: submitted.append((jobs, executor)) or ["7_0", "7_1"])
+    reproducing.main(Given(tmp_path, launcher="slurm", parallel=2, slurm_options=["partition=gpu"]))
+    ((jobs, executor),) = submitted
+    assert executor == (tmp_path / "runs" / "slurm", "table_photographs", 2, ["partition=gpu"])
+    assert [job.name for job in jobs] == [f"photographs:{name} fold 1 seed 321" for name in ("paper", "global")]
+    assert "submitted: 7_0, 7_1" in capsys.readouterr().out
 
 
 def test_missing_weights_do_not_keep_the_table_of_finished_rows_back(tmp_path, trained_by_hand):
     fields = (*SETTINGS[:2], "training.cache_features=False", "data.dataset=creatures")
     weights = str(tmp_path / "weights")
-    one = runs.planned("photographs:paper", 1, 321, runs.Settings(tmp_path / "runs", "data", weights, fields))
+    one = runs.plan_run("photographs:paper", 1, 321, runs.Settings(tmp_path / "runs", "data", weights, fields))
     finish(one, [11, 22, 33, 44])
     with pytest.raises(UserError, match=r"--weights: .* is missing"):
         reproducing.main(Given(tmp_path, set=fields, weights=weights))

@@ -6,13 +6,12 @@ import json
 
 import pytest
 
-from mmnet_jax.evaluation.report import commit
-from mmnet_jax.reproduction.filling import filled, markdown
-from mmnet_jax.reproduction.runs import Settings
+from mmnet_jax.reproduction.report import filled, markdown
 from mmnet_jax.reproduction.scores import read_outcome
 from mmnet_jax.reproduction.tables import TABLES
 from mmnet_jax.workdir.folder import Workdir
-from tests.reproduction.hand_made import finish, plan_one, settings
+from mmnet_jax.workdir.provenance import CODE
+from tests.reproduction.hand_made import OTHER_CODE, finish, plan_one, settings
 
 
 def test_a_table_sets_ours_beside_the_papers(tmp_path):
@@ -37,17 +36,14 @@ def test_a_table_sets_ours_beside_the_papers(tmp_path):
     (claim,) = content["claims"]
     fold1 = claim["cells"]["fold1"]
     assert (fold1["difference"], *fold1["interval95"]) == pytest.approx((2, 2, 2)) and fold1["verdict"] == "holds"
-    assert claim["verdict"] == "not run" and content["commits"] == ["c0ffee"]
+    assert claim["verdict"] == "not run"
 
     text = markdown(content)
     assert "| with QMM (`with_qmm`) | 60.0 [60.0, 60.0]<br>62.2 (-2.2) |" in text
     assert "| without QMM (`without_qmm`) | 58.0 [58.0, 58.0]<br>60.7 (-2.7) |" in text and "not run<br>62.6 |" in text
     assert "| with_qmm better than without_qmm | +2.0 [+2.0, +2.0] |" in text
-    assert (
-        "Protocol pfenet, 4 episodes a fold, seed 321; measured 2026-01-02 on 1 x cpu, commit c0ffee. The table is"
-        in text
-    )
-    assert "other code" not in text and str(tmp_path) not in text + json.dumps(content)
+    assert "Protocol pfenet, 4 episodes a fold, seed 321; measured 2026-01-02 on 1 x cpu, NUMERICS" in text
+    assert str(tmp_path) not in text + json.dumps(content)
 
 
 def test_a_table_without_the_papers_numbers_has_claims_over_its_folds(tmp_path):
@@ -82,38 +78,19 @@ def fill(folder, hits, folds=(1, 2), seeds=(321,), changes=(), **more):
     return filled(table, rows, folds, seeds, outcomes, settings(folder, *changes))
 
 
-def test_the_table_tells_how_its_runs_were_made(tmp_path):
+def test_the_table_names_weights_data_changes_and_code(tmp_path):
     hashes = {"weights_sha256": "ab" * 32, "data_sha256": {"train": "cd" * 32, "val": "ef" * 32}}
-    content = fill(tmp_path, {"paper": [1] * 4, "qmm_5": [2] * 4}, changes=["data.image_size=97"], paper=hashes)
-    recipe = "efficientnet_lite2, 97 px, 128 channels, 8 steps, batch 4, no augmentation"
-    assert content["recipe"] == recipe and content["rows"][0]["recipe"]["image_size"] == 97
-    assert f"Small runs ({recipe}) on a folder of photographs" in content["note"]
+    changes, old = ["data.image_size=97"], {"code": OTHER_CODE}
+    content = fill(tmp_path, {"paper": [1] * 4, "qmm_5": [2] * 4}, changes=changes, paper=hashes, qmm_5=old)
     text = markdown(content)
-    assert f"Runs: {recipe}; changed in all of them: training.steps=8, " in text and "data.image_size=97." in text
-    assert "Backbone's weights: SHA-256 abababababab." in text
+    assert "Changed in all runs: training.steps=8, " in text and "data.image_size=97." in text
+    assert "Backbone weights: SHA-256 abababababab." in text
     assert "pascal5i (folder; SHA-256 cdcdcdcdcdcd and efefefefefef)" in text
-    assert content["rows"][0]["runs"][1]["workdir"] == "photographs/paper/fold2/seed321"
-    assert "query images drawn again" in text and "the variance of training itself is not in them" in text
-
-
-def test_rows_made_otherwise_are_named(tmp_path):
-    table = TABLES["photographs"]
-    content = filled(table, table.rows, (1,), (321,), {}, Settings(tmp_path))
-    assert content["recipe"] == (
-        "efficientnet_lite2, 161 px, 128 channels, 800 steps, batch 4, no augmentation, "
-        "cached frozen features (released: frozen features computed anew)"
-    )
-
-
-@pytest.mark.parametrize(("code", "told"), [("0" * 16, True), (None, False)])
-def test_runs_of_other_code_are_told(tmp_path, code, told):
-    content = fill(tmp_path, {"paper": [1] * 4}, paper={"code": code, "commit": commit()})
-    assert content["runs_of_other_code"] == 2 * told
-    text = markdown(content)
-    here = content["codes_here"][0]
-    assert ("2 of 2 runs are of other code than the one that writes this table, which is commit" in text) == told
-    assert (f"fingerprints {'0' * 16} there, {here} here." in text) == told
-    assert "computes the same" not in text
+    run = content["rows"][0]["runs"][1]
+    assert run["workdir"] == "photographs/paper/fold2/seed321" and run["numerics"] == CODE.numerics
+    assert content["numerics"] == [OTHER_CODE.numerics, CODE.numerics] and OTHER_CODE.commit in content["commits"]
+    assert f"NUMERICS {OTHER_CODE.numerics}, {CODE.numerics}, commit {'0' * 12}, " in text
+    assert "intervals bootstrap over query images" in text and "variance between trainings" in text
 
 
 def test_contradicting_folds_and_the_range_of_seeds_are_told(tmp_path):

@@ -1,0 +1,217 @@
+"""Runs as processes: one after the other, several at a time on this machine, or as jobs of a Slurm cluster."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+import mmnet_jax
+from mmnet_jax.cli.signals import interrupts
+from mmnet_jax.errors import UserError
+
+ROOT = Path(mmnet_jax.__file__).resolve().parents[1]
+"""The folder that holds this package."""
+
+HEADER = "# "
+"""Starts the line that each attempt writes into a log: time, machine and command."""
+
+SLURM = {"time": 24 * 60, "nodes": 1, "ntasks_per_node": 1, "gpus_per_node": 1, "cpus_per_task": 8}
+"""Default parameters of a Slurm job, as ``submitit.SlurmExecutor`` names them; time in minutes."""
+
+
+class Job(NamedTuple):
+    """One process to run."""
+
+    name: str
+    command: Sequence[str]
+    log: Path
+    """Its output is appended here."""
+
+    def start(self, variables: dict[str, str]) -> subprocess.Popen[bytes]:
+        """Starts the process in its own session, so that Ctrl-C reaches it only through this process."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        this_code = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # whatever the current folder holds
+        with self.log.open("ab", buffering=0) as log:
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            log.write(f"{HEADER}{now} on {platform.node()}: {shlex.join(self.command)}\n".encode())
+            return subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | this_code | variables,
+                start_new_session=True,
+            )
+
+    def failure(self, status: int) -> str | None:
+        """A line about a process that ended with this status; None for 0."""
+        if not status:
+            return None
+        ended = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        return f"{self.name} {ended}: {last_line(self.log)} (log: {self.log})"
+
+
+class Interrupted(Exception):
+    """The launch was interrupted and its processes have ended."""
+
+
+def launch(
+    jobs: Sequence[Job], slots: Sequence[dict[str, str]], say: Callable[[str], None], every: float = 60.0
+) -> list[str]:
+    """Runs all jobs, one in each slot at a time; a job that fails does not stop the others.
+
+    Args:
+      jobs: in the order in which they start.
+      slots: environment variables of each slot.
+      say: gets a line when a job starts or ends, and the last line of its log in between.
+      every: seconds between two of the latter.
+
+    Returns:
+      A line about each job that failed.
+
+    Raises:
+      Interrupted: after Ctrl-C or SIGTERM, once every process has ended. The first signal is passed on, so that
+        trainings stop at a checkpoint; the second one kills them.
+    """
+    free: SimpleQueue[dict[str, str]] = SimpleQueue()
+    for slot in slots:
+        free.put(slot)
+    running: dict[subprocess.Popen[bytes], Job] = {}
+
+    def work(job: Job) -> str | None:
+        slot = free.get()
+        try:
+            if asked():
+                return None
+            process = job.start(slot)
+            running[process] = job
+            say(f"{job.name}: started, log in {job.log}")
+            failure = job.failure(process.wait())
+            del running[process]
+        except OSError as error:
+            failure = f"{job.name} could not start: {error.filename}: {error.strerror}"
+        finally:
+            free.put(slot)
+        say(f"{job.name}: stopped" if asked() else failure or f"{job.name}: done")
+        return failure
+
+    with interrupts() as asked, ThreadPoolExecutor(len(slots)) as pool:
+        futures = [pool.submit(work, job) for job in jobs]
+        told: set[subprocess.Popen[bytes]] = set()
+        said, pending = time.monotonic(), set(futures)
+        try:
+            while pending:
+                _, pending = wait(pending, timeout=0.2)
+                for process in set(running) - told if asked() else ():
+                    process.terminate()
+                    told.add(process)
+                if time.monotonic() - said >= every:
+                    said = time.monotonic()
+                    for job in list(running.values()):
+                        say(f"{job.name}: {last_line(job.log)}")
+        except KeyboardInterrupt:
+            for process in list(running):
+                process.kill()
+    if asked():
+        raise Interrupted
+    return [failure for future in futures if (failure := future.result())]
+
+
+def local_slots(parallel: int | None, gpus: Sequence[str]) -> list[dict[str, str]]:
+    """Environment variables of ``parallel`` slots (default: one a GPU), each with one of the GPUs."""
+    if not gpus:
+        return [{}] * (parallel or 1)
+    count = parallel or len(gpus)
+    shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if count > len(gpus) else {}
+    return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} | shared for i in range(count)]
+
+
+def visible_gpus() -> list[str]:
+    """Names of the usable NVIDIA GPUs, as ``CUDA_VISIBLE_DEVICES`` takes them."""
+    tool, chosen = shutil.which("nvidia-smi"), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if tool is None or os.environ.get("JAX_PLATFORMS", "").lower() == "cpu":
+        return []
+    if chosen is not None:
+        return [name for name in chosen.split(",") if name and name != "-1"]
+    listed = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True, check=False).stdout
+    return [str(i) for i, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]
+
+
+class SlurmTask:
+    """A job as submitit calls it on a node. When its time is up, it stops at a checkpoint and is queued again."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def __call__(self) -> None:
+        before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm sends submitit's signal to the child as well
+        self.process = self.job.start({})
+        signal.signal(signal.SIGUSR2, before)
+        if failure := self.job.failure(self.process.wait()):
+            raise RuntimeError(failure)
+
+    def checkpoint(self) -> Any:
+        """What submitit queues next; it calls this in a signal handler."""
+        from submitit.helpers import DelayedSubmission
+
+        self.process.terminate()
+        os.waitpid(self.process.pid, 0)  # process.wait() is what the signal interrupted, and holds its lock
+        return DelayedSubmission(SlurmTask(self.job))
+
+
+def submit(jobs: Sequence[Job], executor: Any) -> list[str]:
+    """Submits the jobs as one array; returns Slurm's names of them."""
+    with executor.batch():
+        submitted = [executor.submit(SlurmTask(job)) for job in jobs]
+    return [task.job_id for task in submitted]
+
+
+def slurm_executor(folder: Path, name: str, parallel: int | None, options: Sequence[str]) -> Any:
+    """A ``submitit.SlurmExecutor``.
+
+    Args:
+      folder: gets its files.
+      name: name of the job array.
+      parallel: jobs at a time.
+      options: more parameters, ``NAME=VALUE`` each.
+
+    Raises:
+      UserError: submitit is not installed, this is no Slurm cluster, or an option is wrong.
+    """
+    try:
+        import submitit
+    except ImportError:
+        raise UserError("--launcher=slurm needs submitit; install it with: pip install 'mmnet-jax[cluster]'") from None
+    pairs = [option.partition("=") for option in options]
+    parameters = SLURM | {key: int(value) if value.isdecimal() else value for key, _, value in pairs}
+    if parallel:
+        parameters["array_parallelism"] = parallel
+    try:
+        executor = submitit.SlurmExecutor(folder)
+        executor.update_parameters(job_name=name, **parameters)
+    except (RuntimeError, ValueError, NameError) as error:
+        raise UserError(f"--launcher=slurm: {error}") from error
+    return executor
+
+
+def last_line(log: Path) -> str:
+    """The last line that a process wrote into its log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4000))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip() and not line.startswith(HEADER)), "")

@@ -1,0 +1,159 @@
+"""Processes one after the other, in slots and as Slurm jobs; stubs stand in for trainings."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mmnet_jax.errors import UserError
+from mmnet_jax.reproduction import launcher
+from mmnet_jax.reproduction.launcher import Interrupted, Job, SlurmTask, last_line, launch, local_slots
+
+ROOT = Path(__file__).parents[2]
+
+
+def job(folder, name, code):
+    return Job(name, [sys.executable, "-S", "-c", code], folder / f"{name}.log")
+
+
+def test_a_failure_is_reported_and_the_others_continue(tmp_path):
+    (tmp_path / "file").touch()
+    jobs = [
+        job(tmp_path, "one", "print('fine')"),
+        job(tmp_path, "two", "import sys; print('no data'); sys.exit(2)"),
+        job(tmp_path, "three", "import os; os.abort()"),
+        job(tmp_path / "file", "four", ""),
+        job(tmp_path, "five", "print('fine, too')"),
+    ]
+    lines = []
+    two, three, four = launch(jobs, local_slots(2, []), lines.append)
+    assert two == f"two ended with status 2: no data (log: {tmp_path}/two.log)"
+    assert three.startswith("three was killed by signal 6") and f"{tmp_path}/file: File exists" in four
+    assert "five: done" in lines and last_line(jobs[4].log) == "fine, too"
+
+
+def test_one_slot_runs_one_after_the_other_and_logs_are_appended(tmp_path):
+    jobs = [Job(name, job(tmp_path, "log", f"print('{name}')").command, tmp_path / "log") for name in "abc"]
+    lines = []
+    assert launch(jobs, [{}], lines.append) == []
+    assert [line.partition(":")[0] for line in lines] == ["a", "a", "b", "b", "c", "c"]
+    text = (tmp_path / "log").read_text().splitlines()
+    assert text[1::2] == ["a", "b", "c"] and all(line.startswith("# 20") for line in text[::2])
+
+
+def test_slots_run_at_a_time_and_each_has_its_gpu(tmp_path):
+    meet = "import os, time, pathlib\np = pathlib.Path({!r})\n(p / '{}').touch()\n"
+    meet += "while not (p / '{}').exists(): time.sleep(0.01)\nprint(os.environ['CUDA_VISIBLE_DEVICES'])"
+    jobs = [job(tmp_path, a, meet.format(str(tmp_path), a, b)) for a, b in (("x", "y"), ("y", "x"))]
+    assert launch(jobs, local_slots(None, ["0", "3"]), lambda line: None) == []
+    assert {last_line(job.log) for job in jobs} == {"0", "3"}
+
+
+def test_slots_share_gpus_only_where_there_are_too_few():
+    assert local_slots(None, []) == [{}] and local_slots(3, []) == [{}] * 3
+    assert local_slots(None, ["0", "3"]) == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "3"}]
+    shared = {"CUDA_VISIBLE_DEVICES": "7", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    assert local_slots(2, ["7"]) == [shared, shared]
+
+
+def test_processes_run_this_code_whatever_the_current_folder_holds(tmp_path, monkeypatch):
+    (tmp_path / "mmnet_jax").mkdir()
+    (tmp_path / "mmnet_jax" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "another.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "more")
+    command = [sys.executable, "-c", "import another, mmnet_jax; print(mmnet_jax.__file__)"]
+    assert launch([Job("one", command, tmp_path / "log")], [{}], lambda line: None) == []
+    assert last_line(tmp_path / "log") == str(ROOT / "mmnet_jax" / "__init__.py")
+
+
+STUB = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (print("saved", flush=True), {end}))
+print("training", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("end", "signals"), [("sys.exit(130)", 1), ("None", 2)])
+def test_an_interrupt_stops_what_runs_and_starts_nothing_new(tmp_path, end, signals):
+    jobs = [job(tmp_path, name, STUB.format(end=end)) for name in ("a", "b")]
+
+    def interrupt():
+        wait_for(jobs[0].log, "training")
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_for(jobs[0].log, "saved")
+        if signals == 2:  # the stub ignores the first one
+            os.kill(os.getpid(), signal.SIGINT)
+
+    lines = []
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(Interrupted):
+        launch(jobs, [{}], lines.append)
+    thread.join()
+    assert last_line(jobs[0].log) == "saved" and not jobs[1].log.exists() and lines[-1] == "a: stopped"
+
+
+def wait_for(log, line):
+    deadline = time.monotonic() + 20
+    while last_line(log) != line:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_slurm_job_stops_at_a_checkpoint_when_its_time_is_up_and_is_queued_again(tmp_path):
+    pytest.importorskip("submitit")
+    stub = "open('begun', 'x')\n" + STUB.format(end="sys.exit(130)")
+    code = f"import os\nos.chdir({str(tmp_path)!r})\nexec({stub!r} if not os.path.exists('begun') else 'print(1)')"
+    task = SlurmTask(job(tmp_path, "a", code))
+    queued = []
+
+    def time_is_up(number, frame):  # as submitit's handler
+        queued.append(task.checkpoint())
+        raise SystemExit
+
+    def warn():  # as Slurm, which signals every process of the job
+        wait_for(task.job.log, "training")
+        task.process.send_signal(signal.SIGUSR2)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    before = signal.signal(signal.SIGUSR2, time_is_up)
+    thread = threading.Thread(target=warn)
+    thread.start()
+    with pytest.raises(SystemExit):
+        task()
+    thread.join()
+    queued[0].result()
+    signal.signal(signal.SIGUSR2, before)
+    lines = task.job.log.read_text().splitlines()
+    assert [line for line in lines if line in ("training", "saved", "1")] == ["training", "saved", "1"]
+
+
+def test_a_failed_slurm_job_fails(tmp_path):
+    with pytest.raises(RuntimeError, match="a ended with status 3"):
+        SlurmTask(job(tmp_path, "a", "raise SystemExit(3)"))()
+
+
+def test_slurm_needs_submitit_and_a_cluster(tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match='Could not detect "srun"'):
+        launcher.slurm_executor(tmp_path, "table_3", 2, [])
+    (tmp_path / "srun").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    executor = launcher.slurm_executor(tmp_path, "table_3", 2, ["partition=gpu", "time=90"])
+    parameters = {"job_name": "table_3", "array_parallelism": 2, "partition": "gpu", "time": 90, "gpus_per_node": 1}
+    assert parameters.items() <= executor.parameters.items()
+    with pytest.raises(UserError, match=r"--launcher=slurm: .*'colour'"):
+        launcher.slurm_executor(tmp_path, "table_3", 2, ["colour=red"])
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(UserError, match=r"install it with: pip install 'mmnet-jax\[cluster\]'"):
+        launcher.slurm_executor(tmp_path, "table_3", None, [])
