@@ -7,9 +7,7 @@ Expected (paper), mean novel mIoU of the four folds: 42.8 for fcm_only, 61.8 for
 python scripts/reproduce.py --table=4 runs all rows of a table and prints them beside the paper's numbers.
 """
 
-from ml_collections import ConfigDict
-
-from mmnet_jax.config import Row, load_recipe, pick
+from mmnet_jax.config import ConfigDict, Row, load_recipe, pick
 
 NO_MEMORY = {"loss.reconstruction_on": "none"}
 

@@ -7,9 +7,7 @@ Expected (paper), novel mIoU of folds 0..3: 57.1 67.2 56.6 52.3, mean 58.3 (pasc
 Expected time: not measured yet.
 """
 
-from ml_collections import ConfigDict
-
-from mmnet_jax.config import Row, load_recipe, pick
+from mmnet_jax.config import ConfigDict, Row, load_recipe, pick
 
 VGG16 = {"data.image_size": 321, "model.backbone": "vgg16"}
 RESNET50 = {"data.image_size": 321, "model.backbone": "resnet50"}

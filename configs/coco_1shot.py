@@ -7,9 +7,7 @@ Expected (paper), novel mIoU of folds 0..3: 34.9 41.0 37.2 37.0, mean 37.5.
 Expected time: not measured yet; 50 epochs over the training images of 60 classes a fold.
 """
 
-from ml_collections import ConfigDict
-
-from mmnet_jax.config import get_config as defaults
+from mmnet_jax.config import ConfigDict, get_config as defaults
 
 
 def get_config(reading: str = "paper") -> ConfigDict:

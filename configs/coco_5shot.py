@@ -7,9 +7,7 @@ Expected (paper), novel mIoU of folds 0..3: 37.0 40.3 39.3 36.0, mean 38.2.
 Expected time: not measured yet; 50 epochs over the training images of 60 classes a fold, six images an episode.
 """
 
-from ml_collections import ConfigDict
-
-from mmnet_jax.config import load_recipe
+from mmnet_jax.config import ConfigDict, load_recipe
 
 
 def get_config(reading: str = "paper") -> ConfigDict:

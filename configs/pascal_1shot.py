@@ -7,9 +7,7 @@ Expected (paper), novel mIoU of folds 0..3: 62.7 70.2 57.3 57.0, mean 61.8.
 Expected time: not measured yet; 200 epochs of about 5,000 episodes a fold.
 """
 
-from ml_collections import ConfigDict
-
-from mmnet_jax.config import get_config as defaults
+from mmnet_jax.config import ConfigDict, get_config as defaults
 
 
 def get_config(reading: str = "paper") -> ConfigDict:

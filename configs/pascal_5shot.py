@@ -7,9 +7,7 @@ Expected (paper), novel mIoU of folds 0..3: 62.2 71.5 57.5 62.4, mean 63.4.
 Expected time: not measured yet; 200 epochs of about 5,000 episodes a fold, each of six images.
 """
 
-from ml_collections import ConfigDict
-
-from mmnet_jax.config import load_recipe
+from mmnet_jax.config import ConfigDict, load_recipe
 
 
 def get_config(reading: str = "paper") -> ConfigDict:

@@ -8,9 +8,7 @@ Measured on 578 training photographs: novel mIoU 26.5 on fold 1 and 27.8 on fold
 Time: about 25 minutes at the 4 episodes/s of two idle cores.
 """
 
-from ml_collections import ConfigDict
-
-from mmnet_jax.config import get_config as defaults
+from mmnet_jax.config import ConfigDict, get_config as defaults
 
 
 def get_config(reading: str = "paper") -> ConfigDict:

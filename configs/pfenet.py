@@ -7,9 +7,7 @@ Expected (as MM-Net's paper prints it), novel mIoU of folds 0..3: 61.7 69.5 55.4
 Expected time: not measured yet.
 """
 
-from ml_collections import ConfigDict
-
-from mmnet_jax.config import Row, load_recipe, pick
+from mmnet_jax.config import ConfigDict, Row, load_recipe, pick
 
 PFENET = {"model.network": "pfenet", "loss.reconstruction_on": "none"}
 COCO = PFENET | {"model.backbone": "resnet101_v2", "data.image_size": 641}

@@ -8,9 +8,7 @@ each image's frozen features are computed once. The numbers compare with one ano
 python scripts/reproduce.py --table=photographs runs all of them and says which claims hold.
 """
 
-from ml_collections import ConfigDict
-
-from mmnet_jax.config import Row, load_recipe, pick
+from mmnet_jax.config import ConfigDict, Row, load_recipe, pick
 
 FIVE = {"shots": 5}
 LAST = {"shots": 5, "model.shot_mask": "last"}

@@ -10,9 +10,7 @@ Expected: about 76% top-1 of the validation images, as this usual recipe of 90 e
 Expected time: not measured here; 450,000 steps of 256 images.
 """
 
-from ml_collections import ConfigDict
-
-from mmnet_jax.config import get_config as defaults
+from mmnet_jax.config import ConfigDict, get_config as defaults
 
 
 def get_config(reading: str = "paper") -> ConfigDict:

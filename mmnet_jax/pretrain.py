@@ -6,15 +6,15 @@ import shlex
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
 from mmnet_jax.cli.command import INTERRUPTED, run
+from mmnet_jax.cli.config_flag import define_config_flag
 
 FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    config_flags.DEFINE_config_file("config", None, "A file of configs/, whose fields --config.FIELD=VALUE change.")
+    define_config_flag()
     flags.DEFINE_string("workdir", None, "Folder of this pretraining; one that holds a checkpoint is resumed.")
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import flags
-from ml_collections import config_flags
 
 from mmnet_jax.cli.command import INTERRUPTED, run
+from mmnet_jax.cli.config_flag import define_config_flag
 from mmnet_jax.storage.files import REFUSED, naming
 
 FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    config_flags.DEFINE_config_file("config", None, "A file of configs/, whose fields --config.FIELD=VALUE change.")
+    define_config_flag()
     flags.DEFINE_string("workdir", None, "Folder of this training; one that holds a checkpoint is resumed.")
     flags.DEFINE_bool(
         "distributed",

@@ -2,95 +2,62 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
-COMMAND = """
-import errno, os, sys, types
-
+from mmnet_jax import train
 from mmnet_jax.cli.signals import Stopped
+from mmnet_jax.evaluation.checkpoint import Scored
+from mmnet_jax.training import stages
+from tests.cli.call import call
 
-def train(config, workdir, say):
-    say("[1/1] training")
-    raise EVENT
-
-sys.modules["mmnet_jax.training.stages"] = types.SimpleNamespace(train=train)
-sys.modules["mmnet_jax.workdir.folder"] = types.SimpleNamespace(Workdir=str)
-
-from mmnet_jax import train as command
-from mmnet_jax.cli.command import run
-
-command.define_flags()
-run(command.main)
-"""
-
-ARGUMENTS = ["--config=configs/pascal_small.py", "--workdir=my run"]
+ARGUMENTS = ["--config=pascal_small", "--workdir=my run"]
 GO_ON = f"to go on: python -m mmnet_jax.train {ARGUMENTS[0]} '--workdir=my run'\n"
 GOES_ON = "; what was saved before is whole, and the same command goes on from there.\n"
+
+
+def command(monkeypatch, stage, *arguments):
+    monkeypatch.setattr(stages, "train", stage)
+    return call(train.define_flags, train.main, *arguments)
 
 
 @pytest.mark.parametrize(
     ("event", "status", "output", "error"),
     [
-        ("Stopped('stopped at step 3.')", 130, "stopped at step 3.\n" + GO_ON, ""),
-        ("KeyboardInterrupt", 130, "interrupted.\n" + GO_ON, ""),
+        (Stopped("stopped at step 3."), 130, "stopped at step 3.\n" + GO_ON, ""),
+        (KeyboardInterrupt(), 130, "interrupted.\n" + GO_ON, ""),
         (
-            "OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'run/log/metrics.jsonl')",
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "run/log/metrics.jsonl"),
             2,
             "",
             "run/log/metrics.jsonl cannot be written or read: No space left on device" + GOES_ON,
         ),
         (
-            "OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))",
+            OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
             2,
             "",
             "my run cannot be written or read: Disk quota exceeded" + GOES_ON,
         ),
     ],
 )
-def test_a_stage_that_ends_early_is_told_with_the_way_to_go_on(event, status, output, error):
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND.replace("EVENT", event), *ARGUMENTS],
-        cwd=ROOT,
-        env={"PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (status, "[1/1] training\n" + output, error)
+def test_a_stage_that_ends_early_is_told_with_the_way_to_go_on(monkeypatch, event, status, output, error):
+    def stage(config, workdir, say):
+        say("[1/1] training")
+        raise event
+
+    assert command(monkeypatch, stage, *ARGUMENTS) == (status, "[1/1] training\n" + output, error)
 
 
-FINISHED = """
-import sys, types
-from pathlib import Path
-
-from mmnet_jax.evaluation.checkpoint import Scored
-from mmnet_jax.training import stages
-
-scores = {"miou": 41.0, "interval95": [40.0, 42.0], "fb_iou": 60.0, "class_iou": {"bus": 41.0}}
-summary = scores | {"dataset": "creatures", "fold": 0, "shots": 1, "protocol": "pfenet", "episodes": 9, "seeds": [3]}
-summary |= {"left_out": [], "baselines": {"confidence": scores | {"threshold": 0.5}}}
-files = [Path("my run/results").absolute() / name for name in ("result.json", "b", "c", "result.sheet.png")]
-stages.train = lambda config, workdir, say: Scored(summary, files, fresh=True)
-
-from mmnet_jax import train as command
-from mmnet_jax.cli.command import run
-
-command.define_flags()
-run(command.main)
-"""
-
-
-def test_a_finished_one_sums_up_and_names_a_command_that_can_be_typed():
-    done = subprocess.run(
-        [sys.executable, "-c", FINISHED, *ARGUMENTS], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def test_a_finished_one_sums_up_and_names_a_command_that_can_be_typed(monkeypatch):
+    scores = {"miou": 41.0, "interval95": [40.0, 42.0], "fb_iou": 60.0, "class_iou": {"bus": 41.0}}
+    summary = scores | {"dataset": "creatures", "fold": 0, "shots": 1, "protocol": "pfenet", "episodes": 9}
+    summary |= {"seeds": [3], "left_out": [], "baselines": {"confidence": scores | {"threshold": 0.5}}}
+    files = [Path("my run/results").absolute() / name for name in ("result.json", "b", "c", "result.sheet.png")]
+    done = command(monkeypatch, lambda config, workdir, say: Scored(summary, files, fresh=True), *ARGUMENTS)
     assert done.returncode == 0, done.stderr
     assert "mIoU 41.00 [40.00, 42.00]" in done.stdout and "pictures: my run/results/result.sheet.png" in done.stdout
     last = done.stdout.splitlines()[-1]
@@ -102,3 +69,34 @@ def test_a_finished_one_sums_up_and_names_a_command_that_can_be_typed():
         "--query=my run/results/example/query.png",
         "--output=my run/results/found",
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fields"),
+    [
+        (["--config.reading=released", "--config=pascal_small"], ("batch", "logits", 1)),
+        (["--config=pascal_small", "--config.model.cosine_on=activations", "--config.reading=released"], None),
+        (["--config=photographs:released", "--config.model.cosine_on=activations"], None),
+        (["--config=ablations:fcm_only", "--config.reading=released"], ("batch", "logits", 1)),
+    ],
+)
+def test_the_reading_is_applied_first_wherever_it_stands_and_set_fields_win(monkeypatch, arguments, fields):
+    seen = []
+    command(monkeypatch, lambda config, workdir, say: seen.append(config), *arguments, "--workdir=x")
+    (config,) = seen
+    model = config.model
+    assert config.reading == "released"
+    assert (model.batch_norm, model.cosine_on, model.projection_kernel) == (fields or ("batch", "activations", 1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--workdir=x"], "--config is missing: give a file of configs/, as in --config=configs/pascal_1shot.py.\n"),
+        (["--config=pascal_1shot"], "--workdir is missing: give the folder to train in.\n"),
+        ([*ARGUMENTS, "--config.fold=4"], "fold must be a number from 0 to 3, but is 4.\n"),
+    ],
+)
+def test_what_is_missing_or_out_of_range_is_named(monkeypatch, arguments, sentence):
+    done = command(monkeypatch, pytest.fail, *arguments)
+    assert done == (2, "", sentence)

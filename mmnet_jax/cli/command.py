@@ -8,12 +8,11 @@ import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from logging import ERROR, Formatter, LogRecord
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict
 
-from mmnet_jax.config import get_config, resolve
+from mmnet_jax.cli.config_flag import override, take_overrides
 from mmnet_jax.errors import UserError
 from mmnet_jax.storage.files import REFUSED, system_error
 
@@ -50,28 +49,29 @@ def take_word() -> str | None:
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Parses ``argv`` into ``flags.FLAGS`` as absl and ml_collections do, their many errors made one kind.
+    """Parses ``argv`` into ``flags.FLAGS``, all mistakes made one kind.
 
     Raises:
-      UserError: naming the flag, config field or config file at fault.
+      UserError: naming the flag, config field or recipe at fault.
     """
+    overrides: list[tuple[str, str]] = []
+    if "config" in flags.FLAGS:
+        argv, overrides = take_overrides(argv)
     try:
         rest = flags.FLAGS(argv)
-        if "config" in flags.FLAGS and flags.FLAGS.config is not None:
-            # ml_collections keeps a failure to read the file until somebody looks inside.
-            _ = flags.FLAGS.config.fold
     except SystemExit as stop:
         # Only --help and its kin end the process here; absl calls that a failure.
         raise SystemExit(0 if stop.code == 1 else stop.code) from None
     except flags.UnrecognizedFlagError as error:
-        raise UserError(_unrecognized(error.flagname)) from error
+        near = get_close_matches(error.flagname, list(flags.FLAGS), n=1)
+        hint = f"; did you mean --{near[0]}?" if near else "."
+        raise UserError(f"unknown flag --{error.flagname}{hint}") from error
     except flags.Error as error:
         raise UserError(_illegal(str(error))) from error
-    except UserError:
-        raise
-    except Exception as error:  # whatever a config file may raise
-        _refuse_unknown_fields(argv)
-        raise UserError(_broken_config(argv, error)) from error
+    for name, text in overrides:
+        if flags.FLAGS.config is None:
+            raise UserError(f"--config.{name} needs --config=FILE before it.")
+        override(flags.FLAGS.config, name, text)
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}; arguments are given as --flag=value.")
     verbosity = flags.FLAGS["verbosity"]
@@ -124,13 +124,6 @@ def _with_sentences(step: Callable[[], Out]) -> Out:
     sys.exit(status)
 
 
-def _unrecognized(name: str) -> str:
-    if name.startswith("config.") and "config" in flags.FLAGS:
-        return f"--{name} needs --config=FILE before it."
-    near = get_close_matches(name, list(flags.FLAGS), n=1)
-    return f"unknown flag --{name}" + (f"; did you mean --{near[0]}?" if near else ".")
-
-
 def _illegal(message: str) -> str:
     """absl's "flag --name=value: reason" (or another of its messages) in our words."""
     found = re.fullmatch(r"flag --([\w.]+)=(.*?): (.*)", message, re.DOTALL)
@@ -139,44 +132,9 @@ def _illegal(message: str) -> str:
     name, value, reason = found.groups()
     if "must have a value other than None" in reason:
         return f"--{name} is required."
-    if "Error whilst parsing config file" in reason:
-        return f"{value} cannot be used as a config file: {reason.strip().splitlines()[-1]}"
-    subject = f"config field {name.removeprefix('config.')}" if name.startswith("config.") else f"--{name}"
     kinds = {"invalid literal for int": "a whole number", "could not convert string to float": "a number"}
     kinds["Non-boolean argument"] = "True or False"
     for start, kind in kinds.items():
         if start in reason:
-            return f"{subject} must be {kind}, but is {value!r}."
-    return f"{subject} cannot be {value!r}: {reason.rstrip('.')}."
-
-
-def _refuse_unknown_fields(argv: list[str]) -> None:
-    """Raises the sentence of ``resolve`` for the first ``--config.field`` that no configuration has."""
-    for argument in argv[1:]:
-        found = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
-        if not found:
-            continue
-        config: Any = get_config()
-        here = config
-        *sections, name = found[1].split(".")
-        for section in sections:
-            if section not in here:
-                here[section] = ConfigDict()
-            here = here[section]
-            if not isinstance(here, ConfigDict):
-                raise UserError(f"config field {section} is no section; --config.{found[1]} cannot be set.")
-        if name not in here:
-            here[name] = 0
-            resolve(config)
-
-
-def _broken_config(argv: list[str], error: Exception) -> str:
-    joined = "\n".join(argv[1:])
-    found = re.search(r"^--?config[=\n](.+)$", joined, re.MULTILINE)
-    file = found[1].partition(":")[0] if found else "the config file"
-    if isinstance(error, OSError):
-        reason = getattr(error.__cause__, "strerror", None) or "No such file or directory"
-        return f"config file {file} cannot be read: {reason}."
-    if isinstance(error, SyntaxError):
-        return f"config file {file} has a syntax error in line {error.lineno}: {error.msg}."
-    return f"config file {file} cannot be used: {type(error).__name__}: {error}."
+            return f"--{name} must be {kind}, but is {value!r}."
+    return f"--{name} cannot be {value!r}: {reason.rstrip('.')}."

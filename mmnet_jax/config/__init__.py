@@ -5,6 +5,8 @@
 made with and stores.
 """
 
+from ml_collections import ConfigDict
+
 from mmnet_jax.config.fields import FIELDS, FREE_FIELDS, READING_FIELDS, READINGS
 from mmnet_jax.config.recipes import Row, apply, load_recipe, pick, recipe_rows, shipped_recipes
 from mmnet_jax.config.resolution import (
@@ -16,23 +18,3 @@ from mmnet_jax.config.resolution import (
     resolve,
     set_field,
 )
-
-__all__ = [
-    "FIELDS",
-    "FREE_FIELDS",
-    "READINGS",
-    "READING_FIELDS",
-    "Row",
-    "apply",
-    "differences",
-    "from_dict",
-    "get_config",
-    "get_field",
-    "has_memory",
-    "load_recipe",
-    "pick",
-    "recipe_rows",
-    "resolve",
-    "set_field",
-    "shipped_recipes",
-]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from mmnet_jax.errors import UserError
@@ -78,49 +79,32 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _datasets() -> Iterable[str]:
-    from mmnet_jax.data.datasets import DATASETS
-
-    return DATASETS
+def _registry(module: str, name: str) -> Callable[[], Iterable[str]]:
+    """The names in a registry, whose module is imported when they are asked for: a command's help does not wait."""
+    return lambda: getattr(import_module(f"mmnet_jax.{module}"), name)
 
 
 def _variants() -> Iterable[str]:
-    from mmnet_jax.data.datasets import DATASETS
-
-    return dict.fromkeys(name for spec in DATASETS.values() if not spec.generated for name in spec.variants)
-
-
-def _networks() -> Iterable[str]:
-    from mmnet_jax.models.heads import HEADS
-
-    return HEADS
+    datasets = import_module("mmnet_jax.data.datasets").DATASETS.values()
+    return dict.fromkeys(variant for spec in datasets if not spec.generated for variant in spec.variants)
 
 
-def _backbones() -> Iterable[str]:
-    from mmnet_jax.models.backbones import BACKBONES
-
-    return BACKBONES
-
-
-def _protocols() -> Iterable[str]:
-    from mmnet_jax.evaluation.protocols import PROTOCOLS
-
-    return PROTOCOLS
-
-
+DATASETS = _registry("data.datasets", "DATASETS")
+NETWORKS = _registry("models.heads", "HEADS")
+BACKBONES = _registry("models.backbones", "BACKBONES")
+PROTOCOLS = _registry("evaluation.protocols", "PROTOCOLS")
 PROBABILITY = Range(0, 1)
 SEED = Range(0, 2**31 - 1)
 COUNT = Range(1, 10**12)
 COUNT_OR_NONE = Range(0, 10**12)
-WEIGHT = Range(0, 1e6)
+WEIGHT = Range(0, 10**6)
 
 FIELDS = {
     "reading": Field("paper", READINGS, "Preset of the fields in which the paper and the released code disagree."),
     "fold": Field(0, int, "Fold of the dataset whose classes are held out as novel."),
     "shots": Field(1, Range(1, 100), "Support images per episode, in training and evaluation."),
     "seed": Field(321, SEED, "Seed of parameters, episodes, augmentation and dropout."),
-    # data
-    "data.dataset": Field("pascal5i", _datasets, "Dataset to train and evaluate on."),
+    "data.dataset": Field("pascal5i", DATASETS, "Dataset to train and evaluate on."),
     "data.data_dir": Field("data", str, "Folder of the prepared datasets.", free=True),
     "data.split": Field("protocol", _variants, "Variant: the published id lists or the folder's."),
     "data.generator_seed": Field(0, SEED, "Seed of a generated dataset (creatures)."),
@@ -138,9 +122,8 @@ FIELDS = {
     "data.flip_probability": Field(0.5, PROBABILITY, "Augmentation: probability of a horizontal flip."),
     "data.crop_foreground": Field(0.85, PROBABILITY, "Augmentation: fraction of the foreground that a crop must keep."),
     "data.crop_redraws": Field(31, Range(0, 1000), "Augmentation: redraws of a crop that keeps less."),
-    # model
-    "model.network": Field("mmnet", _networks, "Head: MM-Net, or PFENet as the baseline with the same decoder."),
-    "model.backbone": Field("resnet50_v2", _backbones, "Frozen backbone; v2: a stem of three 3x3 convolutions."),
+    "model.network": Field("mmnet", NETWORKS, "Head: MM-Net, or the baseline PFENet with the same decoder."),
+    "model.backbone": Field("resnet50_v2", BACKBONES, "Frozen backbone; v2: a stem of three 3x3 convolutions."),
     "model.weights": Field(None, str, "Backbone weights that port_weights.py or pretrain wrote.", free=True),
     "model.random_backbone": Field(False, bool, "Run without pretrained weights; for tests, results mean nothing."),
     "model.memory_size": Field(50, Range(1, 100_000), "Number N of meta-class embeddings."),
@@ -168,10 +151,8 @@ FIELDS = {
         ByReading("frozen", "batch"),
         "Backbone statistics in training: the running ones, or each call's own while the running ones move.",
     ),
-    # quality
     "quality.module": Field("qmm", ("qmm", "mean", "attention"), "Shot weights: eq. 9, equal, or CANet's attention."),
     "quality.normalise": Field("none", ("none", "mean"), "Eq. 9's sums as they are, or divided by the mask's (ours)."),
-    # loss
     "loss.auxiliary": Field(1.0, WEIGHT, "Weight of the mean cross entropy of the decoder's scales."),
     "loss.reconstruction": Field(0.1, WEIGHT, "Weight of the memory reconstruction loss."),
     "loss.reconstruction_on": Field("support", ("none", "support", "query", "both"), "Features to reconstruct."),
@@ -181,12 +162,10 @@ FIELDS = {
     "loss.reconstruction_shots": Field(
         None, ByReading("mean", "first"), "Shots in the reconstruction loss: their mean or the first."
     ),
-    # optimizer
     "optimizer.learning_rate": Field(0.025, WEIGHT, "Initial rate; 0.0025 in the paper, times 10 in both releases."),
     "optimizer.power": Field(0.9, Range(0, 100), "Power of the polynomial decay."),
     "optimizer.momentum": Field(0.9, PROBABILITY, "Momentum of SGD."),
     "optimizer.weight_decay": Field(1e-4, WEIGHT, "Added to the gradient before momentum, for every trained tensor."),
-    # pretraining of the backbone as a classifier, where model.weights names no file
     "pretraining.dataset": Field(
         "none", ("none", "crops", "imagenet2012"), "Labelled images: none, objects of the base classes, or TFDS's."
     ),
@@ -201,7 +180,6 @@ FIELDS = {
     "pretraining.label_smoothing": Field(0.1, PROBABILITY, "Label smoothing."),
     "pretraining.log_every": Field(20, COUNT, "Steps between log lines.", free=True),
     "pretraining.checkpoint_every": Field(1000, COUNT, "Steps between checkpoints.", free=True),
-    # training
     "training.batch_size": Field(4, Range(1, 10**6), "Episodes per step, over all devices."),
     "training.accumulate": Field(1, Range(1, 10**6), "Parts of a batch whose gradients are computed in turn."),
     "training.epochs": Field(200, Range(1, 10**9), "Passes over the training images."),
@@ -214,9 +192,8 @@ FIELDS = {
     "training.checkpoint_every": Field(500, COUNT, "Steps between checkpoints.", free=True),
     "training.keep_latest": Field(2, Range(1, 10**6), "Latest checkpoints to keep.", free=True),
     "training.keep_best": Field(1, Range(1, 10**6), "Best checkpoints to keep.", free=True),
-    # evaluation
     "evaluation.after_training": Field(False, bool, "End a training with what mmnet_jax.evaluate writes.", free=True),
-    "evaluation.protocol": Field("pfenet", _protocols, "Episode-sampling protocol.", free=True),
+    "evaluation.protocol": Field("pfenet", PROTOCOLS, "Episode-sampling protocol.", free=True),
     "evaluation.episodes": Field(None, COUNT, "Episodes; open: the protocol's number.", free=True),
     "evaluation.batch_size": Field(4, Range(1, 10**6), "Episodes per batch.", free=True),
 }

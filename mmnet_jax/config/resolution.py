@@ -101,12 +101,8 @@ def has_memory(config: ConfigDict) -> bool:
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     """One line ``field: old -> new`` for each field in which two resolved configs differ."""
-    before, after = dict(_leaves(old.to_dict())), dict(_leaves(new.to_dict()))
-    return [
-        f"{field}: {before.get(field)!r} -> {after.get(field)!r}"
-        for field in sorted(before.keys() | after.keys())
-        if before.get(field) != after.get(field)
-    ]
+    pairs = {field: (get_field(old, field), get_field(new, field)) for field in sorted(FIELDS)}
+    return [f"{field}: {before!r} -> {after!r}" for field, (before, after) in pairs.items() if before != after]
 
 
 def _head(config: ConfigDict) -> HeadSpec:

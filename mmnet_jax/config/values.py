@@ -42,25 +42,10 @@ def network_settings(config: ConfigDict) -> NetworkSettings:
     """What ``build_model`` takes."""
     from mmnet_jax.models.settings import NetworkSettings
 
-    model = config.model
+    known = {field.name for field in dataclasses.fields(NetworkSettings)}.intersection(config.model.keys())
     return NetworkSettings(
-        head=model.network,
-        backbone=model.backbone,
-        channels=model.channels,
-        bins=tuple(model.bins),
-        dropout=model.dropout,
-        projection_kernel=model.projection_kernel,
-        projection_shared=model.projection_shared,
-        support_level4=model.support_level4,
-        batch_norm=model.batch_norm,
-        confidence_dtype=model.confidence_dtype,
-        memory_size=model.memory_size,
-        nodes=model.nodes,
-        levels=model.levels,
-        cosine_on=model.cosine_on,
-        propagation=model.propagation,
-        shot_mask=model.shot_mask,
+        head=config.model.network,
         quality=config.quality.module,
         quality_normalise=config.quality.normalise,
-        fem_input=model.fem_input,
+        **{name: config.model[name] for name in known},
     )

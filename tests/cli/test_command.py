@@ -2,73 +2,65 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-
-COMMAND = """
-import os, signal
 from absl import flags, logging
-from ml_collections import config_flags
-from mmnet_jax.cli import command
-from mmnet_jax.errors import UserError
 
-config_flags.DEFINE_config_file("config", None, "what to train")
-flags.DEFINE_string("workdir", None, "where to", required=True)
-flags.DEFINE_integer("shots", 1, "how many", lower_bound=1)
-flags.DEFINE_enum("part", "a", ["a", "b"], "which")
+from mmnet_jax.cli.config_flag import define_config_flag
+from mmnet_jax.config import FIELDS
+from mmnet_jax.errors import UserError
+from tests.cli.call import call
+
+RECIPES = {
+    "good.py": "from mmnet_jax.config import get_config",
+    "syntax.py": "x = 1\ndef get_config(:\n",
+    "importing.py": "import nothing_of_this_name",
+    "empty.py": "x = 1",
+    "raising.py": "def get_config():\n    return int('x')",
+    "unknown.py": "from ml_collections import ConfigDict\n\ndef get_config():\n    return ConfigDict({'fool': 1})",
+}
+
+
+def define_flags():
+    define_config_flag()
+    flags.DEFINE_string("workdir", None, "where to", required=True)
+    flags.DEFINE_integer("shots", 1, "how many", lower_bound=1)
+    flags.DEFINE_enum("part", "a", ["a", "b"], "which")
+
 
 def main():
     logging.info("too much")
     logging.warning("class bus is left out")
     workdir = flags.FLAGS.workdir
     if workdir == "missing":
-        raise UserError("missing is\\nno workdir.")
+        raise UserError("missing is\nno workdir.")
     if workdir == "bug":
         raise ValueError("a bug")
     if workdir == "wait":
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background inherits none
         os.kill(os.getpid(), signal.SIGINT)
     if workdir == "lost":
-        open(workdir)
+        Path(workdir).read_text()
     if workdir == "/":
-        open(workdir, "w")
-    print("fold", flags.FLAGS.config.fold if flags.FLAGS.config else None)
-
-command.run(main)
-"""
-
-CONFIGS = {
-    "good.py": "from mmnet_jax.config import get_config",
-    "syntax.py": "x = 1\ndef get_config(:\n",
-    "importing.py": "import nothing_of_this_name",
-    "empty.py": "x = 1",
-    "raising.py": "def get_config():\n    return int('x')",
-}
+        Path(workdir).write_text("")
+    if config := flags.FLAGS.config:
+        print(config.data.dataset, config.fold, config.model.cosine_on, config.model.random_backbone, config.model.bins)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("command")
-    (folder / "do.py").write_text(COMMAND)
-    for name, text in CONFIGS.items():
-        (folder / name).write_text(text)
-    return folder
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    for name, text in RECIPES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
 
 
-def call(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "do.py", *arguments],
-        cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def command(*arguments):
+    return call(define_flags, main, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +80,8 @@ def call(folder, *arguments):
             "config file none.py cannot be read: No such file or directory.",
         ),
         ("--workdir=x --config=.", "config file . cannot be read: Is a directory."),
+        ("--workdir=x --config=coco_1sht", "no recipe coco_1sht is shipped; did you mean coco_1shot?"),
+        ("--workdir=x --config=pfenet:pascal_1shot:2", "configs/pfenet.py:pascal_1shot:2 is no configuration;"),
         ("--workdir=x --config=syntax.py", "config file syntax.py has a syntax error in line 2: invalid syntax."),
         (
             "--workdir=x --config=importing.py",
@@ -95,13 +89,13 @@ def call(folder, *arguments):
         ),
         (
             "--workdir=x --config=empty.py",
-            "config file empty.py cannot be used: "
-            "AttributeError: module 'config_config' has no attribute 'get_config'.",
+            "config file empty.py cannot be used: AttributeError: module 'empty' has no attribute 'get_config'.",
         ),
         (
             "--workdir=x --config=raising.py",
-            "raising.py cannot be used as a config file: ValueError: invalid literal for int() with base 10: 'x'",
+            "config file raising.py cannot be used: ValueError: invalid literal for int() with base 10: 'x'.",
         ),
+        ("--workdir=x --config=unknown.py", "unknown config field fool; did you mean fold?"),
         ("--workdir=x --config.fold=2", "--config.fold needs --config=FILE before it."),
         ("--workdir=x --config=good.py --config.fool=2", "unknown config field fool; did you mean fold?"),
         ("--workdir=x --config=good.py --config.dta.fold=2", "unknown config field dta.fold; did you mean fold?"),
@@ -109,6 +103,7 @@ def call(folder, *arguments):
             "--workdir=x --config=good.py --config.fold.x=2",
             "config field fold is no section; --config.fold.x cannot be set.",
         ),
+        ("--workdir=x --config=good.py --config.fold", "Missing value for flag --config.fold."),
         ("--workdir=x --config=good.py --config.fold=abc", "config field fold must be a whole number, but is 'abc'."),
         ("--workdir=x --config=good.py --config.fold=1.5", "config field fold must be a whole number, but is '1.5'."),
         (
@@ -123,37 +118,81 @@ def call(folder, *arguments):
             "--workdir=x --config=good.py --config.model.random_backbone=maybe",
             "config field model.random_backbone must be True or False, but is 'maybe'.",
         ),
+        (
+            "--workdir=x --config=good.py --config.model.bins=large",
+            "config field model.bins must be numbers, as in 60,30,15,8, but is 'large'.",
+        ),
         ("--workdir=missing", "warning: class bus is left out\nmissing is no workdir."),
         ("--workdir=/", "warning: class bus is left out\n/: Is a directory."),
     ],
 )
-def test_a_mistake_is_told_in_one_sentence_with_status_2(folder, arguments, sentence):
-    done = call(folder, *arguments.split())
-    assert done.stderr == sentence + "\n"
-    assert done.returncode == 2
-    assert done.stdout == ""
+def test_a_mistake_is_told_in_one_sentence_with_status_2(arguments, sentence):
+    done = command(*arguments.split())
+    assert done.stderr.startswith(sentence) and (done.stderr == sentence + "\n" or sentence.endswith(";"))
+    assert (done.returncode, done.stdout) == (2, "")
 
 
-def test_what_is_right_runs_with_warnings_alone(folder):
-    done = call(folder, "--workdir=x", "--config=good.py", "--config.fold=2")
-    assert (done.returncode, done.stdout) == (0, "fold 2\n")
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        ("--config=good.py", "pascal5i 0 None False None"),
+        ("--config=coco_1shot --config.fold=2", "coco20i 2 None False None"),
+        ("--config.fold=2 --config coco_1shot", "coco20i 2 None False None"),
+        ("--config=ablations:fcm_only --config.fold 3", "pascal5i 3 None False None"),
+        ("--config=good.py --config.model.random_backbone", "pascal5i 0 None True None"),
+        ("--config=good.py --noconfig.model.random_backbone", "pascal5i 0 None False None"),
+        ("--config=good.py --config.model.random_backbone=1", "pascal5i 0 None True None"),
+        ("--config=good.py --config.model.bins=1.0,0.5", "pascal5i 0 None False (1.0, 0.5)"),
+        ("--config=good.py --config.model.bins=(9,)", "pascal5i 0 None False (9,)"),
+        ("--config=good.py --config.model.bins=9", "pascal5i 0 None False (9,)"),
+    ],
+)
+def test_recipes_and_their_fields_are_read(arguments, printed):
+    done = command("--workdir=x", *arguments.split())
+    assert (done.returncode, done.stdout) == (0, printed + "\n")
     assert done.stderr == "warning: class bus is left out\n"
 
 
-def test_a_bug_keeps_its_traceback(folder):
-    for workdir, error in (("bug", "ValueError: a bug"), ("lost", "FileNotFoundError")):
-        done = call(folder, f"--workdir={workdir}")
-        assert done.returncode == 1
-        assert "Traceback" in done.stderr and error in done.stderr
+def test_a_shipped_recipe_is_found_by_its_path_too():
+    shipped = Path(__file__).parents[2] / "configs"
+    assert command("--workdir=x", f"--config={shipped}/pfenet.py:coco_1shot").stdout == "coco20i 0 None False None\n"
 
 
-def test_an_interrupt_ends_with_130(folder):
-    done = call(folder, "--workdir=wait")
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ValueError, match="a bug"):
+        command("--workdir=bug")
+    with pytest.raises(FileNotFoundError):
+        command("--workdir=lost")
+
+
+def test_an_interrupt_ends_with_130():
+    done = command("--workdir=wait")
     assert done.returncode == 130
-    assert done.stderr.endswith("interrupted.\n") and "Traceback" not in done.stderr
+    assert done.stderr.endswith("interrupted.\n")
 
 
-def test_help_is_no_failure(folder):
-    done = call(folder, "--help")
+def test_help_config_lists_every_field_with_its_values_default_and_meaning():
+    done = command("--help-config")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 * len(FIELDS)
+    assert "  --config.quality.module=qmm|mean|attention (default: qmm)" in lines
+    assert "  --config.shots=1 to 100 (default: 1)" in lines
+    assert all(any(field.help == line.strip() for line in lines) for field in FIELDS.values())
+    (where,) = (at for at, line in enumerate(lines) if line.startswith("  --config.model.cosine_on="))
+    assert "(default: activations in the paper's reading, logits in the released)" in lines[where]
+
+
+def test_a_process_of_its_own_ends_alike():
+    """What a shell sees of ``--help``, and of an exception that is a bug."""
+
+    def shell(*arguments):
+        environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
+        return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+
+    done = shell("-m", "mmnet_jax.train", "--help")
     assert done.returncode == 0
-    assert "--workdir" in done.stdout
+    assert all(f"--{flag}:" in done.stdout for flag in ("config", "workdir")) and "--[no]help-config:" in done.stdout
+    script = "from mmnet_jax.cli import command; command.run(lambda: int('x'))"
+    done = shell("-c", script)
+    assert done.returncode == 1 and "Traceback" in done.stderr and "ValueError: invalid literal" in done.stderr

@@ -14,8 +14,7 @@ import pytest
 from mmnet_jax import load_model
 from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.data import raw as raw_module
-from mmnet_jax.evaluation import checkpoint as scoring
-from mmnet_jax.evaluation import outputs as measuring
+from mmnet_jax.evaluation import checkpoint as scoring, outputs as measuring
 from mmnet_jax.evaluation.checkpoint import score_workdir
 from mmnet_jax.evaluation.protocols import configured_manifest
 from mmnet_jax.evaluation.runner import evaluate

@@ -13,8 +13,7 @@ from mmnet_jax.config import get_config
 from mmnet_jax.config.values import augmentation
 from mmnet_jax.data.raw import RawEpisodes
 from mmnet_jax.data.transforms.training import Parameters, augment, choose_crop, draw_parameters, transform
-from mmnet_jax.episode import IMAGENET_MEAN as MEAN
-from mmnet_jax.episode import IMAGENET_STD as STD
+from mmnet_jax.episode import IMAGENET_MEAN as MEAN, IMAGENET_STD as STD
 
 SQUARE = 96  # images lie in squares of this side
 FILL = [255 * m for m in MEAN]

@@ -1,0 +1,49 @@
+"""A command of ours called in this process, as its own would run it."""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from typing import NamedTuple
+from unittest.mock import patch
+
+from absl import logging
+from absl.testing import flagsaver
+
+from mmnet_jax.cli import command
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def call(define_flags: Callable[[], None], main: Callable[[], None], *arguments: object) -> Done:
+    """Run ``main`` by ``command.run`` with ``arguments`` as its command line.
+
+    Flags, signal handlers and streams are what they were afterwards. Exceptions that would show a traceback are raised.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    log = logging.get_absl_handler().python_handler
+    try:
+        with (
+            flagsaver.flagsaver(),
+            patch.object(sys, "argv", ["command.py", *map(str, arguments)]),
+            patch.object(sys, "unraisablehook"),
+            patch.object(log, "stream", err),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            define_flags()
+            command.run(main)
+    except SystemExit as stop:
+        return Done(0 if stop.code is None else int(stop.code), out.getvalue(), err.getvalue())
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    raise AssertionError("command.run ends the process")
