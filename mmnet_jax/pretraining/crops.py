@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +15,12 @@ from scipy import ndimage
 
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.episode import IMAGENET_MEAN
-from mmnet_jax.pretraining.labelled import LabelledBatch, LabelledImages
+from mmnet_jax.pretraining.labelled import LabelledBatch
 
 MARGIN = 0.15
-"""Of the surroundings that a crop shows on each side, as a share of its object's longer side."""
+"""Surroundings that a crop shows on each side, as a fraction of its object's longer side."""
 HELD_BYTES = 512 * 2**20
-"""Up to how much a split's crops are cut once and kept in memory."""
+"""Up to this size a split's crops are cut once and kept in memory."""
 
 
 class Crop(NamedTuple):
@@ -30,10 +31,37 @@ class Crop(NamedTuple):
     label: int
 
 
-def list_crops(split: Split, classes: Sequence[int], min_pixels: int) -> list[Crop]:
-    """For each image, a crop of each class of which it has ``min_pixels`` pixels; labels follow ``classes``' order."""
-    counts = np.asarray(split.counts)[:, list(classes)]
-    return [Crop(int(i), classes[label], int(label)) for i, label in np.argwhere(counts >= min_pixels)]
+@dataclasses.dataclass(frozen=True)
+class Crops:
+    """The crops of a split; those that are not in memory are cut when they are taken."""
+
+    split: Split
+    crops: Sequence[Crop]
+    classes: int
+    side: int
+    pixels: UInt8[np.ndarray, "n m m 3"] | None = None
+    """All crops, in memory."""
+
+    @property
+    def held(self) -> bool:
+        """Whether the crops are in memory."""
+        return self.pixels is not None
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def take(self, indices: Int[np.ndarray, " b"], draws: Int[np.ndarray, " b"] | None) -> LabelledBatch:
+        """The crops at ``indices`` with their labels; nothing about a crop is random."""
+        chosen = [self.crops[i] for i in indices]
+        labels = np.array([crop.label for crop in chosen], np.int32)
+        return np.stack(list(self.cut(chosen))) if self.pixels is None else self.pixels[indices], labels
+
+    def cut(self, crops: Iterable[Crop]) -> Iterator[UInt8[np.ndarray, "m m 3"]]:
+        """Cuts crops; an image whose crops follow one another is decoded once."""
+        for image, group in itertools.groupby(crops, key=lambda crop: crop.image):
+            pixels, mask = self.split.read(image)
+            for crop in group:
+                yield cut(pixels, mask == crop.class_id, self.side)
 
 
 def open_crops(
@@ -43,8 +71,10 @@ def open_crops(
     side: int,
     say: Callable[[str], None] = lambda line: None,
     held_bytes: int = HELD_BYTES,
-) -> LabelledImages:
-    """The crops of a split: cut now and held in memory if they fit, otherwise cut whenever they are asked for.
+) -> Crops:
+    """For each image of a split, a crop of each class of which it has ``min_pixels`` pixels.
+
+    The crops are cut now and held in memory if they fit, otherwise they are cut whenever they are taken.
 
     Args:
       split: its images are read.
@@ -54,66 +84,20 @@ def open_crops(
       say: gets a line every five seconds of cutting.
       held_bytes: that crops may take in memory.
     """
-    crops = CropsOnDemand(split, list_crops(split, classes, min_pixels), len(classes), side)
-    return crops if len(crops) * side * side * 3 > held_bytes else hold(crops, say)
-
-
-@dataclasses.dataclass(frozen=True)
-class CropsOnDemand:
-    """Crops that are cut when they are taken, their whole images decoded."""
-
-    split: Split
-    crops: Sequence[Crop]
-    classes: int
-    side: int
-    held: bool = False
-
-    def __len__(self) -> int:
-        return len(self.crops)
-
-    def take(self, indices: Int[np.ndarray, " b"], draws: Int[np.ndarray, " b"]) -> LabelledBatch:
-        """Nothing about a crop is random."""
-        chosen = [self.crops[i] for i in indices]
-        pixels = np.zeros((len(chosen), self.side, self.side, 3), np.uint8)
-        for i, crop in enumerate(chosen):
-            image, mask = self.split.read(crop.image)
-            pixels[i] = cut(image, mask == crop.class_id, self.side)
-        return pixels, np.array([crop.label for crop in chosen], np.int32)
-
-
-@dataclasses.dataclass(frozen=True)
-class HeldCrops:
-    """Crops in memory."""
-
-    pixels: UInt8[np.ndarray, "n m m 3"]
-    labels: Int[np.ndarray, " n"]
-    classes: int
-    held: bool = True
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, indices: Int[np.ndarray, " b"], draws: Int[np.ndarray, " b"]) -> LabelledBatch:
-        """Nothing about a crop is random."""
-        return self.pixels[indices], self.labels[indices]
-
-
-def hold(crops: CropsOnDemand, say: Callable[[str], None] = lambda line: None) -> HeldCrops:
-    """Cuts all crops, each image decoded once."""
-    side, count = crops.side, len(crops)
-    pixels = np.zeros((count, side, side, 3), np.uint8)
+    counts = np.asarray(split.counts)[:, list(classes)]
+    listed = [Crop(int(i), classes[label], int(label)) for i, label in np.argwhere(counts >= min_pixels)]
+    crops = Crops(split, listed, len(classes), side)
+    if len(crops) * side * side * 3 > held_bytes:
+        return crops
+    pixels = np.zeros((len(crops), side, side, 3), np.uint8)
     start = last = time.monotonic()
-    read = -1
-    for i, crop in enumerate(crops.crops):  # an image's crops follow one another
-        if crop.image != read:
-            image, mask = crops.split.read(crop.image)
-            read = crop.image
-        pixels[i] = cut(image, mask == crop.class_id, side)
+    for i, cut_out in enumerate(crops.cut(listed)):
+        pixels[i] = cut_out
         now = time.monotonic()
         if now - last >= 5:
             last = now
-            say(f"{i + 1:,} of {count:,} {crops.split.name} crops cut, {now - start:.0f} s")
-    return HeldCrops(pixels, np.array([crop.label for crop in crops.crops], np.int32), crops.classes)
+            say(f"{i + 1:,} of {len(crops):,} {split.name} crops cut, {now - start:.0f} s")
+    return dataclasses.replace(crops, pixels=pixels)
 
 
 def cut(image: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"], side: int) -> UInt8[np.ndarray, "m m 3"]:

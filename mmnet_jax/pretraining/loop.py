@@ -21,7 +21,7 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.pretraining.classifier import create_classifier, untrained_variables
 from mmnet_jax.pretraining.crops import open_crops
 from mmnet_jax.pretraining.imagenet import open_imagenet
-from mmnet_jax.pretraining.labelled import LabelledImages, OrderedBatches, ShuffledBatches
+from mmnet_jax.pretraining.labelled import LabelledImages, ordered_batches, shuffled_batches
 from mmnet_jax.pretraining.step import (
     Scores,
     classifier_step,
@@ -67,7 +67,6 @@ def pretrain(config: ConfigDict, workdir: Path, output: Path, say: Callable[[str
 
     # Images: a sequence of batches, each a pure function of (seed, its number).
     train, held_out = open_images(config, say)
-    batches = ShuffledBatches(train, config.seed, settings.batch_size)
 
     # Network: the state is replicated over the mesh, the batch is split over it.
     mesh = data_mesh(settings.batch_size)
@@ -96,7 +95,7 @@ def pretrain(config: ConfigDict, workdir: Path, output: Path, say: Callable[[str
     pending: list[Scores] = []
     schedule = learning_rate(settings)
     clock = Clock(start, steps, settings.batch_size, "images")
-    incoming = batches.iterate(start, config.data.workers)
+    incoming = shuffled_batches(train, config.seed, settings.batch_size, start, config.data.workers)
     log = MetricLog(workdir / "log" / "pretraining", start)
     with interrupts() as interrupted, log, checkpoints, closing(incoming):
         for step in range(start + 1, steps + 1):
@@ -173,6 +172,6 @@ def evaluate_classifier(variables: dict[str, Any], config: ConfigDict, images: L
     split = NamedSharding(mesh, PartitionSpec("data"))
     classifier = create_classifier(config.model.backbone, images.classes)
     count_fn = count_correct(classifier, settings.image_size, mesh)
-    with closing(OrderedBatches(images, settings.batch_size).iterate(config.data.workers)) as batches:
+    with closing(ordered_batches(images, settings.batch_size, config.data.workers)) as batches:
         counts = [count_fn(variables, *jax.device_put(batch, split)) for batch in batches]
     return 100 * sum(map(int, counts)) / len(images)

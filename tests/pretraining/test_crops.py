@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+import itertools
+
+import jax
 import numpy as np
 import pytest
 
-from mmnet_jax.pretraining.crops import CropsOnDemand, cut, hold, list_crops, open_crops
-from mmnet_jax.pretraining.labelled import OrderedBatches, ShuffledBatches
+from mmnet_jax.pretraining.crops import cut, open_crops
+from mmnet_jax.pretraining.labelled import ordered_batches, shuffled_batches
 from tests.data.making import split_of_counts, split_of_masks
 
 
@@ -23,7 +27,7 @@ def numbered(height, width):
 
 def test_a_crop_for_each_class_with_enough_pixels():
     split = split_of_counts([[900, 50, 0, 49], [900, 0, 70, 50], [1000, 0, 0, 0]])
-    assert list_crops(split, (1, 3), 50) == [(0, 1, 0), (1, 3, 1)]
+    assert open_crops(split, (1, 3), 50, 8, held_bytes=0).crops == [(0, 1, 0), (1, 3, 1)]
 
 
 def test_a_crop_is_the_objects_square_with_its_margin():
@@ -66,29 +70,28 @@ def crops():
         mask[2:10, 2:10] = 1 + i % 3
         mask[12:18, 3 : 3 + i] = 5
         mask[18] = 255
-    split = split_of_masks(masks)
-    return CropsOnDemand(split, list_crops(split, (5, 1, 2), 18), 3, 8)
+    arguments, size = (split_of_masks(masks), (5, 1, 2), 18, 8, lambda line: None), 6 * 8 * 8 * 3
+    return {held: open_crops(*arguments, held_bytes=size if held else size - 1) for held in (True, False)}
 
 
-def test_held_crops_are_those_on_demand(crops):
-    held = hold(crops)
-    assert held.held and not crops.held and len(held) == len(crops) == 6
-    for mine, their in zip(held.take(np.arange(6), None), crops.take(np.arange(6), None), strict=True):
+def test_crops_are_held_as_far_as_memory_allows_and_are_those_on_demand(crops):
+    held = crops[True]
+    assert held.held and not crops[False].held and len(held) == len(crops[False]) == 6
+    (pixels, labels), on_demand = (crops[h].take(np.arange(6), None) for h in (True, False))
+    for mine, their in zip((pixels, labels), on_demand, strict=True):
         np.testing.assert_array_equal(mine, their)
-    np.testing.assert_array_equal(held.labels, [1, 2, 0, 1, 0, 2])  # of images 0, 1, 3, 3, 4, 4
-    np.testing.assert_array_equal(held.pixels[:, 4, 4, 0], [0, 1, 3, 3, 4, 4])
+    np.testing.assert_array_equal(labels, [1, 2, 0, 1, 0, 2])  # of images 0, 1, 3, 3, 4, 4
+    np.testing.assert_array_equal(pixels[:, 4, 4, 0], [0, 1, 3, 3, 4, 4])
 
 
-def test_crops_are_held_as_far_as_memory_allows(crops):
-    arguments = crops.split, (5, 1, 2), 18, 8, lambda line: None
-    assert open_crops(*arguments, held_bytes=6 * 8 * 8 * 3).held
-    assert not open_crops(*arguments, held_bytes=6 * 8 * 8 * 3 - 1).held
+def take(batches, count):
+    with contextlib.closing(batches):
+        return list(itertools.islice(batches, count))
 
 
 def test_an_epoch_of_batches_holds_every_image_once(crops):
-    batches = ShuffledBatches(hold(crops), seed=3, batch_size=4)
-    pixels = np.concatenate([batches.batch(b)[0] for b in range(3)])
-    every = np.sort(hold(crops).pixels.reshape(6, -1).sum(axis=1, dtype=int))
+    pixels = np.concatenate([images for images, _ in take(shuffled_batches(crops[True], 3, 4), 3)])
+    every = np.sort(crops[True].pixels.reshape(6, -1).sum(axis=1, dtype=int))
     epochs = [pixels[i : i + 6].reshape(6, -1).sum(axis=1, dtype=int) for i in (0, 6)]
     for epoch in epochs:
         np.testing.assert_array_equal(np.sort(epoch), every)
@@ -97,18 +100,15 @@ def test_an_epoch_of_batches_holds_every_image_once(crops):
 
 @pytest.mark.parametrize("held", [True, False])
 def test_a_batch_is_a_function_of_the_seed_and_its_number(crops, held):
-    images = hold(crops) if held else crops
-    batches = ShuffledBatches(images, seed=3, batch_size=4)
-    iterator = batches.iterate(2, workers=0)
-    for b in (2, 3, 4):
-        for mine, their in zip(next(iterator), ShuffledBatches(crops, 3, 4).batch(b), strict=True):
-            np.testing.assert_array_equal(mine, their)
-    other = ShuffledBatches(images, seed=4, batch_size=4)
-    assert any((other.batch(b)[1] != batches.batch(b)[1]).any() for b in range(4))
+    batches = take(shuffled_batches(crops[True], 3, 4), 5)
+    resumed = take(shuffled_batches(crops[held], 3, 4, start=2), 3)
+    jax.tree.map(np.testing.assert_array_equal, resumed, batches[2:])
+    other = take(shuffled_batches(crops[held], 4, 4), 4)
+    assert any((mine[1] != their[1]).any() for mine, their in zip(other, batches, strict=False))
 
 
 @pytest.mark.parametrize("held", [True, False])
 def test_batches_in_order_are_filled_up_with_images_that_do_not_count(crops, held):
-    batches = list(OrderedBatches(hold(crops) if held else crops, 4).iterate(workers=0))
+    batches = list(ordered_batches(crops[held], 4))
     np.testing.assert_array_equal([labels for _, labels in batches], [[1, 2, 0, 1], [0, 2, -1, -1]])
     assert batches[1][0].shape == (4, 8, 8, 3)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 
@@ -9,7 +10,7 @@ import tensorflow_datasets as tfds
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.pretraining.imagenet import central_box, open_imagenet, random_box
-from mmnet_jax.pretraining.labelled import OrderedBatches, ShuffledBatches
+from mmnet_jax.pretraining.labelled import ordered_batches, shuffled_batches
 from tests.data.making import jpeg
 
 CLASSES = 5
@@ -56,23 +57,24 @@ def prepared(tmp_path_factory):
 def test_both_splits_are_read_with_their_labels(prepared):
     train, validation = open_imagenet(prepared, side=16, seed=0)
     assert (train.classes, len(train), len(validation)) == (CLASSES, 7, 4)
-    (first, second), labels = zip(*OrderedBatches(validation, 2).iterate(workers=0), strict=True)
+    (first, second), labels = zip(*ordered_batches(validation, 2), strict=True)
     np.testing.assert_array_equal(labels, [[0, 1], [2, 3]])
     pixels = np.concatenate([first, second])
     assert pixels.shape == (4, 16, 16, 3)
     expected = np.broadcast_to(30 * np.arange(4)[:, None, None, None], pixels.shape)
     np.testing.assert_allclose(pixels, expected, atol=6)
-    np.testing.assert_array_equal(np.sort(ShuffledBatches(train, 0, 7).batch(0)[1]), [0, 0, 1, 1, 2, 3, 4])
+    np.testing.assert_array_equal(np.sort(next(shuffled_batches(train, 0, 7))[1]), [0, 0, 1, 1, 2, 3, 4])
 
 
 def test_a_batch_of_random_crops_is_a_function_of_the_seed_and_its_number(prepared):
     def batches(seed):
-        return ShuffledBatches(open_imagenet(prepared, side=16, seed=seed)[0], seed, 4)
+        return shuffled_batches(open_imagenet(prepared, side=16, seed=seed)[0], seed, 4)
 
-    iterator = batches(1).iterate(3, workers=0)
-    for mine, their in zip(next(iterator), batches(1).batch(3), strict=True):
+    *_, fourth = itertools.islice(batches(1), 4)
+    resumed = shuffled_batches(open_imagenet(prepared, side=16, seed=1)[0], 1, 4, start=3)
+    for mine, their in zip(next(resumed), fourth, strict=True):
         np.testing.assert_array_equal(mine, their)
-    assert (batches(1).batch(3)[0] != batches(2).batch(3)[0]).any()
+    assert (next(batches(1))[0] != next(batches(2))[0]).any()
 
 
 def test_without_the_dataset_the_sentence_says_how_to_prepare_it(tmp_path):
