@@ -9,8 +9,9 @@ from __future__ import annotations
 from absl import flags
 
 from mmnet_jax.cli import command
+from mmnet_jax.cli.progress import Printer
 from mmnet_jax.data import prepare
-from mmnet_jax.data.dataset import preparable
+from mmnet_jax.data.dataset import is_prepared, preparable
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.errors import UserError
 
@@ -30,13 +31,14 @@ def main(name: str | None) -> None:
     if name is None:
         choices = " or ".join(known for known, spec in DATASETS.items() if spec.build)
         raise UserError(f"the first argument is the dataset to prepare: {choices}.")
-    progress, spec = prepare.ProgressLine(name), preparable(name)
+    spec = preparable(name)
     unused = flags.FLAGS["split" if spec.generated else "seed"]
     if unused.present:
         raise UserError(f"--{unused.name} means nothing to {name}.")
     variant = spec.variant(_SPLIT.value, _SEED.value)
-    folder = prepare.prepare(name, _SOURCE.value, _DATA_DIR.value, variant, progress)
-    done = "prepared" if progress.called else "already prepared (remove the folder to prepare it again)"
+    there = is_prepared(name, _DATA_DIR.value, variant)
+    folder = prepare.prepare(name, _SOURCE.value, _DATA_DIR.value, variant, Printer(error=True))
+    done = "already prepared (remove the folder to prepare it again)" if there else "prepared"
     print(f"{name} is {done}: {folder}")
     print(prepare.summary(name, _DATA_DIR.value, variant))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Int
 
+from mmnet_jax.cli.progress import Progress, Say
 from mmnet_jax.data import images
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing
 from mmnet_jax.episode import IGNORE
@@ -34,7 +35,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
         source: Path | None,
         variant: str,
         data_dir: str | Path,
-        progress: Callable[[str, int, int], None] | None = None,
+        say: Say | None = None,
     ) -> None:
         """A builder of ``variant`` in ``data_dir``.
 
@@ -43,9 +44,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
           source: its source folder, None for a generated dataset.
           variant: one of the dataset's.
           data_dir: where the records go, as ``name/variant/version``.
-          progress: called with the split, its images done and its images in all, after each image.
+          say: gets lines of progress.
         """
-        self.name, self._spec, self._source, self._progress = spec.name, spec, source, progress
+        self.name, self._spec, self._source, self._say = spec.name, spec, source, say
         config = tfds.core.BuilderConfig(name=variant, description=spec.description)
         super().__init__(config=config, data_dir=data_dir, file_format="array_record")
 
@@ -75,13 +76,19 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
 
     def _generate_examples(self, split: str, listing: Listing) -> Iterator[tuple[int, dict[str, Any]]]:
         metadata = self.info.metadata
-        for i, (identity, example) in enumerate(zip(listing.ids, listing.examples, strict=True)):
-            record, size = make_record(identity, example, len(self._spec.class_names))
-            metadata["splits"][split]["counts"].append(pack_counts(record["counts"]))
-            metadata["max_side"] = max(metadata["max_side"], *size)
-            if self._progress:
-                self._progress(split, i + 1, len(listing.ids))
-            yield i, record
+        with Progress(f"{self.name} {split}: image", len(listing.ids), "images", self._say) as progress:
+            for i, (identity, example) in enumerate(zip(listing.ids, listing.examples, strict=True)):
+                record, size = make_record(identity, example, len(self._spec.class_names))
+                metadata["splits"][split]["counts"].append(pack_counts(record["counts"]))
+                metadata["max_side"] = max(metadata["max_side"], *size)
+                progress.update(i + 1)
+                yield i, record
+
+    def _log_download_bytes(self) -> None:
+        """TFDS announces a download here, and there is none."""
+
+    def _log_download_done(self) -> None:
+        """TFDS names its temporary folder here."""
 
 
 def make_record(identity: str, example: Example, classes: int) -> tuple[dict[str, Any], tuple[int, int]]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 from scipy import ndimage
 
+from mmnet_jax.cli.progress import Progress, Say
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.episode import IMAGENET_MEAN
 from mmnet_jax.pretraining.labelled import LabelledBatch
@@ -69,7 +69,7 @@ def open_crops(
     classes: Sequence[int],
     min_pixels: int,
     side: int,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say | None = None,
     held_bytes: int = HELD_BYTES,
 ) -> Crops:
     """For each image of a split, a crop of each class of which it has ``min_pixels`` pixels.
@@ -81,7 +81,7 @@ def open_crops(
       classes: to cut out; a crop's label is its class's place here.
       min_pixels: of a class, for an image to give a crop of it.
       side: of a crop, pixels.
-      say: gets a line every five seconds of cutting.
+      say: gets lines of progress.
       held_bytes: that crops may take in memory.
     """
     counts = np.asarray(split.counts)[:, list(classes)]
@@ -90,13 +90,10 @@ def open_crops(
     if len(crops) * side * side * 3 > held_bytes:
         return crops
     pixels = np.zeros((len(crops), side, side, 3), np.uint8)
-    start = last = time.monotonic()
-    for i, cut_out in enumerate(crops.cut(listed)):
-        pixels[i] = cut_out
-        now = time.monotonic()
-        if now - last >= 5:
-            last = now
-            say(f"{i + 1:,} of {len(crops):,} {split.name} crops cut, {now - start:.0f} s")
+    with Progress(f"{split.name}: crop", len(crops), "crops", say) as progress:
+        for i, crop in enumerate(crops.cut(listed)):
+            pixels[i] = crop
+            progress.update(i + 1)
     return dataclasses.replace(crops, pixels=pixels)
 
 

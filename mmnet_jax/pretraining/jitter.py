@@ -1,4 +1,4 @@
-"""What pretraining does to its images, on the device and inside jit."""
+"""Augmentation of pretraining images, on the device and inside jit."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
-from mmnet_jax.data.transforms.geometry import normalise
+from mmnet_jax.data.transforms.geometry import half_pixel_product, normalise
 
 SMALLEST = 0.7
-"""Of the random windows, as a share of the image's side."""
+"""Smallest side of a random window, as a fraction of the image's side."""
 ASPECT = 1.15
 """Largest ratio of a window's sides to a square's."""
 COLOUR = 0.3
 """Brightness, contrast and saturation change by up to this factor, either way."""
 CENTRE = 0.875
-"""Of the window that is looked at without randomness."""
+"""Side of the central window, as a fraction of the image's side."""
 
 _GREY = (0.299, 0.587, 0.114)
 
@@ -39,7 +39,7 @@ def jitter(key: PRNGKeyArray, images: UInt8[Array, "b m m 3"], side: int) -> Flo
         height, width = (jnp.minimum(scale * by, size) for by in (stretch, 1 / stretch))
         rows = _positions(top * (size - height), height, side)
         columns = _positions(left * (size - width), width, side)
-        x = resample(images, rows, jnp.where(flip[:, None], columns[:, ::-1], columns))
+        x = half_pixel_product(images, rows, jnp.where(flip[:, None], columns[:, ::-1], columns))
     return normalise(_recolour(colour_key, x))
 
 
@@ -50,25 +50,11 @@ def centre(images: UInt8[Array, "b m m 3"], side: int) -> Float[Array, "b s s 3"
         return normalise(images.astype(jnp.float32))
     length = jnp.full((count,), CENTRE * size)
     at = _positions((size - length) / 2, length, side)
-    return normalise(resample(images, at, at))
-
-
-def resample(
-    images: UInt8[Array, "b m m c"], rows: Float[Array, "b h"], columns: Float[Array, "b w"]
-) -> Float[Array, "b h w c"]:
-    """Bilinear values at a grid of positions of each image, as two matrix products; edges are repeated."""
-    across, along = (_weights(at, size) for at, size in zip((rows, columns), images.shape[1:3], strict=True))
-    lines = jnp.einsum("bhm,bmnc->bhnc", across, images.astype(jnp.float32))
-    return jnp.einsum("bwn,bhnc->bhwc", along, lines)
-
-
-def _weights(at: Float[Array, "b s"], size: int) -> Float[Array, "b s m"]:
-    at = jnp.clip(at, 0, size - 1)
-    return jnp.maximum(0, 1 - jnp.abs(at[:, :, None] - jnp.arange(size)[None, None]))
+    return normalise(half_pixel_product(images, at, at))
 
 
 def _positions(start: Float[Array, " b"], length: Float[Array, " b"], side: int) -> Float[Array, "b s"]:
-    """Where the pixels of windows, resized to ``side``, look."""
+    """Positions in the image of the pixels of windows that are resized to ``side``."""
     return start[:, None] + (jnp.arange(side)[None] + 0.5) * (length[:, None] / side) - 0.5
 
 

@@ -25,7 +25,7 @@ def test_prepares_tells_progress_and_what_comes_next(voc, tmp_path):
     assert done.stdout.startswith(f"pascal5i is prepared: {tmp_path}/data/pascal5i/protocol/1.0.0\n")
     assert "train: found 3 of 5,953 images\nval: found 2 of 1,449 images\n" in done.stdout
     assert "python -m mmnet_jax.train --config=configs/pascal_1shot.py" in done.stdout.splitlines()[-1]
-    assert "pascal5i train: 3 of 3 images" in done.stderr and "pascal5i val: 2 of 2 images" in done.stderr
+    assert "pascal5i train: image 3/3 " in done.stderr and "pascal5i val: image 2/2 " in done.stderr
     assert [file.name for file in (tmp_path / "data").iterdir()] == ["pascal5i"]
 
 
@@ -60,7 +60,9 @@ def test_terminated_it_leaves_nothing_behind(voc, tmp_path):
     arguments = ["pascal5i", f"--source={voc}", f"--data_dir={tmp_path / 'data'}", "--split=folder"]
     process = subprocess.Popen([sys.executable, SCRIPT, *arguments], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not any((tmp_path / "data").glob(".pascal5i-*/pascal5i/folder/incomplete*")) and time.monotonic() < deadline:
+    while (
+        not any((tmp_path / "data").glob(".unfinished-*/pascal5i/folder/incomplete*")) and time.monotonic() < deadline
+    ):
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)

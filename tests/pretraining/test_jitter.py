@@ -6,17 +6,11 @@ import numpy as np
 
 from mmnet_jax.data.transforms.geometry import normalise
 from mmnet_jax.pretraining import jitter as module
-from mmnet_jax.pretraining.jitter import centre, jitter, resample
+from mmnet_jax.pretraining.jitter import centre, jitter
 
 
 def draw_images(count=4, size=20, seed=0):
     return jnp.asarray(np.random.default_rng(seed).integers(0, 256, (count, size, size, 3)), jnp.uint8)
-
-
-def test_resampling_between_pixels_and_beyond_the_edge_by_hand():
-    image = jnp.array([[0, 10], [20, 30]], jnp.uint8).reshape(1, 2, 2, 1)
-    y = resample(image, jnp.array([[0.0, 0.5, 3.0]]), jnp.array([[-1.0, 0.25, 1.0]]))
-    np.testing.assert_allclose(y[0, :, :, 0], [[0, 2.5, 10], [10, 12.5, 20], [20, 22.5, 30]])
 
 
 def test_the_centre_of_an_image_with_room():

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from mmnet_jax.data.images import ImageSource, read_image
 from mmnet_jax.data.raw import AnyArray, RawEpisodes
-from mmnet_jax.data.transforms.geometry import half_pixel, interpolate, normalise
+from mmnet_jax.data.transforms.geometry import half_pixel, half_pixel_gather, normalise
 from mmnet_jax.episode import IGNORE, Episode
 from mmnet_jax.errors import UserError
 
@@ -31,7 +31,7 @@ def fit_image(image: UInt8[AnyArray, "m n 3"], size: Int[AnyArray, "2"], image_s
     fitted = fitted_size(size, image_size)
     out = jnp.arange(image_size)
     scale = size.astype(jnp.float32) / fitted
-    resized = interpolate(image, size, half_pixel(out, scale[0]), half_pixel(out, scale[1]))
+    resized = half_pixel_gather(image, size, half_pixel(out, scale[0]), half_pixel(out, scale[1]))
     inside = (out[:, None] < fitted[0]) & (out[None, :] < fitted[1])
     return normalise(jnp.where(inside[..., None], resized, 0.0))
 

@@ -1,7 +1,7 @@
 """Resampling by OpenCV's conventions: half-pixel centres, edges repeated, no antialiasing.
 
-(The network's own resizes are align-corners; those are in ``ops``.) Sizes and factors may be traced: what is static is
-how many pixels are computed, so these functions say where along an axis each output pixel looks.
+The network's own resizes are align-corners; those are in ``ops.resize``. Sizes and factors may be traced, only the
+number of output pixels is static, so these functions take the position along an axis of each output pixel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def normalise(image: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
 
 
 def half_pixel(out: Int[Array, " n"], scale: Float[Array, ""] | float) -> Float[Array, " n"]:
-    """Where pixels ``out`` lie on an axis with ``scale`` times as many: ``(out + 0.5) scale - 0.5``."""
+    """Positions of pixels ``out`` on an axis with ``scale`` times as many: ``(out + 0.5) scale - 0.5``."""
     return (out + 0.5) * scale - 0.5
 
 
@@ -36,19 +36,40 @@ def linear_taps(
     return low, jnp.minimum(low + 1, size - 1), position - low
 
 
-def interpolate(
+def half_pixel_gather(
     image: UInt8[Array, "m n c"],
     size: Int[Array, " 2"],
     rows: Float[Array, " h"],
     columns: Float[Array, " w"],
 ) -> Float[Array, "h w c"]:
-    """Bilinear values of the top left ``size`` part of ``image`` at a grid of positions."""
+    """Bilinear values of the top left ``size`` part of one image at a grid of positions.
+
+    Two gathers, which take time proportional to the output: for images that fill a part of their square.
+    """
     low, high, weight = linear_taps(rows, size[0])
     weight = weight[:, None, None]
     lines = image[low] * (1 - weight) + image[high] * weight
     low, high, weight = linear_taps(columns, size[1])
     weight = weight[None, :, None]
     return lines[:, low] * (1 - weight) + lines[:, high] * weight
+
+
+def half_pixel_product(
+    images: UInt8[Array, "b m n c"], rows: Float[Array, "b h"], columns: Float[Array, "b w"]
+) -> Float[Array, "b h w c"]:
+    """Bilinear values of whole images at a grid of positions of each.
+
+    The same as ``half_pixel_gather`` but for the order of the sums, as two matrix products of the batch: for windows
+    of small images, which differ from image to image.
+    """
+    across, along = (_weights(at, size) for at, size in zip((rows, columns), images.shape[1:3], strict=True))
+    lines = jnp.einsum("bhm,bmnc->bhnc", across, images.astype(jnp.float32))
+    return jnp.einsum("bwn,bhnc->bhwc", along, lines)
+
+
+def _weights(at: Float[Array, "b s"], size: int) -> Float[Array, "b s m"]:
+    at = jnp.clip(at, 0, size - 1)
+    return jnp.maximum(0, 1 - jnp.abs(at[:, :, None] - jnp.arange(size)[None, None]))
 
 
 def reflect(index: Int[Array, " n"], size: Int[Array, ""]) -> Int[Array, " n"]:

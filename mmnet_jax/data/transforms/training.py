@@ -19,7 +19,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
 
 from mmnet_jax.data.raw import RawEpisodes
-from mmnet_jax.data.transforms.geometry import half_pixel, interpolate, normalise, reflect, rotate
+from mmnet_jax.data.transforms.geometry import half_pixel, half_pixel_gather, normalise, reflect, rotate
 from mmnet_jax.episode import IGNORE, IMAGENET_MEAN, Episode
 
 BLUR_RADIUS = 2
@@ -195,7 +195,7 @@ def _crop_image(
     patch_side = min(canvas, math.ceil((reach - 1) * (math.cos(angle) + math.sin(angle))) + 3)
     origin = [jnp.clip(jnp.floor(at.min()).astype(jnp.int32), 0, canvas - patch_side) for at in (y, x)]
     positions = [half_pixel(first + jnp.arange(patch_side), 1 / parameters.scale) for first in origin]
-    patch = interpolate(image, size, *positions)
+    patch = half_pixel_gather(image, size, *positions)
 
     turned = _bilinear_or_fill(patch, y, x, origin, scaled, fill)
     blurred = _blur(turned, parameters.blur)

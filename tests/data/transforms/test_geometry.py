@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmnet_jax.data.transforms.geometry import half_pixel, interpolate, linear_taps, normalise, reflect, rotate
+from mmnet_jax.data.transforms.geometry import (
+    half_pixel,
+    half_pixel_gather,
+    half_pixel_product,
+    linear_taps,
+    normalise,
+    reflect,
+    rotate,
+)
 
 
 def test_half_pixel_centres():
@@ -23,8 +32,20 @@ def test_taps_beyond_the_edge_see_the_edge_alone():
 def test_interpolation_sees_only_the_valid_part():
     image = np.full((4, 5, 1), 250, np.uint8)
     image[:2, :3, 0] = [[0, 10, 20], [100, 110, 120]]
-    values = interpolate(jnp.array(image), jnp.array([2, 3]), jnp.array([0.5, 1.7]), jnp.array([0.0, 1.5, 2.4]))
+    values = half_pixel_gather(jnp.array(image), jnp.array([2, 3]), jnp.array([0.5, 1.7]), jnp.array([0.0, 1.5, 2.4]))
     np.testing.assert_array_equal(values[..., 0], [[50, 65, 70], [100, 115, 120]])
+
+
+def test_gathers_and_products_agree_between_pixels_and_beyond_the_edge():
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (3, 7, 9, 2)), jnp.uint8)
+    rows = jnp.array([[-0.7, 0.0, 2.25, 6.5], [0.5, 3.0, 3.1, 6.0], [1.0, 1.5, 5.75, 9.0]])
+    columns = jnp.linspace(jnp.array([-1.0, 0.3, 2.0]), jnp.array([8.0, 7.9, 10.0]), 5, axis=1)
+    whole = jnp.broadcast_to(jnp.array([7, 9]), (3, 2))
+    gathered = jax.vmap(half_pixel_gather)(images, whole, rows, columns)
+    np.testing.assert_allclose(half_pixel_product(images, rows, columns), gathered, rtol=1e-6)
+    image = jnp.array([[0, 10], [20, 30]], jnp.uint8).reshape(1, 2, 2, 1)
+    values = half_pixel_product(image, jnp.array([[0.0, 0.5, 3.0]]), jnp.array([[-1.0, 0.25, 1.0]]))
+    np.testing.assert_allclose(values[0, :, :, 0], [[0, 2.5, 10], [10, 12.5, 20], [20, 22.5, 30]])
 
 
 def test_reflection_does_not_repeat_the_edge():
