@@ -5,22 +5,22 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from mmnet_jax import Episode, get_config
+from mmnet_jax import Episode, get_config, predict
 from mmnet_jax.config import resolve
 from mmnet_jax.data.transforms.evaluation import fitted_size, prepare_image
-from mmnet_jax.drawing.pictures import resize_map
 from mmnet_jax.errors import UserError
-from mmnet_jax.inference.segmentation import Answer, find_queries, margin_over_picture, segment_pictures
+from mmnet_jax.inference.segmentation import QueryResult, find_queries, foreground_margin, segment_images
 from mmnet_jax.inference.sheet import QUERIES_PER_SHEET
 from mmnet_jax.inference.supports import Box, read_supports
+from mmnet_jax.ops.resize import resize_on_host
+from tests.commands import run_command
 from tests.evaluation.reference import resize_align_corners
 from tests.tiny import tiny_network
 
@@ -73,7 +73,7 @@ def supports_of(folder, config, names="a", **options):
 
 def test_each_query_gets_a_mask_and_an_overlay_of_its_own_size(folder, config, network):
     queries = find_queries([folder / "queries", folder / "b.png"], folder / "out")
-    answers = segment_pictures(*network, config, supports_of(folder, config), queries, folder / "out" / "deep")
+    answers = segment_images(*network, config, supports_of(folder, config), queries, folder / "out" / "deep")
     results = {f"{name}_{kind}.png" for name in ("one", "two", "three", "b") for kind in ("mask", "overlay")}
     assert {file.name for file in (folder / "out" / "deep").iterdir()} == results | {"sheet.png", "predictions.json"}
     assert {file for answer in answers for file in answer.files} == {folder / "out" / "deep" / name for name in results}
@@ -90,12 +90,13 @@ def test_the_mask_is_the_networks_own_answer(folder, config, network, names):
     model, variables = network
     supports = supports_of(folder, config, names)
     queries = find_queries([folder / "queries"], folder / "out")
-    segment_pictures(model, variables, config, supports, queries, folder / "out", save_logits=True)
+    segment_images(model, variables, config, supports, queries, folder / "out", save_logits=True)
+    apply = jax.jit(model.apply)
     sizes = {"one": (7, 33), "three": (32, 32), "two": (32, 23)}  # before flooring to multiples of 8
     for query in queries:
         image = prepare_image(query, config.data.image_size)
         episode = Episode(image[None], supports.images[None], supports.labels[None])
-        expected = np.asarray(model.apply(variables, episode).logits[0])
+        expected = np.asarray(apply(variables, episode).logits[0])
         logits = np.load(folder / "out" / f"{query.stem}.npy")
         assert logits.shape == (SIZE, SIZE, 2) and logits.dtype == np.float32
         np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
@@ -113,7 +114,7 @@ def test_the_mask_is_the_networks_own_answer(folder, config, network, names):
 def test_the_numbers_are_those_of_the_files(folder, config, network):
     out, queries = folder / "out", find_queries([folder / "queries"], folder / "out")
     supports = read_supports([folder / "a.jpg", folder / "b.png"], [Box(5, 10, 25, 30), folder / "b_label.png"], config)
-    answers = segment_pictures(*network, config, supports, queries, out, save_logits=True, made_by={"step": 7})
+    answers = segment_images(*network, config, supports, queries, out, save_logits=True, made_by={"step": 7})
     numbers = json.loads((out / "predictions.json").read_text())
     assert numbers["step"] == 7 and numbers["sheets"] == ["sheet.png"]
     assert numbers["supports"] == [
@@ -124,19 +125,19 @@ def test_the_numbers_are_those_of_the_files(folder, config, network):
         assert entry["image"] == str(query)
         mask = np.array(Image.open(out / entry["mask"])) == 255
         assert (entry["height"], entry["width"]) == mask.shape == answer.size
-        assert entry["foreground"] == answer.share == mask.mean()
+        assert entry["foreground"] == answer.fraction == mask.mean()
         logits = np.load(out / entry["logits"])
         height, width = fitted_size(np.array(mask.shape), SIZE)
-        margin = resize_map(logits[:height, :width, 1] - logits[:height, :width, 0], mask.shape)
+        margin = resize_on_host(logits[:height, :width, 1] - logits[:height, :width, 0], mask.shape)
         assert entry["probability"] == pytest.approx((1 / (1 + np.exp(-margin[mask]))).mean(), abs=1e-6)
-    assert any(0.05 < answer.share < 0.95 for answer in answers)
+    assert any(0.05 < answer.fraction < 0.95 for answer in answers)
 
 
 def test_what_was_found_is_told_in_a_few_words():
-    answer = Answer(Path("a.jpg"), (9, 9), 0.1234, 0.8765, [])
+    answer = QueryResult(Path("a.jpg"), (9, 9), 0.1234, 0.8765, [])
     assert answer.summary() == "12.3% found, mean probability 0.88"
-    assert answer._replace(share=1e-5).summary() == "under 0.1% found, mean probability 0.88"
-    assert answer._replace(share=0.0, probability=None).summary() == "nothing found"
+    assert answer._replace(fraction=1e-5).summary() == "under 0.1% found, mean probability 0.88"
+    assert answer._replace(fraction=0.0, probability=None).summary() == "nothing found"
 
 
 def test_many_queries_fill_further_sheets(folder, config, network):
@@ -145,7 +146,7 @@ def test_many_queries_fill_further_sheets(folder, config, network):
     for i in range(QUERIES_PER_SHEET + 1):
         Image.new("RGB", (9, 9), (i, i, i)).save(many / f"{i}.png")
     queries = find_queries([many], folder / "out")
-    segment_pictures(*network, config, supports_of(folder, config), queries, folder / "out")
+    segment_images(*network, config, supports_of(folder, config), queries, folder / "out")
     first, second = (Image.open(folder / "out" / name) for name in ("sheet.png", "sheet_2.png"))
     assert first.width == second.width and first.height > 4 * second.height
     assert not (folder / "out" / "sheet_3.png").exists()
@@ -158,7 +159,7 @@ def test_any_kind_of_picture_is_segmented_at_its_own_size(folder, config, networ
             folder / f"{mode[0]}.tif"
         )
     queries = find_queries([folder / f"{mode}.tif" for mode in "LRP1CI"], folder / "out")
-    answers = segment_pictures(*network, config, supports_of(folder, config), queries, folder / "out")
+    answers = segment_images(*network, config, supports_of(folder, config), queries, folder / "out")
     assert [answer.size[::-1] for answer in answers] == sizes
     assert [Image.open(file).size for answer in answers for file in answer.files] == [s for s in sizes for _ in "mo"]
 
@@ -167,13 +168,13 @@ def test_padding_does_not_reach_the_mask():
     logits = np.zeros((SIZE, SIZE, 2), np.float32)
     logits[:16, :32, 1] = 1  # where a picture twice as wide as high lies
     logits[16:, :, 0] = logits[:, 32:, 0] = 100
-    assert (resize_map(margin_over_picture(logits, (64, 128)), (64, 128)) == 1).all()
+    assert (resize_on_host(foreground_margin(logits, (64, 128)), (64, 128)) == 1).all()
 
 
 def test_the_mask_is_resized_with_corners_on_corners():
     logits = np.random.default_rng(1).normal(size=(SIZE, SIZE, 2)).astype(np.float32)
     expected = resize_align_corners(logits[:32, :32, 1] - logits[:32, :32, 0], 50) > 0
-    np.testing.assert_array_equal(resize_map(margin_over_picture(logits, (50, 50)), (50, 50)) > 0, expected)
+    np.testing.assert_array_equal(resize_on_host(foreground_margin(logits, (50, 50)), (50, 50)) > 0, expected)
 
 
 def refused(call, message):
@@ -245,41 +246,19 @@ def test_a_picture_named_twice_is_segmented_once(folder):
     ]
 
 
-QUICK = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-COMMAND = """
-import sys
-from mmnet_jax.cli import command
-from mmnet_jax import get_config
-from mmnet_jax import predict
-from mmnet_jax.workdir import folder as workdir
-from mmnet_jax.config import resolve
-from tests.tiny import tiny_network
-
-config = get_config()
-config.data.image_size = 33
-config = resolve(config)
-workdir.Workdir.load_config = lambda self: config
-workdir.load_step = lambda *_: (*tiny_network(), config, 7)
-predict.define_flags()
-command.run(predict.main)
-"""
-
-
-def call(folder, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, "--workdir=w", "--output=out", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **QUICK},
-        capture_output=True,
-        text=True,
-        timeout=120,
+@pytest.fixture
+def call(folder, config, network, capsys, monkeypatch):
+    """The command, run in ``folder`` with the tiny network in the workdir's place."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("mmnet_jax.workdir.folder.Workdir.load_config", lambda self: config)
+    monkeypatch.setattr("mmnet_jax.workdir.folder.load_step", lambda *_: (*network, config, 7))
+    return lambda *arguments: run_command(
+        predict, "--workdir=w", "--output=out", *arguments, capsys=capsys, monkeypatch=monkeypatch
     )
-    return done.returncode, done.stdout, done.stderr
 
 
-def test_the_command_pairs_masks_and_boxes_in_their_order_and_says_where_to_look(folder):
+def test_the_command_pairs_masks_and_boxes_in_their_order_and_says_where_to_look(folder, call):
     status, shown, errors = call(
-        folder,
         "--support=a.jpg",
         "--support_box=5,10,25,30",
         "--support=b.png",
@@ -313,13 +292,13 @@ def test_a_full_disk_is_told_by_the_outputs_name_and_leaves_nothing(folder, conf
 
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(OSError) as error:
-        segment_pictures(*network, config, supports_of(folder, config), queries, folder / "out")
+        segment_images(*network, config, supports_of(folder, config), queries, folder / "out")
     assert error.value.filename == str(folder / "out")
     assert not (folder / "out").exists()
 
 
-def test_the_command_refuses_in_one_sentence_and_writes_nothing(folder):
-    status, shown, errors = call(folder, "--support=a.jpg", "--support_box=0,0,70,40", "--query=queries")
+def test_the_command_refuses_in_one_sentence_and_writes_nothing(folder, call):
+    status, shown, errors = call("--support=a.jpg", "--support_box=0,0,70,40", "--query=queries")
     assert (status, shown) == (2, "")
     assert errors == "box 0,0,70,40 is not inside a.jpg, which is 60 x 40 pixels.\n"
     assert not (folder / "out").exists()
@@ -329,11 +308,11 @@ def test_a_failure_leaves_nothing_behind(folder, config, network):
     queries = find_queries([folder / "queries"], folder / "out")
     queries[-1].unlink()
     with pytest.raises(UserError, match="does not exist"):
-        segment_pictures(*network, config, supports_of(folder, config), queries, folder / "out" / "deep")
+        segment_images(*network, config, supports_of(folder, config), queries, folder / "out" / "deep")
     assert not (folder / "out").exists()
     (folder / "out").mkdir()
     (folder / "out" / "one_mask.png").write_text("earlier")
     with pytest.raises(UserError, match="does not exist"):
-        segment_pictures(*network, config, supports_of(folder, config), queries, folder / "out")
+        segment_images(*network, config, supports_of(folder, config), queries, folder / "out")
     assert [file.name for file in (folder / "out").iterdir()] == ["one_mask.png"]
     assert (folder / "out" / "one_mask.png").read_text() == "earlier"

@@ -1,19 +1,21 @@
-"""The course of a training as a picture."""
+"""The loss and mIoU of a training, drawn over its steps."""
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.storage.files import write_whole
 from mmnet_jax.workdir.log import read_lines
 
 WIDTH, HEIGHT, MARGIN = 900, 260, 56
 INK, GRID, LINE = (40, 40, 40), (225, 225, 225), (31, 99, 180)
+PANELS = (("loss", "total"), ("main cross entropy", "main"), ("mIoU, %", "miou"))
+"""Title and name in the log."""
 
 
 def draw_curve(log: Path, output: Path) -> None:
@@ -24,17 +26,14 @@ def draw_curve(log: Path, output: Path) -> None:
       output: the PNG to write.
     """
     records = [json.loads(line) for line in read_lines(log / "metrics.jsonl")]
-    panels = [("loss", "total"), ("main cross entropy", "main"), ("mIoU, %", "miou")]
-    series = [(title, [(r["step"], r[name]) for r in records if name in r]) for title, name in panels]
+    series = [(title, [(r["step"], r[name]) for r in records if name in r]) for title, name in PANELS]
     series = [(title, points) for title, points in series if points]
-    picture = Image.new("RGB", (WIDTH, HEIGHT * max(1, len(series))), "white")
+    image = Image.new("RGB", (WIDTH, HEIGHT * max(1, len(series))), "white")
     last = max((points[-1][0] for _, points in series), default=1)
     for row, (title, points) in enumerate(series):
-        _panel(ImageDraw.Draw(picture), row * HEIGHT, title, points, last)
+        _panel(ImageDraw.Draw(image), row * HEIGHT, title, points, last)
     output.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    picture.save(content, format="PNG")
-    write_whole(output, content.getvalue())
+    write_whole(output, png_bytes(image))
 
 
 def _panel(draw: ImageDraw.ImageDraw, top: int, title: str, points: Sequence[tuple[int, float]], last: int) -> None:
@@ -42,8 +41,8 @@ def _panel(draw: ImageDraw.ImageDraw, top: int, title: str, points: Sequence[tup
     floor, ceiling = min(0.0, *(y for _, y in points)), max(y for _, y in points) * 1.05 or 1.0
 
     def place(step: float, value: float) -> tuple[float, float]:
-        share = (value - floor) / (ceiling - floor or 1)
-        return left + (right - left) * step / last, low + (high - low) * share
+        fraction = (value - floor) / (ceiling - floor or 1)
+        return left + (right - left) * step / last, low + (high - low) * fraction
 
     draw.text((left, top + 12), f"{title} (last: {points[-1][1]:.4g} at step {points[-1][0]})", fill=INK)
     for i in range(5):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmnet_jax.data.dataset import Dataset
-from mmnet_jax.drawing.pictures import png_bytes
+from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.evaluation.protocols import Manifest
 from mmnet_jax.storage.files import write_whole
 

@@ -25,12 +25,11 @@ from mmnet_jax.evaluation.pixel_counts import (
     PixelCounts,
     count_pixels,
     predicted_foreground,
-    resize_to_label,
     threshold_bins,
 )
 from mmnet_jax.features.store import FeatureStore, StoredEpisodes
 from mmnet_jax.models import Features, FewShotNetwork
-from mmnet_jax.ops import resize_bilinear
+from mmnet_jax.ops.resize import resize_bilinear, resize_to_sides
 
 DECODERS = 4
 """Threads that decode images, a batch each; so many batches are held ready at most."""
@@ -172,7 +171,7 @@ def _measure(
     confidence, bins = predictions["trained"].confidence, None  # the same for all heads
     if len(heads) > 1:
         full = resize_bilinear(confidence[..., None], image_size)[..., 0]
-        bins = threshold_bins(resize_to_label(full, sides, canvas), labels)
+        bins = threshold_bins(resize_to_sides(full, sides, canvas), labels)
     activations, embeddings = telling_activations(predictions["trained"], support_labels)
     measured = Measured(counts, bins, masks["trained"], confidence, activations, embeddings)
     return jax.lax.with_sharding_constraint(measured, everywhere)

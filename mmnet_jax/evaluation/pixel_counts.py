@@ -6,11 +6,12 @@ the rest of it 255, and each example's own size goes in as a number. Letters: B 
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Integer, UInt8
+
+from mmnet_jax.ops.resize import resize_to_sides
 
 THRESHOLDS = 101
 """The confidence map is cut at 0, 0.01, ... 1."""
@@ -26,45 +27,12 @@ class PixelCounts:
     """Pixels of the label itself."""
 
 
-def resize_to_label(maps: Float[Array, "b s s"], sides: Int[Array, " b"], canvas: int) -> Float[Array, "b m m"]:
-    """Align-corners bilinear resize of each map to its own square, top-left in a canvas.
-
-    Source coordinates are split into whole and fractional part in integers: in float32 their product would be off by
-    up to 3e-5 pixels, enough to flip a pixel of a boundary now and then.
-
-    Args:
-      maps: one channel of S x S each.
-      sides: side of the square that each map becomes, 1 to ``canvas`` (the label's longer side).
-      canvas: M; (M - 1)(S - 1) must stay below 2^31. Beyond an example's own square the last row and column repeat.
-
-    Returns:
-      M x M maps.
-    """
-    size = maps.shape[-1]
-
-    def resize(image: Float[Array, "s s"], side: Int[Array, ""]) -> Float[Array, "m m"]:
-        steps = jnp.maximum(side - 1, 1)
-        scaled = jnp.minimum(jnp.arange(canvas), side - 1) * (size - 1)
-        low = scaled // steps
-        high = jnp.minimum(low + 1, size - 1)
-        fraction = ((scaled % steps).astype(jnp.float32) / steps.astype(jnp.float32))[:, None]
-
-        def rows(x: Float[Array, "s n"]) -> Float[Array, "m n"]:
-            below = x[low]
-            return below + fraction * (x[high] - below)
-
-        # Whole rows are gathered, twice, since single elements take three times as long on a CPU.
-        return rows(rows(image.T).T)
-
-    return jax.vmap(resize)(maps, sides)
-
-
 def predicted_foreground(logits: Float[Array, "b s s 2"], sides: Int[Array, " b"], canvas: int) -> Bool[Array, "b m m"]:
     """Where the foreground's resized logit exceeds the background's, at each label's own size.
 
     The resize is linear, so the difference of the two is resized instead of both; a tie is background, as in argmax.
     """
-    return resize_to_label(logits[..., 1] - logits[..., 0], sides, canvas) > 0
+    return resize_to_sides(logits[..., 1] - logits[..., 0], sides, canvas) > 0
 
 
 def count_pixels(predicted: Bool[Array, "b m m"], labels: Integer[Array, "b m m"]) -> PixelCounts:

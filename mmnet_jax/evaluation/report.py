@@ -19,9 +19,10 @@ from ml_collections import ConfigDict
 
 import mmnet_jax
 from mmnet_jax.data.dataset import Dataset
-from mmnet_jax.drawing.pictures import episode_sheet, png_bytes
+from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.evaluation.protocols import manifest_text
 from mmnet_jax.evaluation.runner import Baseline, Result
+from mmnet_jax.evaluation.sheet import episode_sheet
 from mmnet_jax.storage.files import write_whole
 from mmnet_jax.workdir.provenance import CODE
 

@@ -1,4 +1,4 @@
-"""A user's own pictures segmented by labelled examples of a class: masks, overlays, sheets and numbers."""
+"""A user's own images segmented with a support set: masks, overlays, sheets and ``predictions.json``."""
 
 from __future__ import annotations
 
@@ -19,54 +19,55 @@ from PIL import Image
 from mmnet_jax.cli.progress import Progress
 from mmnet_jax.data.images import read_image
 from mmnet_jax.data.transforms.evaluation import fitted_size, prepare_image
-from mmnet_jax.drawing.pictures import overlay, resize_map
+from mmnet_jax.drawing.images import overlay
 from mmnet_jax.errors import UserError
-from mmnet_jax.inference.sheet import (
-    QUERIES_PER_SHEET,
-    Cell,
-    cell_side,
-    draw_cell,
-    draw_sheet,
-    foreground_probability,
-    sheet_files,
-)
-from mmnet_jax.inference.supports import Box, Example, Supports
-from mmnet_jax.models import FewShotNetwork
+from mmnet_jax.inference import sheet
+from mmnet_jax.inference.sheet import Cell, sheet_files
+from mmnet_jax.inference.supports import Supports
+from mmnet_jax.models.network import FewShotNetwork
+from mmnet_jax.ops.resize import resize_on_host
 from mmnet_jax.storage.files import naming, whole_files
 
 PREDICTIONS = "predictions.json"
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-"""Which files of a folder are taken for pictures."""
+"""Which files of a folder are taken for images."""
 
 
-class Answer(NamedTuple):
-    """What was found in one query."""
+class QueryResult(NamedTuple):
+    """The segmentation of one query."""
 
     query: Path
     size: tuple[int, int]
     """Height and width, pixels."""
-    share: float
-    """Of its pixels, those in the mask; in [0, 1]."""
+    fraction: float
+    """Pixels in the mask over all pixels."""
     probability: float | None
-    """Of the foreground, its mean over the mask, in [0.5, 1]; None where nothing was found."""
+    """Mean foreground probability over the mask, in [0.5, 1]; None where the mask is empty."""
     files: list[Path]
     """Mask, overlay and, if wanted, logits."""
 
     def summary(self) -> str:
-        """In a few words."""
+        """The result in a few words."""
         if self.probability is None:
             return "nothing found"
-        share = f"{100 * self.share:.1f}" if self.share >= 0.001 else "under 0.1"
-        return f"{share}% found, mean probability {self.probability:.2f}"
+        percent = f"{100 * self.fraction:.1f}" if self.fraction >= 0.001 else "under 0.1"
+        return f"{percent}% found, mean probability {self.probability:.2f}"
+
+    def entry(self) -> dict[str, Any]:
+        """The result as ``predictions.json`` holds it."""
+        height, width = self.size
+        numbers = {"width": width, "height": height, "foreground": self.fraction, "probability": self.probability}
+        files = zip(("mask", "overlay", "logits"), (file.name for file in self.files), strict=False)
+        return {"image": str(self.query), **numbers, **dict(files)}
 
 
 def find_queries(paths: Sequence[str | Path], output: str | Path, keep: Sequence[str | Path] = ()) -> list[Path]:
-    """The pictures to segment, those of a folder sorted by name, each decoded once to see that it can be.
+    """The images to segment, those of a folder sorted by name, each decoded once to see that it can be.
 
     Args:
       paths: files and folders; a folder's own files count, those of its subfolders do not.
       output: the folder that results go to.
-      keep: other files that no result may take the place of.
+      keep: other files that no result may replace.
 
     Raises:
       UserError: naming what is missing, broken, empty, or would be overwritten.
@@ -105,9 +106,9 @@ def find_queries(paths: Sequence[str | Path], output: str | Path, keep: Sequence
     return queries
 
 
-def segment_pictures(
+def segment_images(
     model: FewShotNetwork,
-    variables: dict[str, Any],
+    variables: Mapping[str, Any],
     config: ConfigDict,
     supports: Supports,
     queries: Sequence[Path],
@@ -116,27 +117,27 @@ def segment_pictures(
     save_logits: bool = False,
     made_by: Mapping[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
-) -> list[Answer]:
-    """Segments each query with the same supports, which are encoded once, and writes what it finds.
+) -> list[QueryResult]:
+    """Segments each query with the same support set, which is encoded once, and writes the results.
 
-    For each query ``NAME_mask.png`` (255 where the class is, 0 elsewhere) and ``NAME_overlay.png``, both of the query's
-    own size, and with ``save_logits`` ``NAME.npy``: float32 [S, S, 2], background and foreground, the test transform's
-    padding included. For all together ``sheet.png`` with its further pages, and ``predictions.json`` with the numbers.
-    Files are moved to their place at the end, once all are made; before that there is none.
+    For each query ``NAME_mask.png`` (255 foreground, 0 background) and ``NAME_overlay.png``, both of the query's own
+    size, and with ``save_logits`` ``NAME.npy``: float32 [S, S, 2], background and foreground, the test transform's
+    padding included. For all together ``sheet.png`` with its further pages, and ``predictions.json``. All files appear
+    at the end, or none.
 
     Args:
       model: the network.
       variables: its variables.
       config: resolved.
       supports: from ``read_supports``.
-      queries: picture files, at least one, from ``find_queries``.
-      output: folder, made if need be.
+      queries: image files, at least one, from ``find_queries``.
+      output: folder, made if it is absent.
       save_logits: write the logits too.
-      made_by: what ``predictions.json`` is to say of the network.
+      made_by: facts about the network for ``predictions.json``.
       say: gets lines of progress.
 
     Returns:
-      An answer for each query, in order.
+      A result for each query, in order.
 
     Raises:
       UserError: naming the query that has gone or broken since.
@@ -144,43 +145,47 @@ def segment_pictures(
     """
     apply = jax.jit(model.apply, static_argnames="method")
     state = apply(variables, supports.images, supports.labels, method="encode_support")
-    batch = min(len(queries), config.evaluation.batch_size)
-    side = cell_side(len(queries))
-    answers: list[Answer] = []
+    count, batch = len(queries), min(len(queries), config.evaluation.batch_size)
+    sheets = sheet_files(count, "")
+    results: list[QueryResult] = []
     cells: list[Cell] = []
-    with Progress("image", len(queries), "images", say) as progress, whole_files(Path(output), PREDICTIONS) as folder:
-        sheets = sheet_files(len(queries), folder)
-        for start in range(0, len(queries), batch):
+    with Progress("image", count, "images", say) as progress, whole_files(Path(output), PREDICTIONS) as folder:
+        for start in range(0, count, batch):
             part = queries[start : start + batch]
-            pictures = [read_image(query) for query in part]
-            fitted = jnp.stack([prepare_image(picture, config.data.image_size) for picture in pictures])
+            images = [read_image(query) for query in part]
+            fitted = jnp.stack([prepare_image(image, config.data.image_size) for image in images])
             # The last batch is filled up, so that one shape is compiled.
             fitted = jnp.pad(fitted, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
             logits = np.asarray(apply(variables, fitted, state, method="segment").logits)
-            for query, picture, own in zip(part, pictures, logits, strict=False):
-                margin = margin_over_picture(own, picture.shape[:2])
-                full = resize_map(margin, picture.shape[:2])
+            for query, image, own in zip(part, images, logits, strict=False):
+                margin = foreground_margin(own, image.shape[:2])
+                full = resize_on_host(margin, image.shape[:2])
                 mask = full > 0
-                probability = float(foreground_probability(full[mask]).mean()) if mask.any() else None
-                lasting = result_files(query, output, save_logits)
-                answers.append(Answer(query, mask.shape, float(mask.mean()), probability, lasting))
-                cells.append(draw_cell(picture, mask, margin, side, query.name, answers[-1].summary()))
+                probability = float(sheet.foreground_probability(full[mask]).mean()) if mask.any() else None
+                files = result_files(query, output, save_logits)
+                results.append(QueryResult(query, mask.shape, float(mask.mean()), probability, files))
+                lines = query.name, results[-1].summary()
+                cells.append(sheet.query_cell(image, mask, margin, sheet.tile_side(count), lines))
+                page, last = divmod(len(results) - 1, sheet.QUERIES_PER_SHEET)
                 with naming(output):
-                    files = result_files(query, folder, save_logits)
-                    Image.fromarray(mask.astype(np.uint8) * 255).save(files[0])
-                    Image.fromarray(overlay(picture, mask)).save(files[1])
+                    Image.fromarray(mask.astype(np.uint8) * 255).save(folder / files[0].name)
+                    Image.fromarray(overlay(image, mask)).save(folder / files[1].name)
                     if save_logits:
-                        np.save(files[2], own)
-                    if len(cells) == QUERIES_PER_SHEET or len(answers) == len(queries):
-                        page = (len(answers) - 1) // QUERIES_PER_SHEET
-                        sheet = draw_sheet(supports.examples, cells, page, len(sheets), len(queries))
-                        Image.fromarray(sheet).save(sheets[page])
+                        np.save(folder / files[2].name, own)
+                    if last == sheet.QUERIES_PER_SHEET - 1 or len(results) == count:
+                        drawn = sheet.draw_sheet(supports.examples, cells, page, len(sheets), count)
+                        Image.fromarray(drawn).save(folder / sheets[page])
                         cells.clear()
             progress.update(start + len(part))
-        numbers = _predictions(answers, supports.examples, made_by or {}, sheets)
+        numbers = {
+            **(made_by or {}),
+            "supports": [example.entry() for example in supports.examples],
+            "queries": [result.entry() for result in results],
+            "sheets": [file.name for file in sheets],
+        }
         with naming(output):
             (folder / PREDICTIONS).write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
-    return answers
+    return results
 
 
 def result_files(query: Path, output: str | Path, save_logits: bool) -> list[Path]:
@@ -190,42 +195,16 @@ def result_files(query: Path, output: str | Path, save_logits: bool) -> list[Pat
 
 
 def summary_files(queries: int, output: str | Path) -> list[Path]:
-    """The sheets, and the numbers last."""
+    """The sheets, and ``predictions.json`` last."""
     return [*sheet_files(queries, output), Path(output) / PREDICTIONS]
 
 
-def margin_over_picture(logits: Float[np.ndarray, "s s 2"], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
-    """The foreground's logit less the background's where the picture lies, without the padding.
+def foreground_margin(logits: Float[np.ndarray, "s s 2"], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
+    """Foreground logit minus background logit of an image after the test transform, without the padding.
 
     Args:
-      logits: of a picture after the test transform.
-      size: the picture's height and width before it.
+      logits: at the network's image size.
+      size: the image's height and width before the transform.
     """
     height, width = fitted_size(np.array(size), logits.shape[0]).tolist()
     return logits[:height, :width, 1] - logits[:height, :width, 0]
-
-
-def _predictions(
-    answers: Sequence[Answer], examples: Sequence[Example], made_by: Mapping[str, Any], sheets: Sequence[Path]
-) -> dict[str, Any]:
-    """What ``predictions.json`` holds; results are named as files of its own folder."""
-
-    def place(of: str | Path | Box) -> dict[str, Any]:
-        return {"box": list(of)} if isinstance(of, Box) else {"mask": str(of)}
-
-    return {
-        **made_by,
-        "supports": [{"image": str(example.image), **place(example.place)} for example in examples],
-        "queries": [
-            {
-                "image": str(answer.query),
-                "width": answer.size[1],
-                "height": answer.size[0],
-                "foreground": answer.share,
-                "probability": answer.probability,
-                **dict(zip(("mask", "overlay", "logits"), (file.name for file in answer.files), strict=False)),
-            }
-            for answer in answers
-        ],
-        "sheets": [sheet.name for sheet in sheets],
-    }

@@ -1,39 +1,34 @@
-"""Sheets of a user's own pictures: the examples of the class on top, then every query with what was found in it."""
+"""Sheets of a user's own images: the supports on top, then every query with its mask and probability map."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image, ImageDraw, ImageFont
 
-from mmnet_jax.drawing.pictures import SUPPORT, fit_mask, fit_picture, fit_size, heat, overlay, resize_map
+from mmnet_jax.drawing.images import fit_image, fit_mask, fit_size, heat, overlay, support_tile
+from mmnet_jax.drawing.page import TEXT, Page, shortened, text_width
 from mmnet_jax.inference.supports import Box, Example
+from mmnet_jax.ops.resize import resize_on_host
 
 QUERIES_PER_SHEET = 24
 WIDTH, EDGE, GAP, BETWEEN = 1160, 16, 6, 24
-"""Of a sheet, its edge, and the gaps within a query and between queries, pixels."""
+"""A sheet, its edge, and the gaps within a query and between queries, pixels."""
 COLUMNS = 3
 EXAMPLES_IN_A_ROW, EXAMPLE = 6, 180
-LINE, TITLE, TEXT = 18, 17, 13
-"""Height of a line and sizes of its letters, pixels."""
+LINE, TITLE = 18, 17
+"""Height of a line and size of a title's letters, pixels."""
 GREY = (110, 110, 110)
-
-Item = TypeVar("Item")
 
 
 class Cell(NamedTuple):
-    """A query on the sheet."""
+    """Tiles of one height side by side, with lines of text below."""
 
-    found: UInt8[np.ndarray, "h w 3"]
-    """The picture with its mask."""
-    probability: UInt8[np.ndarray, "h w 3"]
-    """Heat of the same size."""
-    name: str
-    summary: str
+    tiles: Sequence[UInt8[np.ndarray, "h _ 3"]]
+    lines: tuple[str, str]
 
 
 def sheet_files(queries: int, output: str | Path) -> list[Path]:
@@ -42,34 +37,30 @@ def sheet_files(queries: int, output: str | Path) -> list[Path]:
     return [Path(output) / ("sheet.png" if page == 0 else f"sheet_{page + 1}.png") for page in range(pages)]
 
 
-def cell_side(queries: int) -> int:
-    """Longer side of a tile in pixels, so that few queries are shown larger."""
+def tile_side(queries: int) -> int:
+    """Longer side of a tile in pixels; fewer queries get larger tiles."""
     columns = min(queries, COLUMNS)
-    cell = (WIDTH - 2 * EDGE - (columns - 1) * BETWEEN) // columns
-    return (cell - GAP) // 2
+    return ((WIDTH - 2 * EDGE - (columns - 1) * BETWEEN) // columns - GAP) // 2
 
 
-def draw_cell(
-    picture: UInt8[np.ndarray, "h w 3"],
+def query_cell(
+    image: UInt8[np.ndarray, "h w 3"],
     mask: Bool[np.ndarray, "h w"],
     margin: Float[np.ndarray, "h_in w_in"],
     side: int,
-    name: str,
-    summary: str,
+    lines: tuple[str, str],
 ) -> Cell:
-    """A query as it appears on a sheet.
+    """A query with its mask, and its probability map.
 
     Args:
-      picture: RGB.
-      mask: where the class was found.
-      margin: foreground's logit less background's over the picture, at any resolution.
-      side: from ``cell_side``.
-      name: of the picture.
-      summary: what was found, in a few words.
+      image: RGB.
+      mask: predicted foreground.
+      margin: foreground logit minus background logit over the image, at any resolution.
+      side: from ``tile_side``.
+      lines: the image's name, and the result in a few words.
     """
-    found = overlay(fit_picture(picture, side), fit_mask(mask, side))
-    probability = foreground_probability(resize_map(margin, fit_size(mask.shape, side)))
-    return Cell(found, heat(probability), name, summary)
+    probability = foreground_probability(resize_on_host(margin, fit_size(mask.shape, side)))
+    return Cell([overlay(fit_image(image, side), fit_mask(mask, side)), heat(probability)], lines)
 
 
 def foreground_probability(margin: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
@@ -80,28 +71,29 @@ def foreground_probability(margin: Float[np.ndarray, "*n"]) -> Float[np.ndarray,
 def draw_sheet(
     examples: Sequence[Example], cells: Sequence[Cell], page: int, pages: int, queries: int
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """One sheet: on the first page the examples, on each its queries with a legend.
+    """One sheet: the supports on the first page, and the page's queries with a legend.
 
     Args:
-      examples: of the class.
-      cells: at most ``QUERIES_PER_SHEET`` queries, the tiles of all pages of the same side.
+      examples: the supports.
+      cells: at most ``QUERIES_PER_SHEET`` queries, with tiles of one side on all pages.
       page: from 0.
-      pages: how many.
+      pages: number of pages.
       queries: on all pages.
     """
-    sheet = _Sheet()
+    sheet = Page(WIDTH, EDGE)
     if page == 0 and examples:
-        sheet.title(f"the class, shown by {_count(len(examples), 'example')}")
-        for row in _rows(examples, EXAMPLES_IN_A_ROW):
-            tiles = [[overlay(fit_picture(e.picture, EXAMPLE), fit_mask(e.mask, EXAMPLE), SUPPORT, 0.2)] for e in row]
-            sheet.tiles(tiles, EXAMPLE, [_example_captions(example) for example in row], 2 * GAP)
-    title = "where it was found in " + _count(queries, "picture") + (f", page {page + 1} of {pages}" * (pages > 1))
-    sheet.title(title)
-    sheet.legend()
-    side = cell_side(queries)
-    for of_row in _rows(cells, min(queries, COLUMNS)):
-        tiles = [[cell.found, cell.probability] for cell in of_row]
-        sheet.tiles(tiles, 2 * side + GAP, [(cell.name, cell.summary) for cell in of_row], BETWEEN)
+        _title(sheet, f"the class, shown by {_count(len(examples), 'example')}")
+        shown = [Cell([support_tile(e.image, e.mask, EXAMPLE)], _example_lines(e)) for e in examples]
+        _rows(sheet, shown, EXAMPLES_IN_A_ROW, EXAMPLE, 2 * GAP)
+    _title(sheet, "where it was found in " + _count(queries, "picture") + f", page {page + 1} of {pages}" * (pages > 1))
+    legend = "left: the picture, what was found in red     right: the probability of the class, 0"
+    left = EDGE + int(text_width(legend)) + 8
+    sheet.text(EDGE, legend, GREY)
+    sheet.tile(left, heat(np.tile(np.linspace(0, 1, 120, dtype=np.float32), (TEXT, 1))), down=2)
+    sheet.text(left + 128, "1     (found: above 0.5)", GREY)
+    sheet.top += LINE + 10
+    _rows(sheet, cells, min(queries, COLUMNS), 2 * tile_side(queries) + GAP, BETWEEN)
+    sheet.top += EDGE
     return sheet.pixels()
 
 
@@ -110,77 +102,30 @@ def printable(name: str | Path) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in str(name))
 
 
-class _Sheet:
-    """A page that grows downwards."""
-
-    def __init__(self) -> None:
-        self._page = Image.new("RGB", (WIDTH, 4 * LINE), "white")
-        self._top = EDGE
-        self._font = ImageFont.load_default(TEXT)
-
-    def pixels(self) -> UInt8[np.ndarray, "h w 3"]:
-        return np.asarray(self._page.crop((0, 0, WIDTH, self._top + EDGE)))
-
-    def title(self, text: str) -> None:
-        self._take(TITLE + 12).text((EDGE, self._top), text, "black", ImageFont.load_default(TITLE))
-        self._top += TITLE + 12
-
-    def legend(self) -> None:
-        """What the two tiles of a query mean."""
-        draw, left = self._take(LINE + 10), EDGE
-        text = "left: the picture, what was found in red     right: the probability of the class, 0"
-        draw.text((left, self._top), text, GREY, self._font)
-        left += int(self._font.getlength(text)) + 8
-        bar = heat(np.tile(np.linspace(0, 1, 120, dtype=np.float32), (TEXT, 1)))
-        self._page.paste(Image.fromarray(bar), (left, self._top + 2))
-        draw.text((left + 128, self._top), "1     (found: above 0.5)", GREY, self._font)
-        self._top += LINE + 10
-
-    def tiles(
-        self, groups: Sequence[Sequence[np.ndarray]], width: int, captions: Sequence[Sequence[str]], gap: int
-    ) -> None:
-        """One row: groups of tiles of one size each, side by side, and lines of text under each group."""
-        height = max(len(tile) for group in groups for tile in group)
-        lines = max(map(len, captions))
-        draw = self._take(height + lines * LINE + 16)
-        for i, (group, caption) in enumerate(zip(groups, captions, strict=True)):
-            left = EDGE + i * (width + gap)
-            for tile in group:
-                # all stand on one line, each above its caption
-                self._page.paste(Image.fromarray(tile), (left, self._top + height - len(tile)))
-                left += tile.shape[1] + GAP
-            for n, line in enumerate(caption):
-                at = (EDGE + i * (width + gap), self._top + height + 3 + n * LINE)
-                draw.text(at, _shortened(printable(line), width, self._font), "black" if n == 0 else GREY, self._font)
-        self._top += height + lines * LINE + 16
-
-    def _take(self, height: int) -> ImageDraw.ImageDraw:
-        """Makes room below and returns what draws there."""
-        needed = self._top + height + EDGE
-        if needed > self._page.height:
-            longer = Image.new("RGB", (WIDTH, max(needed, 2 * self._page.height)), "white")
-            longer.paste(self._page)
-            self._page = longer
-        return ImageDraw.Draw(self._page)
+def _title(sheet: Page, text: str) -> None:
+    sheet.text(EDGE, text, size=TITLE)
+    sheet.top += TITLE + 12
 
 
-def _rows(items: Sequence[Item], columns: int) -> list[Sequence[Item]]:
-    return [items[start : start + columns] for start in range(0, len(items), columns)]
+def _rows(sheet: Page, cells: Sequence[Cell], columns: int, width: int, gap: int) -> None:
+    for start in range(0, len(cells), columns):
+        row = cells[start : start + columns]
+        height = max(len(tile) for cell in row for tile in cell.tiles)
+        for i, cell in enumerate(row):
+            left = at = EDGE + i * (width + gap)
+            for tile in cell.tiles:  # all stand on one line, each above its text
+                sheet.tile(at, tile, down=height - len(tile))
+                at += tile.shape[1] + GAP
+            for n, line in enumerate(cell.lines):
+                text = shortened(printable(line), width)
+                sheet.text(left, text, GREY if n else "black", down=height + 3 + n * LINE)
+        sheet.top += height + 2 * LINE + 16
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def _example_captions(example: Example) -> tuple[str, str]:
-    place = f"box {example.place}" if isinstance(example.place, Box) else f"mask {Path(example.place).name}"
-    return Path(example.image).name, place
-
-
-def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The text without as much of its middle as makes it fit."""
-    short, kept = text, len(text)
-    while kept and font.getlength(short) > width:
-        kept -= 1
-        short = f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}"
-    return short
+def _example_lines(example: Example) -> tuple[str, str]:
+    where = example.annotation
+    return Path(example.source).name, f"box {where}" if isinstance(where, Box) else f"mask {Path(where).name}"

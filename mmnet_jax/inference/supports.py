@@ -1,11 +1,11 @@
-"""A user's own examples of a class: pictures, each with a mask or a box that says where the class is in it."""
+"""A user's support set: images of a class, each annotated with a mask or a bounding box."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,17 +14,18 @@ from ml_collections import ConfigDict
 
 from mmnet_jax.data.images import read_image, read_mask
 from mmnet_jax.data.transforms.evaluation import prepare_image, prepare_label
-from mmnet_jax.drawing.pictures import fit_mask, fit_picture
+from mmnet_jax.drawing.images import fit_image, fit_mask
+from mmnet_jax.episode import IGNORE
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import create_backbone
-from mmnet_jax.ops import resize_bilinear
+from mmnet_jax.models.network import grid_masks
 
 DISPLAYED = 600
-"""Longer side of an example's picture, pixels."""
+"""Longer side of an ``Example``'s image, pixels."""
 
 
 class Box(NamedTuple):
-    """Pixels of an upright picture: columns x0 to x1 - 1 from the left, rows y0 to y1 - 1 from the top."""
+    """Pixels of an upright image: columns x0 to x1 - 1 from the left, rows y0 to y1 - 1 from the top."""
 
     x0: int
     y0: int
@@ -36,19 +37,24 @@ class Box(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One labelled picture for people to look at."""
+    """One annotated image, scaled down for display."""
 
-    image: str | Path
-    place: str | Path | Box
-    """Where the class is: a mask's file or a box."""
-    picture: UInt8[np.ndarray, "h w 3"]
+    source: str | Path
+    annotation: str | Path | Box
+    """A mask's file or a box."""
+    image: UInt8[np.ndarray, "h w 3"]
     """With a longer side of ``DISPLAYED`` pixels."""
     mask: Bool[np.ndarray, "h w"]
     """True where the class is, of the same size."""
 
+    def entry(self) -> dict[str, Any]:
+        """The example as ``predictions.json`` holds it."""
+        where = self.annotation
+        return {"image": str(self.source), **({"box": [*where]} if isinstance(where, Box) else {"mask": str(where)})}
+
 
 class Supports(NamedTuple):
-    """K labelled pictures as the network takes them, and as people see them."""
+    """K annotated images as the network takes them, and for display."""
 
     images: Float[Array, "k s s 3"]
     labels: Int[Array, "k s s"]
@@ -59,7 +65,7 @@ def parse_box(text: str) -> Box:
     """The box that ``x0,y0,x1,y1`` names.
 
     Raises:
-      UserError: if that is not four whole numbers.
+      UserError: that is not four whole numbers.
     """
     numbers = text.split(",")
     if len(numbers) != 4 or not all(re.fullmatch(r"\s*[+-]?[0-9]+\s*", number) for number in numbers):
@@ -67,16 +73,16 @@ def parse_box(text: str) -> Box:
     return Box(*map(int, numbers))
 
 
-def box_label(box: Box, size: tuple[int, int], image: str | Path = "its picture") -> UInt8[np.ndarray, "h w"]:
-    """The label of a picture whose object fills a box: 1 inside, 0 outside.
+def box_label(box: Box, size: tuple[int, int], image: str | Path = "its image") -> UInt8[np.ndarray, "h w"]:
+    """The label of an image whose object fills a box: 1 inside, 0 outside.
 
     Args:
-      box: pixels of the upright picture; at least one, all of them inside the picture.
-      size: the picture's height and width.
-      image: what a message should call the picture.
+      box: at least one pixel, all of them inside the image.
+      size: the image's height and width.
+      image: what a message calls the image.
 
     Raises:
-      UserError: naming the box, if it is empty, reversed or not inside the picture.
+      UserError: the box is empty, reversed or not inside the image.
     """
     height, width = size
     for axis, first, end in (("x", box.x0, box.x1), ("y", box.y0, box.y1)):
@@ -95,53 +101,51 @@ def box_label(box: Box, size: tuple[int, int], image: str | Path = "its picture"
 
 
 def read_supports(
-    images: Sequence[str | Path], places: Sequence[str | Path | Box], config: ConfigDict, ignore: int | None = None
+    images: Sequence[str | Path], annotations: Sequence[str | Path | Box], config: ConfigDict, ignore: int | None = None
 ) -> Supports:
-    """Reads the pictures that show a class, and where they show it.
+    """Reads the support images and their annotations.
 
     Args:
       images: files.
-      places: for each image a box, or the file of a mask of its size. A pixel of a mask is foreground if it is not 0;
-        of a palette picture the index counts, of a colour picture all channels.
+      annotations: for each image a box, or the file of a mask of its size. A pixel of a mask is foreground if it is
+        not 0; of a palette image the index counts, of a colour image all channels.
       config: ``data.image_size`` and ``model.backbone`` are read.
-      ignore: the value of a mask's pixels of which nothing is known, if there is one.
+      ignore: the value of a mask's ignored pixels, if there are any.
 
     Raises:
       UserError: naming the file that is missing, broken or does not fit; the box that does not; or the counts that
         differ.
     """
-    if not places:
+    if not annotations:
         raise UserError("say where the class is: each --support needs a --mask=FILE or a --support_box=x0,y0,x1,y1.")
-    if len(images) != len(places):
-        boxes = sum(isinstance(place, Box) for place in places)
+    if len(images) != len(annotations):
+        boxes = sum(isinstance(annotation, Box) for annotation in annotations)
         raise UserError(
             f"each --support takes one --mask or one --support_box, but {len(images)} --support came with "
-            f"{len(places) - boxes} --mask and {boxes} --support_box."
+            f"{len(annotations) - boxes} --mask and {boxes} --support_box."
         )
-    read = [_read_support(image, place, config, ignore) for image, place in zip(images, places, strict=True)]
-    pictures, labels, examples = zip(*read, strict=True)
-    return Supports(jnp.stack(pictures), jnp.stack(labels), examples)
+    size, grid = config.data.image_size, create_backbone(config.model.backbone).grid(config.data.image_size)
+    read = [_read_support(*pair, size, grid, ignore) for pair in zip(images, annotations, strict=True)]
+    fitted, labels, examples = zip(*read, strict=True)
+    return Supports(jnp.stack(fitted), jnp.stack(labels), examples)
 
 
 def _read_support(
-    image: str | Path, place: str | Path | Box, config: ConfigDict, ignore: int | None
+    source: str | Path, annotation: str | Path | Box, size: int, grid: int, ignore: int | None
 ) -> tuple[Array, Array, Example]:
-    picture = read_image(image)
-    if isinstance(place, Box):
-        name, label = f"box {place}", box_label(place, picture.shape[:2], image)
+    image = read_image(source)
+    if isinstance(annotation, Box):
+        name, label = f"box {annotation}", box_label(annotation, image.shape[:2], source)
     else:
-        name, label = f"mask {place}", _mask_label(place, picture.shape[:2], image, ignore)
-    fitted = prepare_label(label, config.data.image_size)
-    size = config.data.image_size
-    grid = create_backbone(config.model.backbone).grid(size)
-    # what the network sees of a label: its values at the grid's points
-    if resize_bilinear((fitted == 1).astype(jnp.float32)[..., None], grid).max() < 0.01:
+        name, label = f"mask {annotation}", _mask_label(annotation, image.shape[:2], source, ignore)
+    fitted = prepare_label(label, size)
+    if grid_masks(fitted == 1, grid).max() < 0.01:
         raise UserError(
-            f"{name} has too little foreground: in {image} scaled to the network's {size} pixels it slips between the "
+            f"{name} has too little foreground: in {source} scaled to the network's {size} pixels it slips between the "
             f"points of the {grid} x {grid} grid; crop the picture closer to it."
         )
-    example = Example(image, place, fit_picture(picture, DISPLAYED), fit_mask(label == 1, DISPLAYED))
-    return prepare_image(picture, config.data.image_size), fitted, example
+    example = Example(source, annotation, fit_image(image, DISPLAYED), fit_mask(label == 1, DISPLAYED))
+    return prepare_image(image, size), fitted, example
 
 
 def _mask_label(
@@ -155,7 +159,7 @@ def _mask_label(
         )
     label = (values > 0).astype(np.uint8)
     if ignore is not None:
-        label[values == ignore] = 255
+        label[values == ignore] = IGNORE
     if not (label == 1).any():
         raise UserError(f"mask {mask} has no foreground: every pixel is 0" + (f" or {ignore}." if ignore else "."))
     return label

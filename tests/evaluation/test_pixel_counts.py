@@ -1,4 +1,4 @@
-"""Resized maps and pixel counts on the device, against hand-worked numbers and a slow float64 reference."""
+"""Pixel counts on the device, against hand-worked numbers and a slow float64 reference."""
 
 from __future__ import annotations
 
@@ -12,48 +12,9 @@ from mmnet_jax.evaluation.pixel_counts import (
     count_above_thresholds,
     count_pixels,
     predicted_foreground,
-    resize_to_label,
     threshold_bins,
 )
-from tests.evaluation.reference import episode_counts, resize_align_corners
-
-
-def test_resize_interpolates_between_corners():
-    maps = jnp.array([[[0.0, 4.0], [8.0, 12.0]]])
-    out = resize_to_label(maps, jnp.array([5]), canvas=6)
-    expected = np.add.outer(8 * np.arange(5) / 4, 4 * np.arange(5) / 4)
-    np.testing.assert_allclose(out[0, :5, :5], expected, atol=1e-6)
-
-
-def test_resize_down_takes_every_second_pixel():
-    image = jnp.arange(25.0).reshape(1, 5, 5)
-    out = resize_to_label(image, jnp.array([3]), canvas=4)
-    np.testing.assert_array_equal(out[0, :3, :3], image[0, ::2, ::2])
-
-
-def test_one_pixel_label_takes_the_first_pixel_as_align_corners_does():
-    image = jnp.arange(9.0).reshape(1, 3, 3)
-    assert resize_to_label(image, jnp.array([1]), canvas=2)[0, 0, 0] == 0
-
-
-def test_resize_to_own_size_changes_nothing():
-    image = jax.random.normal(jax.random.key(0), (1, 7, 7))
-    np.testing.assert_array_equal(resize_to_label(image, jnp.array([7]), canvas=7), image)
-
-
-def test_each_example_has_its_own_size_and_one_compilation_serves_all():
-    maps = np.random.default_rng(0).normal(size=(4, 17, 17)).astype(np.float32)
-    compiled = jax.jit(resize_to_label, static_argnums=2)
-    for sides in ([17, 30, 2, 1], [5, 64, 33, 16]):
-        out = compiled(maps, jnp.array(sides), 64)
-        for image, resized, side in zip(maps, out, sides, strict=True):
-            np.testing.assert_allclose(resized[:side, :side], resize_align_corners(image, side), atol=2e-6)
-    assert compiled._cache_size() == 1
-
-
-def test_constant_map_stays_exactly_constant():
-    out = resize_to_label(jnp.full((1, 9, 9), 0.7), jnp.array([23]), canvas=24)
-    assert np.unique(out).size == 1
+from tests.evaluation.reference import episode_counts
 
 
 def test_a_tie_is_background_as_in_argmax():
@@ -116,11 +77,3 @@ def test_counts_equal_the_slow_reference(size):
         intersection, union = episode_counts(logits[i], label)
         assert counts.intersection[i].tolist() == intersection
         assert counts.union[i].tolist() == union
-
-
-def test_resize_matches_pytorch():
-    torch = pytest.importorskip("torch")
-    image = np.random.default_rng(2).normal(size=(1, 1, 33, 33)).astype(np.float32)
-    theirs = torch.nn.functional.interpolate(torch.tensor(image), (50, 50), mode="bilinear", align_corners=True)
-    ours = resize_to_label(jnp.asarray(image[0]), jnp.array([50]), canvas=50)
-    np.testing.assert_allclose(ours[0], theirs[0, 0], atol=1e-5)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmnet_jax.drawing.pictures import FOREGROUND, heat
+from mmnet_jax.drawing.images import FOREGROUND, heat
 from mmnet_jax.inference.sheet import (
     QUERIES_PER_SHEET,
     WIDTH,
-    cell_side,
-    draw_cell,
     draw_sheet,
     foreground_probability,
     printable,
+    query_cell,
     sheet_files,
+    tile_side,
 )
 from mmnet_jax.inference.supports import Box, Example
 
@@ -26,9 +26,9 @@ def green(height, width):
 
 
 def cells_of(count, size=(30, 40)):
-    side = cell_side(count)
+    side = tile_side(count)
     mask = np.zeros(size, bool)
-    return [draw_cell(green(*size), mask, np.zeros((4, 5), np.float32), side, f"{i}.jpg", "") for i in range(count)]
+    return [query_cell(green(*size), mask, np.zeros((4, 5), np.float32), side, (f"{i}.jpg", "")) for i in range(count)]
 
 
 def test_a_probability_is_the_softmax_of_two_logits():
@@ -47,22 +47,22 @@ def test_hundreds_of_queries_take_several_sheets():
 def test_a_query_of_any_size_has_two_tiles_of_the_same_size(size):
     mask = np.zeros(size, bool)
     mask[0, 0] = True
-    cell = draw_cell(green(*size), mask, np.full((8, 8), 100, np.float32), 176, "x.jpg", "")
-    assert cell.found.shape == cell.probability.shape
-    assert max(cell.found.shape) == 176 and min(cell.found.shape[:2]) >= 8
-    assert (cell.found != GREEN).any()  # a single pixel is still to be seen
-    assert (cell.probability == heat(np.ones((1, 1)))[0, 0]).all()
+    cell = query_cell(green(*size), mask, np.full((8, 8), 100, np.float32), 176, ("x.jpg", ""))
+    assert cell.tiles[0].shape == cell.tiles[1].shape
+    assert max(cell.tiles[0].shape) == 176 and min(cell.tiles[0].shape[:2]) >= 8
+    assert (cell.tiles[0] != GREEN).any()  # a single pixel is still to be seen
+    assert (cell.tiles[1] == heat(np.ones((1, 1)))[0, 0]).all()
 
 
 def test_what_was_found_is_tinted_and_its_probability_beside_it():
     mask = np.zeros((40, 40), bool)
     mask[:, 20:] = True
     margin = np.where(np.arange(9) < 4, -100, 100).astype(np.float32) * np.ones((9, 1), np.float32)
-    cell = draw_cell(green(40, 40), mask, margin, 80, "x.jpg", "")
-    assert (cell.found[:, :40] == GREEN).all()
-    assert (cell.found[:, 40] == FOREGROUND).all()
+    cell = query_cell(green(40, 40), mask, margin, 80, ("x.jpg", ""))
+    assert (cell.tiles[0][:, :40] == GREEN).all()
+    assert (cell.tiles[0][:, 40] == FOREGROUND).all()
     low, high = heat(np.array([[0.0, 1.0]]))[0]
-    assert (cell.probability[:, :30] == low).all() and (cell.probability[:, 50:] == high).all()
+    assert (cell.tiles[1][:, :30] == low).all() and (cell.tiles[1][:, 50:] == high).all()
 
 
 def find(sheet, colour):
@@ -78,7 +78,7 @@ def test_queries_stand_side_by_side_on_a_page_of_one_width(queries, columns):
     sheet = draw_sheet([], cells, 0, 1, queries)
     assert sheet.shape[1] == WIDTH
     assert find(sheet, GREEN) == columns
-    assert (sheet == GREEN).all(axis=-1).sum() == queries * cells[0].found.shape[0] * cells[0].found.shape[1]
+    assert (sheet == GREEN).all(axis=-1).sum() == queries * cells[0].tiles[0].shape[0] * cells[0].tiles[0].shape[1]
 
 
 def test_examples_stand_on_the_first_page_alone():
@@ -95,5 +95,5 @@ def test_examples_stand_on_the_first_page_alone():
 def test_any_file_name_can_be_shown():
     assert printable("a\nb\udcff\x1b[1m.jpg") == "a?b??[1m.jpg"
     assert printable("Kühe 牛.jpg") == "Kühe 牛.jpg"
-    long = cells_of(1)[0]._replace(name="牛\n\udcff" * 200, summary="w" * 999)
+    long = cells_of(1)[0]._replace(lines=("牛\n\udcff" * 200, "w" * 999))
     assert draw_sheet([], [long], 0, 1, 1).shape[1] == WIDTH

@@ -89,7 +89,7 @@ def test_masks_and_boxes_take_turns_and_mean_the_same(folder, config):
         supports = read_supports(images, places, config)
         np.testing.assert_array_equal(supports.labels, expected.labels)
         np.testing.assert_array_equal(supports.images, expected.images)
-        assert [example.place for example in supports.examples] == places
+        assert [example.annotation for example in supports.examples] == places
 
 
 def test_a_box_is_of_the_picture_as_it_is_seen(folder, config):
@@ -110,10 +110,10 @@ def test_a_box_is_of_the_picture_as_it_is_seen(folder, config):
 def test_examples_are_kept_small_for_people(folder, config):
     Image.new("RGB", (3000, 1500), "blue").save(folder / "large.png")
     (example,) = read_supports([folder / "large.png"], [Box(0, 0, 1500, 1500)], config).examples
-    assert example.picture.shape == (DISPLAYED // 2, DISPLAYED, 3)
+    assert example.image.shape == (DISPLAYED // 2, DISPLAYED, 3)
     half = np.arange(DISPLAYED) < DISPLAYED // 2
     assert (example.mask == half).all()
-    assert (example.picture == (0, 0, 255)).all()
+    assert (example.image == (0, 0, 255)).all()
 
 
 def test_every_kind_of_mask_means_the_same(folder, config):

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmnet_jax.ops import adaptive_average_pool, resize_bilinear
+from mmnet_jax.ops.resize import adaptive_average_pool, resize_bilinear, resize_on_host, resize_to_sides
+from tests.evaluation.reference import resize_align_corners
 
 
 def test_corners_coincide_and_the_middle_is_their_mean():
@@ -52,6 +53,59 @@ def test_the_gradient_is_the_transposed_map():
     g = jax.random.normal(jax.random.key(1), (1, 9, 4, 2))
     resized, pull = jax.vjp(lambda x: resize_bilinear(x, (9, 4)), x)
     np.testing.assert_allclose(jnp.sum(resized * g), jnp.sum(x * pull(g)[0]), rtol=1e-5)
+
+
+def test_to_sides_interpolates_between_corners():
+    maps = jnp.array([[[0.0, 4.0], [8.0, 12.0]]])
+    out = resize_to_sides(maps, jnp.array([5]), canvas=6)
+    expected = np.add.outer(8 * np.arange(5) / 4, 4 * np.arange(5) / 4)
+    np.testing.assert_allclose(out[0, :5, :5], expected, atol=1e-6)
+
+
+def test_to_sides_down_takes_every_second_pixel():
+    image = jnp.arange(25.0).reshape(1, 5, 5)
+    out = resize_to_sides(image, jnp.array([3]), canvas=4)
+    np.testing.assert_array_equal(out[0, :3, :3], image[0, ::2, ::2])
+
+
+def test_one_pixel_label_takes_the_first_pixel_as_align_corners_does():
+    image = jnp.arange(9.0).reshape(1, 3, 3)
+    assert resize_to_sides(image, jnp.array([1]), canvas=2)[0, 0, 0] == 0
+
+
+def test_to_sides_to_own_size_changes_nothing():
+    image = jax.random.normal(jax.random.key(0), (1, 7, 7))
+    np.testing.assert_array_equal(resize_to_sides(image, jnp.array([7]), canvas=7), image)
+
+
+def test_each_example_has_its_own_size_and_one_compilation_serves_all():
+    maps = np.random.default_rng(0).normal(size=(4, 17, 17)).astype(np.float32)
+    compiled = jax.jit(resize_to_sides, static_argnums=2)
+    for sides in ([17, 30, 2, 1], [5, 64, 33, 16]):
+        out = compiled(maps, jnp.array(sides), 64)
+        for image, resized, side in zip(maps, out, sides, strict=True):
+            np.testing.assert_allclose(resized[:side, :side], resize_align_corners(image, side), atol=2e-6)
+    assert compiled._cache_size() == 1
+
+
+def test_constant_map_stays_exactly_constant():
+    out = resize_to_sides(jnp.full((1, 9, 9), 0.7), jnp.array([23]), canvas=24)
+    assert np.unique(out).size == 1
+
+
+def test_to_sides_matches_pytorch():
+    torch = pytest.importorskip("torch")
+    image = np.random.default_rng(2).normal(size=(1, 1, 33, 33)).astype(np.float32)
+    theirs = torch.nn.functional.interpolate(torch.tensor(image), (50, 50), mode="bilinear", align_corners=True)
+    ours = resize_to_sides(jnp.asarray(image[0]), jnp.array([50]), canvas=50)
+    np.testing.assert_allclose(ours[0], theirs[0, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [1, 2, 7, 40])
+def test_on_the_host_corners_lie_on_corners(side):
+    values = np.random.default_rng(1).normal(size=(9, 9))
+    np.testing.assert_allclose(resize_on_host(values, (side, side)), resize_align_corners(values, side), atol=1e-6)
+    np.testing.assert_allclose(resize_on_host(values, (side, 9)), resize_on_host(values.T, (9, side)).T, atol=1e-6)
 
 
 def test_adaptive_pooling_windows_overlap_where_sides_do_not_divide():

@@ -8,10 +8,10 @@ import pytest
 
 from mmnet_jax import create_model, load_model
 from mmnet_jax.config import apply, recipe_rows
-from mmnet_jax.drawing.pictures import episode_sheet
 from mmnet_jax.evaluation.pixel_counts import count_pixels, predicted_foreground
 from mmnet_jax.evaluation.protocols import configured_manifest
 from mmnet_jax.evaluation.runner import evaluate
+from mmnet_jax.evaluation.sheet import episode_sheet
 from mmnet_jax.training.state import create_optimizer, create_state, state_variables
 from mmnet_jax.training.step import update_fn
 from mmnet_jax.workdir.checkpoints import Checkpoints

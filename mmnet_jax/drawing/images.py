@@ -1,0 +1,88 @@
+"""Masks and maps drawn on images, images scaled to tiles, and PNG files (NumPy and Pillow)."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+
+FOREGROUND = (230, 60, 40)
+TRUTH = (60, 170, 90)
+SUPPORT = (250, 200, 40)
+THINNEST = 8
+"""Least length of a tile's shorter side, pixels."""
+
+# Dark to light, evenly spaced; lightness rises all the way, so that it reads in grey too.
+_HEAT = np.array([(10, 8, 40), (80, 20, 110), (180, 50, 90), (240, 130, 50), (255, 240, 170)], np.float64)
+
+
+def png_bytes(image: Image.Image | UInt8[np.ndarray, "h w *c"]) -> bytes:
+    """The content of a PNG file of a grey or RGB image."""
+    buffer = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def overlay(
+    image: UInt8[np.ndarray, "h w 3"],
+    mask: Bool[np.ndarray, "h w"],
+    colour: tuple[int, int, int] = FOREGROUND,
+    opacity: float = 0.45,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The image with the mask tinted and outlined.
+
+    Args:
+      image: RGB.
+      mask: True where to tint.
+      colour: RGB of the tint.
+      opacity: of the tint, from 0 (outline alone) to 1.
+    """
+    values = np.arange(256)[:, None]
+    tinted = (values + opacity * (np.asarray(colour) - values)).round().astype(np.uint8)  # a table: images are large
+    out = image.copy()
+    for channel in range(3):
+        np.copyto(out[..., channel], tinted[:, channel][image[..., channel]], where=mask)
+    out[outline(mask, max(1, round(max(mask.shape) / 300)))] = colour
+    return out
+
+
+def outline(mask: Bool[np.ndarray, "h w"], width: int = 1) -> Bool[np.ndarray, "h w"]:
+    """The mask's pixels within ``width`` pixels of its edge; the image's border is no edge."""
+    inner = mask
+    for _ in range(width):
+        padded = np.pad(inner, 1, mode="edge")
+        inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inner
+
+
+def heat(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Colours from dark (0) to light (1)."""
+    at, stops = np.clip(values, 0, 1), np.linspace(0, 1, len(_HEAT))
+    return np.stack([np.interp(at, stops, channel) for channel in _HEAT.T], axis=-1).round().astype(np.uint8)
+
+
+def fit_size(size: tuple[int, ...], side: int) -> tuple[int, int]:
+    """Height and width with a longer side of ``side`` pixels, the shorter one at least ``THINNEST``."""
+    height, width = (max(THINNEST, round(length * side / max(size))) for length in size)
+    return height, width
+
+
+def fit_image(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "h_out w_out 3"]:
+    """The image scaled to ``fit_size``."""
+    size = fit_size(image.shape[:2], side)
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC, reducing_gap=3.0))
+
+
+def fit_mask(mask: Bool[np.ndarray, "h w"], side: int) -> Bool[np.ndarray, "h_out w_out"]:
+    """The mask scaled likewise. A pixel that any of the mask falls into is True, so that nothing small is lost."""
+    size = fit_size(mask.shape, side)
+    return np.asarray(Image.fromarray(mask.astype(np.float32)).resize(size[::-1], Image.Resampling.BOX)) > 0
+
+
+def support_tile(
+    image: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"], side: int
+) -> UInt8[np.ndarray, "h_out w_out 3"]:
+    """A support image with its mask, as sheets show it."""
+    return overlay(fit_image(image, side), fit_mask(mask, side), SUPPORT, 0.2)

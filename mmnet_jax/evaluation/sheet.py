@@ -1,0 +1,60 @@
+"""A sheet of evaluated episodes: supports, query, truth, prediction and the maps behind it."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from mmnet_jax.data.dataset import Dataset
+from mmnet_jax.drawing.images import TRUTH, fit_image, fit_mask, fit_size, heat, overlay, support_tile
+from mmnet_jax.drawing.page import Page
+from mmnet_jax.episode import IGNORE
+from mmnet_jax.evaluation.runner import Result
+from mmnet_jax.ops.resize import resize_on_host
+
+TILE, GAP, HEADER, MARGIN, CAPTION = 150, 6, 22, 96, 36
+"""A tile's longer side, the gap between tiles, the header, and the captions' width and height, pixels."""
+MOST_SUPPORTS = 5
+
+
+def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"]:
+    """One row for each sample of a result, from its supports with their masks to a few activation maps.
+
+    Prediction, confidence and activations are the trained head's. An activation's number is its embedding's;
+    ``top_activations`` chooses which are shown. A head without confidence or memory has no such columns.
+    """
+    first = result.samples[0]
+    maps = ["confidence"] * (first.confidence is not None) + ["activation"] * len(first.embeddings)
+    shown = min(result.manifest.shots, MOST_SUPPORTS)
+    columns = ["support"] * shown + ["query", "truth", "prediction"] + maps
+    page = Page(MARGIN + len(columns) * (TILE + GAP))
+    for c, name in enumerate(columns):
+        page.text(MARGIN + c * (TILE + GAP), name, down=3)
+    page.top += HEADER
+    for sample in result.samples:
+        spec = result.manifest.episodes[sample.episode]
+        supports = [dataset.test.read(position) for position in spec.supports[:shown]]
+        image, mask = dataset.test.read(spec.query)
+        query = fit_image(image, TILE)
+        truth = query.copy()
+        truth[fit_mask(mask == IGNORE, TILE)] = 255
+        tiles = [support_tile(support, label == spec.class_id, TILE) for support, label in supports]
+        tiles += [query, overlay(truth, fit_mask(mask == spec.class_id, TILE), TRUTH)]
+        tiles += [overlay(query, fit_mask(sample.predicted, TILE))]
+        if sample.confidence is not None:
+            tiles.append(_map_tile(sample.confidence, mask.shape))
+        for number, values in zip(sample.embeddings, sample.activations, strict=True):
+            page.text(MARGIN + len(tiles) * (TILE + GAP) + 4, f"#{number}", "white", down=2, stroke=2)
+            tiles.append(_map_tile(values, mask.shape))
+        for c, tile in enumerate(tiles):
+            page.tile(MARGIN + c * (TILE + GAP), tile)
+        intersection, union = result.intersection[sample.episode, 1], result.union[sample.episode, 1]
+        page.text(4, f"{dataset.class_names[spec.class_id]}\nIoU {100 * intersection / max(union, 1):.0f}")
+        page.top += max(CAPTION, *map(len, tiles)) + GAP
+    return page.pixels()
+
+
+def _map_tile(values: Float[np.ndarray, "grid grid"], size: tuple[int, ...]) -> UInt8[np.ndarray, "h w 3"]:
+    """A map over a padded query, without the padding."""
+    height, width = fit_size(size, TILE)
+    return heat(resize_on_host(values, (TILE, TILE))[:height, :width])

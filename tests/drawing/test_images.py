@@ -1,0 +1,67 @@
+"""Images by their pixels."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmnet_jax.drawing.images import fit_image, fit_mask, fit_size, heat, outline, overlay, png_bytes
+
+
+def test_an_outline_is_the_masks_own_edge_but_not_the_images():
+    mask = np.zeros((5, 6), bool)
+    mask[1:, :4] = True  # touches the left and the lower border
+    expected = np.zeros((5, 6), bool)
+    expected[1, :4] = expected[1:, 3] = True
+    np.testing.assert_array_equal(outline(mask), expected)
+    expected[2, :4] = expected[1:, 2] = True
+    np.testing.assert_array_equal(outline(mask, width=2), expected)
+
+
+def test_an_overlay_tints_the_mask_and_nothing_else():
+    image = np.full((5, 5, 3), 100, np.uint8)
+    mask = np.zeros((5, 5), bool)
+    mask[1:4, 1:4] = True
+    out = overlay(image, mask, colour=(200, 0, 100), opacity=0.5)
+    assert (out[~mask] == 100).all() and (image == 100).all()
+    assert out[2, 2].tolist() == [150, 50, 100]
+    assert out[1, 1].tolist() == [200, 0, 100]  # the outline is not transparent
+
+
+def test_an_empty_mask_leaves_the_image():
+    image = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(overlay(image, np.zeros((6, 4), bool)), image)
+
+
+def test_heat_grows_lighter_and_holds_its_ends():
+    colours = heat(np.linspace(-0.5, 1.5, 201)[None])[0].astype(int)
+    lightness = colours @ [299, 587, 114]
+    assert (np.diff(lightness) >= 0).all()
+    assert (colours[:51] == colours[0]).all() and (colours[150:] == colours[-1]).all()
+
+
+def test_a_png_holds_the_very_pixels():
+    image = np.random.default_rng(2).integers(0, 256, (6, 4, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png_bytes(image)))), image)
+
+
+@pytest.mark.parametrize(
+    ("size", "fitted"),
+    [((4000, 6000), (100, 150)), ((5, 7), (107, 150)), ((20, 4000), (8, 150)), ((900, 1), (150, 8))],
+)
+def test_an_image_of_any_size_fits_its_tile(size, fitted):
+    assert fit_size(size, 150) == fitted
+    assert fit_image(np.zeros((*size, 3), np.uint8), 150).shape == (*fitted, 3)
+    assert fit_mask(np.ones(size, bool), 150).shape == fitted
+
+
+def test_a_single_pixel_of_a_large_mask_is_not_lost_and_nothing_is_added():
+    mask = np.zeros((3000, 4000), bool)
+    assert not fit_mask(mask, 100).any()
+    mask[1500, 2000] = True
+    fitted = fit_mask(mask, 100)
+    assert fitted.sum() == 1 and fitted[37, 50] | fitted[38, 50]
+    assert fit_mask(~mask, 100).all()
