@@ -1,4 +1,4 @@
-"""Reading pictures: every kind of file becomes 8-bit RGB, a mask its indices, a broken file one clear sentence."""
+"""Images of every kind as 8-bit RGB, and masks as indices; a broken file is named in one sentence."""
 
 from __future__ import annotations
 
@@ -11,71 +11,57 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
+from PIL.Image import DecompressionBombError
 
 from mmnet_jax.errors import UserError
 
 ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
-"""What a picture may come as: a path, a PIL image, or a uint8 array [h, w], [h, w, 3] or [h, w, 4]."""
+"""A user's own image: a path, a PIL image, or a uint8 array [h, w], [h, w, 3] or [h, w, 4]."""
 
-# What Pillow raises, depending on the format, for a file that is broken or is no picture at all.
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    MemoryError,
-    Image.DecompressionBombError,
-)
+# What Pillow raises, depending on the format, for a file that is broken or is no image at all.
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, zlib.error, DecompressionBombError)
 
 
 def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB pixels of an encoded picture as they are stored, its EXIF orientation not applied.
+    """RGB pixels of an encoded image as they are stored, its EXIF orientation not applied.
 
     Args:
       data: the file's bytes.
       name: what a message should call it.
 
     Raises:
-      UserError: naming it, if it is broken or no picture.
+      UserError: naming it, if it is broken or no image.
     """
-    return _rgb(_open(io.BytesIO(data), name), name)
+    return _rgb(_open(data, name), name)
 
 
 def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
-    """Indices of an encoded mask: of a palette picture the indices, not the colours; otherwise its grey values.
+    """Indices of an encoded mask: of a palette image the indices, not the colours; otherwise its grey values.
 
     Raises:
-      UserError: naming it, if it is broken, no picture, or a picture in colour.
+      UserError: naming it, if it is broken, no image, or in colour.
     """
-    return _indices(_open(io.BytesIO(data), name), name)
+    return _indices(_open(data, name), name)
 
 
 def read_image(source: ImageSource) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB pixels of a user's own picture, turned as its EXIF orientation says.
+    """RGB pixels of a user's own image, turned as its EXIF orientation says.
 
-    Grey, palette, CMYK, 16-bit and transparent pictures become 8-bit RGB; transparency is dropped.
-
-    Args:
-      source: a path, a PIL image, or a uint8 array ``[h, w]``, ``[h, w, 3]`` or ``[h, w, 4]``.
+    Grey, palette, CMYK, 16-bit and transparent images become 8-bit RGB; transparency is dropped.
 
     Raises:
-      UserError: naming the file, if it is missing, broken or no picture; or if an array has another shape or type.
+      UserError: naming the file, if it is missing, broken or no image; or if an array has another shape or type.
     """
-    if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or not (source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (3, 4))):
-            raise UserError(
-                "an image array must be uint8 [h, w, 3], [h, w, 4] or [h, w], "
-                f"but this one is {source.dtype} {list(source.shape)}."
-            )
-        if 0 in source.shape:
-            raise UserError(f"an image array of shape {list(source.shape)} holds no pixels.")
-        return np.repeat(source[..., None], 3, axis=-1) if source.ndim == 2 else np.ascontiguousarray(source[..., :3])
-    if isinstance(source, Image.Image):
-        return _rgb(_upright(source, "the image"), "the image")
-    path = os.fspath(source)
-    return _rgb(_upright(_open(_file(path), path), path), path)
+    if not isinstance(source, np.ndarray):
+        return _rgb(*_load(source, "the image"))
+    if source.dtype != np.uint8 or not (source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (3, 4))):
+        raise UserError(
+            "an image array must be uint8 [h, w, 3], [h, w, 4] or [h, w], "
+            f"but this one is {source.dtype} {list(source.shape)}."
+        )
+    if 0 in source.shape:
+        raise UserError(f"an image array of shape {list(source.shape)} holds no pixels.")
+    return np.repeat(source[..., None], 3, axis=-1) if source.ndim == 2 else np.ascontiguousarray(source[..., :3])
 
 
 def read_mask(source: ImageSource) -> UInt8[np.ndarray, "h w"]:
@@ -87,16 +73,13 @@ def read_mask(source: ImageSource) -> UInt8[np.ndarray, "h w"]:
       source: a path, a PIL image, or a uint8 or bool array ``[h, w]``.
 
     Raises:
-      UserError: naming the file, if it is missing, broken or no picture; or if an array has another shape.
+      UserError: naming the file, if it is missing, broken or no image; or if an array has another shape.
     """
-    if isinstance(source, np.ndarray):
-        if source.dtype not in (np.uint8, np.bool_) or source.ndim != 2 or 0 in source.shape:
-            raise UserError(f"a mask array must be uint8 [h, w], but this one is {source.dtype} {list(source.shape)}.")
-        return source.astype(np.uint8)
-    if isinstance(source, Image.Image):
-        return _indices(_upright(source, "the mask"), "the mask", colour=True)
-    path = os.fspath(source)
-    return _indices(_upright(_open(_file(path), path), path), path, colour=True)
+    if not isinstance(source, np.ndarray):
+        return _indices(*_load(source, "the mask"), colour=True)
+    if source.dtype not in (np.uint8, np.bool_) or source.ndim != 2 or 0 in source.shape:
+        raise UserError(f"a mask array must be uint8 [h, w], but this one is {source.dtype} {list(source.shape)}.")
+    return source.astype(np.uint8)
 
 
 def encode_mask(mask: UInt8[np.ndarray, "h w"]) -> bytes:
@@ -106,32 +89,32 @@ def encode_mask(mask: UInt8[np.ndarray, "h w"]) -> bytes:
     return buffer.getvalue()
 
 
-def _file(path: str) -> io.BytesIO:
+def _load(source: str | os.PathLike[str] | Image.Image, name: str) -> tuple[Image.Image, str]:
+    """The upright image, and what a message should call it: its file, or ``name``."""
+    if not isinstance(source, Image.Image):
+        name = os.fspath(source)
+        try:
+            source = _open(Path(name).read_bytes(), name)
+        except FileNotFoundError:
+            raise UserError(f"{name} does not exist.") from None
+        except OSError as error:
+            raise UserError(f"{name} cannot be read: {error.strerror or error}.") from None
     try:
-        return io.BytesIO(Path(path).read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
+        return ImageOps.exif_transpose(source), name
+    except _BROKEN as error:
+        raise UserError(f"{name} has broken EXIF data ({error}).") from None
 
 
-def _open(file: io.BytesIO, name: str) -> Image.Image:
-    """The whole picture, decoded: Pillow reads lazily and would find a truncated file only later."""
+def _open(data: bytes, name: str) -> Image.Image:
+    """The whole image, decoded: Pillow reads lazily and would find a truncated file only later."""
     try:
-        image = Image.open(file)
+        image = Image.open(io.BytesIO(data))
         image.load()
     except Image.UnidentifiedImageError:
         raise UserError(f"{name} is not an image.") from None
     except _BROKEN as error:
         raise UserError(f"{name} is broken and cannot be decoded ({error}).") from None
     return image
-
-
-def _upright(image: Image.Image, name: str) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except _BROKEN as error:
-        raise UserError(f"{name} has broken EXIF data ({error}).") from None
 
 
 def _rgb(image: Image.Image, name: str) -> np.ndarray:
@@ -163,4 +146,4 @@ def _indices(image: Image.Image, name: str, colour: bool = False) -> np.ndarray:
     pixels = np.asarray(image.convert("RGB"))
     if colour or (pixels[..., :1] == pixels[..., 1:]).all():
         return pixels.max(axis=-1)
-    raise UserError(f"{name} is a picture in colour; a mask has one channel (indices or grey values).")
+    raise UserError(f"{name} is in colour; a mask has one channel (indices or grey values).")

@@ -21,12 +21,12 @@ from mmnet_jax.pretraining.labelled import LabelledBatch
 
 NAME = "imagenet2012"
 AREA = (0.08, 1.0)
-"""Of random crops, as a share of the image's."""
+"""Range of a random crop's area, as a fraction of the image's."""
 ASPECT = (3 / 4, 4 / 3)
-"""Of random crops, width to height."""
+"""Range of a random crop's width to height."""
 TRIES = 10
 CENTRE = 0.875
-"""Of the crop that is looked at without randomness, as a share of the shorter side."""
+"""Side of the central crop, as a fraction of the image's shorter side."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -34,21 +34,21 @@ Box = tuple[float, float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class ImageNet:
-    """One split, decoded and cropped to squares when it is read."""
+    """One split, decoded and cropped to squares when images are taken."""
 
     name: str
     records: Sequence[Mapping[str, Any]]
     classes: int
     side: int
     seed: int | None
-    """Of random crops; None for those in the middle."""
+    """Seed of random crops; None for central crops."""
     held: bool = False
 
     def __len__(self) -> int:
         return len(self.records)
 
     def take(self, indices: Int[np.ndarray, " b"], draws: Int[np.ndarray, " b"]) -> LabelledBatch:
-        """Crops of images; where the i-th lies is a function of the seed and ``draws[i]``.
+        """Crops of images; the place of the i-th is a function of the seed and ``draws[i]``.
 
         Raises:
           UserError: naming the image that cannot be read.
@@ -69,12 +69,12 @@ class ImageNet:
 
 
 def open_imagenet(data_dir: str | Path, side: int, seed: int) -> tuple[ImageNet, ImageNet]:
-    """The training split in random crops, and the validation split in those of the middle.
+    """The training split in random crops, and the validation split in central ones.
 
     Args:
       data_dir: where TFDS put ``imagenet2012``, as ArrayRecord files.
       side: of the crops, pixels.
-      seed: of the random ones.
+      seed: of the random crops.
 
     Raises:
       UserError: if it is not there (the sentence holds the command that prepares it), in another format, or damaged.
@@ -102,11 +102,12 @@ def open_imagenet(data_dir: str | Path, side: int, seed: int) -> tuple[ImageNet,
 
 
 def random_box(size: tuple[int, int], seed: int, draw: int) -> Box:
-    """A crop of random area and shape (Szegedy et al., 2015), a pure function of ``(seed, draw)``.
+    """A crop of random area and shape (Szegedy et al., 2015), a pure function of its arguments.
 
     Args:
       size: width and height of the image.
-      seed, draw: name the crop.
+      seed: of the crops.
+      draw: number of the crop.
     """
     width, height = size
     raw = streams.numbers(seed, streams.CROP, draw, 4 * TRIES)
@@ -122,7 +123,7 @@ def random_box(size: tuple[int, int], seed: int, draw: int) -> Box:
 
 
 def central_box(size: tuple[int, int]) -> Box:
-    """The square in the middle."""
+    """The central square of an image of width and height ``size``."""
     width, height = size
     side = CENTRE * min(size)
     left, top = (width - side) / 2, (height - side) / 2

@@ -75,7 +75,7 @@ def test_masks_of_other_kinds_keep_zero_and_nonzero(tmp_path):
 
 
 def test_a_dataset_mask_in_colour_is_refused(tmp_path):
-    with pytest.raises(UserError, match="mask 7 is a picture in colour; a mask has one channel"):
+    with pytest.raises(UserError, match="mask 7 is in colour; a mask has one channel"):
         decode_mask(saved(tmp_path, Image.fromarray(RGB)).read_bytes(), "mask 7")
 
 

@@ -129,7 +129,7 @@ def mask_of_another_dataset(voc):
 def mask_in_colour(voc):
     file = voc / "SegmentationClassAug" / f"{TRAIN[0]}.png"
     file.write_bytes((voc / "JPEGImages" / f"{TRAIN[0]}.jpg").read_bytes())
-    return f"{file} is a picture in colour"
+    return f"{file} is in colour"
 
 
 def no_masks(voc):

@@ -7,20 +7,16 @@ anew for each creature; its main hue is near that of its body's kind, and tells 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from mmnet_jax.data.datasets.creatures import shapes
 from mmnet_jax.data.datasets.creatures.draws import Draws
 from mmnet_jax.data.datasets.creatures.shapes import Plane, Region, bar, box, ellipse, polygon
 
 Colour = Float[np.ndarray, "3"]
-Surface = Callable[[Plane, Plane, float], Plane]
-"""Coordinates and phase to brightness."""
 
 
 class Paint(NamedTuple):
@@ -28,21 +24,21 @@ class Paint(NamedTuple):
 
     where: Region
     colour: Colour
-    surface: Surface = shapes.smooth
+    surface: str = "smooth"
+    """A key of ``SURFACES``."""
     phase: float = 0.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """What differs from one creature of a kind to the next."""
 
     main: Colour
     second: Colour
     dark: Colour
     phase: float
-    """Shifts the surfaces, radians."""
+    """Shift of the surfaces, radians."""
     swing: float
-    """Of legs, wings and tail, from -1 to 1."""
+    """Position of legs, wings and tail, from -1 to 1."""
     stretch: float
     """Length of the limbs, a factor about 1."""
 
@@ -67,21 +63,21 @@ Part = Callable[[Plane, Plane, Look], Iterator[Paint]]
 
 
 def oval(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
-    yield Paint(ellipse(u, v, (0, 0), (0.62, 0.36)), look.main, shapes.fur, look.phase)
+    yield Paint(ellipse(u, v, (0, 0), (0.62, 0.36)), look.main, "fur", look.phase)
 
 
 def hull(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
-    yield Paint(box(u, v, (0, -0.02), (0.6, 0.34)), look.main, shapes.panels, look.phase)
+    yield Paint(box(u, v, (0, -0.02), (0.6, 0.34)), look.main, "panels", look.phase)
 
 
 def shell(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     dome = ellipse(u, v, (0, 0.22), (0.66, 0.66)) & (v < 0.25)
-    yield Paint(dome, look.main, shapes.scales, look.phase)
+    yield Paint(dome, look.main, "scales", look.phase)
     yield Paint(dome & (v > 0.15), look.second)
 
 
 def tube(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
-    yield Paint(box(u, v, (0, 0.04), (0.78, 0.22)), look.main, shapes.rings, look.phase)
+    yield Paint(box(u, v, (0, 0.04), (0.78, 0.22)), look.main, "rings", look.phase)
 
 
 # What it moves on, below the body.
@@ -106,7 +102,7 @@ def wheels(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 def tracks(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     belt = box(u, v, (0, 0.4), (0.68, 0.17))
     yield Paint(belt, look.dark)
-    yield Paint(belt & ~box(u, v, (0, 0.4), (0.6, 0.1)), np.array([0.6, 0.6, 0.55]), shapes.links, look.phase)
+    yield Paint(belt & ~box(u, v, (0, 0.4), (0.6, 0.1)), np.array([0.6, 0.6, 0.55]), "links", look.phase)
     for axle in (-0.4, 0.0, 0.4):
         yield Paint(ellipse(u, v, (axle, 0.4), (0.09, 0.09)), np.array([0.6, 0.6, 0.6]))
 
@@ -115,7 +111,7 @@ def fins(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     for root in (-0.3, 0.25):
         tip = (root - 0.3, 0.3 + 0.36 * look.stretch)
         corners = [(root - 0.16, 0.1), (root + 0.2, 0.1), (tip[0] + 0.1, tip[1]), (tip[0] - 0.05, tip[1] - 0.06)]
-        yield Paint(polygon(u, v, corners), look.second, shapes.feathers, look.phase)
+        yield Paint(polygon(u, v, corners), look.second, "feathers", look.phase)
 
 
 # Heads, at the right end.
@@ -125,7 +121,7 @@ def snout(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     lift = 0.08 * look.swing
     for ear in (0.5, 0.7):
         yield Paint(ellipse(u, v, (ear, -0.5 - lift), (0.07, 0.16), 0.3), look.main * 0.6)
-    yield Paint(ellipse(u, v, (0.66, -0.25 - lift), (0.25, 0.22)), look.main, shapes.fur, look.phase + 1)
+    yield Paint(ellipse(u, v, (0.66, -0.25 - lift), (0.25, 0.22)), look.main, "fur", look.phase + 1)
     yield Paint(ellipse(u, v, (0.86, -0.18 - lift), (0.14, 0.1)), look.second)
     yield Paint(ellipse(u, v, (0.96, -0.2 - lift), (0.04, 0.04)), look.dark)
     yield from _eye(u, v, (0.68, -0.32 - lift), look)
@@ -142,7 +138,7 @@ def beak(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 
 
 def cab(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
-    yield Paint(box(u, v, (0.62, -0.2), (0.26, 0.4)), look.second, shapes.panels, look.phase + 2)
+    yield Paint(box(u, v, (0.62, -0.2), (0.26, 0.4)), look.second, "panels", look.phase + 2)
     glass = box(u, v, (0.66, -0.34), (0.17, 0.15))
     yield Paint(glass, np.array([0.65, 0.85, 0.95]))
     yield Paint(glass & (np.abs(u - v - 1.0 - 0.05 * look.swing) < 0.05), np.array([0.95, 1.0, 1.0]))
@@ -154,7 +150,7 @@ def horns(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     for side in (-1, 1):
         yield Paint(bar(u, v, (0.66, -0.3), (0.7 + 0.2 * side, -0.66 - lift), 0.07), np.array([0.92, 0.9, 0.8]))
     head = polygon(u, v, [(0.42, -0.42), (0.9, -0.42), (0.84, 0.08), (0.62, 0.08)])
-    yield Paint(head, look.main * 0.8, shapes.scales, look.phase)
+    yield Paint(head, look.main * 0.8, "scales", look.phase)
     yield from _eye(u, v, (0.58, -0.26), look)
     yield from _eye(u, v, (0.76, -0.26), look)
 
@@ -172,7 +168,7 @@ def wings(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     for root, shade in ((0.08, 0.75), (-0.12, 1.0)):
         centre = (root - 0.25, -0.48)
         wing = ellipse(u, v, centre, (0.5 * look.stretch, 0.17), -turn)
-        yield Paint(wing, look.second * shade, shapes.feathers, look.phase)
+        yield Paint(wing, look.second * shade, "feathers", look.phase)
 
 
 def spines(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
@@ -194,11 +190,9 @@ def rotor(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 
 def fan(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     swing = 0.1 * look.swing
-    corners = [(-0.5, 0.06), (-0.5, -0.1), (-1.02, -0.42 + swing), (-0.9, 0.0), (-1.02, 0.36 + swing)]
-    upper = [corners[0], corners[1], corners[2], corners[3]]
-    lower = [corners[0], corners[3], corners[4]]
-    inside = polygon(u, v, upper) | polygon(u, v, lower)
-    yield Paint(inside, look.second, shapes.feathers, look.phase)
+    upper = [(-0.5, 0.06), (-0.5, -0.1), (-1.02, -0.42 + swing), (-0.9, 0.0)]
+    lower = [(-0.5, 0.06), (-0.9, 0.0), (-1.02, 0.36 + swing)]
+    yield Paint(polygon(u, v, upper) | polygon(u, v, lower), look.second, "feathers", look.phase)
 
 
 def whip(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
@@ -211,45 +205,32 @@ def whip(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 def pipe(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     yield Paint(bar(u, v, (-0.45, 0.05), (-0.78, 0.05), 0.09), look.dark + 0.25)
     chimney = box(u, v, (-0.82, -0.12), (0.1, 0.26 * look.stretch))
-    yield Paint(chimney, look.second, shapes.hoops, look.phase)
-
-
-@dataclasses.dataclass(frozen=True)
-class Species:
-    """A kind of creature."""
-
-    name: str
-    parts: tuple[Part, ...]
-    """Those behind first."""
-
-    @property
-    def hue(self) -> float:
-        """About which its main colours lie: its body's."""
-        return next(HUES[part] for part in self.parts if part in HUES)
+    yield Paint(chimney, look.second, "hoops", look.phase)
 
 
 HUES: dict[Part, float] = {oval: 0.08, shell: 0.3, hull: 0.58, tube: 0.85}
+"""Body -> the hue about which a creature's main colours lie."""
 
-SPECIES: tuple[Species, ...] = (
-    Species("tortoise", (whip, legs, shell, beak)),
-    Species("bus", (pipe, hull, wheels, cab)),
-    Species("fish", (fan, fins, oval, spines, snout)),
-    Species("dragon", (whip, tube, legs, wings, horns)),
-    Species("helicopter", (fan, rotor, shell, wheels, cab)),
-    Species("bull", (whip, oval, legs, horns)),
-    Species("tank", (pipe, shell, tracks, cab)),
-    Species("swan", (fan, oval, fins, wings, beak)),
-    Species("train", (tube, spines, wheels, snout)),
-    Species("drone", (rotor, hull, legs, horns)),
-    Species("snail", (shell, tracks, horns)),
-    Species("plane", (fan, tube, wheels, wings, cab)),
-    Species("lizard", (whip, tube, spines, legs, beak)),
-    Species("submarine", (pipe, rotor, tube, fins, snout)),
-    Species("cow", (oval, tracks, wings, snout)),
-    Species("truck", (hull, spines, wheels, horns)),
-    Species("hen", (fan, oval, legs, beak)),
-    Species("crawler", (pipe, tube, tracks, rotor, beak)),
-    Species("whale", (fan, hull, fins, snout)),
-    Species("beetle", (wings, shell, legs, cab)),
-)
-"""Class i + 1 is SPECIES[i]; fold f holds out SPECIES[5 f : 5 f + 5]."""
+SPECIES: dict[str, tuple[Part, ...]] = {
+    "tortoise": (whip, legs, shell, beak),
+    "bus": (pipe, hull, wheels, cab),
+    "fish": (fan, fins, oval, spines, snout),
+    "dragon": (whip, tube, legs, wings, horns),
+    "helicopter": (fan, rotor, shell, wheels, cab),
+    "bull": (whip, oval, legs, horns),
+    "tank": (pipe, shell, tracks, cab),
+    "swan": (fan, oval, fins, wings, beak),
+    "train": (tube, spines, wheels, snout),
+    "drone": (rotor, hull, legs, horns),
+    "snail": (shell, tracks, horns),
+    "plane": (fan, tube, wheels, wings, cab),
+    "lizard": (whip, tube, spines, legs, beak),
+    "submarine": (pipe, rotor, tube, fins, snout),
+    "cow": (oval, tracks, wings, snout),
+    "truck": (hull, spines, wheels, horns),
+    "hen": (fan, oval, legs, beak),
+    "crawler": (pipe, tube, tracks, rotor, beak),
+    "whale": (fan, hull, fins, snout),
+    "beetle": (wings, shell, legs, cab),
+}
+"""Name -> parts, those behind first; the n-th species is class n."""

@@ -70,7 +70,7 @@ def creatures(name: str = "creatures", train: int = 1600, val: int = 400) -> Dat
     """The dataset with the given numbers of images."""
     return DatasetSpec(
         name=name,
-        class_names=("background", *(species.name for species in SPECIES)),
+        class_names=("background", *SPECIES),
         novel=contiguous(5),
         description=__doc__ or "",
         build=functools.partial(list_scenes, images={"train": train, "val": val}),

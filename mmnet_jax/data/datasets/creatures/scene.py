@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from mmnet_jax.data.datasets.creatures import shapes
-from mmnet_jax.data.datasets.creatures.anatomy import SPECIES, Colour, Look, Surface
+from mmnet_jax.data.datasets.creatures.anatomy import HUES, SPECIES, Colour, Look
 from mmnet_jax.data.datasets.creatures.draws import Draws
 
 SIDES = (112, 144)
@@ -17,9 +17,9 @@ SIDES = (112, 144)
 REACH = 1.25
 """Half of the window that a creature is painted in, its own coordinates; the tip of a raised tail may lie outside."""
 
-SOILS: tuple[Surface, ...] = (shapes.smooth, shapes.sand, shapes.grass, shapes.water)
+SOILS = ("smooth", "sand", "grass", "water")
 """Surfaces of the ground."""
-LITTER = (*SOILS, shapes.fur, shapes.panels, shapes.scales, shapes.rings, shapes.feathers)
+LITTER = (*SOILS, "fur", "panels", "scales", "rings", "feathers")
 
 Canvas = Float[np.ndarray, "h w 3"]
 Mask = UInt8[np.ndarray, "h w"]
@@ -75,14 +75,14 @@ def _paint_surface(
     u: shapes.Plane,
     v: shapes.Plane,
     draws: Draws,
-    surface: Surface,
+    surface: str,
     colour: Colour,
     fineness: float = 1.0,
 ) -> None:
     u, v = u[where], v[where]
     zoom, turn, strength = fineness * draws.uniform(0.8, 2.2), draws.uniform(-0.5, 0.5), draws.uniform(0.3, 1.0)
     cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
-    factor = 1 + strength * (surface(cos * u + sin * v, cos * v - sin * u, draws.uniform(0, 6)) - 1)
+    factor = 1 + strength * (shapes.SURFACES[surface](cos * u + sin * v, cos * v - sin * u, draws.uniform(0, 6)) - 1)
     slope = 1 + draws.uniform(-0.4, 0.4) * (u - 0.5) + draws.uniform(-0.4, 0.4) * (v - 0.5)
     canvas[where] = (factor * slope)[:, None] * colour
 
@@ -110,7 +110,9 @@ def paint_creature(canvas: Canvas, mask: Mask, kind: int, size: float, draws: Dr
       stratum: where it stands from left (0) to right (1), roughly.
     """
     height, width = mask.shape
-    look, turn = Look.draw(draws, SPECIES[kind - 1].hue), draws.uniform(-0.45, 0.45)
+    parts = list(SPECIES.values())[kind - 1]
+    look = Look.draw(draws, next(HUES[part] for part in parts if part in HUES))
+    turn = draws.uniform(-0.45, 0.45)
     x = width * np.clip(stratum + draws.uniform(-0.18, 0.18), 0.15, 0.85)
     y = height * draws.uniform(0.35, 0.65)
     across = size * draws.uniform(0.85, 1.2) * draws.choice((-1, 1))
@@ -123,9 +125,9 @@ def paint_creature(canvas: Canvas, mask: Mask, kind: int, size: float, draws: Dr
     u = (np.cos(turn) * dx + np.sin(turn) * dy) / across
     v = (np.cos(turn) * dy - np.sin(turn) * dx) / along
     own_canvas, own_mask = canvas[top:bottom, left:right], mask[top:bottom, left:right]
-    for part in SPECIES[kind - 1].parts:
+    for part in parts:
         for paint in part(u, v, look):
-            shade = paint.surface(u[paint.where], v[paint.where], paint.phase)
+            shade = shapes.SURFACES[paint.surface](u[paint.where], v[paint.where], paint.phase)
             own_canvas[paint.where] = shade[:, None] * paint.colour
             own_mask[paint.where] = kind
 
