@@ -120,6 +120,7 @@ def open_dataset(name: str, data_dir: str | Path, variant: str) -> Dataset:
       UserError: it is not prepared there (the message holds the command that prepares it) or damaged.
     """
     spec = preparable(name)
+    spec.check_variant(variant)
     if not is_prepared(name, data_dir, variant):
         command = spec.prepare_command(data_dir, variant)
         other = next((v for v in spec.variants if is_prepared(name, data_dir, v)), None)

@@ -36,6 +36,11 @@ def test_a_dataset_that_is_not_there_yet_is_refused(tmp_path):
         open_dataset("coco20i", tmp_path, "protocol")
 
 
+def test_a_variant_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(UserError, match="--split of pascal5i must be protocol or folder, but is thirds"):
+        open_dataset("pascal5i", tmp_path, "thirds")
+
+
 @pytest.mark.parametrize("damage", ["record file cut", "record file gone", "index of another split"])
 def test_a_damaged_dataset_is_told(voc, tmp_path, damage):
     folder = prepare("pascal5i", voc, tmp_path / "data", "folder")

@@ -136,7 +136,7 @@ def test_a_folder_without_a_whole_dataset_is_not_taken_for_one(tmp_path):
 
 def test_a_name_that_is_no_seeds_is_refused(tmp_path):
     for variant in ("protocol", "seed", "seed01"):
-        with pytest.raises(UserError, match=rf"^variants of creatures are called seed0, .* and not {variant}\.$"):
+        with pytest.raises(UserError, match=rf"^creatures comes in the variants seed0, .* but not {variant}\.$"):
             prepare("creatures", None, tmp_path, variant)
 
 

@@ -192,7 +192,7 @@ def test_an_interrupted_build_leaves_nothing(voc, tmp_path):
 def test_what_cannot_be_prepared_is_refused(voc, tmp_path):
     with pytest.raises(UserError, match="unknown dataset kitti; there is pascal5i"):
         prepare("kitti", voc, tmp_path / "data")
-    with pytest.raises(UserError, match="--split must be protocol or folder, but is thirds"):
+    with pytest.raises(UserError, match="--split of pascal5i must be protocol or folder, but is thirds"):
         prepare("pascal5i", voc, tmp_path / "data", "thirds")
     with pytest.raises(UserError, match=r"--source .*nowhere is not a folder"):
         prepare("pascal5i", tmp_path / "nowhere", tmp_path / "data")

@@ -1,10 +1,24 @@
-"""Which classes a fold holds out."""
+"""What a dataset's declaration says of its folds, and that it is all that a new dataset needs."""
 
 from __future__ import annotations
 
+import functools
+
+import numpy as np
 import pytest
 
+from mmnet_jax.config import get_config, resolve
+from mmnet_jax.config.values import dataset_choice
+from mmnet_jax.data.batches import training_batches
+from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.datasets import DATASETS
+from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous
+from mmnet_jax.data.episodes import training_index
+from mmnet_jax.data.images import encode_mask
+from mmnet_jax.data.prepare import prepare, summary
+from mmnet_jax.data.raw import load_episodes
+from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation.protocols import draw_manifest
 
 PASCAL, COCO = DATASETS["pascal5i"], DATASETS["coco20i"]
 
@@ -33,3 +47,52 @@ def test_other_folds_and_parts_are_refused():
         PASCAL.classes(7, "novel")
     with pytest.raises(ValueError, match="part must be 'base' or 'novel', but is 'test'"):
         PASCAL.classes(0, "test")
+
+
+def list_stripes(source, variant):
+    """Grey images of the numbers in a file; the upper half of image n is class 1 + n % 4."""
+
+    def examples(numbers):
+        for n in numbers:
+            image, mask = np.full((8, 8), n, np.uint8), np.zeros((8, 8), np.uint8)
+            mask[:4] = 1 + n % 4
+            yield Example(encode_mask(image), encode_mask(mask), f"image {n}", f"mask {n}")
+
+    numbers = [int(n) for n in (source / f"{variant}.txt").read_text().split()]
+    halves = {"train": numbers[::2] + numbers[1::2], "val": numbers}
+    return {split: Listing([f"stripe{n}" for n in part], examples(part), len(part)) for split, part in halves.items()}
+
+
+def test_a_new_dataset_is_one_declaration(monkeypatch, tmp_path):
+    stripes = DatasetSpec(
+        name="stripes",
+        class_names=("background", "ant", "bee", "crow", "dove"),
+        novel=contiguous(2),
+        folds=2,
+        build=list_stripes,
+        variants={"odd": "stripes_small"},
+        encoding="png",
+        source="PAPER",
+        min_pixels=30,
+        episodes={"pfenet": 7},
+    )
+    monkeypatch.setitem(DATASETS, "stripes", stripes)
+    source, data_dir = tmp_path / "paper", tmp_path / "data"
+    source.mkdir()
+    (source / "odd.txt").write_text(" ".join(map(str, range(16))))
+    prepare("stripes", source, data_dir)
+    text = summary("stripes", data_dir, "odd")
+    assert "train: found 16 of 16 images" in text and "--config=configs/stripes_small.py" in text
+
+    config = get_config()
+    config.fold = 1
+    config.data.update(dataset="stripes", data_dir=str(data_dir), split="odd", min_pixels=30)
+    dataset = open_dataset(*dataset_choice(resolve(config)))
+    manifest = draw_manifest(dataset, fold=1, shots=1, protocol="pfenet", seed=0, min_pixels=30)
+    assert [dataset.test.ids[e.query] for e in manifest.episodes] == [f"stripe{n}" for n in (2, 3, 6, 7, 10, 11, 14)]
+    assert {e.class_id for e in manifest.episodes} == {3, 4}
+    index = training_index(dataset, 1, 1, 30)
+    batch = next(training_batches(functools.partial(load_episodes, dataset.train), index, seed=0, batch_size=4))
+    assert (batch.query_label[:, :4] == 1).all() and (batch.query_image % 4 < 2).all()
+    with pytest.raises(UserError, match=r"prepare_data.py stripes --source=PAPER --data_dir=\S+/none$"):
+        open_dataset("stripes", tmp_path / "none", "odd")
