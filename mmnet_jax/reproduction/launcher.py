@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import mmnet_jax
-from mmnet_jax.cli.signals import interrupts
+from mmnet_jax.cli.signals import Stopped, interrupts
 from mmnet_jax.errors import UserError
 
 ROOT = Path(mmnet_jax.__file__).resolve().parents[1]
@@ -46,25 +46,15 @@ class Job(NamedTuple):
         with self.log.open("ab", buffering=0) as log:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             log.write(f"{HEADER}{now} on {platform.node()}: {shlex.join(self.command)}\n".encode())
-            return subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=os.environ | this_code | variables,
-                start_new_session=True,
-            )
+            environment = os.environ | this_code | variables
+            streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+            return subprocess.Popen(self.command, env=environment, start_new_session=True, **streams)
 
-    def failure(self, status: int) -> str | None:
-        """A line about a process that ended with this status; None for 0."""
-        if not status:
-            return None
+    def wait(self, process: subprocess.Popen[bytes]) -> str | None:
+        """Waits for its process; returns a line about the failure, if it failed."""
+        status = process.wait()
         ended = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        return f"{self.name} {ended}: {last_line(self.log)} (log: {self.log})"
-
-
-class Interrupted(Exception):
-    """The launch was interrupted and its processes have ended."""
+        return f"{self.name} {ended}: {last_line(self.log)} (log: {self.log})" if status else None
 
 
 def launch(
@@ -75,15 +65,15 @@ def launch(
     Args:
       jobs: in the order in which they start.
       slots: environment variables of each slot.
-      say: gets a line when a job starts or ends, and the last line of its log in between.
+      say: gets a line when a job starts or ends, and in between the last line of its log.
       every: seconds between two of the latter.
 
     Returns:
       A line about each job that failed.
 
     Raises:
-      Interrupted: after Ctrl-C or SIGTERM, once every process has ended. The first signal is passed on, so that
-        trainings stop at a checkpoint; the second one kills them.
+      Stopped: after Ctrl-C or SIGTERM, once every process has ended. The first signal is passed on, so that trainings
+        stop at a checkpoint; the second one kills them.
     """
     free: SimpleQueue[dict[str, str]] = SimpleQueue()
     for slot in slots:
@@ -98,7 +88,7 @@ def launch(
             process = job.start(slot)
             running[process] = job
             say(f"{job.name}: started, log in {job.log}")
-            failure = job.failure(process.wait())
+            failure = job.wait(process)
             del running[process]
         except OSError as error:
             failure = f"{job.name} could not start: {error.filename}: {error.strerror}"
@@ -125,17 +115,15 @@ def launch(
             for process in list(running):
                 process.kill()
     if asked():
-        raise Interrupted
+        raise Stopped
     return [failure for future in futures if (failure := future.result())]
 
 
 def local_slots(parallel: int | None, gpus: Sequence[str]) -> list[dict[str, str]]:
     """Environment variables of ``parallel`` slots (default: one a GPU), each with one of the GPUs."""
-    if not gpus:
-        return [{}] * (parallel or 1)
-    count = parallel or len(gpus)
-    shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if count > len(gpus) else {}
-    return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} | shared for i in range(count)]
+    count = parallel or max(1, len(gpus))
+    shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if count > len(gpus) > 0 else {}
+    return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} | shared if gpus else {} for i in range(count)]
 
 
 def visible_gpus() -> list[str]:
@@ -159,7 +147,7 @@ class SlurmTask:
         before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm sends submitit's signal to the child as well
         self.process = self.job.start({})
         signal.signal(signal.SIGUSR2, before)
-        if failure := self.job.failure(self.process.wait()):
+        if failure := self.job.wait(self.process):
             raise RuntimeError(failure)
 
     def checkpoint(self) -> Any:
@@ -171,21 +159,15 @@ class SlurmTask:
         return DelayedSubmission(SlurmTask(self.job))
 
 
-def submit(jobs: Sequence[Job], executor: Any) -> list[str]:
-    """Submits the jobs as one array; returns Slurm's names of them."""
-    with executor.batch():
-        submitted = [executor.submit(SlurmTask(job)) for job in jobs]
-    return [task.job_id for task in submitted]
-
-
-def slurm_executor(folder: Path, name: str, parallel: int | None, options: Sequence[str]) -> Any:
-    """A ``submitit.SlurmExecutor``.
+def submit(jobs: Sequence[Job], folder: Path, name: str, parallel: int | None, options: Sequence[str]) -> list[str]:
+    """Submits the jobs as one array; returns Slurm's names of them.
 
     Args:
-      folder: gets its files.
-      name: name of the job array.
+      jobs: the array.
+      folder: gets submitit's files.
+      name: name of the array.
       parallel: jobs at a time.
-      options: more parameters, ``NAME=VALUE`` each.
+      options: more parameters of ``submitit.SlurmExecutor``, ``NAME=VALUE`` each.
 
     Raises:
       UserError: submitit is not installed, this is no Slurm cluster, or an option is wrong.
@@ -196,22 +178,17 @@ def slurm_executor(folder: Path, name: str, parallel: int | None, options: Seque
         raise UserError("--launcher=slurm needs submitit; install it with: pip install 'mmnet-jax[cluster]'") from None
     pairs = [option.partition("=") for option in options]
     parameters = SLURM | {key: int(value) if value.isdecimal() else value for key, _, value in pairs}
-    if parallel:
-        parameters["array_parallelism"] = parallel
     try:
         executor = submitit.SlurmExecutor(folder)
-        executor.update_parameters(job_name=name, **parameters)
+        executor.update_parameters(job_name=name, array_parallelism=parallel or len(jobs), **parameters)
     except (RuntimeError, ValueError, NameError) as error:
         raise UserError(f"--launcher=slurm: {error}") from error
-    return executor
+    with executor.batch():
+        submitted = [executor.submit(SlurmTask(job)) for job in jobs]
+    return [task.job_id for task in submitted]
 
 
 def last_line(log: Path) -> str:
-    """The last line that a process wrote into its log."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 4000))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ""
+    """The last line that a process wrote into its log; empty if there is none."""
+    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
     return next((line.strip() for line in reversed(lines) if line.strip() and not line.startswith(HEADER)), "")

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from mmnet_jax.cli.command import INTERRUPTED
+from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.errors import UserError
-from mmnet_jax.reproduction.tables import TABLES, Table, TableRow
+from mmnet_jax.reproduction.tables import TABLES
 from mmnet_jax.storage.files import write_whole
 
 if TYPE_CHECKING:
-    from mmnet_jax.reproduction.runs import Run, Settings
+    from mmnet_jax.reproduction.runs import Run, Selection, Settings
     from mmnet_jax.reproduction.status import Status
 
 FAILED = 1
@@ -35,9 +36,8 @@ def define_flags() -> None:
     flags.DEFINE_string("data_dir", "data", "Folder of the prepared datasets.")
     flags.DEFINE_string("weights", "weights", "Folder of BACKBONE.safetensors files, or one such file.")
     flags.DEFINE_multi_string("set", [], "FIELD=VALUE changes a config field in all runs; may be repeated.")
-    flags.DEFINE_enum(
-        "launcher", "none", ["none", "local", "slurm"], "One run after the other, several here, or Slurm jobs."
-    )
+    launchers = ["none", "local", "slurm"]
+    flags.DEFINE_enum("launcher", "none", launchers, "One run after the other, several here, or Slurm jobs.")
     flags.DEFINE_integer("parallel", None, "Runs at a time. (default of local: one a GPU)", lower_bound=1)
     flags.DEFINE_multi_string("slurm_options", [], "NAME=VALUE of submitit, as in partition=gpu; may be repeated.")
     flags.DEFINE_bool("dry_run", False, "List the runs and say which results exist.")
@@ -62,17 +62,12 @@ def main(given: flags.FlagValues) -> None:
     if given.launcher == "none" and (given.parallel or 1) > 1:
         raise UserError(f"--parallel={given.parallel} needs --launcher=local or --launcher=slurm.")
 
-    from mmnet_jax.reproduction.runs import Settings, picked_rows, plan_runs
+    from mmnet_jax.reproduction.runs import Settings, plan_runs, select
     from mmnet_jax.reproduction.status import find_status, refuse_missing
 
-    table = TABLES[given.table]
-    rows = picked_rows(table, given.rows)
-    folds = _numbers("folds", given.folds, 0, 3) or table.folds
-    seeds = _numbers("seeds", given.seeds, 0, 2**31 - 1)
-    if not seeds:
-        raise UserError("--seeds is empty.")
+    selection = select(given.table, given.rows, given.folds, given.seeds)
     settings = Settings(Path(given.runs), given.data_dir, given.weights, tuple(given.set))
-    runs = plan_runs(rows, folds, seeds, settings)
+    runs = plan_runs(selection, settings)
     plan = [(run, find_status(run, given.any_code)) for run in runs]
     for run, status in plan:
         if given.dry_run:
@@ -81,9 +76,9 @@ def main(given: flags.FlagValues) -> None:
             print(f"left alone: {place}")
     if given.dry_run:
         return
-    output = Path(given.output.removesuffix(".md").removesuffix(".json")) if given.output else None
-    output = output or settings.runs / f"table_{given.table}"
-    missing = [(run, status.workdir) for run, status in plan if status.kind != "done"]
+    name = given.output.removesuffix(".md").removesuffix(".json") if given.output else None
+    output = Path(name) if name else settings.runs / f"table_{given.table}"
+    missing = [(run, status) for run, status in plan if status.kind != "done"]
     print(f"{len(missing)} of {len(plan)} runs to be made", flush=True)
     failures: list[str] = []
     try:
@@ -91,46 +86,30 @@ def main(given: flags.FlagValues) -> None:
         _refuse_unwritable(output)
         failures = _launch(given, missing)
     finally:
-        plan = [(run, find_status(run, given.any_code)) for run in runs]
-        _write_table(output, table, rows, folds, seeds, settings, plan)
+        _write_table(output, selection, settings, [(run, find_status(run, given.any_code)) for run in runs])
     if failures:
         print(f"{len(failures)} of {len(missing)} runs failed:", *failures, sep="\n  ", file=sys.stderr)
         sys.exit(FAILED)
 
 
-def _numbers(flag: str, words: Sequence[str], low: int, high: int) -> tuple[int, ...]:
-    for word in words:
-        if not word.strip().isdecimal() or not low <= int(word) <= high:
-            raise UserError(f"--{flag} must be whole numbers from {low} to {high}, but holds {word!r}.")
-    return tuple(dict.fromkeys(int(word) for word in words))
-
-
-def _launch(given: flags.FlagValues, missing: Sequence[tuple[Run, Path]]) -> list[str]:
+def _launch(given: flags.FlagValues, missing: Sequence[tuple[Run, Status]]) -> list[str]:
     """Runs or submits what is missing; a line about each run that failed."""
     from mmnet_jax.reproduction import launcher
     from mmnet_jax.reproduction.runs import training_command
 
-    jobs = [launcher.Job(run.name, training_command(run, workdir), log_file(workdir)) for run, workdir in missing]
-    if not jobs:
-        return []
-    if given.launcher == "slurm":
-        executor = launcher.slurm_executor(
-            Path(given.runs) / "slurm", f"table_{given.table}", given.parallel, given.slurm_options
-        )
-        print(f"submitted: {', '.join(launcher.submit(jobs, executor))}; repeat the command when they have ended")
+    jobs = [launcher.Job(run.name, training_command(run, where.workdir), where.log) for run, where in missing]
+    if given.launcher == "slurm" and jobs:
+        folder, name = Path(given.runs) / "slurm", f"table_{given.table}"
+        submitted = launcher.submit(jobs, folder, name, given.parallel, given.slurm_options)
+        print(f"submitted: {', '.join(submitted)}; repeat the command when they have ended")
         return []
     local = given.launcher == "local"
     slots = launcher.local_slots(given.parallel, launcher.visible_gpus()) if local else [{}]
     try:
         return launcher.launch(jobs, slots, _say)
-    except launcher.Interrupted:
+    except Stopped:
         _say(f"interrupted; to continue: python {shlex.join(sys.argv)}")
         sys.exit(INTERRUPTED)
-
-
-def log_file(workdir: Path) -> Path:
-    """The log of a run: beside its workdir, because a workdir may be made anew."""
-    return workdir.with_name(f"{workdir.name}.log")
 
 
 def _say(line: str) -> None:
@@ -141,43 +120,30 @@ def _say(line: str) -> None:
 
 def _refuse_unwritable(output: Path) -> None:
     """Raises a ``UserError`` if the table cannot be written, before hours are spent on it."""
-    for file in (f"{output}.md", f"{output}.json"):
-        if Path(file).is_dir():
-            raise UserError(f"--output: {file} is a folder.")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output.parent):
-            pass
+        tempfile.TemporaryFile(dir=output.parent).close()
     except OSError as error:
         raise UserError(f"--output: {output}.md cannot be written: {error.strerror}.") from error
 
 
-def _write_table(
-    output: Path,
-    table: Table,
-    rows: Sequence[TableRow],
-    folds: Sequence[int],
-    seeds: Sequence[int],
-    settings: Settings,
-    plan: Sequence[tuple[Run, Status]],
-) -> None:
+def _write_table(output: Path, selection: Selection, settings: Settings, plan: Sequence[tuple[Run, Status]]) -> None:
     """Writes OUTPUT.md and OUTPUT.json from the finished runs, if there are any."""
     from mmnet_jax.reproduction.launcher import last_line
     from mmnet_jax.reproduction.report import filled, markdown
-    from mmnet_jax.reproduction.scores import Outcome, read_outcome
+    from mmnet_jax.reproduction.scores import read_outcome
     from mmnet_jax.workdir.folder import Workdir
 
-    outcomes: dict[str, dict[tuple[int, int], Outcome]] = {}
-    unfinished: dict[str, str] = {}
-    for run, status in plan:
-        if status.kind == "done":
-            outcomes.setdefault(run.recipe, {})[run.fold, run.seed] = read_outcome(Workdir(status.workdir))
-        elif words := last_line(log_file(status.workdir)):
-            unfinished[run.name] = words
+    outcomes = {
+        (run.recipe, run.fold, run.seed): read_outcome(Workdir(status.workdir))
+        for run, status in plan
+        if status.kind == "done"
+    }
     if not outcomes:
         _say("no run has finished yet, so there is no table to write")
         return
-    content = filled(table, rows, folds, seeds, outcomes, settings, unfinished)
+    unfinished = {run.name: last_line(status.log) for run, status in plan if status.kind != "done"}
+    content = filled(selection, settings, outcomes, {name: line for name, line in unfinished.items() if line})
     text = markdown(content)
     for suffix, written in (("json", json.dumps(content, indent=2, allow_nan=False) + "\n"), ("md", text)):
         write_whole(output.with_name(f"{output.name}.{suffix}"), written.encode())

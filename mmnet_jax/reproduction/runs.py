@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from mmnet_jax.config import FIELDS, apply, load_recipe, resolve
+from mmnet_jax.cli.config_flag import override
+from mmnet_jax.config import load_recipe, resolve
 from mmnet_jax.errors import UserError
-from mmnet_jax.reproduction.tables import Table, TableRow
+from mmnet_jax.reproduction.tables import TABLES, Table, TableRow
 
-OWN_FLAGS = {"fold": "--folds", "seed": "--seeds", "data.data_dir": "--data_dir", "model.weights": "--weights"}
-"""Config fields that other flags of the runner set."""
+OWN_FIELDS = {
+    "fold": "--folds",
+    "seed": "--seeds",
+    "data.data_dir": "--data_dir",
+    "model.weights": "--weights",
+    "evaluation.after_training": "the runner, because a table needs the result of every run",
+}
+"""Config fields that ``--set`` cannot change, and what sets them."""
 
 
 class Settings(NamedTuple):
@@ -29,6 +35,15 @@ class Settings(NamedTuple):
     changes: tuple[str, ...] = ()
     """``FIELD=VALUE`` each."""
 
+    @property
+    def one_weights_file(self) -> bool:
+        return Path(self.weights).suffix == ".safetensors"
+
+    def weights_file(self, backbone: str) -> str:
+        """The file with the weights of a backbone."""
+        folder = Path(self.weights).expanduser()
+        return self.weights if self.one_weights_file else str(folder / f"{backbone}.safetensors")
+
 
 class Run(NamedTuple):
     """One training with its evaluation."""
@@ -41,36 +56,58 @@ class Run(NamedTuple):
     """Resolved."""
     folder: Path
     """Its workdir, unless another training is there."""
-    changes: tuple[str, ...]
+    overrides: tuple[str, ...]
+    """What differs from the recipe, ``FIELD=VALUE`` each."""
 
     @property
     def name(self) -> str:
         return f"{self.recipe} fold {self.fold} seed {self.seed}"
 
 
-def picked_rows(table: Table, names: Sequence[str]) -> tuple[TableRow, ...]:
-    """The named rows in the table's order; all if no name is given.
+class Selection(NamedTuple):
+    """The part of a table that is asked for."""
+
+    table: Table
+    rows: tuple[TableRow, ...]
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+
+def select(table: str, rows: Sequence[str], folds: Sequence[str], seeds: Sequence[str]) -> Selection:
+    """The selection that the flags name; no rows or folds are all of the table's.
 
     Raises:
-      UserError: the table has no row of that name.
+      UserError: the table has no such row, or a fold or seed is not a number in its range.
     """
-    known = [row.name for row in table.rows]
-    for name in names:
+    chosen = TABLES[table]
+    known = [row.name for row in chosen.rows]
+    for name in rows:
         if name not in known:
-            raise UserError(f"--rows: {table.title} has no row {name!r}; there are {', '.join(known)}.")
-    return tuple(row for row in table.rows if not names or row.name in names)
+            raise UserError(f"--rows: {chosen.title} has no row {name!r}; there are {', '.join(known)}.")
+    picked = tuple(row for row in chosen.rows if not rows or row.name in rows)
+    if not seeds:
+        raise UserError("--seeds is empty.")
+    return Selection(chosen, picked, _numbers("folds", folds, 3) or chosen.folds, _numbers("seeds", seeds, 2**31 - 1))
 
 
-def plan_runs(rows: Sequence[TableRow], folds: Sequence[int], seeds: Sequence[int], settings: Settings) -> list[Run]:
-    """Every run that the rows need, once, in the order of rows, folds and seeds.
+def _numbers(flag: str, words: Sequence[str], last: int) -> tuple[int, ...]:
+    for word in words:
+        if not word.strip().isdecimal() or int(word) > last:
+            raise UserError(f"--{flag} must be whole numbers from 0 to {last}, but holds {word!r}.")
+    return tuple(dict.fromkeys(map(int, words)))
+
+
+def plan_runs(selection: Selection, settings: Settings) -> list[Run]:
+    """Every run that the selection needs, once, in the order of rows, folds and seeds.
 
     Raises:
       UserError: a changed field is unknown or ill-typed, or one weights file is given for several backbones.
     """
-    recipes = dict.fromkeys(row.config for row in rows)
-    runs = [plan_run(recipe, fold, seed, settings) for recipe in recipes for fold in folds for seed in seeds]
+    recipes = dict.fromkeys(row.config for row in selection.rows)
+    keys = [(recipe, fold, seed) for recipe in recipes for fold in selection.folds for seed in selection.seeds]
+    runs = [plan_run(*key, settings) for key in keys]
     backbones = sorted({run.config.model.backbone for run in runs if run.config.model.weights})
-    if len(backbones) > 1 and _is_file(settings.weights):
+    if len(backbones) > 1 and settings.one_weights_file:
         raise UserError(
             f"--weights={settings.weights} is one file, but the rows have the backbones {', '.join(backbones)}: give a "
             "folder of BACKBONE.safetensors files, or rows of one backbone."
@@ -79,55 +116,30 @@ def plan_runs(rows: Sequence[TableRow], folds: Sequence[int], seeds: Sequence[in
 
 
 def plan_run(recipe: str, fold: int, seed: int, settings: Settings) -> Run:
-    """One run of a recipe."""
-    config = apply(load_recipe(recipe), dict(map(parse_change, settings.changes)))
-    config.fold, config.seed = fold, seed
-    config.data.data_dir = settings.data_dir
-    config.evaluation.after_training = True
-    if config.pretraining.dataset == "none" and not config.model.random_backbone:
-        folder = Path(settings.weights).expanduser()
-        file = settings.weights if _is_file(settings.weights) else folder / f"{config.model.backbone}.safetensors"
-        config.model.weights = str(file)
-    folder = settings.runs.joinpath(*recipe.split(":"), f"fold{fold}", f"seed{seed}")
-    return Run(recipe, fold, seed, resolve(config), folder, settings.changes)
-
-
-def parse_change(change: str) -> tuple[str, Any]:
-    """``FIELD=VALUE`` as field and value, read as ``--config.FIELD=VALUE`` is.
+    """One run of a recipe.
 
     Raises:
-      UserError: it has another form, its value is None, or the runner itself sets the field.
+      UserError: a change has not the form FIELD=VALUE, or its field is unknown, ill-typed or set by the runner itself.
     """
-    field, equals, text = change.partition("=")
-    if not equals:
-        raise UserError(f"--set={change} must have the form FIELD=VALUE.")
-    if field in OWN_FLAGS:
-        raise UserError(f"--set={change}: {field} is set by {OWN_FLAGS[field]}.")
-    if field == "evaluation.after_training":
-        raise UserError(f"--set={change}: a table needs the result of every run, so this field cannot be changed.")
-    kind = FIELDS[field].kind if field in FIELDS else None
-    if kind is str:
-        return field, text
-    if kind is bool and text.lower() in ("true", "false"):
-        return field, text.lower() == "true"
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return field, text
-    if value is None:
-        raise UserError(f"--set={change}: a field cannot be set to None, only to another value.")
-    return field, value
-
-
-def _is_file(weights: str) -> bool:
-    return Path(weights).suffix == ".safetensors"
+    for change in settings.changes:
+        field, equals, _ = change.partition("=")
+        if not equals:
+            raise UserError(f"--set={change} must have the form FIELD=VALUE.")
+        if field in OWN_FIELDS:
+            raise UserError(f"--set={change}: {field} is set by {OWN_FIELDS[field]}.")
+    overrides = [*settings.changes, f"fold={fold}", f"seed={seed}", f"data.data_dir={settings.data_dir}"]
+    overrides.append("evaluation.after_training=True")
+    config = load_recipe(recipe)
+    for text in overrides:
+        override(config, *text.split("=", 1))
+    if config.pretraining.dataset == "none" and not config.model.random_backbone:
+        config.model.weights = settings.weights_file(config.model.backbone)
+        overrides.append(f"model.weights={config.model.weights}")
+    folder = settings.runs.joinpath(*recipe.split(":"), f"fold{fold}", f"seed{seed}")
+    return Run(recipe, fold, seed, resolve(config), folder, tuple(overrides))
 
 
 def training_command(run: Run, workdir: Path) -> list[str]:
     """The command that trains a run, or resumes it, and ends with its result."""
-    config = run.config
-    command = [sys.executable, "-m", "mmnet_jax.train", f"--config={run.recipe}"]
-    command += [f"--workdir={workdir}", *(f"--config.{change}" for change in run.changes)]
-    command += [f"--config.fold={run.fold}", f"--config.seed={run.seed}"]
-    command += [f"--config.data.data_dir={config.data.data_dir}", "--config.evaluation.after_training=True"]
-    return command + ([f"--config.model.weights={config.model.weights}"] if config.model.weights else [])
+    command = [sys.executable, "-m", "mmnet_jax.train", f"--config={run.recipe}", f"--workdir={workdir}"]
+    return command + [f"--config.{text}" for text in run.overrides]

@@ -112,12 +112,13 @@ def verdict(score: Score) -> str:
     return HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
 
 
-def overall_verdict(mean: Score, folds: Sequence[Score]) -> str:
+def overall_verdict(mean: str, folds: Sequence[str]) -> str:
     """The verdict on the mean, unless the claim holds in one fold and fails in another."""
-    return DIFFERS if {HOLDS, FAILS} <= {verdict(fold) for fold in folds} else verdict(mean)
+    return DIFFERS if {HOLDS, FAILS} <= set(folds) else mean
 
 
 def _score_and_draws(key: Key, outcomes: Sequence[Outcome]) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, "r t"]]:
+    """mIoU of results of the same episodes in percent, and of their bootstrap draws."""
     intersection = np.stack([outcome.intersection for outcome in outcomes], axis=1)
     union = np.stack([outcome.union for outcome in outcomes], axis=1)
     _, class_ids = np.unique([name for _, name, _ in outcomes[0].asked], return_inverse=True)
@@ -127,9 +128,9 @@ def _score_and_draws(key: Key, outcomes: Sequence[Outcome]) -> tuple[Float[np.nd
 
 
 def _pooled(parts: Mapping[Key, tuple[Float[np.ndarray, " 1"], Float[np.ndarray, "r 1"]]]) -> Score:
-    folds = sorted({fold for fold, _ in parts})
+    """The mean over folds of the means over seeds."""
     values, draws = [], []
-    for fold in folds:
+    for fold in sorted({fold for fold, _ in parts}):
         own = [part for key, part in parts.items() if key[0] == fold]
         values.append(np.mean([value[0] for value, _ in own]))
         draws.append(np.mean([drawn[:, 0] for _, drawn in own], axis=0))

@@ -36,6 +36,11 @@ class Status(NamedTuple):
     left_alone: tuple[str, ...] = ()
     """Folders that hold something else, each with what differs."""
 
+    @property
+    def log(self) -> Path:
+        """Log of the run's processes: beside the workdir, because a workdir may be made anew."""
+        return self.workdir.with_name(f"{self.workdir.name}.log")
+
 
 def find_status(run: Run, any_code: bool = False) -> Status:
     """Status of a run now; ``any_code`` also accepts what other versions of the code made."""

@@ -8,12 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-
-class Printed(NamedTuple):
-    """A row's numbers in the paper."""
-
-    folds: tuple[float, ...]
-    mean: float
+COLUMNS = ("fold0", "fold1", "fold2", "fold3", "mean")
 
 
 class TableRow(NamedTuple):
@@ -23,23 +18,18 @@ class TableRow(NamedTuple):
     """Its name in ``--rows``."""
     config: str
     """The recipe, as in ``ablations:fcm_only``. Rows of the same recipe share their runs."""
-    paper: Printed | None
+    paper: dict[str, float] | None
+    """The printed numbers of ``fold0`` to ``fold3`` and ``mean``."""
     label: str
 
 
-class Claim(NamedTuple):
-    """The claim that one row has a higher mIoU than another, judged on the same episodes."""
-
-    better: str
-    worse: str
-
-
 class Table(NamedTuple):
-    """A table of rows and the claims that it makes."""
+    """A table and its claims."""
 
     title: str
     rows: tuple[TableRow, ...]
-    claims: tuple[Claim, ...]
+    claims: tuple[tuple[str, str], ...]
+    """Pairs of rows of which the first one has the higher mIoU, judged on the same episodes."""
     folds: tuple[int, ...] = (0, 1, 2, 3)
     note: str = ""
 
@@ -49,9 +39,9 @@ def _table(title: str, rows: str, claims: Mapping[str, str], **more: Any) -> Tab
     parsed = []
     for line in rows.strip().splitlines():
         name, config, numbers, label = map(str.strip, line.split("|"))
-        values = tuple(map(float, numbers.split()))
-        parsed.append(TableRow(name, config, Printed(values[:-1], values[-1]) if values else None, label))
-    pairs = tuple(Claim(better, worse) for better, all_worse in claims.items() for worse in all_worse.split())
+        paper = dict(zip(COLUMNS, map(float, numbers.split()), strict=True)) if numbers else None
+        parsed.append(TableRow(name, config, paper, label))
+    pairs = tuple((better, worse) for better, all_worse in claims.items() for worse in all_worse.split())
     return Table(title, tuple(parsed), pairs, **more)
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.errors import UserError
-from mmnet_jax.reproduction import launcher
-from mmnet_jax.reproduction.launcher import Interrupted, Job, SlurmTask, last_line, launch, local_slots
+from mmnet_jax.reproduction.launcher import Job, SlurmTask, last_line, launch, local_slots, submit
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,7 +96,7 @@ def test_an_interrupt_stops_what_runs_and_starts_nothing_new(tmp_path, end, sign
     lines = []
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(Interrupted):
+    with pytest.raises(Stopped):
         launch(jobs, [{}], lines.append)
     thread.join()
     assert last_line(jobs[0].log) == "saved" and not jobs[1].log.exists() and lines[-1] == "a: stopped"
@@ -142,18 +142,27 @@ def test_a_failed_slurm_job_fails(tmp_path):
         SlurmTask(job(tmp_path, "a", "raise SystemExit(3)"))()
 
 
-def test_slurm_needs_submitit_and_a_cluster(tmp_path, monkeypatch):
-    pytest.importorskip("submitit")
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(UserError, match='Could not detect "srun"'):
-        launcher.slurm_executor(tmp_path, "table_3", 2, [])
+def test_jobs_are_submitted_as_one_array(tmp_path, monkeypatch):
+    submitit = pytest.importorskip("submitit")
     (tmp_path / "srun").touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    executor = launcher.slurm_executor(tmp_path, "table_3", 2, ["partition=gpu", "time=90"])
-    parameters = {"job_name": "table_3", "array_parallelism": 2, "partition": "gpu", "time": 90, "gpus_per_node": 1}
-    assert parameters.items() <= executor.parameters.items()
+    arrays = []
+
+    def process(executor, submissions):
+        arrays.append((executor.parameters, [submission.function.job.name for submission in submissions]))
+        return [submitit.SlurmJob(tmp_path, f"7_{i}") for i in range(len(submissions))]
+
+    monkeypatch.setattr(submitit.SlurmExecutor, "_internal_process_submissions", process)
+    jobs = [job(tmp_path, name, "") for name in "ab"]
+    assert submit(jobs, tmp_path, "table_3", 1, ["partition=gpu", "time=90"]) == ["7_0", "7_1"]
+    ((parameters, names),) = arrays
+    expected = {"job_name": "table_3", "array_parallelism": 1, "partition": "gpu", "time": 90, "gpus_per_node": 1}
+    assert expected.items() <= parameters.items() and names == ["a", "b"]
     with pytest.raises(UserError, match=r"--launcher=slurm: .*'colour'"):
-        launcher.slurm_executor(tmp_path, "table_3", 2, ["colour=red"])
+        submit(jobs, tmp_path, "table_3", None, ["colour=red"])
+    (tmp_path / "srun").unlink()
+    with pytest.raises(UserError, match='Could not detect "srun"'):
+        submit(jobs, tmp_path, "table_3", None, [])
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(UserError, match=r"install it with: pip install 'mmnet-jax\[cluster\]'"):
-        launcher.slurm_executor(tmp_path, "table_3", None, [])
+        submit(jobs, tmp_path, "table_3", None, [])

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
 
 from mmnet_jax.reproduction.report import filled, markdown
+from mmnet_jax.reproduction.runs import select
 from mmnet_jax.reproduction.scores import read_outcome
-from mmnet_jax.reproduction.tables import TABLES
 from mmnet_jax.workdir.folder import Workdir
 from mmnet_jax.workdir.provenance import CODE
 from tests.reproduction.hand_made import OTHER_CODE, finish, plan_one, settings
 
 
+def fill(folder, table, hits, folds=(1, 2), seeds=(321,), changes=(), **more):
+    """A table whose runs hit so many pixels: by row, or by fold and seed of a row, where that is a dict."""
+    selection = select(table, list(hits), [*map(str, folds)], [*map(str, seeds)])
+    outcomes = {}
+    for row in selection.rows:
+        for fold, seed in itertools.product(folds, seeds):
+            own = hits[row.name].get((fold, seed)) if isinstance(hits[row.name], dict) else hits[row.name]
+            if own is not None:
+                workdir = finish(plan_one(folder, row.config, fold, seed, changes), own, **more.get(row.name, {}))
+                outcomes[row.config, fold, seed] = read_outcome(Workdir(workdir))
+    return filled(selection, settings(folder, *changes), outcomes)
+
+
 def test_a_table_sets_ours_beside_the_papers(tmp_path):
-    table = TABLES["7"]
-    hits = {0: [60, 60, 60, 60], 1: [71, 71, 71, 71], 2: [57, 57, 57, 57], 3: [62, 62, 62, 62]}
-    outcomes = {"pascal_5shot": {}, "ablations:without_qmm": {}}
-    for fold, own in hits.items():
-        for reference in outcomes:
-            if (reference, fold) == ("ablations:without_qmm", 3):
-                continue  # still to be run
-            less = 0 if reference == "pascal_5shot" else 2
-            workdir = finish(plan_one(tmp_path, reference, fold), [h - less for h in own])
-            outcomes[reference][fold, 321] = read_outcome(Workdir(workdir))
-    content = filled(table, table.rows, (0, 1, 2, 3), (321,), outcomes, settings(tmp_path))
+    hits = {(0, 321): [60] * 4, (1, 321): [71] * 4, (2, 321): [57] * 4, (3, 321): [62] * 4}
+    less = {key: [hit - 2 for hit in own] for key, own in hits.items() if key != (3, 321)}  # still to be run
+    content = fill(tmp_path, "7", {"without_qmm": less, "with_qmm": hits}, folds=(0, 1, 2, 3))
     json.dumps(content, allow_nan=False)
     without, with_qmm = content["rows"]
     fold0 = with_qmm["cells"]["fold0"]
@@ -47,15 +53,7 @@ def test_a_table_sets_ours_beside_the_papers(tmp_path):
 
 
 def test_a_table_without_the_papers_numbers_has_claims_over_its_folds(tmp_path):
-    table = TABLES["photographs"]
-    rows = [row for row in table.rows if row.name in ("paper", "global", "pfenet")]
-    hits = {"paper": [50, 50, 50, 50], "global": [51, 51, 51, 51], "pfenet": [10, 90, 10, 90]}
-    outcomes = {}
-    for row in rows:
-        for fold in (1, 2):
-            workdir = finish(plan_one(tmp_path, row.config, fold), hits[row.name])
-            outcomes.setdefault(row.config, {})[fold, 321] = read_outcome(Workdir(workdir))
-    content = filled(table, rows, (1, 2), (321,), outcomes, settings(tmp_path))
+    content = fill(tmp_path, "photographs", {"paper": [50] * 4, "global": [51] * 4, "pfenet": [10, 90, 10, 90]})
     assert {claim["worse"]: claim["verdict"] for claim in content["claims"]} == {
         "global": "does not hold",
         "pfenet": "undecided",
@@ -64,24 +62,12 @@ def test_a_table_without_the_papers_numbers_has_claims_over_its_folds(tmp_path):
     assert "paper's number" not in text and "| paper better than global | -1.0 [-1.0, -1.0] |" in text
 
 
-def fill(folder, hits, folds=(1, 2), seeds=(321,), changes=(), **more):
-    """The table of photographs with rows whose every fold and seed hit so many pixels."""
-    table = TABLES["photographs"]
-    rows = [row for row in table.rows if row.name in hits]
-    outcomes = {row.config: {} for row in rows}
-    for row in rows:
-        for fold in folds:
-            for seed in seeds:
-                own = hits[row.name][fold, seed] if isinstance(hits[row.name], dict) else hits[row.name]
-                run = plan_one(folder, row.config, fold, seed, changes)
-                outcomes[row.config][fold, seed] = read_outcome(Workdir(finish(run, own, **more.get(row.name, {}))))
-    return filled(table, rows, folds, seeds, outcomes, settings(folder, *changes))
-
-
 def test_the_table_names_weights_data_changes_and_code(tmp_path):
     hashes = {"weights_sha256": "ab" * 32, "data_sha256": {"train": "cd" * 32, "val": "ef" * 32}}
     changes, old = ["data.image_size=97"], {"code": OTHER_CODE}
-    content = fill(tmp_path, {"paper": [1] * 4, "qmm_5": [2] * 4}, changes=changes, paper=hashes, qmm_5=old)
+    content = fill(
+        tmp_path, "photographs", {"paper": [1] * 4, "qmm_5": [2] * 4}, changes=changes, paper=hashes, qmm_5=old
+    )
     text = markdown(content)
     assert "Changed in all runs: training.steps=8, " in text and "data.image_size=97." in text
     assert "Backbone weights: SHA-256 abababababab." in text
@@ -96,7 +82,7 @@ def test_the_table_names_weights_data_changes_and_code(tmp_path):
 def test_contradicting_folds_and_the_range_of_seeds_are_told(tmp_path):
     ours = {(1, 321): [50] * 4, (1, 5): [52] * 4, (2, 321): [50] * 4, (2, 5): [51] * 4}
     theirs = {(1, 321): [40] * 4, (1, 5): [40] * 4, (2, 321): [53] * 4, (2, 5): [54] * 4}
-    content = fill(tmp_path, {"paper": ours, "global": theirs}, seeds=(321, 5))
+    content = fill(tmp_path, "photographs", {"paper": ours, "global": theirs}, seeds=(321, 5))
     (claim,) = content["claims"]
     assert claim["cells"]["mean"]["difference"] == pytest.approx(4) and claim["verdict"] == "differs by fold"
     assert claim["by_seed"]["seed5"]["difference"] == pytest.approx(4.5)
@@ -105,7 +91,10 @@ def test_contradicting_folds_and_the_range_of_seeds_are_told(tmp_path):
 
 def test_a_pair_of_other_episodes_loses_its_cells_alone(tmp_path):
     content = fill(
-        tmp_path, {"paper": [4] * 4, "global": [3] * 4, "pfenet": [2] * 4}, **{"global": {"classes": "abab"}}
+        tmp_path,
+        "photographs",
+        {"paper": [4] * 4, "global": [3] * 4, "pfenet": [2] * 4},
+        **{"global": {"classes": "abab"}},
     )
     pair, other = content["claims"]
     assert pair["cells"]["fold2"] == {

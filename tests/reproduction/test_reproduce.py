@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.errors import UserError
 from mmnet_jax.reproduction import launcher, reproducing, runs
 from mmnet_jax.workdir.provenance import CODE
@@ -17,12 +18,10 @@ from tests.reproduction.hand_made import OTHER_CODE, SETTINGS, finish, plan_one
 SCRIPT = Path(__file__).parents[2] / "scripts" / "reproduce.py"
 
 
-def run_script(folder, *arguments):
-    return subprocess.run([sys.executable, SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, check=False)
-
-
 def test_a_mistake_is_told_in_one_sentence(tmp_path):
-    done = run_script(tmp_path, "--table=9")
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--table=9"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2 and done.stdout == ""
     assert "--table cannot be '9'" in done.stderr and done.stderr.count("\n") == 1
 
@@ -114,13 +113,25 @@ def test_a_dry_run_says_which_results_exist_and_what_is_left_alone(tmp_path, cap
 
 def test_slurm_jobs_are_submitted(tmp_path, trained_by_hand, monkeypatch, capsys):
     submitted = []
-    monkeypatch.setattr(launcher, "slurm_executor", lambda *arguments: arguments)
-    monkeypatch.setattr(launcher, "submit", lambda jobs, executor: submitted.append((jobs, executor)) or ["7_0", "7_1"])
+    monkeypatch.setattr(launcher, "submit", lambda *arguments: submitted.append(arguments) or ["7_0", "7_1"])
     reproducing.main(Given(tmp_path, launcher="slurm", parallel=2, slurm_options=["partition=gpu"]))
-    ((jobs, executor),) = submitted
-    assert executor == (tmp_path / "runs" / "slurm", "table_photographs", 2, ["partition=gpu"])
+    ((jobs, *others),) = submitted
+    assert others == [tmp_path / "runs" / "slurm", "table_photographs", 2, ["partition=gpu"]]
     assert [job.name for job in jobs] == [f"photographs:{name} fold 1 seed 321" for name in ("paper", "global")]
     assert "submitted: 7_0, 7_1" in capsys.readouterr().out
+
+
+def test_an_interrupt_ends_with_the_command_to_continue(tmp_path, trained_by_hand, monkeypatch, capsys):
+    def stop(*arguments):
+        raise Stopped
+
+    monkeypatch.setattr(launcher, "launch", stop)
+    monkeypatch.setattr(sys, "argv", ["scripts/reproduce.py", "--table=3", "--set=data.scale=(1, 1)"])
+    with pytest.raises(SystemExit) as ended:
+        reproducing.main(Given(tmp_path))
+    assert ended.value.code == 130
+    told = "to continue: python scripts/reproduce.py --table=3 '--set=data.scale=(1, 1)'"
+    assert told in capsys.readouterr().out
 
 
 def test_missing_weights_do_not_keep_the_table_of_finished_rows_back(tmp_path, trained_by_hand):

@@ -1,45 +1,39 @@
-"""Which runs rows ask for, and the command of each."""
+"""Which runs a selection needs, and the command of each."""
 
 from __future__ import annotations
 
 import pytest
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.reproduction.runs import (
-    Settings,
-    picked_rows,
-    plan_run,
-    plan_runs,
-    training_command,
-)
-from mmnet_jax.reproduction.tables import TABLES
+from mmnet_jax.reproduction.runs import Settings, plan_run, plan_runs, select, training_command
 from tests.reproduction.hand_made import plan_one, settings
 
 
-def test_rows_of_the_same_configuration_are_run_once(tmp_path):
-    rows = TABLES["4"].rows + TABLES["A"].rows
-    runs = plan_runs(rows, (0, 2), (321, 5), settings(tmp_path))
-    assert len(rows) == 5 and len(runs) == 4 * 4
+def test_a_row_of_the_same_recipe_is_run_once(tmp_path):
+    selection = select("4", ["fcm_mmm", "fcm_only"], ["0", "2"], ["321", "5"])
+    assert [row.name for row in selection.rows] == ["fcm_only", "fcm_mmm"]  # the table's order
+    again = selection._replace(rows=selection.rows + select("A", ["with_fcm"], [], ["1"]).rows)
+    runs = plan_runs(again, settings(tmp_path))
     assert [run.name for run in runs[:3]] == [
         f"ablations:fcm_only fold {f} seed {s}" for f, s in ((0, 321), (0, 5), (2, 321))
     ]
+    assert len(runs) == 2 * 4 and runs[-1].recipe == "pascal_1shot"
     assert runs[0].folder == tmp_path / "runs" / "ablations" / "fcm_only" / "fold0" / "seed321"
 
 
 def test_a_run_has_its_fold_seed_data_weights_and_changes(tmp_path):
-    run = plan_run(
-        "ablations:memory_20", 2, 7, Settings(tmp_path, "d", "w", ("training.steps=9", "data.scale=(0.5, 0.6)"))
-    )
+    changes = ("training.steps=9", "data.scale=(0.5, 0.6)", "data.augment=false", "model.levels=2")
+    run = plan_run("ablations:memory_20", 2, 7, Settings(tmp_path, "d", "w", changes))
     assert (run.config.fold, run.config.seed, run.config.training.steps) == (2, 7, 9)
     assert run.config.model.memory_size == 20 and tuple(run.config.data.scale) == (0.5, 0.6)
+    assert run.config.data.augment is False and run.config.model.levels == "2"  # read by the type of the field
     assert run.config.model.weights == "w/resnet50_v2.safetensors" and run.config.evaluation.after_training
-    command = training_command(run, tmp_path / "here")
-    assert command[1:3] == ["-m", "mmnet_jax.train"]
-    assert command[3] == "--config=ablations:memory_20"
-    assert command[4:] == [
+    assert training_command(run, tmp_path / "here")[1:] == [
+        "-m",
+        "mmnet_jax.train",
+        "--config=ablations:memory_20",
         f"--workdir={tmp_path}/here",
-        "--config.training.steps=9",
-        "--config.data.scale=(0.5, 0.6)",
+        *(f"--config.{change}" for change in changes),
         "--config.fold=2",
         "--config.seed=7",
         "--config.data.data_dir=d",
@@ -48,23 +42,15 @@ def test_a_run_has_its_fold_seed_data_weights_and_changes(tmp_path):
     ]
 
 
-def test_a_change_is_read_by_its_fields_type(tmp_path):
-    run = plan_one(tmp_path, changes=["data.augment=true", "training.cache_features=False", "model.levels=2"])
-    assert run.config.data.augment is True and run.config.model.levels == "2"
-
-
 def test_one_weights_file_cannot_serve_several_backbones(tmp_path):
-    rows = [row for row in TABLES["1"].rows if row.name in ("vgg16_1shot", "resnet50_v2_1shot")]
+    both = select("1", ["vgg16_1shot", "resnet50_v2_1shot"], ["0"], ["1"])
+    one = Settings(tmp_path, weights="my/one.safetensors")
     with pytest.raises(UserError, match="is one file, but the rows have the backbones resnet50_v2, vgg16"):
-        plan_runs(rows, (0,), (1,), Settings(tmp_path, weights="one.safetensors"))
-    assert len(plan_runs(rows, (0,), (1,), Settings(tmp_path, weights="folder"))) == 2
-    assert len(plan_runs(rows[:1], (0,), (1,), Settings(tmp_path, weights="one.safetensors"))) == 1
-
-
-def test_one_weights_file_serves_all_and_a_random_backbone_needs_none(tmp_path):
-    run = plan_run("pascal_1shot", 0, 1, Settings(tmp_path, weights="my/file.safetensors"))
-    assert run.config.model.weights == "my/file.safetensors"
-    assert plan_one(tmp_path).config.model.weights is None
+        plan_runs(both, one)
+    assert len(plan_runs(both, Settings(tmp_path, weights="folder"))) == 2
+    (run,) = plan_runs(select("1", ["vgg16_1shot"], ["0"], ["1"]), one)
+    assert run.config.model.weights == "my/one.safetensors"
+    assert plan_one(tmp_path).config.model.weights is None  # a random backbone needs none
 
 
 @pytest.mark.parametrize(
@@ -72,8 +58,8 @@ def test_one_weights_file_serves_all_and_a_random_backbone_needs_none(tmp_path):
     [
         ("training.steps", "must have the form FIELD=VALUE"),
         ("training.stepps=3", "unknown config field training.stepps; did you mean training.steps"),
-        ("training.steps=many", "training.steps must be of type int"),
-        ("training.epochs=None", "a field cannot be set to None"),
+        ("training.steps=many", "config field training.steps must be a whole number"),
+        ("training.epochs=None", "training.epochs must be a whole number"),
         ("fold=2", "fold is set by --folds"),
         ("seed=2", "seed is set by --seeds"),
         ("data.data_dir=x", "data.data_dir is set by --data_dir"),
@@ -84,9 +70,3 @@ def test_one_weights_file_serves_all_and_a_random_backbone_needs_none(tmp_path):
 def test_a_change_that_cannot_be_made_is_refused(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         plan_one(tmp_path, changes=[change])
-
-
-def test_an_unknown_row_is_refused():
-    with pytest.raises(UserError, match=r"has no row 'fcm'; there are fcm_only"):
-        picked_rows(TABLES["4"], ["fcm"])
-    assert [row.name for row in picked_rows(TABLES["4"], ["fcm_mmm", "fcm_only"])] == ["fcm_only", "fcm_mmm"]
