@@ -1,4 +1,4 @@
-"""The types that everyone shares: an episode, what a support set becomes, and what the network says.
+"""The types that all parts share: an episode, an encoded support set, and a prediction.
 
 All three are pytrees (``flax.struct`` dataclasses), so they pass through ``jit``, ``vmap`` and ``grad``.
 Letters: B episodes, K shots, S image side, H x W the feature grid, D projected channels, N memory embeddings,
@@ -6,6 +6,8 @@ C channels of the backbone's level 4.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from flax import struct
 from jaxtyping import Array, Float, Int
@@ -33,7 +35,7 @@ class Episode:
 
 @struct.dataclass
 class SupportState:
-    """What the network needs to know of the support images; encoded once, used for any number of queries.
+    """What a head keeps of support images, encoded once and used for any number of queries; each head adds its own.
 
     A state made by ``encode_support`` describes one support set and has no leading B.
     """
@@ -42,32 +44,23 @@ class SupportState:
     """Level 4, not yet multiplied by the mask; made of masked level-3 features where the reading says so."""
     mask: Float[Array, "*b k h w"]
     """Foreground on the feature grid, in [0, 1]; soft where the grid is not every 8th pixel."""
-    nodes: tuple[Float[Array, "*b k h w n"], ...] = ()
-    """F . M of the support images before the sigmoid (eq. 1), one array a memory; F itself without a memory."""
-    projected: tuple[Float[Array, "*b k h w d"], ...] = ()
-    """F, where shots are weighed by attention."""
-    prototype: Float[Array, "*b k d"] | None = None
-    """PFENet's: F, averaged over the mask."""
 
 
 @struct.dataclass
 class Prediction:
-    """What the network says of the queries, and on the way there."""
+    """Logits and the intermediate maps that losses and figures use; each head adds its own."""
 
     logits: Float[Array, "b s s 2"]
     """Final logits at image size: background, foreground."""
-    activations: Float[Array, "b h w n"]
-    """The query's meta-class activations, Act_Q of eq. 1, in (0, 1); those of several memories side by side. Without a
-    memory the projected features, or none where the network has no use for them."""
-    fused: Float[Array, "b h w n"]
-    """Activations after APM and QMM (eq. 5, 9)."""
-    confidence: Float[Array, "b h w"]
-    """Foreground confidence C_Q (eq. 6-8), in [0, 1]."""
-    shot_weights: Float[Array, "b k h w"]
-    """QMM's weight of each shot at each query position (eq. 9); they sum to 1 over the shots."""
-    auxiliary_logits: tuple[Float[Array, "b _ _ 2"], ...]
-    """FEM's prediction at each bin's own size."""
-    query_memory_logits: tuple[Float[Array, "b h w n"], ...]
-    """F_Q . M before the sigmoid, for the reconstruction loss; one array a memory."""
-    support_memory_logits: tuple[Float[Array, "b k h w n"], ...]
-    """F_S . M before the sigmoid, likewise."""
+    auxiliary_logits: tuple[Float[Array, "b _ _ 2"], ...] = ()
+    """The decoder's predictions at its scales, each at its own size."""
+    confidence: Float[Array, "b h w"] | None = None
+    """Foreground confidence C_Q (eq. 8), in [0, 1]; ``None`` from a head without it."""
+
+    def own_losses(self, objective: Any) -> dict[str, tuple[float, Float[Array, ""]]]:
+        """Weight and value of each loss term of this head alone, by name.
+
+        Args:
+          objective: the ``losses.Objective`` of the training.
+        """
+        return {}

@@ -1,17 +1,29 @@
-"""The training objective (eq. 10-13)."""
+"""The training objective (eq. 13)."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from mmnet_jax import ops
 from mmnet_jax.config import resolve
+from mmnet_jax.config.values import objective
 from mmnet_jax.episode import Episode, Prediction
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """Weights of the loss terms, and what MM-Net's reconstruction loss takes: the config's ``loss`` section."""
+
+    auxiliary: float
+    reconstruction: float
+    reconstruction_on: str
+    reconstruction_softmax_on: str
+    reconstruction_shots: str
 
 
 class Losses(NamedTuple):
@@ -19,54 +31,53 @@ class Losses(NamedTuple):
 
     main: Float[Array, ""]
     auxiliary: Float[Array, ""]
-    reconstruction: Float[Array, ""]
+    own: dict[str, Float[Array, ""]]
+    """The head's own terms, by name."""
     total: Float[Array, ""]
+
+    @property
+    def reconstruction(self) -> Float[Array, ""]:
+        """MM-Net's memory reconstruction loss; 0 with another head."""
+        return self.own.get("reconstruction", jnp.zeros(()))
+
+    def by_name(self) -> dict[str, Float[Array, ""]]:
+        """All terms, ``total`` last."""
+        return {"main": self.main, "auxiliary": self.auxiliary, **self.own, "total": self.total}
 
 
 def episode_losses(
-    prediction: Prediction, episode: Episode, config: ConfigDict, counted: Float[Array, ""] | None = None
+    prediction: Prediction, episode: Episode, config: ConfigDict, num_valid: Float[Array, ""] | None = None
 ) -> Losses:
-    """Cross entropy of the final logits and of the bins' at image size, and the memory reconstruction loss.
+    """Cross entropy of the final logits and of the decoder's scales at image size, and the head's own terms (eq. 13).
 
     Args:
-      prediction: what the network said of the episode, in training mode for training.
+      prediction: of the episode, in training mode for training.
       episode: with its query label.
       config: resolved or not; its ``loss`` section and its reading are used.
-      counted: as in ``segmentation_loss``.
+      num_valid: as in ``segmentation_loss``.
 
     Raises:
       ValueError: the episode has no query label.
     """
     if episode.query_label is None:
         raise ValueError("episode.query_label is needed for a loss, but is None.")
-    weights = resolve(config).loss
-    size = episode.query_label.shape[1:3]
-    main = ops.segmentation_loss(prediction.logits, episode.query_label, counted)
-    bins = [
-        ops.segmentation_loss(ops.resize_bilinear(logits, size), episode.query_label, counted)
+    return compute_losses(prediction, episode.query_label, objective(resolve(config)), num_valid)
+
+
+def compute_losses(
+    prediction: Prediction,
+    labels: Int[Array, "b s s"],
+    objective: Objective,
+    num_valid: Float[Array, ""] | None = None,
+) -> Losses:
+    """``episode_losses`` (eq. 13) of the queries' labels, with the objective as values."""
+    main = ops.segmentation_loss(prediction.logits, labels, num_valid)
+    scales = [
+        ops.segmentation_loss(ops.resize_bilinear(logits, labels.shape[1:3]), labels, num_valid)
         for logits in prediction.auxiliary_logits
     ]
-    auxiliary = sum(bins, jnp.zeros(())) / len(bins)
-    reconstruction = _reconstruction(prediction, weights)
-    total = main + weights.auxiliary * auxiliary + weights.reconstruction * reconstruction
-    return Losses(main, auxiliary, reconstruction, total)
-
-
-def _reconstruction(prediction: Prediction, loss: ConfigDict) -> Float[Array, ""]:
-    """Summed over the memories, and over query and support where both are asked for."""
-    total = jnp.zeros(())
-    if loss.reconstruction_on in ("support", "both"):
-        for logits in prediction.support_memory_logits:
-            shots = logits[:, :1] if loss.reconstruction_shots == "first" else logits
-            images = shots.reshape(-1, *shots.shape[2:])
-            on_logits = loss.reconstruction_softmax_on == "logits"
-            total += _mean_reconstruction(images, images if on_logits else jax.nn.sigmoid(images))
-    if loss.reconstruction_on in ("query", "both"):
-        for logits in prediction.query_memory_logits:
-            # both readings take the query's softmax on its activations
-            total += _mean_reconstruction(logits, jax.nn.sigmoid(logits))
-    return total
-
-
-def _mean_reconstruction(logits: Array, scores: Array) -> Float[Array, ""]:
-    return jnp.mean(ops.reconstruction_loss(logits, jax.nn.softmax(scores, axis=-1)))
+    auxiliary = sum(scales, jnp.zeros(())) / max(len(scales), 1)
+    total, own = main + objective.auxiliary * auxiliary, {}
+    for name, (weight, value) in prediction.own_losses(objective).items():
+        total, own[name] = total + weight * value, value
+    return Losses(main, auxiliary, own, total)

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 if TYPE_CHECKING:
     from mmnet_jax.data.transforms.training import Augmentation
+    from mmnet_jax.losses import Objective
     from mmnet_jax.models.settings import NetworkSettings
 
 
@@ -49,3 +50,10 @@ def network_settings(config: ConfigDict) -> NetworkSettings:
         quality_normalise=config.quality.normalise,
         **{name: config.model[name] for name in known},
     )
+
+
+def objective(config: ConfigDict) -> Objective:
+    """What ``losses.compute_losses`` takes."""
+    from mmnet_jax.losses import Objective
+
+    return Objective(**config.loss.to_dict())

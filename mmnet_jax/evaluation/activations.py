@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from mmnet_jax import ops
 from mmnet_jax.episode import Prediction
+from mmnet_jax.models.heads.mmnet import MMNetPrediction
 
 SHOWN = 3
 """Embeddings of an episode; fewer where the memory is smaller."""
@@ -29,9 +30,10 @@ def telling_activations(
       The n = ``SHOWN`` maps in [0, 1], the most telling first, and the numbers of their embeddings (those of a second
       memory count on); none from a network without memory.
     """
-    if not prediction.support_memory_logits:
-        batch, *sides = prediction.confidence.shape
-        return jnp.zeros((batch, 0, *sides)), jnp.zeros((batch, 0), jnp.int32)
+    if not isinstance(prediction, MMNetPrediction) or not prediction.support_memory_logits:
+        batch = len(prediction.logits)
+        return jnp.zeros((batch, 0, 1, 1)), jnp.zeros((batch, 0), jnp.int32)
+    assert prediction.activations is not None
     activations = jax.nn.sigmoid(jnp.concatenate(prediction.support_memory_logits, axis=-1))
     grid = activations.shape[2:4]
 

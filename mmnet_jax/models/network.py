@@ -1,8 +1,8 @@
-"""What few-shot networks around a frozen backbone share: features, supports paid for once, the decoder."""
+"""What all heads share: features of a frozen backbone, support sets encoded once, the decoder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,13 +12,13 @@ from jaxtyping import Array, Float, Int
 
 from mmnet_jax import ops
 from mmnet_jax.episode import Episode, Prediction, SupportState
-from mmnet_jax.models.decoder import FeatureEnrichment
+from mmnet_jax.models.decoder import FeatureEnrichment, bin_sizes
 from mmnet_jax.models.layers import channel_dropout
 
 
 @struct.dataclass
 class Features:
-    """All that the head needs of an episode's images: what a frozen backbone makes of them, and the masks."""
+    """All that the head needs of an episode's images: a frozen backbone's levels, and the masks."""
 
     query_mid: Float[Array, "b h w m"]
     """Levels 3 and 2, side by side."""
@@ -32,13 +32,13 @@ class Features:
 
 
 class FewShotNetwork(nn.Module):
-    """Trained parameters are in ``params``, the frozen backbone's in ``backbone`` and ``batch_stats``.
+    """A head around a frozen backbone. Trained parameters are in ``params``, the backbone's tensors in ``backbone`` and
+    ``batch_stats``.
 
     ``apply(variables, episode)`` gives a ``Prediction``; ``encode_support`` and ``segment`` split the same work, so
     that a support set is paid for once; ``extract`` and ``decode`` split it at the frozen backbone.
 
-    A subclass says how a query is described, how a support is, what comes of their meeting, and what the decoder makes
-    of that: ``describe_query``, ``describe_support``, ``compare`` and ``predict``.
+    A head is a subclass with four methods: ``encode_query``, ``encode_shots``, ``match`` and ``predict``.
     """
 
     backbone: nn.Module
@@ -47,8 +47,10 @@ class FewShotNetwork(nn.Module):
     dropout: float = 0.5
     projection_kernel: int = 3
     projection_shared: bool = True
-    support_level4: str = "masked"
-    batch_norm: str = "frozen"
+    mask_level3: bool = False
+    """Compute a support's level 4 from level 3 * mask."""
+    batch_statistics: bool = False
+    """Normalise by each call's own statistics in training."""
     confidence_dtype: Any = jnp.float32
     sequential: bool = False
     """Run the backbone image by image: XLA's CPU convolutions slow down faster than the batch grows."""
@@ -61,97 +63,87 @@ class FewShotNetwork(nn.Module):
         """Segments the query of each episode.
 
         Args:
-          episode: images of side S with (S - 1) % 8 == 0.
-          train: dropout on (takes a ``dropout`` rng) and, under ``batch_norm="batch"``, each call's own statistics
+          episode: images of a side that the backbone takes.
+          train: dropout on (takes a ``dropout`` rng) and, with ``batch_statistics``, each call's own statistics
             (``batch_stats`` is then to be mutable).
 
         Raises:
-          ValueError: S is another size.
+          ValueError: the backbone does not take images of this side.
         """
         return self.decode(self.extract(episode, train), episode.query_image.shape[1:3], train)
 
     def extract(self, episode: Episode, train: bool = False) -> Features:
         """The backbone's part: features of query and supports, without gradient."""
-        batch, shots, height, width, _ = episode.support_images.shape
-        masks = self._grid_masks(episode.support_labels.reshape(batch * shots, height, width))
-        supports = episode.support_images.reshape(batch * shots, height, width, 3)
-        before_stage4 = masks if self.support_level4 == "masked_twice" else None
-        if train and self.batch_norm == "batch":
-            query_mid, query_high = self._levels(episode.query_image, None, batch_statistics=True)
-            shot_masks = None if before_stage4 is None else split_shots(before_stage4, batch)
+        masks = self._grid_masks(episode.support_labels)
+        batch, shots = masks.shape[:2]
+        if train and self.batch_statistics:
+            query = list(self._levels(episode.query_image, None, batch_statistics=True))
             by_shot = [
-                self._levels(
-                    episode.support_images[:, k],
-                    None if shot_masks is None else shot_masks[:, k],
-                    batch_statistics=True,
-                )
-                for k in range(shots)
+                self._levels(episode.support_images[:, k], masks[:, k], batch_statistics=True) for k in range(shots)
             ]
-            support_mid = jnp.stack([mid for mid, _ in by_shot], axis=1)
-            support_high = jnp.stack([high for _, high in by_shot], axis=1)
+            support = [jnp.stack(levels, axis=1) for levels in zip(*by_shot, strict=True)]
         else:
-            images = jnp.concatenate([episode.query_image, supports])
-            if before_stage4 is not None:
-                before_stage4 = jnp.concatenate([jnp.ones((batch, *masks.shape[1:])), before_stage4])
-            mid, high = self._levels(images, before_stage4)
-            query_mid, query_high = mid[:batch], high[:batch]
-            support_mid, support_high = split_shots(mid[batch:], batch), split_shots(high[batch:], batch)
-        features = Features(query_mid, query_high, support_mid, support_high, split_shots(masks, batch))
-        return jax.lax.stop_gradient(features)
+            images = [episode.query_image, _join_shots(episode.support_images)]
+            queries = jnp.ones((batch, *masks.shape[2:]))
+            levels = self._levels(jnp.concatenate(images), jnp.concatenate([queries, _join_shots(masks)]))
+            query, support = [x[:batch] for x in levels], [split_shots(x[batch:], batch) for x in levels]
+        return jax.lax.stop_gradient(Features(query[0], query[1], support[0], support[1], masks))
 
     def decode(self, features: Features, size: tuple[int, ...], train: bool = False) -> Prediction:
         """The trained part: from features to logits at ``size`` (height, width)."""
         batch = features.query_mid.shape[0]
-        query = self.describe_query(features.query_mid, train)
-        supports = (features.support_mid, features.support_high, features.support_mask)
-        mid, high, mask = (x.reshape(-1, *x.shape[2:]) for x in supports)
-        state = jax.tree.map(lambda x: split_shots(x, batch), self.describe_support(mid, high, mask, train))
-        return self.predict(query, state, self.compare(query, features.query_high, state), size, train)
+        query = self.encode_query(features.query_mid, train)
+        mid, high = _join_shots(features.support_mid), _join_shots(features.support_high)
+        encoded = self.encode_shots(mid, high, _join_shots(features.support_mask), train)
+        state = jax.tree.map(lambda x: split_shots(x, batch), encoded)
+        return self.predict(query, state, self.match(query, features.query_high, state), size, train)
 
     def encode_support(self, images: Float[Array, "k s s 3"], labels: Int[Array, "k s s"]) -> SupportState:
         """What ``segment`` needs of one support set."""
         masks = self._grid_masks(labels)
-        mid, high = self._levels(images, masks if self.support_level4 == "masked_twice" else None)
-        return self.describe_support(mid, high, masks, False)
+        mid, high = self._levels(images, masks)
+        return self.encode_shots(mid, high, masks, False)
 
     def segment(self, queries: Float[Array, "q s s 3"], state: SupportState) -> Prediction:
         """Segments any number of queries with one support set."""
         mid, high = self._levels(queries, None)
-        described = self.describe_query(mid, False)
+        encoded = self.encode_query(mid, False)
         one_set = jax.tree.map(lambda x: x[None], state)
 
-        def compare(query: Any, query_high: Array) -> Any:
+        def match(query: Any, query_high: Array) -> Any:
             query, query_high = jax.tree.map(lambda x: x[None], (query, query_high))
-            return jax.tree.map(lambda x: x[0], self.compare(query, query_high, one_set))
+            return jax.tree.map(lambda x: x[0], self.match(query, query_high, one_set))
 
-        compared = jax.vmap(compare)(described, high)
+        matched = jax.vmap(match)(encoded, high)
         repeated = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(queries), *x.shape[1:])), one_set)
-        return self.predict(described, repeated, compared, queries.shape[1:3], False)
+        return self.predict(encoded, repeated, matched, queries.shape[1:3], False)
 
-    def describe_query(self, mid: Float[Array, "b h w m"], train: bool) -> Any:
-        """What the network keeps of queries, from their mid-level features."""
+    def encode_query(self, mid: Float[Array, "b h w m"], train: bool) -> Any:
+        """What the head keeps of queries, from their levels 3 and 2."""
         raise NotImplementedError
 
-    def describe_support(
+    def encode_shots(
         self, mid: Float[Array, "n h w m"], high: Float[Array, "n h w c"], mask: Float[Array, "n h w"], train: bool
     ) -> SupportState:
-        """What the network keeps of support images, the shots of all episodes in a row."""
+        """What the head keeps of support images, the shots of all episodes in a row."""
         raise NotImplementedError
 
-    def compare(self, query: Any, query_high: Float[Array, "b h w c"], state: SupportState) -> Any:
-        """All in which query and support meet; ``state`` has leading axes B and K."""
+    def match(self, query: Any, query_high: Float[Array, "b h w c"], state: Any) -> Any:
+        """Result of matching each query to its support set; ``state`` has leading axes B and K."""
         raise NotImplementedError
 
-    def predict(self, query: Any, state: SupportState, compared: Any, size: tuple[int, ...], train: bool) -> Prediction:
-        """From ``compare``'s result to logits."""
+    def predict(self, query: Any, state: Any, matched: Any, size: tuple[int, ...], train: bool) -> Prediction:
+        """From the result of ``match`` to logits at ``size``."""
         raise NotImplementedError
 
     def _decode_bins(
-        self, inputs: Sequence[Array], grid: tuple[int, ...], size: tuple[int, ...], train: bool
+        self, input_at: Callable[[int], Array], grid: tuple[int, ...], size: tuple[int, ...], train: bool
     ) -> tuple[Array, tuple[Array, ...]]:
-        """FEM's logits at ``size``, and each bin's at its own."""
-        logits, auxiliary = self.fem(inputs, grid, train)
-        return ops.resize_bilinear(logits, size), auxiliary
+        """FEM's logits at ``size`` and each bin's at its own, from the decoder's input at each bin's side."""
+        with jax.named_scope("fem"):
+            inputs = [input_at(side) for side in bin_sizes(self.bins, grid[0])]
+            logits, auxiliary = self.fem(inputs, grid, train)
+            return ops.resize_bilinear(logits, size), auxiliary
 
     def _project(self, mid: Array, projection: nn.Module, train: bool) -> Array:
         return self.projection_dropout(nn.relu(projection(mid)), deterministic=not train)
@@ -160,14 +152,15 @@ class FewShotNetwork(nn.Module):
         with jax.named_scope("confidence"):
             return ops.foreground_confidence(query_high, state.high_level, state.mask, self.confidence_dtype)
 
-    def _grid_masks(self, labels: Int[Array, "n s s"]) -> Float[Array, "n h w"]:
-        return grid_masks(labels == 1, self.backbone.grid(labels.shape[1]))
+    def _grid_masks(self, labels: Int[Array, "*b s s"]) -> Float[Array, "*b h w"]:
+        return grid_masks(labels == 1, self.backbone.grid(labels.shape[-1]))
 
     def _levels(
         self, images: Float[Array, "n s s 3"], masks: Float[Array, "n h w"] | None, batch_statistics: bool = False
     ) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"]]:
-        """Levels 3 and 2 side by side, and level 4 of (level 3 * masks)."""
+        """Levels 3 and 2 side by side, and level 4; of (level 3 * masks) with ``mask_level3``."""
         self.backbone.check_side(images.shape[1])
+        masks = masks if self.mask_level3 else None
         if batch_statistics or self.is_initializing() or not self.sequential:
             return mid_and_high(self.backbone, images, masks, batch_statistics)
         backbone, variables = self.backbone.unbind()
@@ -211,3 +204,7 @@ def grid_masks(foreground: Array, grid: int | tuple[int, ...]) -> Float[Array, "
 def split_shots(x: Float[Array, "bk ..."], batch: int) -> Float[Array, "b k ..."]:
     """``[B * K, ...]`` to ``[B, K, ...]``."""
     return x.reshape(batch, -1, *x.shape[1:])
+
+
+def _join_shots(x: Float[Array, "b k ..."]) -> Float[Array, "bk ..."]:
+    return x.reshape(-1, *x.shape[2:])

@@ -35,8 +35,8 @@ def build_model(settings: NetworkSettings) -> FewShotNetwork:
         "dropout": settings.dropout,
         "projection_kernel": settings.projection_kernel,
         "projection_shared": settings.projection_shared,
-        "support_level4": settings.support_level4,
-        "batch_norm": settings.batch_norm,
+        "mask_level3": settings.support_level4 == "masked_twice",
+        "batch_statistics": settings.batch_norm == "batch",
         "confidence_dtype": jnp.dtype(dtype),
         # a loop over images cannot be split over devices
         "sequential": on_cpu and jax.device_count() == 1,

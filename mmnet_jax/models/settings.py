@@ -9,28 +9,27 @@ import dataclasses
 class NetworkSettings:
     """What ``build_model`` needs to know, as plain values.
 
-    The fields are those of the config's ``model`` and ``quality`` sections, where their choices are explained; the
-    defaults are the paper's.
+    The fields are those of the config's ``model`` and ``quality`` sections (``config/fields.py`` explains them).
     """
 
-    head: str = "mmnet"
+    head: str
     """As in ``HEADS``."""
-    backbone: str = "resnet50_v2"
+    backbone: str
     """As in ``BACKBONES``."""
-    channels: int = 256
-    bins: tuple[float, ...] = (60, 30, 15, 8)
-    dropout: float = 0.5
-    projection_kernel: int = 3
-    projection_shared: bool = True
-    support_level4: str = "masked"
-    batch_norm: str = "frozen"
-    confidence_dtype: str = "auto"
-    memory_size: int = 50
-    nodes: str = "memory"
-    levels: str = "2+3"
-    cosine_on: str = "activations"
-    propagation: str = "apm"
-    shot_mask: str = "own"
-    quality: str = "qmm"
-    quality_normalise: str = "none"
-    fem_input: str = "both"
+    channels: int
+    bins: tuple[float, ...]
+    dropout: float
+    projection_kernel: int
+    projection_shared: bool
+    support_level4: str
+    batch_norm: str
+    confidence_dtype: str
+    memory_size: int
+    nodes: str
+    levels: str
+    cosine_on: str
+    propagation: str
+    shot_mask: str
+    quality: str
+    quality_normalise: str
+    fem_input: str

@@ -10,18 +10,18 @@ from mmnet_jax.episode import IGNORE
 
 
 def segmentation_loss(
-    logits: Float[Array, "b h w 2"], labels: Int[Array, "b h w"], counted: Float[Array, ""] | None = None
+    logits: Float[Array, "b h w 2"], labels: Int[Array, "b h w"], num_valid: Float[Array, ""] | None = None
 ) -> Float[Array, ""]:
     """Cross entropy, mean over all counted pixels of the whole batch together; 0 where there are none.
 
     Args:
       logits: background and foreground.
       labels: 0, 1, or 255 for pixels that do not count.
-      counted: what to divide the sum by, where the batch is a part of a larger one; its own counted pixels if None.
+      num_valid: what to divide the sum by, where the batch is a part of a larger one; its own counted pixels if None.
     """
     valid = labels != IGNORE
     chosen = jnp.where(labels == 1, logits[..., 1], logits[..., 0])
     entropy = jax.nn.logsumexp(logits, axis=-1) - chosen
-    if counted is None:
-        counted = jnp.sum(valid).astype(logits.dtype)
-    return jnp.sum(jnp.where(valid, entropy, 0)) / jnp.maximum(counted, 1)
+    if num_valid is None:
+        num_valid = jnp.sum(valid).astype(logits.dtype)
+    return jnp.sum(jnp.where(valid, entropy, 0)) / jnp.maximum(num_valid, 1)

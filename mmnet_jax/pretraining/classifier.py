@@ -13,7 +13,6 @@ from jaxtyping import Array, Float
 
 from mmnet_jax.models.backbones import create_backbone, random_variables
 from mmnet_jax.models.backbones.backbone import Backbone
-from mmnet_jax.models.backbones.convolution import relu6
 from mmnet_jax.models.backbones.efficientnet_lite import HEAD, Conv, EfficientNetLite2
 from mmnet_jax.models.backbones.frozen import FrozenConv, he_deviation
 
@@ -50,7 +49,7 @@ def create_classifier(name: str, classes: int) -> Classifier:
       UserError: if there is no backbone of that name.
     """
     backbone = create_backbone(name).clone(output_stride=CLASSIFYING_STRIDE)
-    head = Conv(HEAD, activation=relu6) if isinstance(backbone, EfficientNetLite2) else None
+    head = Conv(HEAD, activation=nn.relu6) if isinstance(backbone, EfficientNetLite2) else None
     return Classifier(backbone, classes, head)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from mmnet_jax import weights
@@ -23,7 +24,6 @@ from mmnet_jax.pretraining.crops import open_crops
 from mmnet_jax.pretraining.imagenet import open_imagenet
 from mmnet_jax.pretraining.labelled import LabelledImages, ordered_batches, shuffled_batches
 from mmnet_jax.pretraining.step import (
-    Scores,
     classifier_step,
     count_correct,
     create_optimizer,
@@ -92,7 +92,7 @@ def pretrain(config: ConfigDict, workdir: Path, output: Path, say: Callable[[str
             f"{settings.image_size} px, {mesh.size} {jax.devices()[0].device_kind} device(s); the first step compiles"
         )
 
-    pending: list[Scores] = []
+    pending: list[dict[str, Array]] = []
     schedule = learning_rate(settings)
     clock = Clock(start, steps, settings.batch_size, "images")
     incoming = shuffled_batches(train, config.seed, settings.batch_size, start, config.data.workers)
@@ -101,7 +101,7 @@ def pretrain(config: ConfigDict, workdir: Path, output: Path, say: Callable[[str
         for step in range(start + 1, steps + 1):
             images, labels = jax.device_put(next(incoming), split)
             state, scores = step_fn(state, images, labels, key)
-            pending.append(scores)
+            pending.append(scores._asdict())
             saving = step == steps or step % settings.checkpoint_every == 0 or interrupted()
             if saving or step % settings.log_every == 0 or step == start + 1:
                 terms = finite_mean(pending, step, checkpoints.latest())

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.training.state import TrainState
 
 
-def finite_mean(pending: Sequence[NamedTuple], step: int, saved: int | None) -> dict[str, float]:
+def finite_mean(pending: Sequence[Mapping[str, Array]], step: int, saved: int | None) -> dict[str, float]:
     """The mean of each term of a loss over the last steps.
 
     Args:
@@ -24,8 +24,8 @@ def finite_mean(pending: Sequence[NamedTuple], step: int, saved: int | None) -> 
     Raises:
       UserError: naming the first step whose loss is not finite, and of the newest checkpoint.
     """
-    names = pending[0]._fields
-    values = np.asarray(jax.device_get([tuple(terms) for terms in pending]), np.float64)
+    names = pending[0].keys()
+    values = np.asarray(jax.device_get([list(terms.values()) for terms in pending]), np.float64)
     broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(broken):
         first = step - len(values) + 1 + int(broken[0])

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from clu import parameter_overview
 from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from mmnet_jax import weights
@@ -23,7 +24,6 @@ from mmnet_jax.drawing.curve import draw_curve
 from mmnet_jax.evaluation.protocols import Manifest, configured_manifest
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.features.store import FeatureStore, open_stores
-from mmnet_jax.losses import Losses
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.models.registry import build_model, init_head
 from mmnet_jax.storage.files import write_whole
@@ -109,14 +109,14 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Call
             "first step compiles"
         )
 
-    pending: list[Losses] = []
+    pending: list[dict[str, Array]] = []
     schedule = learning_rate(config, steps)
     clock = Clock(start, steps, config.training.batch_size, "episodes")
     with interrupts() as interrupted, log, checkpoints, closing(batches):
         for step in range(start + 1, steps + 1):
             raw = jax.tree.map(lambda x: jax.make_array_from_process_local_data(split, x), next(batches))
             state, losses = step_fn(state, frozen, raw, key)
-            pending.append(losses)
+            pending.append(losses.by_name())
             evaluating = step == steps or (
                 config.training.evaluate_every and step % config.training.evaluate_every == 0
             )
@@ -154,10 +154,8 @@ def total_steps(config: ConfigDict, index: EpisodeIndex) -> int:
 
 
 def _losses(terms: dict[str, float]) -> str:
-    return (
-        f"loss {terms['total']:.4f} (main {terms['main']:.4f} auxiliary {terms['auxiliary']:.4f} "
-        f"reconstruction {terms['reconstruction']:.4f})"
-    )
+    parts = " ".join(f"{name} {value:.4f}" for name, value in terms.items() if name != "total")
+    return f"loss {terms['total']:.4f} ({parts})"
 
 
 def evaluate_now(

@@ -14,14 +14,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from mmnet_jax.config.values import augmentation
+from mmnet_jax.config.values import augmentation, objective
 from mmnet_jax.data.raw import RawEpisodes
 from mmnet_jax.data.transforms.evaluation import test_transform
 from mmnet_jax.data.transforms.training import augment
 from mmnet_jax.episode import IGNORE, Episode
 from mmnet_jax.errors import UserError
 from mmnet_jax.features.store import StoredEpisodes
-from mmnet_jax.losses import Losses, episode_losses
+from mmnet_jax.losses import Losses, compute_losses
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.training.state import TrainState, state_variables
 
@@ -75,10 +75,10 @@ def update_fn(
 
     Of stored episodes the backbone's part is not computed; ``frozen`` is then not used.
     """
-    parts = config.training.accumulate
+    parts, weights = config.training.accumulate, objective(config)
 
     def loss_fn(
-        params: Any, state: TrainState, frozen: dict[str, Any], episode: Any, key: Array, counted: Array
+        params: Any, state: TrainState, frozen: dict[str, Any], episode: Any, key: Array, num_valid: Array
     ) -> tuple[Array, tuple[Losses, Any]]:
         variables = state_variables(dataclasses.replace(state, params=params), frozen)
         mutable = ["batch_stats"] if state.batch_stats else []
@@ -88,7 +88,7 @@ def update_fn(
             prediction, changed = apply(episode.features(), size, method="decode")
         else:
             prediction, changed = apply(episode)
-        losses = episode_losses(prediction, episode, config, counted)
+        losses = compute_losses(prediction, episode.query_label, weights, num_valid)
         return losses.total, (losses, changed.get("batch_stats", {}))
 
     gradient_fn = jax.grad(loss_fn, has_aux=True)
@@ -96,19 +96,24 @@ def update_fn(
     def update(
         state: TrainState, frozen: dict[str, Any], episode: Episode | StoredEpisodes, key: Array
     ) -> tuple[TrainState, Losses]:
-        counted = jnp.sum(episode.query_label != IGNORE).astype(jnp.float32)
+        num_valid = jnp.sum(episode.query_label != IGNORE).astype(jnp.float32)
         if parts == 1:
-            gradients, (losses, batch_stats) = gradient_fn(state.params, state, frozen, episode, key, counted)
+            gradients, (losses, batch_stats) = gradient_fn(state.params, state, frozen, episode, key, num_valid)
         else:
             batch_stats = state.batch_stats
 
-            def add(total: Any, part: tuple[Any, Array]) -> tuple[Any, None]:
-                # a part's share of the whole batch's mean, times the number of parts, since parts are averaged
-                gradients, (losses, _) = gradient_fn(state.params, state, frozen, *part, counted / parts)
-                return jax.tree.map(jnp.add, total, (gradients, losses)), None
+            def one(part: tuple[Any, Array]) -> tuple[Any, Losses]:
+                # its fraction of the whole batch's mean, times the number of parts, since parts are averaged
+                gradients, (losses, _) = gradient_fn(state.params, state, frozen, *part, num_valid / parts)
+                return gradients, losses
 
-            zeros = jax.tree.map(jnp.zeros_like, state.params), Losses(*[jnp.zeros(())] * 4)
-            total, _ = jax.lax.scan(add, zeros, (_split(episode, parts), jax.random.split(key, parts)))
+            def add(total: Any, part: tuple[Any, Array]) -> tuple[Any, None]:
+                return jax.tree.map(jnp.add, total, one(part)), None
+
+            split = _split(episode, parts), jax.random.split(key, parts)
+            shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], split))
+            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            total, _ = jax.lax.scan(add, zeros, split)
             gradients, losses = jax.tree.map(lambda x: x / parts, total)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import flax.linen as nn
@@ -9,6 +10,8 @@ from jaxtyping import Array, Float
 
 Levels = dict[str, Array]
 """``level2``, ``level3`` and ``level4``, each ``[n, h, w, channels]``."""
+Layer = Callable[[Array, bool], Array]
+"""From features and ``batch_statistics`` to features."""
 
 
 class Backbone(nn.Module):
@@ -51,14 +54,26 @@ class Backbone(nn.Module):
 class StagedBackbone(Backbone):
     """A backbone whose level 4 is computed from level 3 alone, so that level 3 can be masked in between."""
 
+    @property
+    def stages(self) -> tuple[Sequence[Layer], Sequence[Layer], Sequence[Layer]]:
+        """The layers from images to level 2, on to level 3, and on to level 4."""
+        raise NotImplementedError
+
     def mid_levels(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Levels:
         """Levels 2 and 3 of ``images``."""
-        raise NotImplementedError
+        level2 = _run(self.stages[0], images, batch_statistics)
+        return {"level2": level2, "level3": _run(self.stages[1], level2, batch_statistics)}
 
     def high_level(self, level3: Float[Array, "n h w c3"], batch_statistics: bool = False) -> Float[Array, "n h w c4"]:
         """Level 4, from level 3."""
-        raise NotImplementedError
+        return _run(self.stages[2], level3, batch_statistics)
 
     def __call__(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Levels:
         levels = self.mid_levels(images, batch_statistics)
         return levels | {"level4": self.high_level(levels["level3"], batch_statistics)}
+
+
+def _run(layers: Sequence[Layer], x: Array, batch_statistics: bool) -> Array:
+    for layer in layers:
+        x = layer(x, batch_statistics)
+    return x

@@ -171,8 +171,3 @@ def max_pool_2x2(x: Float[Array, "n h w c"]) -> Float[Array, "n h_out w_out c"]:
     x = jnp.pad(x, ((0, 0), (0, rows), (0, columns), (0, 0)), constant_values=-jnp.inf)
     top, bottom = x[:, ::2], x[:, 1::2]
     return jnp.maximum(jnp.maximum(top[:, :, ::2], top[:, :, 1::2]), jnp.maximum(bottom[:, :, ::2], bottom[:, :, 1::2]))
-
-
-def relu6(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """min(max(x, 0), 6)."""
-    return jax.nn.relu6(x)

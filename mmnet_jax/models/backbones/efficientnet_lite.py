@@ -6,6 +6,7 @@ dilation before it, the blocks after it double it. Padding is TensorFlow's SAME,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -14,8 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mmnet_jax.episode import IMAGENET_MEAN, IMAGENET_STD
-from mmnet_jax.models.backbones.backbone import Levels, StagedBackbone
-from mmnet_jax.models.backbones.convolution import relu6
+from mmnet_jax.models.backbones.backbone import Layer, StagedBackbone
 from mmnet_jax.models.backbones.frozen import FrozenConv
 
 
@@ -81,8 +81,8 @@ class InvertedResidual(nn.Module):
         hidden = expansion * inputs
         y = x
         if expansion != 1:
-            y = Conv(hidden, activation=relu6, name="expand")(y, batch_statistics)
-        depthwise = Conv(hidden, kernel_size, stride, dilation, depthwise=True, activation=relu6, name="depthwise")
+            y = Conv(hidden, activation=nn.relu6, name="expand")(y, batch_statistics)
+        depthwise = Conv(hidden, kernel_size, stride, dilation, depthwise=True, activation=nn.relu6, name="depthwise")
         y = depthwise(y, batch_statistics)
         y = Conv(channels, activation=None, name="project")(y, batch_statistics)
         return x + y if stride == 1 and inputs == channels else y
@@ -92,31 +92,21 @@ class EfficientNetLite2(StagedBackbone):
     """EfficientNet-Lite2's features."""
 
     def setup(self) -> None:
-        self.stem = Conv(STEM, 3, 2, activation=relu6)
+        self.stem = Conv(STEM, 3, 2, activation=nn.relu6)
         self.blocks = [InvertedResidual(block) for block in plan_blocks(self.output_stride)]
 
     @property
     def channels(self) -> dict[str, int]:
         return {f"level{i}": STAGES[stage - 1].channels for i, stage in enumerate(LEVEL_STAGES, start=2)}
 
-    def mid_levels(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Levels:
-        x = self.stem(_own_normalisation(images), batch_statistics)
-        level2 = self._run(x, 0, LEVEL_STAGES[0], batch_statistics)
-        return {"level2": level2, "level3": self._run(level2, *LEVEL_STAGES[:2], batch_statistics)}
-
-    def high_level(
-        self, level3: Float[Array, "n h w 120"], batch_statistics: bool = False
-    ) -> Float[Array, "n h w 352"]:
-        return self._run(level3, *LEVEL_STAGES[1:], batch_statistics)
-
-    def _run(self, x: Array, first: int, last: int, batch_statistics: bool) -> Array:
-        before, after = (sum(stage.blocks for stage in STAGES[:n]) for n in (first, last))
-        for block in self.blocks[before:after]:
-            x = block(x, batch_statistics)
-        return x
+    @property
+    def stages(self) -> tuple[Sequence[Layer], Sequence[Layer], Sequence[Layer]]:
+        level2, level3, _ = (sum(stage.blocks for stage in STAGES[:n]) for n in LEVEL_STAGES)
+        first: list[Layer] = [_own_normalisation, self.stem, *self.blocks[:level2]]
+        return first, self.blocks[level2:level3], self.blocks[level3:]
 
 
-def _own_normalisation(images: Float[Array, "n s s 3"]) -> Float[Array, "n s s 3"]:
+def _own_normalisation(images: Float[Array, "n s s 3"], batch_statistics: bool) -> Float[Array, "n s s 3"]:
     """From ImageNet's mean and deviation to this network's (x - 127) / 128, x in [0, 255]."""
     gain = jnp.asarray(IMAGENET_STD) * (255 / 128)
     offset = (jnp.asarray(IMAGENET_MEAN) * 255 - 127) / 128

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from mmnet_jax.models.backbones.backbone import Levels, StagedBackbone
+from mmnet_jax.models.backbones.backbone import Layer, StagedBackbone
 from mmnet_jax.models.backbones.convolution import max_pool_3x3
 from mmnet_jax.models.backbones.frozen import FrozenConv
 
@@ -89,16 +89,10 @@ class ResNet(StagedBackbone):
     def channels(self) -> dict[str, int]:
         return {"level2": 8 * self.width, "level3": 16 * self.width, "level4": 32 * self.width}
 
-    def mid_levels(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Levels:
-        x = max_pool_3x3(_run(self.stem, images, batch_statistics))
-        level2 = _run([*self.stage1, *self.stage2], x, batch_statistics)
-        return {"level2": level2, "level3": _run(self.stage3, level2, batch_statistics)}
-
-    def high_level(self, level3: Float[Array, "n h w c3"], batch_statistics: bool = False) -> Float[Array, "n h w c4"]:
-        return _run(self.stage4, level3, batch_statistics)
+    @property
+    def stages(self) -> tuple[Sequence[Layer], Sequence[Layer], Sequence[Layer]]:
+        return [*self.stem, _pool, *self.stage1, *self.stage2], self.stage3, self.stage4
 
 
-def _run(layers: Sequence[nn.Module], x: Array, batch_statistics: bool) -> Array:
-    for layer in layers:
-        x = layer(x, batch_statistics)
-    return x
+def _pool(x: Array, batch_statistics: bool) -> Array:
+    return max_pool_3x3(x)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jaxtyping import Array, Float
+from collections.abc import Sequence
 
-from mmnet_jax.models.backbones.backbone import Levels, StagedBackbone
+from mmnet_jax.models.backbones.backbone import Layer, StagedBackbone
 from mmnet_jax.models.backbones.frozen import FrozenConv
 
 
@@ -20,11 +20,6 @@ class Tiny(StagedBackbone):
     def channels(self) -> dict[str, int]:
         return {"level2": 8, "level3": 12, "level4": 16}
 
-    def mid_levels(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Levels:
-        level2 = images
-        for convolution in self.stem:
-            level2 = convolution(level2, batch_statistics)
-        return {"level2": level2, "level3": self.stage3(level2, batch_statistics)}
-
-    def high_level(self, level3: Float[Array, "n h w 12"], batch_statistics: bool = False) -> Float[Array, "n h w 16"]:
-        return self.stage4(level3, batch_statistics)
+    @property
+    def stages(self) -> tuple[Sequence[Layer], Sequence[Layer], Sequence[Layer]]:
+        return self.stem, [self.stage3], [self.stage4]

@@ -6,11 +6,13 @@ their common grid is level 3's, at stride 16: level 2 is resized to it and the f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mmnet_jax.models.backbones.backbone import Levels, StagedBackbone
+from mmnet_jax.models.backbones.backbone import Layer, Levels, StagedBackbone
 from mmnet_jax.models.backbones.convolution import convolve, max_pool_2x2
 from mmnet_jax.models.backbones.frozen import FrozenConv, random_kernel
 from mmnet_jax.ops.resize import resize_bilinear
@@ -54,23 +56,18 @@ class VGG(StagedBackbone):
     def channels(self) -> dict[str, int]:
         return {f"level{i}": block[-1] for i, block in enumerate(self.blocks[2:], start=2)}
 
+    @property
+    def stages(self) -> tuple[Sequence[Layer], Sequence[Layer], Sequence[Layer]]:
+        last: list[Layer] = [_pool] if self.output_stride == 32 else []
+        level2: list[Layer] = [*self.block1, _pool, *self.block2, _pool, *self.block3, _pool]
+        return level2, [*self.block4, _pool], [*self.block5, *last]
+
     def mid_levels(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Levels:
-        level2 = images
-        for block in (self.block1, self.block2, self.block3):
-            level2 = max_pool_2x2(_run(block, level2, batch_statistics))
-        level3 = max_pool_2x2(_run(self.block4, level2, batch_statistics))
+        levels = super().mid_levels(images, batch_statistics)
         if self.output_stride < 32:
-            level2 = resize_bilinear(level2, level3.shape[1:3])
-        return {"level2": level2, "level3": level3}
-
-    def high_level(
-        self, level3: Float[Array, "n h w 512"], batch_statistics: bool = False
-    ) -> Float[Array, "n h w 512"]:
-        level4 = _run(self.block5, level3, batch_statistics)
-        return level4 if self.output_stride < 32 else max_pool_2x2(level4)
+            levels["level2"] = resize_bilinear(levels["level2"], levels["level3"].shape[1:3])
+        return levels
 
 
-def _run(block: list[nn.Module], x: Array, batch_statistics: bool) -> Array:
-    for convolution in block:
-        x = convolution(x, batch_statistics)
-    return x
+def _pool(x: Array, batch_statistics: bool) -> Array:
+    return max_pool_2x2(x)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from mmnet_jax.models.heads import mmnet, pfenet
+from mmnet_jax.models.heads import pfenet, variants
 from mmnet_jax.models.heads.spec import HeadSpec
 
 HEADS: dict[str, HeadSpec] = {
-    "mmnet": mmnet.SPEC,
+    "mmnet": variants.SPEC,
     "pfenet": pfenet.SPEC,
 }
 """By the value of ``model.network``."""

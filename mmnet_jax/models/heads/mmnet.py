@@ -1,26 +1,41 @@
-"""MM-Net: meta-class memory, activation propagation, confidence and quality around a frozen backbone."""
+"""MM-Net: meta-class memory, activation propagation, confidence and quality around a frozen backbone.
+
+``MMNet`` is the paper's network. Its fields take the parts that the paper's ablations and the released code exchange;
+those parts, and the settings that choose them, are in ``variants``.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
+from flax import linen as nn, struct
 from jaxtyping import Array, Float
 
 from mmnet_jax import ops
 from mmnet_jax.episode import Prediction, SupportState
-from mmnet_jax.models.backbones.convolution import max_pool_3x3
-from mmnet_jax.models.decoder import bin_sizes
-from mmnet_jax.models.heads.spec import HeadSpec
+from mmnet_jax.losses import Objective
 from mmnet_jax.models.layers import convolution
-from mmnet_jax.models.network import FewShotNetwork, split_shots
-from mmnet_jax.models.settings import NetworkSettings
+from mmnet_jax.models.network import FewShotNetwork
+
+Masks = Float[Array, "b k h w"]
 
 
-class Branch(NamedTuple):
-    """One projection of some images with its memory, and what APM compares and carries."""
+@dataclasses.dataclass(frozen=True)
+class Branch:
+    """A projection with its memory, of some channels of levels 3 and 2 side by side."""
+
+    suffix: str = ""
+    """End of its parameters' names."""
+    start: int = 0
+    stop: int | None = None
+
+
+class Encoded(NamedTuple):
+    """One branch's view of some images."""
 
     projected: Float[Array, "n h w d"]
     """F, after ReLU and dropout."""
@@ -28,194 +43,175 @@ class Branch(NamedTuple):
     """F . M before the sigmoid (eq. 1); F itself without a memory."""
 
 
-class Compared(NamedTuple):
-    """In what query and support meet."""
+class Matched(NamedTuple):
+    """Result of matching the queries to their support sets."""
 
     fused: Float[Array, "b h w v"]
     weights: Float[Array, "b k h w"]
     confidence: Float[Array, "b h w"]
 
 
-class MMNet(FewShotNetwork):
-    """MM-Net (ICCV 2021), and the variants of it that the paper's tables compare.
+@struct.dataclass
+class MMNetSupport(SupportState):
+    """An encoded support set."""
 
-    What the fields choose is told in ``mmnet_jax/config/fields.py``.
-    """
+    nodes: tuple[Float[Array, "*b k h w n"], ...] = ()
+    """F . M before the sigmoid (eq. 1), one array a branch; F itself without a memory."""
+    projected: tuple[Float[Array, "*b k h w d"], ...] = ()
+    """F, where shots are weighed by attention."""
+
+
+@struct.dataclass
+class MMNetPrediction(Prediction):
+    """Logits and the maps of MM-Net's modules."""
+
+    activations: Float[Array, "b h w n"] | None = None
+    """The query's meta-class activations, Act_Q of eq. 1, in (0, 1); those of several memories side by side. Without a
+    memory the projected features."""
+    fused: Float[Array, "b h w n"] | None = None
+    """Activations after APM and QMM (eq. 5, eq. 9)."""
+    shot_weights: Float[Array, "b k h w"] | None = None
+    """QMM's weight of each shot at each query position (eq. 9); they sum to 1 over the shots."""
+    query_memory_logits: tuple[Float[Array, "b h w n"], ...] = ()
+    """F_Q . M before the sigmoid, for the reconstruction loss; one array a memory."""
+    support_memory_logits: tuple[Float[Array, "b k h w n"], ...] = ()
+    """F_S . M before the sigmoid, likewise."""
+
+    def own_losses(self, objective: Objective) -> dict[str, tuple[float, Float[Array, ""]]]:
+        """The memory reconstruction loss (eq. 10, eq. 11, eq. 12).
+
+        It is summed over the memories, and over query and support where both are asked for.
+        """
+        total = jnp.zeros(())
+        if objective.reconstruction_on in ("support", "both"):
+            for logits in self.support_memory_logits:
+                shots = logits[:, :1] if objective.reconstruction_shots == "first" else logits
+                images = shots.reshape(-1, *shots.shape[2:])
+                on_logits = objective.reconstruction_softmax_on == "logits"
+                total += _mean_reconstruction(images, images if on_logits else jax.nn.sigmoid(images))
+        if objective.reconstruction_on in ("query", "both"):
+            for logits in self.query_memory_logits:
+                # both readings take the query's softmax on its activations
+                total += _mean_reconstruction(logits, jax.nn.sigmoid(logits))
+        return {"reconstruction": (objective.reconstruction, total)}
+
+
+def _mean_reconstruction(logits: Array, scores: Array) -> Float[Array, ""]:
+    return jnp.mean(ops.reconstruction_loss(logits, jax.nn.softmax(scores, axis=-1)))
+
+
+def propagate_activations(
+    query: Float[Array, "b h w n"], support: Float[Array, "b k h w n"], values: Float[Array, "b k h w v"], masks: Masks
+) -> tuple[Float[Array, "b k _ _ v"], Masks]:
+    """APM (eq. 2, eq. 3, eq. 4) shot by shot: v_q at each query position, and the quality p_q of the shot (eq. 9)."""
+    by_shot = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (support, values, masks))
+    received, quality = jax.lax.map(lambda shot: ops.propagate(query, *shot), by_shot)
+    return jnp.moveaxis(received, 0, 1), jnp.moveaxis(quality, 0, 1)
+
+
+def own_masks(masks: Masks) -> Masks:
+    """Each shot is seen through its own mask."""
+    return masks
+
+
+def summed_quality(quality: Masks, masks: Masks) -> Masks:
+    """Eq. 9 as it is written."""
+    return quality
+
+
+class MMNet(FewShotNetwork):
+    """MM-Net (ICCV 2021)."""
 
     memory_size: int = 50
-    nodes: str = "memory"
-    levels: str = "2+3"
-    cosine_on: str = "activations"
-    propagation: str = "apm"
-    shot_mask: str = "own"
-    quality_module: str = "qmm"
-    quality_normalise: str = "none"
-    fem_input: str = "both"
+    branches: tuple[Branch, ...] = (Branch(),)
+    cosine_on_logits: bool = False
+    """Take the cosine of APM and QMM on F . M before the sigmoid."""
+    propagate: Callable[..., tuple[Array, Array]] = propagate_activations
+    shot_masks: Callable[[Array], Array] = own_masks
+    """The masks through which APM and QMM see the shots."""
+    shot_quality: Callable[[Array, Array], Array] = summed_quality
+    """From p_q and the masks to what the softmax over the shots takes."""
+    decoder_inputs: tuple[str, ...] = ("fused", "confidence")
+
+    HAS_MEMORY: ClassVar[bool] = True
 
     def setup(self) -> None:
         super().setup()
-        for name in self._branches:
-            if self.nodes == "memory":
-                memory = self.param(f"memory{name}", nn.initializers.normal(1.0), (self.memory_size, self.channels))
-                setattr(self, f"memory{name}", memory)
-            setattr(self, f"projection{name}", convolution(self.channels, self.projection_kernel))
-            if not self.projection_shared:
-                setattr(self, f"support_projection{name}", convolution(self.channels, self.projection_kernel))
-        if self._attends:
-            self.attention_hidden = convolution(self.channels, 3)
-            self.attention_score = convolution(1, 3)
+        for branch in self.branches:
+            if self.HAS_MEMORY:
+                name, shape = f"memory{branch.suffix}", (self.memory_size, self.channels)
+                setattr(self, name, self.param(name, nn.initializers.normal(1.0), shape))
+            for prefix in ("", "support_")[: 1 if self.projection_shared else 2]:
+                projection = convolution(self.channels, self.projection_kernel)
+                setattr(self, f"{prefix}projection{branch.suffix}", projection)
 
-    @property
-    def _branches(self) -> dict[str, slice]:
-        """What the names of each branch's parameters end in, and the channels it sees of levels 3 and 2."""
-        if self.fem_input == "confidence":
-            return {}
-        level3 = self.backbone.channels["level3"]
-        apart = {"_level2": slice(level3, None), "_level3": slice(level3)}
-        alone = {"2+3": slice(None), "2": apart["_level2"], "3": apart["_level3"]}
-        return apart if self.levels == "2,3" else {"": alone[self.levels]}
+    def nodes(self, projected: Float[Array, "n h w d"], suffix: str) -> Float[Array, "n h w v"]:
+        """What APM matches and carries: F . M before the sigmoid (eq. 1)."""
+        return ops.memory_logits(projected, getattr(self, f"memory{suffix}"))
 
-    @property
-    def _attends(self) -> bool:
-        return bool(self._branches) and self.quality_module == "attention"
+    def activate(self, nodes: Array) -> Array:
+        """Act, the sigmoid of the nodes (eq. 1)."""
+        return nn.sigmoid(nodes)
 
-    def describe_query(self, mid: Float[Array, "b h w m"], train: bool) -> tuple[Branch, ...]:
-        return self._describe(mid, "projection", train)
-
-    def describe_support(
-        self, mid: Float[Array, "n h w m"], high: Float[Array, "n h w c"], mask: Float[Array, "n h w"], train: bool
-    ) -> SupportState:
-        branches = self._describe(mid, "projection" if self.projection_shared else "support_projection", train)
-        projected = tuple(branch.projected for branch in branches) if self._attends else ()
-        return SupportState(high, mask, nodes=tuple(branch.nodes for branch in branches), projected=projected)
-
-    def _describe(self, mid: Array, projection: str, train: bool) -> tuple[Branch, ...]:
-        branches = []
+    def encode(self, mid: Float[Array, "n h w m"], projection: str, train: bool) -> tuple[Encoded, ...]:
+        """Each branch's view of some images."""
+        encoded = []
         with jax.named_scope("memory"):
-            for name, channels in self._branches.items():
-                projected = self._project(mid[..., channels], getattr(self, f"{projection}{name}"), train)
-                with_memory = self.nodes == "memory"
-                nodes = ops.memory_logits(projected, getattr(self, f"memory{name}")) if with_memory else projected
-                branches.append(Branch(projected, nodes))
-        return tuple(branches)
+            for branch in self.branches:
+                channels = mid[..., branch.start : branch.stop]
+                projected = self._project(channels, getattr(self, f"{projection}{branch.suffix}"), train)
+                encoded.append(Encoded(projected, self.nodes(projected, branch.suffix)))
+        return tuple(encoded)
 
-    def compare(self, query: tuple[Branch, ...], query_high: Float[Array, "b h w c"], state: SupportState) -> Compared:
-        """Fused activations, shot weights and confidence."""
-        masks = jnp.broadcast_to(state.mask[:, -1:], state.mask.shape) if self.shot_mask == "last" else state.mask
+    def encode_query(self, mid: Float[Array, "b h w m"], train: bool) -> tuple[Encoded, ...]:
+        return self.encode(mid, "projection", train)
+
+    def encode_shots(
+        self, mid: Float[Array, "n h w m"], high: Float[Array, "n h w c"], mask: Float[Array, "n h w"], train: bool
+    ) -> MMNetSupport:
+        encoded = self.encode(mid, "projection" if self.projection_shared else "support_projection", train)
+        return MMNetSupport(high, mask, nodes=tuple(branch.nodes for branch in encoded))
+
+    def match(self, query: tuple[Encoded, ...], query_high: Float[Array, "b h w c"], state: MMNetSupport) -> Matched:
+        """APM's maps (eq. 5) averaged over the shots by quality (eq. 9), and the confidence map (eq. 8)."""
+        masks = self.shot_masks(state.mask)
         # a shot without foreground of its own has no say, whichever mask it was seen through
         has_foreground = jnp.any(state.mask > 0, axis=(2, 3))
-        attention = self._attention(query, state) if self._attends else jnp.zeros(state.mask.shape[:2])
-        fused, weights = [], []
-        for branch, support_nodes in zip(query, state.nodes, strict=True):
-            values, quality = self._carry_over(branch.nodes, support_nodes, masks)
+        nothing = jnp.zeros((*masks.shape[:2], *query_high.shape[1:3], 0))
+        matched = []
+        for branch, support in zip(query, state.nodes, strict=True):
+            activations, values = self.activate(branch.nodes), self.activate(support)
+            nodes = (branch.nodes, support) if self.cosine_on_logits else (activations, values)
+            with jax.named_scope("propagation"):
+                received, quality = self.propagate(*nodes, values, masks)
             with jax.named_scope("quality"):
-                if self.quality_module != "qmm":
-                    quality = jnp.broadcast_to(attention[:, :, None, None], quality.shape)
-                elif self.quality_normalise == "mean":
-                    area = jnp.sum(masks, axis=(2, 3))
-                    quality = quality / jnp.where(area > 0, area, 1)[:, :, None, None]
-                maps = self._activate(branch.nodes)[:, None] * values
-                by_branch = ops.fuse_shots(maps, quality, has_foreground)
-            fused.append(by_branch[0])
-            weights.append(by_branch[1])
-        if not fused:
-            nothing = jnp.zeros((*masks.shape[:2], *query_high.shape[1:3], 0))
-            no_maps, even = ops.fuse_shots(nothing, nothing.sum(-1), has_foreground)
-            fused, weights = [no_maps], [even]
+                quality = self.weigh(quality, masks, query, state)
+                matched.append(ops.fuse_shots(activations[:, None] * received, quality, has_foreground))
+        matched = matched or [ops.fuse_shots(nothing, nothing.sum(-1), has_foreground)]
+        fused, weights = zip(*matched, strict=True)
         mean_weights = jnp.mean(jnp.stack(weights), axis=0)
-        return Compared(jnp.concatenate(fused, axis=-1), mean_weights, self._confidence(query_high, state))
+        return Matched(jnp.concatenate(fused, axis=-1), mean_weights, self._confidence(query_high, state))
 
-    def _carry_over(
-        self, query_nodes: Float[Array, "b h w n"], support_nodes: Float[Array, "b k h w n"], masks: Array
-    ) -> tuple[Float[Array, "b k _ _ n"], Float[Array, "b k h w"]]:
-        """What each query position receives from each shot, and the quality of the shot there."""
-        values = self._activate(support_nodes)
-        on_logits = self.cosine_on == "logits"
-        compared = (query_nodes if on_logits else self._activate(query_nodes), support_nodes if on_logits else values)
-        with jax.named_scope("propagation"):
-            by_shot = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (compared[1], values, masks))
-            carried, quality = jax.lax.map(lambda shot: ops.propagate(compared[0], *shot), by_shot)
-            carried, quality = jnp.moveaxis(carried, 0, 1), jnp.moveaxis(quality, 0, 1)
-            if self.propagation == "global":
-                carried = ops.masked_average(values, masks)[:, :, None, None]
-        return carried, quality
-
-    def _activate(self, nodes: Array) -> Array:
-        """What is carried and multiplied: Act of eq. 1, or the features themselves."""
-        return nn.sigmoid(nodes) if self.nodes == "memory" else nodes
-
-    def _attention(self, query: tuple[Branch, ...], state: SupportState) -> Float[Array, "b k"]:
-        """One number a shot from what query and support look like side by side (CANet's way)."""
-        with jax.named_scope("attention"):
-            supports = jnp.concatenate(state.projected, axis=-1)
-            queries = jnp.concatenate([branch.projected for branch in query], axis=-1)
-            queries = jnp.broadcast_to(queries[:, None], (*supports.shape[:2], *queries.shape[1:]))
-            pair = jnp.concatenate([queries, supports], axis=-1)
-            x = nn.relu(self.attention_hidden(pair.reshape(-1, *pair.shape[2:])))
-            x = self.attention_score(max_pool_3x3(x))
-            return split_shots(jnp.mean(x, axis=(1, 2, 3)), len(supports))
+    def weigh(self, quality: Masks, masks: Masks, query: tuple[Encoded, ...], state: MMNetSupport) -> Masks:
+        """What the softmax over the shots takes."""
+        return self.shot_quality(quality, masks)
 
     def predict(
-        self,
-        query: tuple[Branch, ...],
-        state: SupportState,
-        compared: Compared,
-        size: tuple[int, ...],
-        train: bool,
-    ) -> Prediction:
-        grid = compared.confidence.shape[1:3]
-        seen = [compared.fused] if self.fem_input != "confidence" else []
-        seen += [compared.confidence[..., None]] if self.fem_input != "activations" else []
-        decoded = jnp.concatenate(seen, axis=-1)
-        with jax.named_scope("fem"):
-            inputs = [ops.resize_bilinear(decoded, side) for side in bin_sizes(self.bins, grid[0])]
-            logits, auxiliary = self._decode_bins(inputs, grid, size, train)
-        activations = [self._activate(branch.nodes) for branch in query]
-        with_memory = self.nodes == "memory"
-        return Prediction(
-            logits=logits,
-            activations=jnp.concatenate(activations, axis=-1) if activations else compared.fused,
-            fused=compared.fused,
-            confidence=compared.confidence,
-            shot_weights=compared.weights,
-            auxiliary_logits=auxiliary,
-            query_memory_logits=tuple(branch.nodes for branch in query) if with_memory else (),
-            support_memory_logits=state.nodes if with_memory else (),
+        self, query: tuple[Encoded, ...], state: MMNetSupport, matched: Matched, size: tuple[int, ...], train: bool
+    ) -> MMNetPrediction:
+        maps = {"fused": matched.fused, "confidence": matched.confidence[..., None]}
+        decoded = jnp.concatenate([maps[name] for name in self.decoder_inputs], axis=-1)
+        logits, auxiliary = self._decode_bins(
+            lambda side: ops.resize_bilinear(decoded, side), decoded.shape[1:3], size, train
         )
-
-
-OWN_FIELDS = (
-    "model.nodes",
-    "model.levels",
-    "model.propagation",
-    "model.fem_input",
-    "model.cosine_on",
-    "model.shot_mask",
-    "quality.module",
-    "quality.normalise",
-)
-
-
-def build(settings: NetworkSettings, shared: dict[str, Any]) -> MMNet:
-    """The network that the settings describe."""
-    return MMNet(
-        **shared,
-        memory_size=settings.memory_size,
-        nodes=settings.nodes,
-        levels=settings.levels,
-        cosine_on=settings.cosine_on,
-        propagation=settings.propagation,
-        shot_mask=settings.shot_mask,
-        quality_module=settings.quality,
-        quality_normalise=settings.quality_normalise,
-        fem_input=settings.fem_input,
-    )
-
-
-SPEC = HeadSpec(
-    title="MM-Net",
-    build=build,
-    own_fields=OWN_FIELDS,
-    bypass=("model.fem_input", "confidence"),
-    has_memory=lambda settings: settings.nodes == "memory" and settings.fem_input != "confidence",
-)
+        activations = [self.activate(branch.nodes) for branch in query] or [matched.fused]
+        return MMNetPrediction(
+            logits=logits,
+            auxiliary_logits=auxiliary,
+            confidence=matched.confidence,
+            activations=jnp.concatenate(activations, axis=-1),
+            fused=matched.fused,
+            shot_weights=matched.weights,
+            query_memory_logits=tuple(branch.nodes for branch in query) if self.HAS_MEMORY else (),
+            support_memory_logits=state.nodes if self.HAS_MEMORY else (),
+        )

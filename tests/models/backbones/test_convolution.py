@@ -10,7 +10,6 @@ from mmnet_jax.models.backbones.convolution import (
     convolve,
     max_pool_2x2,
     max_pool_3x3,
-    relu6,
     same_padding,
 )
 
@@ -143,7 +142,3 @@ def test_the_pool_of_2x2_takes_what_there_is_where_a_side_ends_odd():
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(weights * max_pool_2x2(x))))(x)
     expected = [[1, 0, 2, 0, 3], [0, 0, 0, 0, 0], [4, 0, 5, 0, 6]]
     np.testing.assert_array_equal(gradient[0, :, :, 0], expected)
-
-
-def test_relu6_cuts_at_0_and_6():
-    np.testing.assert_array_equal(relu6(jnp.array([-1.0, 0.5, 6.0, 7.0])), [0, 0.5, 6, 6])

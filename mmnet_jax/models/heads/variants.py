@@ -1,0 +1,135 @@
+"""MM-Net's parts that the paper's ablations and the released code exchange, and the settings that choose them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from mmnet_jax import ops
+from mmnet_jax.models.backbones.convolution import max_pool_3x3
+from mmnet_jax.models.heads.mmnet import (
+    Branch,
+    Encoded,
+    Masks,
+    MMNet,
+    MMNetSupport,
+    own_masks,
+    propagate_activations,
+    summed_quality,
+)
+from mmnet_jax.models.heads.spec import HeadSpec
+from mmnet_jax.models.layers import convolution
+from mmnet_jax.models.network import split_shots
+from mmnet_jax.models.settings import NetworkSettings
+
+
+def average_foreground(
+    query: Float[Array, "b h w n"], support: Float[Array, "b k h w n"], values: Float[Array, "b k h w v"], masks: Masks
+) -> tuple[Float[Array, "b k 1 1 v"], Masks]:
+    """The support's masked average, the same at every query position ("Global"); the quality is still eq. 9's."""
+    _, quality = propagate_activations(query, support, values, masks)
+    return ops.masked_average(values, masks)[:, :, None, None], quality
+
+
+def last_mask(masks: Masks) -> Masks:
+    """All shots are seen through the last one's mask, as in the released code."""
+    return jnp.broadcast_to(masks[:, -1:], masks.shape)
+
+
+def mean_quality(quality: Masks, masks: Masks) -> Masks:
+    """Eq. 9 divided by the area of the mask."""
+    area = jnp.sum(masks, axis=(2, 3))
+    return quality / jnp.where(area > 0, area, 1)[:, :, None, None]
+
+
+def equal_quality(quality: Masks, masks: Masks) -> Masks:
+    """No quality at all: the fused maps are averaged."""
+    return jnp.zeros_like(quality)
+
+
+class FeatureMMNet(MMNet):
+    """Without a memory: APM matches and carries the projected features themselves ("FCM + Feat")."""
+
+    HAS_MEMORY: ClassVar[bool] = False
+
+    def nodes(self, projected: Float[Array, "n h w d"], suffix: str) -> Float[Array, "n h w d"]:
+        return projected
+
+    def activate(self, nodes: Array) -> Array:
+        return nodes
+
+
+class AttentionMMNet(MMNet):
+    """Shots weighed by an attention over query and support side by side, CANet's way, instead of eq. 9."""
+
+    def setup(self) -> None:
+        super().setup()
+        self.attention_hidden = convolution(self.channels, 3)
+        self.attention_score = convolution(1, 3)
+
+    def encode_shots(
+        self, mid: Float[Array, "n h w m"], high: Float[Array, "n h w c"], mask: Float[Array, "n h w"], train: bool
+    ) -> MMNetSupport:
+        encoded = self.encode(mid, "projection" if self.projection_shared else "support_projection", train)
+        projected, nodes = zip(*encoded, strict=True)
+        return MMNetSupport(high, mask, nodes=nodes, projected=projected)
+
+    def weigh(self, quality: Masks, masks: Masks, query: tuple[Encoded, ...], state: MMNetSupport) -> Masks:
+        with jax.named_scope("attention"):
+            supports = jnp.concatenate(state.projected, axis=-1)
+            queries = jnp.concatenate([branch.projected for branch in query], axis=-1)
+            queries = jnp.broadcast_to(queries[:, None], (*supports.shape[:2], *queries.shape[1:]))
+            pair = jnp.concatenate([queries, supports], axis=-1)
+            x = nn.relu(self.attention_hidden(pair.reshape(-1, *pair.shape[2:])))
+            x = self.attention_score(max_pool_3x3(x))
+            scores = split_shots(jnp.mean(x, axis=(1, 2, 3)), len(supports))
+        return jnp.broadcast_to(scores[:, :, None, None], quality.shape)
+
+
+class FeatureAttentionMMNet(AttentionMMNet, FeatureMMNet):
+    """Both."""
+
+
+def build(settings: NetworkSettings, shared: dict[str, Any]) -> MMNet:
+    """The network whose parts the settings name; ``shared`` holds the fields of every head."""
+    level3 = shared["backbone"].channels["level3"]
+    branches = {
+        "2+3": (Branch(),),
+        "2": (Branch(start=level3),),
+        "3": (Branch(stop=level3),),
+        "2,3": (Branch("_level2", start=level3), Branch("_level3", stop=level3)),
+    }
+    quality = {"none": summed_quality, "mean": mean_quality}[settings.quality_normalise]
+    decoder_inputs = {"both": ("fused", "confidence"), "confidence": ("confidence",), "activations": ("fused",)}
+    network = {
+        ("memory", False): MMNet,
+        ("features", False): FeatureMMNet,
+        ("memory", True): AttentionMMNet,
+        ("features", True): FeatureAttentionMMNet,
+    }[settings.nodes, settings.quality == "attention"]
+    return network(
+        **shared,
+        memory_size=settings.memory_size,
+        # a decoder that sees the confidence map alone needs no memory
+        branches=() if settings.fem_input == "confidence" else branches[settings.levels],
+        cosine_on_logits=settings.cosine_on == "logits",
+        propagate={"apm": propagate_activations, "global": average_foreground}[settings.propagation],
+        shot_masks={"own": own_masks, "last": last_mask}[settings.shot_mask],
+        shot_quality=equal_quality if settings.quality == "mean" else quality,
+        decoder_inputs=decoder_inputs[settings.fem_input],
+    )
+
+
+MEMORY_FIELDS = ("model.nodes", "model.levels", "model.propagation", "model.fem_input", "model.cosine_on")
+SHOT_FIELDS = ("model.shot_mask", "quality.module", "quality.normalise")
+SPEC = HeadSpec(
+    title="MM-Net",
+    build=build,
+    own_fields=MEMORY_FIELDS + SHOT_FIELDS,
+    bypass=("model.fem_input", "confidence"),
+    has_memory=lambda settings: settings.nodes == "memory" and settings.fem_input != "confidence",
+)
