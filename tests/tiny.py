@@ -6,33 +6,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmnet_jax import Episode
-from mmnet_jax.models.backbones import random_variables
-from mmnet_jax.models.backbones.tiny import Tiny
-from mmnet_jax.models.heads.mmnet import MMNet
-from mmnet_jax.models.registry import init_head, nest_backbone
+from mmnet_jax import Episode, create_model, get_config
+from mmnet_jax.config import apply, resolve
 
 
-def tiny_backbone_variables(seed=0):
-    return random_variables("tiny", seed)
+def tiny_config(reading="paper", size=65, **fields):
+    """A config of the tiny network: 7 embeddings of 16 channels and two bins."""
+    config = get_config(reading)
+    config.data.image_size = size
+    config.model.update(backbone="tiny", random_backbone=True, memory_size=7, channels=16, bins=(1.0, 0.5))
+    return resolve(apply(config, fields))
 
 
-def tiny_network(reading="paper", seed=0):
-    """(model, variables) with 7 embeddings of 16 channels and two bins."""
-    released = reading == "released"
-    model = MMNet(
-        backbone=Tiny(),
-        memory_size=7,
-        channels=16,
-        bins=(1.0, 0.5),
-        projection_kernel=1 if released else 3,
-        projection_shared=not released,
-        cosine_on="logits" if released else "activations",
-        support_level4="masked_twice" if released else "masked",
-        shot_mask="last" if released else "own",
-        batch_norm="batch" if released else "frozen",
-    )
-    return model, {"params": init_head(model, seed), **nest_backbone(tiny_backbone_variables())}
+def tiny_network(reading="paper", seed=0, **fields):
+    """(model, variables) of ``tiny_config``."""
+    return create_model(tiny_config(reading, **fields), seed)
 
 
 def draw_episode(batch=2, shots=1, size=65, seed=0):

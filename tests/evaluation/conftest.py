@@ -16,8 +16,8 @@ from mmnet_jax import get_config
 from mmnet_jax.config import resolve
 from mmnet_jax.data.dataset import Dataset, Split
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I
-from mmnet_jax.episode import Prediction
 from mmnet_jax.models import Features, MMNet
+from mmnet_jax.models.heads.mmnet import MMNetPrediction
 
 SIDE = 48
 
@@ -98,7 +98,13 @@ class ColourNetwork(MMNet):
         confidence = jax.nn.sigmoid(features.query_high[:, ::4, ::4, 2])
         # the colours in the memory's place
         query, supports = features.query_mid[:, ::4, ::4], features.support_mid[:, :, ::4, ::4]
-        return Prediction(logits, jax.nn.sigmoid(query), None, confidence, None, (), (query,), (supports,))
+        return MMNetPrediction(
+            logits,
+            confidence=confidence,
+            activations=jax.nn.sigmoid(query),
+            query_memory_logits=(query,),
+            support_memory_logits=(supports,),
+        )
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,13 @@ import numpy as np
 
 from mmnet_jax.episode import Prediction
 from mmnet_jax.evaluation.activations import telling_activations
+from mmnet_jax.models.heads.mmnet import MMNetPrediction
 
 
 def prediction_of(support, query):
     """Of one episode, from activations in (0, 1): [k, h, w, n] and [h, w, n]."""
     logits = jax.scipy.special.logit(jnp.asarray(support, jnp.float32))[None]
-    return Prediction(None, jnp.asarray(query, jnp.float32)[None], None, None, None, (), (), (logits,))
+    return MMNetPrediction(None, activations=jnp.asarray(query, jnp.float32)[None], support_memory_logits=(logits,))
 
 
 def test_the_embeddings_excited_most_by_the_foreground_come_first():
@@ -48,9 +49,9 @@ def test_shots_are_taken_together_and_a_small_memory_is_shown_whole():
 
 
 def test_a_network_without_memory_shows_none():
-    prediction = Prediction(None, None, None, jnp.zeros((2, 5, 4)), None, (), (), ())
-    maps, embeddings = telling_activations(prediction, jnp.ones((2, 1, 9, 9), int))
-    assert maps.shape == (2, 0, 5, 4) and embeddings.shape == (2, 0)
+    for prediction in (Prediction(jnp.zeros((2, 9, 9, 2))), MMNetPrediction(jnp.zeros((2, 9, 9, 2)))):
+        maps, embeddings = telling_activations(prediction, jnp.ones((2, 1, 9, 9), int))
+        assert maps.shape[:2] == embeddings.shape == (2, 0)
 
 
 def test_the_embeddings_of_a_second_memory_count_on():
@@ -58,6 +59,7 @@ def test_the_embeddings_of_a_second_memory_count_on():
     first = jnp.full((1, 1, 2, 2, 3), 0.0)
     second = first.at[..., 1].set(jnp.array([[2.0, 2.0], [-2.0, -2.0]]))
     query = jnp.arange(24.0).reshape(1, 2, 2, 6)
-    maps, embeddings = telling_activations(Prediction(None, query, None, None, None, (), (), (first, second)), label)
+    prediction = MMNetPrediction(None, activations=query, support_memory_logits=(first, second))
+    maps, embeddings = telling_activations(prediction, label)
     assert embeddings[0, 0] == 4
     np.testing.assert_array_equal(maps[0, 0], query[0, ..., 4])

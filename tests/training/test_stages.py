@@ -15,13 +15,13 @@ from mmnet_jax.data.images import read_image
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import checkpoint as scoring
 from mmnet_jax.features.store import fingerprints
+from mmnet_jax.models.backbones import random_variables
 from mmnet_jax.pretraining import loop as pretraining
 from mmnet_jax.training import stages
 from mmnet_jax.training.stages import train
 from mmnet_jax.weights import save_backbone
 from mmnet_jax.workdir.folder import Workdir, load_step
 from tests.evaluation.conftest import SIDE
-from tests.tiny import tiny_backbone_variables
 from tests.training.tiny_training import tiny_config, tiny_dataset, tiny_parts
 
 
@@ -40,7 +40,7 @@ def pretrain(config, workdir, output, say):
     if output.exists():
         return
     if (workdir / "pretraining" / "1").is_dir():
-        save_backbone(output, config.model.backbone, tiny_backbone_variables())
+        save_backbone(output, config.model.backbone, random_variables("tiny"))
         return
     (workdir / "pretraining" / "1").mkdir(parents=True)
     raise Stopped("pretraining stopped")
@@ -180,7 +180,7 @@ def test_a_pretrained_backbone_is_kept_for_the_config_it_was_made_with(tmp_path)
     workdir = Workdir(tmp_path / "run")
     workdir.create(pretraining_config())
     assert not workdir.resumes(_with_seed(5))  # nothing is lost yet
-    save_backbone(workdir.backbone_file, "tiny", tiny_backbone_variables())
+    save_backbone(workdir.backbone_file, "tiny", random_variables("tiny"))
     assert workdir.resumes(pretraining_config())
     with pytest.raises(UserError, match="another config"):
         workdir.resumes(_with_seed(5))

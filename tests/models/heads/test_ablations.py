@@ -13,11 +13,12 @@ import pytest
 
 from mmnet_jax import Episode, losses
 from mmnet_jax.config import differences, load_recipe, recipe_rows, resolve
-from mmnet_jax.config.values import network_settings
+from mmnet_jax.config.values import network_settings, objective
 from mmnet_jax.models import Features
+from mmnet_jax.models.backbones import random_variables
 from mmnet_jax.models.registry import build_model, init_head, nest_backbone
 from tests.models import numpy_network
-from tests.tiny import draw_episode, tiny_backbone_variables
+from tests.tiny import draw_episode
 
 GRID, SIZE, BINS, D = 5, 33, (5, 2), 12
 LEVEL2, LEVEL3, LEVEL4 = 8, 12, 16  # the tiny backbone's channels
@@ -102,12 +103,9 @@ def computed(name, shots):
     model = build_model(network_settings(config))
     features, labels = inputs(shots)
 
-    class Labelled:
-        query_label = jnp.asarray(labels)
-
     def loss(params):
         prediction = model.apply({"params": params}, features, (SIZE, SIZE), method="decode")
-        terms = losses.episode_losses(prediction, Labelled, config)
+        terms = losses.compute_losses(prediction, jnp.asarray(labels), objective(config))
         return terms.total, (prediction, terms)
 
     params = parameters(model)
@@ -206,7 +204,6 @@ def test_pfenet_equals_numpys(shots):
         scale = np.abs(expected["logits"]).max()
         np.testing.assert_allclose(prediction.logits[episode], expected["logits"], rtol=0, atol=1e-4 * scale)
         np.testing.assert_allclose(prediction.confidence[episode], expected["confidence"], rtol=0, atol=1e-5)
-    assert prediction.fused.shape == (2, GRID, GRID, 0)
     assert shapes(params).keys() >= {"projection/kernel", "support_projection/kernel"} and "memory" not in params
 
 
@@ -214,7 +211,7 @@ def test_pfenet_equals_numpys(shots):
 def test_a_support_encoded_once_gives_what_whole_episodes_give(name):
     config = load_recipe("pfenet") if name == "pfenet" else load_recipe(f"ablations:{name}")
     model = build_model(network_settings(small(config)))
-    variables = {"params": parameters(model), **nest_backbone(tiny_backbone_variables())}
+    variables = {"params": parameters(model), **nest_backbone(random_variables("tiny"))}
     episode = draw_episode(1, 2, SIZE)
     queries = jax.random.normal(jax.random.key(9), (2, SIZE, SIZE, 3))
 
@@ -235,6 +232,6 @@ def test_a_support_encoded_once_gives_what_whole_episodes_give(name):
 @pytest.mark.parametrize(("side", "nearest"), [(472, "465 and 473"), (8, "9 and 17"), (34, "33 and 41")])
 def test_images_of_another_side_are_refused_with_the_nearest_two(side, nearest):
     model = build_model(network_settings(small(load_recipe("pascal_1shot"))))
-    variables = {"params": parameters(model), **nest_backbone(tiny_backbone_variables())}
+    variables = {"params": parameters(model), **nest_backbone(random_variables("tiny"))}
     with pytest.raises(ValueError, match=rf"images must be 8k \+ 1, but is {side}; the nearest are {nearest}"):
         jax.eval_shape(model.apply, variables, draw_episode(1, 1, side))

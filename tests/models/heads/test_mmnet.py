@@ -10,6 +10,7 @@ import pytest
 from mmnet_jax import Episode, create_model, get_config, losses
 from mmnet_jax.config import resolve
 from mmnet_jax.errors import UserError
+from mmnet_jax.models.heads import variants
 from tests.tiny import draw_episode, tiny_network
 
 SIZE = 65
@@ -117,7 +118,7 @@ def test_normalising_quality_by_area_evens_the_weights():
     labels = episode.support_labels.at[:, 0].set(1).at[:, 1].set(0).at[:, 1, 20:36, 20:36].set(1)
     episode = episode.replace(support_labels=labels)
     as_written = jax.jit(model.apply)(variables, episode).shot_weights
-    normalised = jax.jit(model.clone(quality_normalise="mean").apply)(variables, episode).shot_weights
+    normalised = jax.jit(model.clone(shot_quality=variants.mean_quality).apply)(variables, episode).shot_weights
     assert float(as_written[:, 0].min()) > 0.99  # the largest foreground takes all
     assert 0.4 < float(normalised[:, 0].mean()) < 0.6
 
