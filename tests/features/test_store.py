@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
 def test_stored_episodes_are_what_the_network_extracts(folder, support_level4):
     split = tiny_dataset().train
     stored = opened(folder, support_level4=support_level4).load(SPECS)
-    episode = fit_episodes(load_episodes(split, SPECS, split.max_side), 33)
+    episode = fit_episodes(load_episodes(split, SPECS), 33)
     model, variables = network(support_level4)
     extracted = jax.jit(lambda v, e: model.apply(v, e, method="extract"))(variables, episode)
     found = jax.jit(lambda s: s.features())(stored)
