@@ -12,7 +12,7 @@ from mmnet_jax.weights.backbones import (
 )
 from mmnet_jax.weights.files import StateDict, read_checkpoint, read_state_dict, sha256
 from mmnet_jax.weights.layouts import backbone_rules, portable
-from mmnet_jax.weights.released import count_bins, from_released, told_by
+from mmnet_jax.weights.released import count_bins, from_released, infer_config
 from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "backbone_variables",
     "count_bins",
     "from_released",
+    "infer_config",
     "load_backbone",
     "port",
     "port_backbone",
@@ -34,5 +35,4 @@ __all__ = [
     "read_state_dict",
     "save_backbone",
     "sha256",
-    "told_by",
 ]

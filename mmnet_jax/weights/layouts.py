@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from mmnet_jax.errors import UserError
@@ -15,18 +16,16 @@ from mmnet_jax.weights.table import CONVOLUTION, Rule
 
 IGNORED = (r".*\.num_batches_tracked",)
 
-Stem = tuple[tuple[str, str], ...]
+PLAIN_STEMS = (
+    (("conv1", "bn1"),),  # torchvision and timm
+    (("layer0.0", "layer0.1"),),  # PFENet
+)
 """A stem's (convolution, normalisation) names, one pair a layer."""
-
-PLAIN_STEMS: dict[str, Stem] = {
-    "torchvision and timm": (("conv1", "bn1"),),
-    "PFENet": (("layer0.0", "layer0.1"),),
-}
-DEEP_STEMS: dict[str, Stem] = {
-    "PFENet": (("layer0.0", "layer0.1"), ("layer0.3", "layer0.4"), ("layer0.6", "layer0.7")),
-    "PFENet's ImageNet files": (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
-    "timm's": (("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1")),
-}
+DEEP_STEMS = (
+    (("layer0.0", "layer0.1"), ("layer0.3", "layer0.4"), ("layer0.6", "layer0.7")),  # PFENet
+    (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),  # PFENet's ImageNet files
+    (("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1")),  # timm
+)
 
 
 class Layout(NamedTuple):
@@ -35,29 +34,29 @@ class Layout(NamedTuple):
     rules: Callable[[Any, Collection[str]], list[Rule]]
     """The table of a backbone of the family; the source's names tell which of several layouts they follow."""
     classifier: tuple[str, ...]
-    """Patterns of the names that belong to the classifier on top, which a backbone leaves out."""
+    """Patterns of the names of the classifier on top, which a backbone leaves out."""
 
 
 def backbone_rules(name: str, names: Collection[str]) -> list[Rule]:
     """The table for backbone ``name``; ``names`` of the source tell which layout they follow."""
-    return _layout(name).rules(create_backbone(name), names)
+    return find_layout(name).rules(create_backbone(name), names)
 
 
-def ignored_names(name: str) -> tuple[str, ...]:
-    """Patterns of the names that a backbone leaves out: its classifier's, and the counters of PyTorch's BN."""
-    return (*IGNORED, *_layout(name).classifier)
+def find_layout(name: str) -> Layout:
+    """The layout of backbone ``name``.
+
+    Raises:
+      UserError: there is none.
+    """
+    layout = LAYOUTS.get(type(create_backbone(name)))
+    if layout is None:
+        raise UserError(f"{name} has no weights to port; those that have: {', '.join(portable())}.")
+    return layout
 
 
 def portable() -> list[str]:
     """The backbones whose weights can be read from other people's checkpoints."""
     return [name for name, make in BACKBONES.items() if type(make()) in LAYOUTS]
-
-
-def _layout(name: str) -> Layout:
-    layout = LAYOUTS.get(type(create_backbone(name)))
-    if layout is None:
-        raise UserError(f"{name} has no weights to port; those that have: {', '.join(portable())}.")
-    return layout
 
 
 def _convolution(convolution: str, normalisation: str, target: str) -> list[Rule]:
@@ -72,13 +71,11 @@ def _convolution(convolution: str, normalisation: str, target: str) -> list[Rule
 
 
 def _resnet(backbone: ResNet, names: Collection[str]) -> list[Rule]:
-    def present(stem: Stem) -> int:
-        return sum(f"{convolution}.weight" in names for convolution, _ in stem)
-
+    stems: Sequence[Any] = DEEP_STEMS if backbone.deep_stem else PLAIN_STEMS
+    stem = max(stems, key=lambda stem: sum(f"{convolution}.weight" in names for convolution, _ in stem))
     table = []
-    stem: Stem = max((DEEP_STEMS if backbone.deep_stem else PLAIN_STEMS).values(), key=present)
     for i, (convolution, normalisation) in enumerate(stem):
-        table += _convolution(convolution.replace(".", r"\."), normalisation.replace(".", r"\."), f"stem_{i}")
+        table += _convolution(re.escape(convolution), re.escape(normalisation), f"stem_{i}")
     block = r"layer([1-4])\.(\d+)"
     for i in (1, 2, 3):
         table += _convolution(rf"{block}\.conv{i}", rf"{block}\.bn{i}", rf"stage\1_\2/conv{i}")

@@ -1,4 +1,4 @@
-"""The authors' own checkpoints, MM-Net's and PFENet's: what their tensors tell, and the tensors into our variables."""
+"""The authors' own checkpoints, MM-Net's and PFENet's: the config they imply, and their tensors as our variables."""
 
 from __future__ import annotations
 
@@ -22,19 +22,16 @@ from mmnet_jax.weights.layouts import IGNORED, backbone_rules
 from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port
 
 MEMORY = "part_emb_2_level"
-PROJECTIONS = {
-    "mmnet": ("down_query_level_2.0.weight", "down_supp_level_2.0.weight"),
-    "pfenet": ("down_query.0.weight", "down_supp.0.weight"),
-}
-"""The query's and the support's, by network."""
+PROJECTIONS = {"mmnet": ("down_query_level_2.0", "down_supp_level_2.0"), "pfenet": ("down_query.0", "down_supp.0")}
+"""The query's and the support's, by head."""
 UNUSED = (r"alpha\..*", r"beta\..*")
 """Layers that the released network has and never calls."""
 
 
-def told_by(state_dict: Mapping[str, np.ndarray], source: str = "the state dict") -> dict[str, Any]:
-    """Config fields that an authors' checkpoint tells by its tensors' names and shapes.
+def infer_config(state_dict: Mapping[str, np.ndarray], source: str = "the state dict") -> dict[str, Any]:
+    """Config fields that an authors' checkpoint implies by its tensors' names and shapes.
 
-    A tensor that is missing or misshapen leaves its field untold: ``from_released`` names it.
+    A tensor that is missing or misshapen leaves its field out: ``from_released`` names it.
 
     Args:
       state_dict: tensors by the authors' names, perhaps each behind ``module.``.
@@ -48,20 +45,18 @@ def told_by(state_dict: Mapping[str, np.ndarray], source: str = "the state dict"
       UserError: these are no tensors of MM-Net's or PFENet's authors.
     """
     tensors = strip_prefix(state_dict)
-    network = _network(tensors, source)
-    told: dict[str, Any] = {"model.network": network, "model.backbone": _backbone(tensors, source)}
-    query, support = (tensors.get(name) for name in PROJECTIONS[network])
+    head = _infer_head(tensors, source)
+    inferred: dict[str, Any] = {"model.network": head, "model.backbone": _infer_backbone(tensors, source)}
+    query, support = (tensors.get(f"{name}.weight") for name in PROJECTIONS[head])
     shared = query is not None and (support is None or np.array_equal(query, support))
     if query is not None and query.ndim == 4:
-        told |= {"model.channels": query.shape[0], "model.projection_kernel": query.shape[-1]}
-    told["model.projection_shared"] = shared and told.get("model.projection_kernel") == 3
-    if network == "pfenet":
-        told |= {"loss.reconstruction_on": "none"}
-    else:
-        told["reading"] = "paper" if told["model.projection_shared"] else "released"
-        if MEMORY in tensors and tensors[MEMORY].ndim == 3:
-            told["model.memory_size"] = tensors[MEMORY].shape[2]
-    return told
+        inferred |= {"model.channels": query.shape[0], "model.projection_kernel": query.shape[-1]}
+    inferred["model.projection_shared"] = shared and inferred.get("model.projection_kernel") == 3
+    if head == "pfenet":
+        return inferred | {"loss.reconstruction_on": "none"}
+    if MEMORY in tensors and tensors[MEMORY].ndim == 3:
+        inferred["model.memory_size"] = tensors[MEMORY].shape[2]
+    return inferred | {"reading": "paper" if inferred["model.projection_shared"] else "released"}
 
 
 def count_bins(state_dict: Mapping[str, np.ndarray]) -> int:
@@ -77,7 +72,7 @@ def from_released(
 
     Args:
       state_dict: tensors by the authors' names, perhaps each behind ``module.``.
-      config: as ``get_config`` gives it; its network, backbone, reading and bins must be those of the checkpoint.
+      config: resolved or not; its network, backbone, reading and bins must be those of the checkpoint.
       source: what messages call the checkpoint.
 
     Returns:
@@ -85,63 +80,67 @@ def from_released(
       has moved them from ImageNet's.
 
     Raises:
-      UserError: telling every tensor that is missing, unexpected or of the wrong shape.
+      UserError: naming every tensor that is missing, unexpected or of the wrong shape.
     """
     config = resolve(config)
-    model = build_model(network_settings(config))
-    network = config.model.network
+    settings, reading = network_settings(config), config.reading
     tensors = strip_prefix(state_dict)
     if MEMORY in tensors and tensors[MEMORY].shape[:1] == (1,):
         tensors[MEMORY] = tensors[MEMORY][0]
-    if config.model.projection_shared:
-        _drop_equal_twin(tensors, *PROJECTIONS[network])
+    query, support = (tensors.get(f"{name}.weight") for name in PROJECTIONS[settings.head])
+    if settings.projection_shared and query is not None and np.array_equal(query, support):
+        del tensors[f"{PROJECTIONS[settings.head][1]}.weight"]  # both names of the one projection
+    model = build_model(settings)
     params = flax.traverse_util.flatten_dict(jax.eval_shape(lambda: init_head(model, 0)), sep="/")
     targets = {f"params/{path}": leaf.shape for path, leaf in params.items()}
-    targets |= {_nested(path): shape for path, shape in variable_shapes(config.model.backbone).items()}
-    rules = [
-        Rule(rule.pattern, _nested(rule.target), rule.axes)
-        for rule in backbone_rules(config.model.backbone, tensors.keys())
-    ]
-    reading = f" of reading {config.reading}" if network == "mmnet" else ""
-    what = f"{source} does not hold {HEADS[network].title}{reading} with {config.model.backbone}"
-    flat = port(tensors, head_rules(network, len(model.bins)) + rules, targets, (*IGNORED, *UNUSED), what=what)
-    variables = flax.traverse_util.unflatten_dict(flat, sep="/")
+    targets |= {_nested(path): shape for path, shape in variable_shapes(settings.backbone).items()}
+    backbone = backbone_rules(settings.backbone, tensors.keys())
+    rules = _head_rules(settings.head, len(settings.bins)) + [r._replace(target=_nested(r.target)) for r in backbone]
+    reading = f" of reading {reading}" if settings.head == "mmnet" else ""
+    what = f"{source} does not hold {HEADS[settings.head].title}{reading} with {settings.backbone}"
+    variables = flax.traverse_util.unflatten_dict(port(tensors, rules, targets, (*IGNORED, *UNUSED), what), sep="/")
     return jax.tree.map(jax.numpy.asarray, {"batch_stats": {}} | variables)  # empty where nothing is normalised
 
 
-def head_rules(network: str, bins: int) -> list[Rule]:
-    """The table of the trained tensors of a network with so many bins."""
-    query, support = (re.escape(name.removesuffix(".weight")) for name in PROJECTIONS[network])
-    rules = [
-        _kernel(query, "projection"),
-        _kernel(support, "support_projection"),
-        _kernel(r"init_merge\.(\d+)\.0", r"fem/merge_\1"),
-        _kernel(r"beta_conv\.(\d+)\.0", r"fem/beta_\1/first"),
-        _kernel(r"beta_conv\.(\d+)\.2", r"fem/beta_\1/second"),
-        *_classifier(r"inner_cls\.(\d+)", r"fem/classifier_\1"),
-        _kernel(r"res1\.0", "fem/merge"),
-        _kernel(r"res2\.0", "fem/beta/first"),
-        _kernel(r"res2\.2", "fem/beta/second"),
-        *_classifier("cls", "fem/classifier"),
+def _head_rules(head: str, bins: int) -> list[Rule]:
+    """The table of the trained tensors of a head with so many bins."""
+    query, support = map(re.escape, PROJECTIONS[head])
+    kernels = [
+        (query, "projection"),
+        (support, "support_projection"),
+        (r"init_merge\.(\d+)\.0", r"fem/merge_\1"),
+        (r"beta_conv\.(\d+)\.0", r"fem/beta_\1/first"),
+        (r"beta_conv\.(\d+)\.2", r"fem/beta_\1/second"),
+        (r"inner_cls\.(\d+)\.0", r"fem/classifier_\1/hidden"),
+        (r"inner_cls\.(\d+)\.3", r"fem/classifier_\1/output"),
+        (r"res1\.0", "fem/merge"),
+        (r"res2\.0", "fem/beta/first"),
+        (r"res2\.2", "fem/beta/second"),
+        (r"cls\.0", "fem/classifier/hidden"),
+        (r"cls\.3", "fem/classifier/output"),
+        # the first bin has no coarser one to merge with, so the authors' count starts at our second
+        *((rf"alpha_conv\.{i - 1}\.0", f"fem/alpha_{i}") for i in range(1, bins)),
     ]
-    if network == "mmnet":
-        rules.append(Rule(MEMORY, "params/memory", DENSE))
-    # the first bin has no coarser one to merge with, so the authors' count starts at our second
-    return rules + [_kernel(rf"alpha_conv\.{i - 1}\.0", f"fem/alpha_{i}") for i in range(1, bins)]
+    return [
+        *(Rule(rf"{name}\.weight", f"params/{target}/kernel", CONVOLUTION) for name, target in kernels),
+        Rule(r"inner_cls\.(\d+)\.3\.bias", r"params/fem/classifier_\1/output/bias"),
+        Rule(r"cls\.3\.bias", "params/fem/classifier/output/bias"),
+        *([Rule(MEMORY, "params/memory", DENSE)] if head == "mmnet" else []),
+    ]
 
 
-def _network(tensors: Mapping[str, np.ndarray], source: str) -> str:
-    for network, projections in PROJECTIONS.items():
-        if any(name in tensors for name in projections) or (network == "mmnet" and MEMORY in tensors):
-            return network
+def _infer_head(tensors: Mapping[str, np.ndarray], source: str) -> str:
+    for head, projections in PROJECTIONS.items():
+        if any(f"{name}.weight" in tensors for name in projections) or (head == "mmnet" and MEMORY in tensors):
+            return head
+    mmnet, pfenet = (f"{projections[0]}.weight" for projections in PROJECTIONS.values())
     raise UserError(
-        f"{source} is no checkpoint of MM-Net's or PFENet's authors: it has neither {PROJECTIONS['mmnet'][0]} nor "
-        f"{PROJECTIONS['pfenet'][0]}; a backbone alone is ported by: python scripts/port_weights.py BACKBONE "
-        f"--source={source} --output=FILE.safetensors"
+        f"{source} is no checkpoint of MM-Net's or PFENet's authors: it has neither {mmnet} nor {pfenet}; a backbone "
+        f"alone is ported by: python scripts/port_weights.py BACKBONE --source={source} --output=FILE.safetensors"
     )
 
 
-def _backbone(tensors: Mapping[str, np.ndarray], source: str) -> str:
+def _infer_backbone(tensors: Mapping[str, np.ndarray], source: str) -> str:
     def has(pattern: str) -> bool:
         return any(re.match(pattern, name) for name in tensors)
 
@@ -155,24 +154,6 @@ def _backbone(tensors: Mapping[str, np.ndarray], source: str) -> str:
     )
 
 
-def _kernel(name: str, target: str) -> Rule:
-    return Rule(rf"{name}\.weight", rf"params/{target}/kernel", CONVOLUTION)
-
-
-def _classifier(name: str, target: str) -> list[Rule]:
-    return [
-        _kernel(rf"{name}\.0", f"{target}/hidden"),
-        _kernel(rf"{name}\.3", f"{target}/output"),
-        Rule(rf"{name}\.3\.bias", f"params/{target}/output/bias"),
-    ]
-
-
 def _nested(path: str) -> str:
     """A path among a backbone's own variables as one among those of a network that holds it."""
     return path.replace("/", "/backbone/", 1)
-
-
-def _drop_equal_twin(tensors: dict[str, np.ndarray], query: str, support: str) -> None:
-    """A projection shared by query and support may be listed under both names."""
-    if query in tensors and support in tensors and np.array_equal(tensors[query], tensors[support]):
-        del tensors[support]

@@ -87,7 +87,7 @@ def port_released(source: str | Path, workdir: str | Path, given: Mapping[str, A
 
 
 def _configure(state_dict: Mapping[str, Any], given: Mapping[str, Any], source: str) -> ConfigDict:
-    told = weights.told_by(state_dict, source)
+    told = weights.infer_config(state_dict, source)
     for field in told.keys() & given.keys():
         if told[field] != given[field]:
             raise UserError(f"{source} holds {field} = {told[field]}, not {given[field]}.")

@@ -51,7 +51,7 @@ def ported(request, tmp_path_factory):
     return request.param, folder / "run", done.stdout
 
 
-def test_the_config_is_told_by_tensors_and_flags(ported):
+def test_the_config_is_infer_config_tensors_and_flags(ported):
     names, workdir, said = ported
     _, _, config = load_model(workdir)
     assert (config.model.network, config.model.backbone) == (NETWORKS[names], "resnet50_v2")
@@ -114,17 +114,17 @@ def test_a_full_workdir_is_refused_and_left_alone(ported):
     ],
 )
 def test_resnets_are_told_apart_by_stem_and_depth(names, changes, backbone):
-    told = weights.told_by(shaped(names, **changes))
+    told = weights.infer_config(shaped(names, **changes))
     assert (told["model.network"], told["model.backbone"]) == (NETWORKS[names], backbone)
 
 
 @pytest.mark.parametrize(
     ("statistics", "backbone"), [(["layer1.1.running_mean"], "vgg16"), ([], "vgg16_plain")], ids=["BN", "plain"]
 )
-def test_vggs_are_told_by_their_names(statistics, backbone):
+def test_vggs_are_infer_config_their_names(statistics, backbone):
     head = {name: shape for name, shape in SHAPES["pfenet"].items() if not name.startswith("layer")}
     tensors = dict.fromkeys([*head, "layer0.0.weight", "layer1.0.weight", *statistics], np.zeros(1))
-    assert weights.told_by(tensors)["model.backbone"] == backbone
+    assert weights.infer_config(tensors)["model.backbone"] == backbone
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_vggs_are_told_by_their_names(statistics, backbone):
     ],
 )
 def test_memory_and_projection_tell_size_and_reading(changes, expected):
-    told = weights.told_by(shaped(**changes))
+    told = weights.infer_config(shaped(**changes))
     fields = ("reading", "model.memory_size", "model.projection_kernel", "model.projection_shared")
     assert tuple(told[field] for field in fields) == expected
 
@@ -152,7 +152,7 @@ def test_memory_and_projection_tell_size_and_reading(changes, expected):
 def test_two_projections_of_3x3_are_the_released_reading():
     tensors = shaped(**{"down_query_level_2.0.weight": (256, 1536, 3, 3)})
     tensors["down_supp_level_2.0.weight"] = np.ones((256, 1536, 3, 3), np.float32)
-    told = weights.told_by(tensors)
+    told = weights.infer_config(tensors)
     assert (told["reading"], told["model.projection_kernel"], told["model.projection_shared"]) == ("released", 3, False)
 
 
