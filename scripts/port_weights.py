@@ -16,13 +16,13 @@ from mmnet_jax import weights
 from mmnet_jax.cli import command
 from mmnet_jax.config import FIELDS
 from mmnet_jax.errors import UserError
-from mmnet_jax.workdir.porting import UNTOLD, port_released
+from mmnet_jax.workdir.porting import ASSUMED, port_released
 
 FLAGS = flags.FLAGS
 RELEASED = "released"
 
-TOLD = {"network": "model.network", "backbone": "model.backbone"}
-"""Config fields that a checkpoint tells, by flag; those that it does not are ``UNTOLD``."""
+INFERRED = {"network": "model.network", "backbone": "model.backbone"}
+"""Config fields that a checkpoint implies, by flag; those that it does not are ``ASSUMED``."""
 
 
 def define_flags(name: str | None) -> None:
@@ -45,7 +45,7 @@ def define_flags(name: str | None) -> None:
         flags.DEFINE_list(
             "bins", None, "The decoder's scales. (default: 60,30,15,8 at 473 px, else 1.0,0.5,0.25,0.125)"
         )
-        for flag, field in TOLD.items():
+        for flag, field in INFERRED.items():
             flags.DEFINE_enum(
                 flag, None, FIELDS[field].choices, f"The {flag} that it must hold. (default: what it does hold)"
             )
@@ -59,7 +59,7 @@ def main(name: str | None) -> None:
         names = ", ".join(weights.portable())
         raise UserError(f"the first argument is the backbone to port: {names}; or {RELEASED}: a whole network.")
     if name == RELEASED:
-        given: dict[str, Any] = {field: FLAGS[flag].value for flag, field in (UNTOLD | TOLD).items()}
+        given: dict[str, Any] = {field: FLAGS[flag].value for flag, field in (ASSUMED | INFERRED).items()}
         given["model.bins"] = None if FLAGS.bins is None else tuple(map(_number, FLAGS.bins))
         given = {field: value for field, value in given.items() if value is not None}
         print(port_released(FLAGS.source, FLAGS.workdir, given).report(FLAGS.workdir))

@@ -134,9 +134,8 @@ def port_file(name: str, source: str | os.PathLike[str], output: str | os.PathLi
 
 def _port_as(name: str, state_dict: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:
     rules, ignored = backbone_rules(name, state_dict.keys()), (*IGNORED, *find_layout(name).classifier)
-    return unflatten_variables(
-        port(state_dict, rules, variable_shapes(name), ignored, f"{source} does not hold {name}")
-    )
+    flat = port(state_dict, rules, variable_shapes(name), ignored, f"{source} does not hold {name}")
+    return unflatten_variables(flat)
 
 
 def _holds(state_dict: Mapping[str, np.ndarray], name: str) -> bool:

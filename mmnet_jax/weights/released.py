@@ -88,7 +88,7 @@ def from_released(
     if MEMORY in tensors and tensors[MEMORY].shape[:1] == (1,):
         tensors[MEMORY] = tensors[MEMORY][0]
     query, support = (tensors.get(f"{name}.weight") for name in PROJECTIONS[settings.head])
-    if settings.projection_shared and query is not None and np.array_equal(query, support):
+    if settings.projection_shared and query is not None and support is not None and np.array_equal(query, support):
         del tensors[f"{PROJECTIONS[settings.head][1]}.weight"]  # both names of the one projection
     model = build_model(settings)
     params = flax.traverse_util.flatten_dict(jax.eval_shape(lambda: init_head(model, 0)), sep="/")

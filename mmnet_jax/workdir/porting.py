@@ -18,7 +18,7 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.models.heads import HEADS
 from mmnet_jax.workdir.folder import Workdir
 
-UNTOLD = {
+ASSUMED = {
     "dataset": "data.dataset",
     "split": "data.split",
     "fold": "fold",
@@ -26,7 +26,7 @@ UNTOLD = {
     "image_size": "data.image_size",
     "bins": "model.bins",
 }
-"""Config fields that a checkpoint does not tell, by their flags in ``scripts/port_weights.py``."""
+"""Config fields that a checkpoint does not imply, by their flags in ``scripts/port_weights.py``."""
 
 
 class Ported(NamedTuple):
@@ -44,13 +44,13 @@ class Ported(NamedTuple):
         if has_memory(config):
             memory = f" of reading {config.reading}, {config.model.memory_size} embeddings"
         epoch = "" if self.epoch is None else f", epoch {self.epoch}"
-        flat = {flag: get_field(config, field) for flag, field in UNTOLD.items()}
-        untold = " ".join(f"--{flag}={_text(value)}" for flag, value in flat.items())
+        flat = {flag: get_field(config, field) for flag, field in ASSUMED.items()}
+        assumed = " ".join(f"--{flag}={_text(value)}" for flag, value in flat.items())
         return "\n".join(
             [
                 f"{HEADS[config.model.network].title}{memory}, {config.model.backbone}{epoch}: "
                 f"{self.tensors} tensors written to {workdir}",
-                f"not told by the file and taken to be (if they are others, port again with those): {untold}",
+                f"not told by the file and taken to be (if they are others, port again with those): {assumed}",
                 f"next: python -m mmnet_jax.evaluate --workdir={shlex.quote(workdir)} --data_dir=DATA",
             ]
         )
@@ -87,11 +87,11 @@ def port_released(source: str | Path, workdir: str | Path, given: Mapping[str, A
 
 
 def _configure(state_dict: Mapping[str, Any], given: Mapping[str, Any], source: str) -> ConfigDict:
-    told = weights.infer_config(state_dict, source)
-    for field in told.keys() & given.keys():
-        if told[field] != given[field]:
-            raise UserError(f"{source} holds {field} = {told[field]}, not {given[field]}.")
-    config = resolve(from_dict({**given, **told}))
+    inferred = weights.infer_config(state_dict, source)
+    for field in inferred.keys() & given.keys():
+        if inferred[field] != given[field]:
+            raise UserError(f"{source} holds {field} = {inferred[field]}, not {given[field]}.")
+    config = resolve(from_dict({**given, **inferred}))
     bins = weights.count_bins(state_dict)
     if bins != len(config.model.bins):
         sizes = ", ".join(map(str, config.model.bins))
