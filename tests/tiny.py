@@ -10,7 +10,7 @@ from mmnet_jax import Episode, create_model, get_config
 from mmnet_jax.config import apply, resolve
 
 
-def tiny_config(reading="paper", size=65, **fields):
+def tiny_config(reading="paper", size=33, **fields):
     """A config of the tiny network: 7 embeddings of 16 channels and two bins."""
     config = get_config(reading)
     config.data.image_size = size

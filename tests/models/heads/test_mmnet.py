@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -9,22 +9,14 @@ import pytest
 
 from mmnet_jax import Episode, create_model, get_config, losses
 from mmnet_jax.config import resolve
+from mmnet_jax.config.values import network_settings, objective
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.heads import variants
-from tests.tiny import draw_episode, tiny_network
+from mmnet_jax.models.registry import build_model, init_head
+from tests.tiny import draw_episode, tiny_config, tiny_network
 
-SIZE = 65
-
-
-def small_config(reading="paper", shots=1):
-    config = get_config(reading)
-    config.model.backbone = "efficientnet_lite2"
-    config.model.random_backbone = True
-    config.model.memory_size = 7
-    config.model.channels = 16
-    config.data.image_size = SIZE
-    config.shots = shots
-    return resolve(config)
+SIZE, BATCH, SHOTS = 33, 2, 3
+READINGS = ["paper", "released"]
 
 
 @cache
@@ -32,118 +24,122 @@ def network(reading="paper"):
     return tiny_network(reading)
 
 
+@cache
+def apply(reading="paper", **changes):
+    """The compiled network, for episodes of one shape."""
+    model, variables = network(reading)
+    return partial(jax.jit(model.clone(**changes).apply), variables)
+
+
+@cache
+def train(reading):
+    """The compiled network in training mode, and what became of its statistics; takes a seed of the dropout."""
+    model, variables = network(reading)
+    run = partial(model.apply, variables, train=True, mutable=["batch_stats"])
+    return jax.jit(lambda episode, seed: run(episode, rngs={"dropout": jax.random.key(seed)}))
+
+
+def episode(seed=0):
+    return draw_episode(BATCH, SHOTS, SIZE, seed)
+
+
 def close(a, b, tolerance=2e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=tolerance * (1 + float(jnp.abs(y).max()))), a, b)
 
 
 def test_shapes_of_a_prediction():
-    model, variables = network()
-    prediction = jax.jit(model.apply)(variables, draw_episode(2, 3))
+    prediction = apply()(episode())
     shapes = jax.tree.map(jnp.shape, prediction)
-    assert shapes.logits == (2, 65, 65, 2)
-    assert shapes.activations == shapes.fused == (2, 9, 9, 7)
-    assert shapes.confidence == (2, 9, 9)
-    assert shapes.shot_weights == (2, 3, 9, 9)
-    assert shapes.auxiliary_logits == ((2, 9, 9, 2), (2, 4, 4, 2))
+    assert shapes.logits == (2, 33, 33, 2)
+    assert shapes.activations == shapes.fused == (2, 5, 5, 7)
+    assert shapes.confidence == (2, 5, 5)
+    assert shapes.shot_weights == (2, 3, 5, 5)
+    assert shapes.auxiliary_logits == ((2, 5, 5, 2), (2, 2, 2, 2))
     np.testing.assert_allclose(prediction.shot_weights.sum(1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("reading", ["paper", "released"])
+@pytest.mark.parametrize("reading", READINGS)
 def test_encoding_the_support_once_gives_what_whole_episodes_give(reading):
     model, variables = network(reading)
-    episode = draw_episode(1, 2)
-    queries = jax.random.normal(jax.random.key(9), (3, SIZE, SIZE, 3))
-    state = jax.jit(lambda v, *a: model.apply(v, *a, method="encode_support"))(
-        variables, episode.support_images[0], episode.support_labels[0]
-    )
-    segmented = jax.jit(lambda v, *a: model.apply(v, *a, method="segment"))(variables, queries, state)
-    repeat = lambda x: jnp.broadcast_to(x, (3, *x.shape[1:]))  # noqa: E731
-    whole = Episode(queries, repeat(episode.support_images), repeat(episode.support_labels))
-    close(segmented, jax.jit(model.apply)(variables, whole))
+    support = episode()
+    queries = jax.random.normal(jax.random.key(9), (BATCH, SIZE, SIZE, 3))
+
+    @jax.jit
+    def once(variables, images, labels):
+        state = model.apply(variables, images, labels, method="encode_support")
+        return model.apply(variables, queries, state, method="segment")
+
+    repeat = lambda x: jnp.broadcast_to(x[:1], x.shape)  # noqa: E731
+    whole = Episode(queries, repeat(support.support_images), repeat(support.support_labels), support.query_label)
+    segmented = once(variables, support.support_images[0], support.support_labels[0])
+    close(segmented, apply(reading)(whole))
 
 
-@pytest.mark.parametrize("reading", ["paper", "released"])
+@pytest.mark.parametrize("reading", READINGS)
 def test_image_by_image_equals_all_at_once(reading):
-    model, variables = network(reading)
-    episode = draw_episode(2, 2)
-    sequential = model.clone(sequential=True)
-    close(jax.jit(sequential.apply)(variables, episode), jax.jit(model.apply)(variables, episode))
+    close(apply(reading, sequential=True)(episode()), apply(reading)(episode()))
 
 
 def test_episodes_of_a_batch_do_not_touch_each_other():
-    model, variables = network()
-    episode = draw_episode(2, 1)
-    both = jax.jit(model.apply)(variables, episode)
-    second = jax.jit(model.apply)(variables, jax.tree.map(lambda x: x[1:], episode))
-    close(jax.tree.map(lambda x: x[1:], both), second)
+    mixed = jax.tree.map(lambda x, y: jnp.stack([x[0], y[1]]), episode(), episode(seed=1))
+    for batch, kept in ((episode(), slice(0, 1)), (episode(seed=1), slice(1, 2))):
+        close(*(jax.tree.map(lambda x, s=kept: x[s], apply()(each)) for each in (mixed, batch)))
 
 
 def test_the_order_of_shots_does_not_matter_in_the_paper_and_does_in_the_release():
-    episode, order = draw_episode(1, 3), jnp.array([2, 0, 1])
-    permuted = episode.replace(
-        support_images=episode.support_images[:, order], support_labels=episode.support_labels[:, order]
+    order = jnp.array([2, 0, 1])
+    permuted = episode().replace(
+        support_images=episode().support_images[:, order], support_labels=episode().support_labels[:, order]
     )
     for reading, same in [("paper", True), ("released", False)]:
-        model, variables = network(reading)
-        apply = jax.jit(model.apply)
-        a, b = apply(variables, episode).fused, apply(variables, permuted).fused
-        assert np.allclose(a, b, atol=1e-5) == same
+        assert np.allclose(apply(reading)(episode()).fused, apply(reading)(permuted).fused, atol=1e-5) == same
 
 
-@pytest.mark.parametrize("reading", ["paper", "released"])
-@pytest.mark.parametrize("empty", [(0,), (0, 1)])
-def test_supports_without_foreground_give_finite_outputs_and_gradients(reading, empty):
-    config, (model, variables) = small_config(reading, shots=2), network(reading)
-    episode = draw_episode(1, 2)
-    episode = episode.replace(support_labels=episode.support_labels.at[:, jnp.array(empty)].set(0))
+@cache
+def gradient(reading):
+    model, variables = network(reading)
 
-    @jax.jit
-    def run(params):
+    def loss(params, episode):
         prediction = model.apply({**variables, "params": params}, episode)
-        return losses.episode_losses(prediction, episode, config).total, prediction
+        return losses.compute_losses(prediction, episode.query_label, objective(tiny_config(reading))).total, prediction
 
-    gradients, prediction = jax.jit(jax.grad(run, has_aux=True))(variables["params"])
+    return partial(jax.jit(jax.grad(loss, has_aux=True)), variables["params"])
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("empty", [(0,), (0, 1, 2)])
+def test_supports_without_foreground_give_finite_outputs_and_gradients(reading, empty):
+    labels = episode().support_labels.at[:, jnp.array(empty)].set(0)
+    gradients, prediction = gradient(reading)(episode().replace(support_labels=labels))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((gradients, prediction)))
-    if empty == (0, 1):
-        assert not prediction.fused.any() and not prediction.confidence.any()
-    else:
-        assert prediction.fused.any() and prediction.confidence.any()
-    if empty == (0,):
+    assert bool(prediction.fused.any()) == bool(prediction.confidence.any()) == (len(empty) < SHOTS)
+    if len(empty) < SHOTS:
         np.testing.assert_array_equal(prediction.shot_weights[:, 0], 0)
 
 
 def test_normalising_quality_by_area_evens_the_weights():
-    model, variables = network()
-    episode = draw_episode(1, 2)
-    labels = episode.support_labels.at[:, 0].set(1).at[:, 1].set(0).at[:, 1, 20:36, 20:36].set(1)
-    episode = episode.replace(support_labels=labels)
-    as_written = jax.jit(model.apply)(variables, episode).shot_weights
-    normalised = jax.jit(model.clone(shot_quality=variants.mean_quality).apply)(variables, episode).shot_weights
+    labels = jnp.zeros((BATCH, SHOTS, SIZE, SIZE), int).at[:, 0].set(1).at[:, 1, 10:26, 10:26].set(1)
+    as_written, normalised = (
+        network_apply(episode().replace(support_labels=labels)).shot_weights
+        for network_apply in (apply(), apply(shot_quality=variants.mean_quality))
+    )
     assert float(as_written[:, 0].min()) > 0.99  # the largest foreground takes all
     assert 0.4 < float(normalised[:, 0].mean()) < 0.6
 
 
 def test_dropout_is_on_in_training_alone_and_follows_its_key():
-    model, variables = network()
-    episode = draw_episode(1, 1)
-    apply = jax.jit(
-        lambda seed: model.apply(variables, episode, train=True, rngs={"dropout": jax.random.key(seed)}).logits
-    )
-    still = jax.jit(model.apply)(variables, episode).logits
-    np.testing.assert_array_equal(apply(0), apply(0))
-    assert not np.allclose(apply(0), apply(1)) and not np.allclose(apply(0), still)
+    still = apply()(episode()).logits
+    first, again, other = (train("paper")(episode(), seed)[0].logits for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other) and not np.allclose(first, still)
 
 
-def test_running_statistics_move_in_the_released_training_mode_alone():
-    episode = draw_episode(2, 1)
-    rngs = {"dropout": jax.random.key(0)}
-    for reading in ("paper", "released"):
-        model, variables = network(reading)
-        apply = jax.jit(lambda v, m=model: m.apply(v, episode, train=True, rngs=rngs, mutable=["batch_stats"]))
-        _, changed = apply(variables)
-        same = jax.tree.map(np.array_equal, changed["batch_stats"], variables["batch_stats"])
-        assert len(jax.tree.leaves(same)) == 10
-        assert not any(jax.tree.leaves(same)) if reading == "released" else all(jax.tree.leaves(same))
+@pytest.mark.parametrize("reading", READINGS)
+def test_running_statistics_move_in_the_released_training_mode_alone(reading):
+    _, changed = train(reading)(episode(), 0)
+    same = jax.tree.map(np.array_equal, changed["batch_stats"], network(reading)[1]["batch_stats"])
+    assert len(jax.tree.leaves(same)) == 10
+    assert not any(jax.tree.leaves(same)) if reading == "released" else all(jax.tree.leaves(same))
 
 
 def test_trained_parameters_do_not_include_the_backbone():
@@ -154,9 +150,7 @@ def test_trained_parameters_do_not_include_the_backbone():
 
 
 def test_the_head_starts_as_pytorch_starts_it():
-    config = get_config()
-    config.model.random_backbone = True
-    params = create_model(config, seed=3)[1]["params"]
+    params = init_head(build_model(network_settings(resolve(get_config()))), seed=3)
     assert abs(float(params["memory"].std()) - 1) < 0.02
     for kernel, fan_in in [
         (params["projection"]["kernel"], 9 * 1536),
@@ -170,20 +164,18 @@ def test_the_head_starts_as_pytorch_starts_it():
 
 
 def test_a_model_without_weights_is_refused_unless_asked_for():
-    config = get_config()
     with pytest.raises(UserError, match=r"model\.weights is not set"):
-        create_model(config)
+        create_model(get_config())
 
 
 def test_seeds_name_heads():
-    config = small_config()
-    memory = lambda seed: create_model(config, seed)[1]["params"]["memory"]  # noqa: E731
+    memory = lambda seed: create_model(tiny_config(), seed)[1]["params"]["memory"]  # noqa: E731
     np.testing.assert_array_equal(memory(1), memory(1))
     assert not np.array_equal(memory(1), memory(2))
 
 
 def test_the_full_training_step_does_not_grow_with_the_pairs_of_positions():
-    config, (model, variables) = small_config(shots=5), network()
+    model, variables = network()
 
     def temporaries(size):
         shape = jax.ShapeDtypeStruct
@@ -196,7 +188,7 @@ def test_the_full_training_step_does_not_grow_with_the_pairs_of_positions():
 
         def loss(params, episode):
             prediction = model.apply({**variables, "params": params}, episode)
-            return losses.episode_losses(prediction, episode, config).total
+            return losses.compute_losses(prediction, episode.query_label, objective(tiny_config())).total
 
         compiled = jax.jit(jax.grad(loss)).lower(variables["params"], episode).compile()
         return compiled.memory_analysis().temp_size_in_bytes
