@@ -52,18 +52,6 @@ def locked(folder: Path) -> Iterator[None]:
                         empty.rmdir()
 
 
-def in_use(folder: Path) -> bool:
-    """Whether another process holds ``folder``."""
-    try:
-        with (folder / LOCK).open("r+") as file:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # no such folder, or a file system without locks
-        return False
-    return False
-
-
 def _take(file: int, folder: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
