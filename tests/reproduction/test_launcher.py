@@ -166,3 +166,11 @@ def test_jobs_are_submitted_as_one_array(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(UserError, match=r"install it with: pip install 'mmnet-jax\[cluster\]'"):
         submit(jobs, tmp_path, "table_3", None, [])
+
+
+def test_the_last_line_of_a_running_job_is_told_now_and_then(tmp_path):
+    lines = []
+    launch(
+        [job(tmp_path, "a", "import time; print('half', flush=True); time.sleep(0.6)")], [{}], lines.append, every=0.1
+    )
+    assert "a: half" in lines
