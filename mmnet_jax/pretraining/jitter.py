@@ -13,19 +13,27 @@ from mmnet_jax.data.transforms.geometry import half_pixel_product, normalise
 SMALLEST = 0.7
 """Smallest side of a random window, as a fraction of the image's side."""
 ASPECT = 1.15
-"""Largest ratio of a window's sides to a square's."""
+"""Largest ratio of a window's sides to those of a square."""
 COLOUR = 0.3
-"""Brightness, contrast and saturation change by up to this factor, either way."""
+"""Largest relative change of brightness, contrast and saturation."""
 CENTRE = 0.875
 """Side of the central window, as a fraction of the image's side."""
 
 _GREY = (0.299, 0.587, 0.114)
 
 
-def jitter(key: PRNGKeyArray, images: UInt8[Array, "b m m 3"], side: int) -> Float[Array, "b s s 3"]:
-    """Random windows resized to ``side``, flipped in half of the cases, in changed colours; normalised.
+def jitter(
+    key: PRNGKeyArray, images: UInt8[Array, "b m m 3"], side: int, colour: float = COLOUR
+) -> Float[Array, "b s s 3"]:
+    """Random windows resized to ``side``, half of them flipped, in changed colours; normalised.
 
     Images that have ``side`` already keep their geometry, but for the flip.
+
+    Args:
+      key: of the batch.
+      images: RGB in [0, 255].
+      side: S, static.
+      colour: largest relative change of brightness, contrast and saturation.
     """
     flip_key, window_key, colour_key = jax.random.split(key, 3)
     count, size = images.shape[:2]
@@ -40,7 +48,7 @@ def jitter(key: PRNGKeyArray, images: UInt8[Array, "b m m 3"], side: int) -> Flo
         rows = _positions(top * (size - height), height, side)
         columns = _positions(left * (size - width), width, side)
         x = half_pixel_product(images, rows, jnp.where(flip[:, None], columns[:, ::-1], columns))
-    return normalise(_recolour(colour_key, x))
+    return normalise(recolour(x, 1 + colour * jax.random.uniform(colour_key, (3, count, 1, 1, 1), minval=-1.0)))
 
 
 def centre(images: UInt8[Array, "b m m 3"], side: int) -> Float[Array, "b s s 3"]:
@@ -58,9 +66,8 @@ def _positions(start: Float[Array, " b"], length: Float[Array, " b"], side: int)
     return start[:, None] + (jnp.arange(side)[None] + 0.5) * (length[:, None] / side) - 0.5
 
 
-def _recolour(key: PRNGKeyArray, x: Float[Array, "b s s 3"]) -> Float[Array, "b s s 3"]:
+def recolour(x: Float[Array, "b s s 3"], factors: Float[Array, "3 b 1 1 1"]) -> Float[Array, "b s s 3"]:
     """Brightness, contrast about the image's mean grey, saturation about each pixel's grey; in [0, 255]."""
-    factors = 1 + COLOUR * jax.random.uniform(key, (3, len(x), 1, 1, 1), minval=-1.0)
     brightness, contrast, saturation = factors
     weights = jnp.array(_GREY)[None, None, None]
     x = jnp.clip(x * brightness, 0, 255)
