@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.making import TRAIN, VAL, a_mask, write_picture
+from tests.data.making import TRAIN, VAL, a_mask, write_image
 
 
 @pytest.fixture
@@ -16,9 +16,9 @@ def voc(tmp_path: Path) -> Path:
     for folder in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
         (voc / folder).mkdir(parents=True)
     for i, identity in enumerate(TRAIN):
-        write_picture(voc, identity, a_mask(12, 16, 6 + i))
+        write_image(voc, identity, a_mask(12, 16, 6 + i))
     for identity in VAL:
-        write_picture(voc, identity, a_mask(20, 10, 1))
+        write_image(voc, identity, a_mask(20, 10, 1))
     (voc / "ImageSets/Segmentation/train.txt").write_text("\n".join(TRAIN) + "\n")
     (voc / "ImageSets/Segmentation/val.txt").write_text("\n".join(VAL) + "\n")
     return voc

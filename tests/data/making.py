@@ -32,7 +32,7 @@ def palette_png(mask: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def write_picture(voc: Path, identity: str, mask: np.ndarray) -> None:
+def write_image(voc: Path, identity: str, mask: np.ndarray) -> None:
     pixels = np.random.default_rng(len(identity)).integers(0, 256, (*mask.shape, 3), dtype=np.uint8)
     (voc / "JPEGImages" / f"{identity}.jpg").write_bytes(jpeg(pixels))
     (voc / "SegmentationClassAug" / f"{identity}.png").write_bytes(palette_png(mask))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -9,18 +11,32 @@ import time
 from pathlib import Path
 
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
-from tests.data.making import TRAIN, a_mask, write_picture
+from mmnet_jax.errors import UserError
+from tests.data.making import a_mask, write_image
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_data.py"
 
 
-def run(*arguments):
-    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def script():
+    """The script as a module; its flags are those of the tests' process until the module ends."""
+    spec = importlib.util.spec_from_file_location("prepare_data", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    before = set(flags.FLAGS)
+    spec.loader.exec_module(module)
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    yield module
+    for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
 
 
 def test_prepares_tells_progress_and_what_comes_next(voc, tmp_path):
-    done = run("pascal5i", f"--source={voc.parent}", f"--data_dir={tmp_path / 'data'}")
+    arguments = ["pascal5i", f"--source={voc.parent}", f"--data_dir={tmp_path / 'data'}"]
+    done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"pascal5i is prepared: {tmp_path}/data/pascal5i/protocol/1.0.0\n")
     assert "train: found 3 of 5,953 images\nval: found 2 of 1,449 images\n" in done.stdout
@@ -29,40 +45,42 @@ def test_prepares_tells_progress_and_what_comes_next(voc, tmp_path):
     assert [file.name for file in (tmp_path / "data").iterdir()] == ["pascal5i"]
 
 
-def mistakes(voc, data):
-    broken = voc / "JPEGImages" / f"{TRAIN[0]}.jpg"
-    return {
-        "no dataset": (
-            ["--source=nowhere"],
-            "the first argument is the dataset to prepare: pascal5i or creatures.",
-        ),
-        "broken image": (["pascal5i", f"--source={voc}", f"--data_dir={data}"], f"{broken} is not an image."),
-    }
+@pytest.mark.parametrize(
+    ("name", "values", "sentence"),
+    [
+        (None, {"source": "nowhere"}, r"the first argument is the dataset to prepare: pascal5i or creatures\."),
+        ("pascal5i", {"seed": 3}, r"--seed means nothing to pascal5i\."),
+        ("creatures", {"split": "folder"}, r"--split means nothing to creatures\."),
+    ],
+)
+def test_a_mistake_is_told(script, name, values, sentence):
+    values = {flag: str(value) for flag, value in values.items()}
+    with flagsaver.as_parsed(**values), pytest.raises(UserError, match=f"^{sentence}$"):
+        script.main(name)
 
 
-@pytest.mark.parametrize("mistake", ["no dataset", "broken image"])
-def test_a_mistake_is_one_sentence_and_status_2(voc, tmp_path, mistake):
-    (voc / "JPEGImages" / f"{TRAIN[0]}.jpg").write_text("not a picture")
-    arguments, sentence = mistakes(voc, tmp_path / "data")[mistake]
-    failed = run(*arguments)
-    assert failed.returncode == 2
-    assert failed.stderr.splitlines()[-1] == sentence
-    assert "Traceback" not in failed.stderr
-    assert not (tmp_path / "data").exists()
+def test_what_is_prepared_is_left_as_it_is(script, voc, tmp_path, capsys):
+    with flagsaver.as_parsed(source=str(voc), data_dir=str(tmp_path / "data"), split="folder"):
+        script.main("pascal5i")
+        script.main("pascal5i")
+    first, again = (line for line in capsys.readouterr().out.splitlines() if line.startswith("pascal5i is"))
+    folder = tmp_path / "data" / "pascal5i" / "folder" / "1.0.0"
+    assert first == f"pascal5i is prepared: {folder}"
+    assert again == f"pascal5i is already prepared (remove the folder to prepare it again): {folder}"
 
 
 def test_terminated_it_leaves_nothing_behind(voc, tmp_path):
-    for i in range(1000):
-        write_picture(voc, f"made_up_{i}", a_mask(60, 80, 1))
-    names = "\n".join(f"made_up_{i}" for i in range(1000))
-    (voc / "ImageSets/Segmentation/train.txt").write_text(names)
+    names = [f"made_up_{i}" for i in range(1000)]
+    write_image(voc, names[0], a_mask(60, 80, 1))
+    for name in names[1:]:
+        for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClassAug", "png")):
+            os.link(voc / folder / f"{names[0]}.{suffix}", voc / folder / f"{name}.{suffix}")
+    (voc / "ImageSets/Segmentation/train.txt").write_text("\n".join(names))
     (tmp_path / "data").mkdir()
     arguments = ["pascal5i", f"--source={voc}", f"--data_dir={tmp_path / 'data'}", "--split=folder"]
     process = subprocess.Popen([sys.executable, SCRIPT, *arguments], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while (
-        not any((tmp_path / "data").glob(".unfinished-*/pascal5i/folder/incomplete*")) and time.monotonic() < deadline
-    ):
+    begun, deadline = ".unfinished-*/pascal5i/folder/incomplete*", time.monotonic() + 60
+    while not any((tmp_path / "data").glob(begun)) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)

@@ -10,7 +10,7 @@ from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.datasets.pascal5i import packaged_ids
 from mmnet_jax.data.prepare import prepare, summary
 from mmnet_jax.errors import UserError
-from tests.data.making import TRAIN, VAL, a_mask, palette_png, write_picture
+from tests.data.making import TRAIN, VAL, a_mask, palette_png, write_image
 
 
 def opened(data_dir, split="folder"):
@@ -79,7 +79,7 @@ def test_one_part_may_be_empty(voc, tmp_path):
 
 
 def test_summary_counts_images_of_each_class_and_names_the_next_command(voc, tmp_path):
-    write_picture(voc, TRAIN[0], a_mask(192, 40, 6))  # 64 rows of 40 pixels: more than 2,048
+    write_image(voc, TRAIN[0], a_mask(192, 40, 6))  # 64 rows of 40 pixels: more than 2,048
     prepare("pascal5i", voc, tmp_path / "data", "folder")
     text = summary("pascal5i", tmp_path / "data", "folder")
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
