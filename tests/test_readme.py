@@ -14,12 +14,13 @@ import pytest
 
 from mmnet_jax.config import READING_FIELDS, from_dict, load_recipe, resolve
 from mmnet_jax.config.values import dataset_choice, network_settings
+from mmnet_jax.data.datasets import DATASETS
+from mmnet_jax.data.datasets.creatures.builder import creatures
 from mmnet_jax.data.prepare import ensure_dataset
 from mmnet_jax.models.registry import build_model, init_head
 from mmnet_jax.training.state import create_optimizer, create_state
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
-from tests.tiny_chain import small_parts
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -31,12 +32,10 @@ def blocks(language):
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
     """A folder as the quickstart leaves it, the network and the dataset small: runs/quickstart and data."""
-    patches = small_parts()
-    for patch in patches:
-        patch.start()
+    monkeypatch.setitem(DATASETS, "creatures", creatures(train=60, val=40))
     monkeypatch.chdir(tmp_path)
     config = load_recipe("quickstart")
-    config.pretraining.dataset, config.model.random_backbone = "none", True
+    config.pretraining.dataset, config.model.random_backbone, config.model.backbone = "none", True, "tiny"
     config, workdir = resolve(config), Workdir(tmp_path / "runs" / "quickstart")
     ensure_dataset(*dataset_choice(config), lambda line: None)
     workdir.create(config)
@@ -44,9 +43,6 @@ def trained(tmp_path, monkeypatch):
     variables["params"] = init_head(model, 0)
     with Checkpoints(workdir.checkpoints, config) as checkpoints:
         checkpoints.save(create_state(variables, create_optimizer(config, 1), config))
-    yield
-    for patch in patches:
-        patch.stop()
 
 
 @pytest.mark.usefixtures("trained")
