@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -16,6 +16,7 @@ from mmnet_jax.data.streams import IMAGE_ORDER, permutation
 LabelledBatch = tuple[UInt8[np.ndarray, "b m m 3"], Int[np.ndarray, " b"]]
 
 
+@runtime_checkable
 class LabelledImages(Protocol):
     """Squares of one size with their labels."""
 

@@ -70,16 +70,14 @@ class DatasetSpec:
         """Class indices of one part of a fold, ascending.
 
         Raises:
-          ValueError: there is no such fold or part.
+          ValueError: there is no such fold.
         """
         if fold not in range(self.folds):
             raise ValueError(f"fold must be 0 to {self.folds - 1}, but is {fold!r}.")
         novel = tuple(self.novel(fold))
         if part == "novel":
             return novel
-        if part == "base":
-            return tuple(c for c in range(1, len(self.class_names)) if c not in novel)
-        raise ValueError(f"part must be 'base' or 'novel', but is {part!r}.")
+        return tuple(c for c in range(1, len(self.class_names)) if c not in novel)
 
     def variant(self, split: str | None, seed: int) -> str:
         """The variant that ``data.split`` (None: the default) and ``data.generator_seed`` choose."""

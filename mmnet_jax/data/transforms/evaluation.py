@@ -21,8 +21,7 @@ def fitted_size(size: Int[AnyArray, "2"], image_size: int) -> Int[AnyArray, "2"]
 
     Works on NumPy and on traced arrays.
     """
-    fitted = size * image_size // size.max() // 8 * 8
-    return fitted + 8 * (fitted == 0)
+    return (size * image_size // size.max() // 8 * 8).clip(8)
 
 
 def fit_image(image: UInt8[AnyArray, "m n 3"], size: Int[AnyArray, "2"], image_size: int) -> Float[Array, "s s 3"]:
@@ -30,7 +29,7 @@ def fit_image(image: UInt8[AnyArray, "m n 3"], size: Int[AnyArray, "2"], image_s
     image, size = jnp.asarray(image), jnp.asarray(size)
     fitted = fitted_size(size, image_size)
     out = jnp.arange(image_size)
-    scale = size.astype(jnp.float32) / fitted
+    scale = size.astype(jnp.float32) / fitted.astype(jnp.float32)
     resized = half_pixel_gather(image, size, half_pixel(out, scale[0]), half_pixel(out, scale[1]))
     inside = (out[:, None] < fitted[0]) & (out[None, :] < fitted[1])
     return normalise(jnp.where(inside[..., None], resized, 0.0))

@@ -21,7 +21,7 @@ def normalise(image: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
 
 def half_pixel(out: Int[Array, " n"], scale: Float[Array, ""] | float) -> Float[Array, " n"]:
     """Positions of pixels ``out`` on an axis with ``scale`` times as many: ``(out + 0.5) scale - 0.5``."""
-    return (out + 0.5) * scale - 0.5
+    return (out.astype(jnp.float32) + 0.5) * scale - 0.5
 
 
 def linear_taps(
@@ -31,9 +31,10 @@ def linear_taps(
 
     Positions beyond the first or last pixel's centre see that pixel alone.
     """
-    position = jnp.clip(position, 0, size - 1)
-    low = jnp.floor(position).astype(jnp.int32)
-    return low, jnp.minimum(low + 1, size - 1), position - low
+    position = jnp.clip(position, 0, (size - 1).astype(jnp.float32))
+    first = jnp.floor(position)
+    low = first.astype(jnp.int32)
+    return low, jnp.minimum(low + 1, size - 1), position - first
 
 
 def half_pixel_gather(
@@ -48,7 +49,7 @@ def half_pixel_gather(
     """
     low, high, weight = linear_taps(rows, size[0])
     weight = weight[:, None, None]
-    lines = image[low] * (1 - weight) + image[high] * weight
+    lines = image[low].astype(jnp.float32) * (1 - weight) + image[high].astype(jnp.float32) * weight
     low, high, weight = linear_taps(columns, size[1])
     weight = weight[None, :, None]
     return lines[:, low] * (1 - weight) + lines[:, high] * weight
@@ -69,7 +70,7 @@ def half_pixel_product(
 
 def _weights(at: Float[Array, "b s"], size: int) -> Float[Array, "b s m"]:
     at = jnp.clip(at, 0, size - 1)
-    return jnp.maximum(0, 1 - jnp.abs(at[:, :, None] - jnp.arange(size)[None, None]))
+    return jnp.maximum(0, 1 - jnp.abs(at[:, :, None] - jnp.arange(size, dtype=jnp.float32)[None, None]))
 
 
 def reflect(index: Int[Array, " n"], size: Int[Array, ""]) -> Int[Array, " n"]:
@@ -88,5 +89,5 @@ def rotate(
     centre = size.astype(jnp.float32) / 2
     angle = jnp.deg2rad(degrees)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    y, x = rows[:, None] - centre[0], columns[None, :] - centre[1]
+    y, x = rows.astype(jnp.float32)[:, None] - centre[0], columns.astype(jnp.float32)[None, :] - centre[1]
     return centre[0] + cos * y + sin * x, centre[1] + cos * x - sin * y

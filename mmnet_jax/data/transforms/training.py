@@ -121,7 +121,7 @@ def transform(
     Returns:
       The image normalised, filled with the mean colour where there is none, and its label, 255 there.
     """
-    scaled = jnp.round(size * parameters.scale).astype(jnp.int32)
+    scaled = jnp.round(size.astype(jnp.float32) * parameters.scale).astype(jnp.int32)
     look_up = functools.partial(_label_at, label, size, scaled, parameters)
     canvas = math.ceil(image.shape[0] * options.scale[1])
     foreground = look_up(jnp.arange(canvas), jnp.arange(canvas)) == 1
@@ -150,8 +150,9 @@ def choose_crop(
     """
     padded = jnp.maximum(size, side)
     top_left = (padded - size) // 2
-    choices = padded - side + 1
-    corners = jnp.minimum((parameters.crops * choices[None]).astype(jnp.int32), choices[None] - 1) - top_left[None]
+    choices = (padded - side + 1)[None]
+    corners = (parameters.crops * choices.astype(jnp.float32)).astype(jnp.int32)
+    corners = jnp.minimum(corners, choices - 1) - top_left[None]
 
     rows, columns = (jnp.arange(n) for n in foreground.shape)
     columns = _unflip(columns, size[1], parameters.flip)
@@ -160,7 +161,7 @@ def choose_crop(
     )
     # Exact: the product's factors are 0 and 1, whatever a GPU rounds them to, and sums stay below 2^24.
     kept = jnp.sum((in_rows @ foreground.astype(jnp.float32)) * in_columns, axis=1)
-    enough = (kept >= fraction * jnp.sum(foreground)).at[-1].set(True)
+    enough = (kept >= fraction * jnp.sum(foreground).astype(jnp.float32)).at[-1].set(True)
     return corners[jnp.argmax(enough)]
 
 
@@ -173,7 +174,7 @@ def _label_at(
     inside = _inside(rows[:, None], scaled[0]) & _inside(columns[None], scaled[1])
     inside &= _inside(y, scaled[0]) & _inside(x, scaled[1])
     y, x = (
-        jnp.clip(jnp.floor(at / parameters.scale).astype(jnp.int32), 0, n - 1)
+        jnp.clip(jnp.floor(at.astype(jnp.float32) / parameters.scale).astype(jnp.int32), 0, n - 1)
         for at, n in zip((y, x), size, strict=True)
     )
     return jnp.where(inside, label[y, x].astype(jnp.int32), IGNORE)
@@ -217,7 +218,7 @@ def _bilinear_or_fill(
             inside = _inside(row, size[0]) & _inside(column, size[1])
             at = (row - origin[0]) * patch.shape[1] + column - origin[1]
             value = jnp.where(inside[..., None], flat[jnp.clip(at, 0, len(flat) - 1)], fill)
-            weight = (1 - jnp.abs(y - row)) * (1 - jnp.abs(x - column))
+            weight = (1 - jnp.abs(y - row.astype(jnp.float32))) * (1 - jnp.abs(x - column.astype(jnp.float32)))
             total += weight[..., None] * value
     return total
 

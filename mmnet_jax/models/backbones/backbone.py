@@ -64,7 +64,7 @@ class StagedBackbone(Backbone):
         level2 = _run(self.stages[0], images, batch_statistics)
         return {"level2": level2, "level3": _run(self.stages[1], level2, batch_statistics)}
 
-    def high_level(self, level3: Float[Array, "n h w c3"], batch_statistics: bool = False) -> Float[Array, "n h w c4"]:
+    def high_level(self, level3: Float[Array, "n h w c3"], batch_statistics: bool = False) -> Float[Array, "n a b c4"]:
         """Level 4, from level 3."""
         return _run(self.stages[2], level3, batch_statistics)
 

@@ -60,7 +60,7 @@ class PFENet(FewShotNetwork):
     ) -> Matched:
         """The mean of the prototypes of the shots with foreground, and the confidence map (eq. 8)."""
         has_foreground = jnp.any(state.mask > 0, axis=(2, 3))
-        counts = has_foreground | ~jnp.any(has_foreground, axis=1, keepdims=True)
+        counts = (has_foreground | ~jnp.any(has_foreground, axis=1, keepdims=True)).astype(jnp.float32)
         weights = counts / jnp.sum(counts, axis=1, keepdims=True)
         prototype = jnp.sum(state.prototype * weights[..., None], axis=1)
         return Matched(prototype, self._confidence(query_high, state))

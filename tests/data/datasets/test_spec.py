@@ -42,11 +42,9 @@ def test_every_class_is_novel_in_one_fold_and_base_in_the_others(spec):
         assert sorted(spec.classes(fold, "base") + spec.classes(fold, "novel")) == every
 
 
-def test_other_folds_and_parts_are_refused():
+def test_other_folds_are_refused():
     with pytest.raises(ValueError, match="fold must be 0 to 3, but is 7"):
         PASCAL.classes(7, "novel")
-    with pytest.raises(ValueError, match="part must be 'base' or 'novel', but is 'test'"):
-        PASCAL.classes(0, "test")
 
 
 def list_stripes(source, variant):
