@@ -18,7 +18,7 @@ from mmnet_jax.errors import UserError
 _SOURCE = flags.DEFINE_string(
     "source",
     None,
-    "Folder of photographs and masks (pascal5i: VOCdevkit, VOC2012 in it, or the folder above).",
+    "Folder of images and masks (pascal5i: VOCdevkit, VOC2012 in it, or the folder above).",
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where the prepared dataset goes.")
 _SPLIT = flags.DEFINE_string(

@@ -47,19 +47,18 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
           say: gets lines of progress.
         """
         self.name, self._spec, self._source, self._say = spec.name, spec, source, say
-        config = tfds.core.BuilderConfig(name=variant, description=spec.description)
+        config = tfds.core.BuilderConfig(name=variant, description=f"{spec.name} {variant}")
         super().__init__(config=config, data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
             "id": tfds.features.Text(),
-            "image": tfds.features.Image(shape=(None, None, 3), encoding_format=self._spec.encoding),
+            "image": tfds.features.Image(shape=(None, None, 3)),
             "mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
             "counts": tfds.features.Tensor(shape=(len(self._spec.class_names),), dtype=np.int64),
         }
         return tfds.core.DatasetInfo(
             builder=self,
-            description=self._spec.description,
             features=tfds.features.FeaturesDict(features),
             disable_shuffling=True,  # the order of the lists is that of testing
             metadata=tfds.core.MetadataDict(),

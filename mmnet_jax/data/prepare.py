@@ -82,7 +82,7 @@ def summary(name: str, data_dir: str | Path, variant: str) -> str:
 
 def _source_folder(name: str, source: str | Path | None) -> Path:
     if source is None:
-        raise UserError(f"--source is missing: {name} is made from a folder of photographs and masks.")
+        raise UserError(f"--source is missing: {name} is made from a folder of images and masks.")
     folder = Path(source).expanduser()
     if not folder.is_dir():
         raise UserError(f"--source {folder} is not a folder.")

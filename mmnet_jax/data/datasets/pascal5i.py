@@ -89,7 +89,6 @@ PASCAL5I = DatasetSpec(
     name="pascal5i",
     class_names=tuple(CLASSES.split()),
     novel=contiguous(5),
-    description=__doc__,
     build=list_images,
     variants={"protocol": "pascal_1shot", "folder": "pascal_small"},
     source="VOCdevkit",

@@ -51,13 +51,10 @@ class DatasetSpec:
     novel: Callable[[int], Sequence[int]]
     """Fold -> the classes it holds out, ascending."""
     folds: int = 4
-    description: str = ""
     build: Callable[[Path | None, str], Mapping[str, Listing]] | None = None
     """(source folder or None, variant) -> listings of ``train`` and ``val``. None: it cannot be prepared yet."""
     variants: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Variant -> the recipe to train it with; the first one is the default. Of a generated dataset one suffices."""
-    encoding: str = "jpeg"
-    """Format of the encoded images: ``jpeg`` or ``png``."""
     source: str = ""
     """The source folder in the command that prepares it."""
     generated: bool = False

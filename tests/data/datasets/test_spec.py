@@ -69,7 +69,6 @@ def test_a_new_dataset_is_one_declaration(monkeypatch, tmp_path):
         folds=2,
         build=list_stripes,
         variants={"odd": "stripes_small"},
-        encoding="png",
         source="PAPER",
         min_pixels=30,
         episodes={"pfenet": 7},
