@@ -18,7 +18,7 @@ from mmnet_jax.data.datasets.spec import DatasetSpec, Part
 from mmnet_jax.errors import UserError
 
 DAMAGE = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError)
-"""What TFDS and ArrayRecord raise, as it comes, where a prepared dataset is damaged."""
+"""Errors of TFDS and ArrayRecord on a damaged dataset."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Split:
         return images.decode_image(record["image"], name), images.decode_mask(record["mask"], name)
 
     def read_mask(self, i: int) -> UInt8[np.ndarray, "h w"]:
-        """The mask alone, which takes a fifth of the time."""
+        """The mask alone, in a fifth of the time."""
         record, name = self._record(i)
         return images.decode_mask(record["mask"], name)
 

@@ -1,4 +1,4 @@
-"""Which images make an episode: PFENet's rules, as pure functions of a seed and the episode's number.
+"""PFENet's rules of which images make an episode, as pure functions of a seed and the episode's number.
 
 Random numbers are drawn from Philox's raw 64-bit output, which NumPy never changes, so that a seed names the same
 episodes under every version.
@@ -29,7 +29,7 @@ class EpisodeSpec:
 
 @dataclasses.dataclass(frozen=True)
 class EpisodeIndex:
-    """Which images of a split may play which part.
+    """The possible queries and supports of a split.
 
     An image is admitted, as a query and to a class's support list, if it has at least ``min_pixels`` pixels of one of
     the classes (of that class, for the list). The classes a query may be asked for are all that are present in it,
@@ -38,7 +38,7 @@ class EpisodeIndex:
 
     shots: int
     admitted: Int[np.ndarray, " m"]
-    """Positions of the images that may be queries, in the list's order."""
+    """Positions of the possible queries, in the list's order."""
     present: tuple[tuple[int, ...], ...]
     """For each admitted image the classes present in it, ascending."""
     support_lists: Mapping[int, Int[np.ndarray, " _"]]

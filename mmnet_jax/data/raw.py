@@ -1,4 +1,4 @@
-"""Episodes as the host hands them over: images decoded and padded to one size, nothing else done to them."""
+"""Episodes as the host reads them: images decoded and padded to one size, and not transformed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Random numbers by name: from Philox's raw 64-bit output, which NumPy never changes.
 
-Each use has a stream of its own, so that none repeats another's numbers.
+Each use has its own stream, so that no two uses draw the same numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a process behaves that reads, decodes or draws for another one."""
+"""Set-up of a worker process, which reads, decodes or draws for its parent."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import threading
 
 
 def begin_worker(*_: int) -> None:
-    """To be called first in such a process.
+    """Ignores SIGINT and SIGTERM, and ends the worker with its parent; called first in the worker.
 
-    A terminal's Ctrl-C, or a scheduler's SIGTERM, reaches all processes of a command: it is the parent's to answer,
-    which may need its workers until the step at hand is done. They end when it says so, or when it is no more.
+    A terminal's Ctrl-C and a scheduler's SIGTERM reach all processes of a command. The parent handles them, and needs
+    its workers until the current step is done.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -26,7 +26,7 @@ class LabelledImages(Protocol):
 
     @property
     def held(self) -> bool:
-        """Whether they are in memory, which no worker process needs to read."""
+        """Whether they are in memory, so that no worker process reads them."""
 
     def __len__(self) -> int: ...
 

@@ -1,8 +1,8 @@
 """The training transform (PFENet's), on the device and inside jit.
 
-Scale, rotation, blur, flip, padding and crop follow one another as in OpenCV, each rounding its own way. Only the crop
-is wanted, though, so the steps are run backwards: the crop is chosen from the labels, which are cheap, and of the image
-no more is scaled, rotated and blurred than the crop needs.
+The result is that of OpenCV's scale, rotation, blur, flip, padding and crop in this order, each with its own rounding.
+The steps run backwards, because only the crop is needed: the crop is chosen from the labels, which are cheap, and only
+what the crop shows of the image is scaled, rotated and blurred.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class Augmentation:
 
 @struct.dataclass
 class Parameters:
-    """What is drawn for one image."""
+    """The random parameters of one image."""
 
     scale: Float[Array, "*b"]
     """Factor of both sides."""
     degrees: Float[Array, "*b"]
-    """Of the rotation, counter-clockwise; 0 for none."""
+    """Counter-clockwise rotation; 0 for none."""
     blur: Bool[Array, "*b"]
     flip: Bool[Array, "*b"]
     crops: Float[Array, "*b n 2"]

@@ -1,8 +1,8 @@
-"""Twenty kinds of animals and vehicles, each put together from the same few parts.
+"""Twenty classes of animals and vehicles, each put together from the same few parts.
 
 A creature has a body, something it moves on, a head, and perhaps something on its back and behind. No part belongs to
-one kind alone, nor to one fold alone: what tells a kind is which parts it has. Colours, pose and proportions are drawn
-anew for each creature; its main hue is near that of its body's kind, and tells no more than the body does.
+one class or one fold alone: a class is defined by its combination of parts. Colours, pose and proportions are drawn
+anew for each creature; its main hue depends on its body alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Paint(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What differs from one creature of a kind to the next."""
+    """What differs between creatures of one class."""
 
     main: Colour
     second: Colour

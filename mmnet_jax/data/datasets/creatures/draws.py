@@ -1,4 +1,4 @@
-"""Random numbers that are the same everywhere: made from a generator's raw bits alone, which NumPy keeps fixed."""
+"""Random numbers that are the same under every NumPy version: they are made from a generator's raw bits alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Draws:
-    """A stream of draws that a few whole numbers name."""
+    """A stream of draws, seeded by a few whole numbers."""
 
     def __init__(self, *key: int) -> None:
         self._bits = np.random.Philox(np.random.SeedSequence(key))

@@ -1,6 +1,6 @@
-"""Pictures of creatures: a cluttered ground, several creatures of several kinds, things in front, uneven light.
+"""Scenes of creatures: a cluttered ground, creatures of several classes, objects in front, uneven light.
 
-Every pixel is painted by exactly one thing, without soft edges, and the mask says by which: it is exact.
+Every pixel is painted by exactly one object, without soft edges, so that the mask is exact.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from mmnet_jax.data.datasets.creatures.anatomy import HUES, SPECIES, Colour, Loo
 from mmnet_jax.data.datasets.creatures.draws import Draws
 
 SIDES = (112, 144)
-"""Least and most of a picture's height and width, pixels."""
+"""Range of an image's height and width, pixels."""
 REACH = 1.25
-"""Half of the window that a creature is painted in, its own coordinates; the tip of a raised tail may lie outside."""
+"""Half the side of the window that a creature is painted in, in its own coordinates; a tail's tip may lie outside."""
 
 SOILS = ("smooth", "sand", "grass", "water")
 """Surfaces of the ground."""
@@ -26,12 +26,12 @@ Mask = UInt8[np.ndarray, "h w"]
 
 
 def draw_scene(seed: int, part: int, number: int) -> tuple[UInt8[np.ndarray, "h w 3"], Mask]:
-    """Picture ``number`` of a part of the dataset, a pure function of its arguments.
+    """Image ``number`` of a part of the dataset, a pure function of its arguments.
 
     Args:
       seed: of the dataset.
       part: 0 for training, 1 for testing.
-      number: the picture's; every 20 successive ones have each kind as their main one once.
+      number: of the image; each class is the main one of one in 20 successive images.
 
     Returns:
       RGB pixels, and the mask: class of each pixel, 0 for the background.
