@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from mmnet_jax.config.values import network_settings
+from mmnet_jax.config.values import network_settings, objective, sgd
 from mmnet_jax.episode import Episode
+from mmnet_jax.features.source import ImageEncoder
 from mmnet_jax.models.backbones import random_variables
 from mmnet_jax.models.registry import build_model, init_head, nest_backbone
 from mmnet_jax.training.state import create_optimizer, create_state
@@ -48,9 +49,9 @@ def our_tasks(config: ConfigDict, batch_size: int) -> dict[str, Callable[[], Any
     )
     apply = jax.jit(model.apply)
     segment = jax.jit(lambda v, *a: model.apply(v, *a, method="segment"))
-    optimizer = create_optimizer(config, 1000)
-    update = jax.jit(update_fn(model, optimizer, config))
-    training, key = create_state(variables, optimizer, config), jax.random.key(0)
+    optimizer = create_optimizer(sgd(config, 1000))
+    update = jax.jit(update_fn(model, ImageEncoder(config.data.image_size), optimizer, objective(config)))
+    training, key = create_state(variables, optimizer, config.model.batch_norm == "batch"), jax.random.key(0)
     return {
         "episode": lambda: apply(variables, episode).logits,
         "query": lambda: segment(variables, episode.query_image, state).logits,

@@ -46,7 +46,7 @@ def main() -> None:
             check_images(config)  # first, so that missing ones leave no folder behind
             if not resumed:
                 workdir.create(config)
-            pretrain(config, workdir.path, workdir.backbone_file, _say)
+            pretrain(config, workdir, _say)
     except Stopped as stopped:
         _say(f"{stopped}\nto go on: python -m mmnet_jax.pretrain {shlex.join(sys.argv[1:])}")
         sys.exit(INTERRUPTED)

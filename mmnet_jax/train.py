@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -39,12 +40,11 @@ def main() -> None:
     try:
         from mmnet_jax.cli.signals import Stopped
         from mmnet_jax.config import resolve
-        from mmnet_jax.training.distributed import join_processes
         from mmnet_jax.training.stages import train
         from mmnet_jax.workdir.folder import Workdir
 
         if FLAGS.distributed:
-            join_processes()
+            _join_processes()
         try:
             scored = train(resolve(FLAGS.config), Workdir(FLAGS.workdir), _say)
         except Stopped as stopped:
@@ -63,6 +63,19 @@ def main() -> None:
 
     if jax.process_index() == 0:
         _say(_closing(scored, time.perf_counter() - start))
+
+
+def _join_processes() -> None:
+    """Makes this process one of several that train together, by the environment."""
+    import jax
+
+    address, count, number = (
+        os.environ.get(f"JAX_{name}") for name in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
+    )
+    if address and count and number:
+        jax.distributed.initialize(address, int(count), int(number))
+    else:
+        jax.distributed.initialize()
 
 
 def _say(line: str) -> None:

@@ -25,7 +25,7 @@ import runpy, sys
 
 MAKE_WORKDIR = """
 from mmnet_jax.config import get_config, resolve
-from mmnet_jax.config.values import network_settings
+from mmnet_jax.config.values import network_settings, sgd
 from mmnet_jax.models.registry import build_model, init_head
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.training.state import create_optimizer, create_state
@@ -41,7 +41,8 @@ for name in ("work", "untrained"):
     workdir = Workdir(name)
     workdir.create(config)
 params = init_head(build_model(network_settings(config)), 8)
-state = create_state({"params": params, **workdir.frozen(config)}, create_optimizer(config, 10), config)
+variables = {"params": params, **workdir.frozen(config)}
+state = create_state(variables, create_optimizer(sgd(config, 10)), config.model.batch_norm == "batch")
 with Checkpoints(Workdir("work").checkpoints, config) as checkpoints:
     checkpoints.save(state.replace(step=state.step + 7), 12.5)
 """

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mmnet_jax.config import READING_FIELDS, from_dict, load_recipe, resolve
-from mmnet_jax.config.values import dataset_choice, network_settings
+from mmnet_jax.config.values import dataset_choice, network_settings, sgd
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.creatures.builder import creatures
 from mmnet_jax.data.prepare import ensure_dataset
@@ -42,7 +42,7 @@ def trained(tmp_path, monkeypatch):
     model, variables = build_model(network_settings(config)), workdir.frozen(config)
     variables["params"] = init_head(model, 0)
     with Checkpoints(workdir.checkpoints, config) as checkpoints:
-        checkpoints.save(create_state(variables, create_optimizer(config, 1), config))
+        checkpoints.save(create_state(variables, create_optimizer(sgd(config, 1)), model.batch_statistics))
 
 
 @pytest.mark.usefixtures("trained")

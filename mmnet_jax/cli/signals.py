@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in a long stage: it ends at a safe place, with a checkpoint."""
+"""Interrupts: SIGINT, SIGTERM and SIGHUP end a long job at a safe place."""
 
 from __future__ import annotations
 
@@ -8,35 +8,64 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+STOPPING = b"stopping after this step, with a checkpoint; once more stops now, without\n"
+
 
 class Stopped(Exception):
-    """A stage was asked to stop, and did, with a checkpoint."""
+    """A stage was interrupted and ended with a checkpoint."""
 
 
 @contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
-    """Takes the first Ctrl-C (or a scheduler's SIGTERM) as a wish to stop after the step at hand, the second as now.
+def interrupts(message: bytes = STOPPING) -> Iterator[Callable[..., bool]]:
+    """Catches SIGINT (Ctrl-C), SIGTERM and SIGHUP. First signal: stop after this step; second: stop immediately.
+
+    Of several processes all stop at the same step, whichever got the signal: jax's preemption service agrees on it
+    in the background. It needs the handler of SIGTERM that ``jax.distributed.initialize`` installs, so that one stays,
+    and the other signals are passed on to it.
+
+    Args:
+      message: for stderr at the first signal.
 
     Yields:
-      Whether there was a first.
+      ``stop_requested(step)``. Several processes all call it at every step; a single one may leave the step out.
+
+    Raises:
+      KeyboardInterrupt: inside, at the second signal.
     """
-    asked = False
+    import jax
+    from jax.experimental import multihost_utils
 
-    def ask(number: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
+    several = jax.process_count() > 1
+    caught = 0
+    first: int | None = None
+
+    def catch(number: int, frame: Any) -> None:
+        nonlocal caught
+        caught += 1
+        if caught > 1:
             raise KeyboardInterrupt
-        asked = True
-        # past Python's buffers, which the signal may have caught in the midst of a line
-        os.write(2, b"stopping after this step, with a checkpoint; once more stops now, without\n")
+        os.write(2, message)  # unbuffered: the signal may have interrupted a print
+        if several:
+            os.kill(os.getpid(), signal.SIGTERM)
 
+    def stop_requested(step: int = 0) -> bool:
+        nonlocal first
+        if not several:
+            return caught > 0
+        first = step if first is None else first
+        # A signal that came before the first step is agreed on for number 1.
+        return multihost_utils.reached_preemption_sync_point(step - first + 1)
+
+    wanted = [signal.SIGINT] if several else [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup sets it
+        wanted.append(signal.SIGHUP)
     try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread, where signals cannot be caught
-        yield lambda: False
+        before = {number: signal.signal(number, catch) for number in wanted}
+    except ValueError:  # signals are caught in the main thread alone
+        yield lambda step=0: False
         return
     try:
-        yield lambda: asked
+        yield stop_requested
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mmnet_jax.data.transforms.training import Augmentation
     from mmnet_jax.losses import Objective
     from mmnet_jax.models.settings import NetworkSettings
+    from mmnet_jax.training.state import SGD
 
 
 class DatasetChoice(NamedTuple):
@@ -57,3 +58,10 @@ def objective(config: ConfigDict) -> Objective:
     from mmnet_jax.losses import Objective
 
     return Objective(**config.loss.to_dict())
+
+
+def sgd(config: ConfigDict, steps: int) -> SGD:
+    """The optimiser of a training of ``steps`` steps."""
+    from mmnet_jax.training.state import SGD
+
+    return SGD(**config.optimizer.to_dict(), steps=steps)

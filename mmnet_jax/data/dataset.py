@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,9 @@ from mmnet_jax.errors import UserError
 
 DAMAGE = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError)
 """Errors of TFDS and ArrayRecord on a damaged dataset."""
+
+SAMPLED = 256
+"""Images whose encoded bytes are part of a fingerprint."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +56,15 @@ class Split:
         record, name = self._record(i)
         return images.decode_mask(record["mask"], name)
 
+    def fingerprint(self) -> str:
+        """SHA-256 of ids, pixel counts, and the encoded bytes of up to ``SAMPLED`` images."""
+        digest = hashlib.sha256(json.dumps([list(self.ids), self.max_side]).encode())
+        digest.update(np.ascontiguousarray(self.counts, "<i8").data)
+        for i in np.unique(np.linspace(0, len(self) - 1, min(SAMPLED, len(self))).round().astype(int)):
+            digest.update(self.records[i]["image"])
+            digest.update(self.records[i]["mask"])
+        return digest.hexdigest()
+
     def _record(self, i: int) -> tuple[Mapping[str, Any], str]:
         name = f"{self.ids[i]} of the prepared {self.name} images"
         try:
@@ -82,6 +96,10 @@ class Dataset:
     def classes(self, fold: int, part: Part) -> tuple[int, ...]:
         """Class indices of one part of a fold, ascending; see ``DatasetSpec.classes``."""
         return self.spec.classes(fold, part)
+
+    def fingerprints(self) -> dict[str, str]:
+        """``Split.fingerprint`` of both splits, by their names."""
+        return {split.name: split.fingerprint() for split in (self.train, self.test)}
 
 
 def preparable(name: str) -> DatasetSpec:

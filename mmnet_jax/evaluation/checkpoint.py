@@ -17,7 +17,8 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.protocols import Manifest, manifest_text
 from mmnet_jax.evaluation.report import about_run, result_files, result_json, write_result
 from mmnet_jax.evaluation.runner import evaluate
-from mmnet_jax.features.store import FeatureStore, fingerprints, open_stores
+from mmnet_jax.features.source import Source, image_source
+from mmnet_jax.features.store import stored_sources
 from mmnet_jax.models import FewShotNetwork
 from mmnet_jax.storage.files import REFUSED
 from mmnet_jax.workdir.folder import Workdir, load_step
@@ -42,6 +43,7 @@ def score_workdir(
     config: ConfigDict,
     choose: Callable[[Dataset], Manifest],
     *,
+    dataset: Dataset | None = None,
     checkpoint: str = "best",
     output: Path | None = None,
     keep: bool = False,
@@ -53,6 +55,7 @@ def score_workdir(
       workdir: of a training.
       config: the workdir's, in which the free fields may be others.
       choose: gives the episodes, once the dataset is open.
+      dataset: instead of the prepared one that ``config`` names.
       checkpoint: ``"best"``, ``"latest"`` or a step.
       output: the result's file; in ``results/`` of the workdir, named by the episodes, if not given.
       keep: where ``output`` is the result of the same parameters on the same episodes, leave it.
@@ -64,7 +67,7 @@ def score_workdir(
     """
     model, variables, _, step = load_step(workdir.path, checkpoint)
     variables = jax.device_get(variables)  # from one device of each process, to be laid on those of all
-    dataset = open_dataset(*dataset_choice(config))
+    dataset = dataset or open_dataset(*dataset_choice(config))
     manifest = choose(dataset)
     output = output or workdir.results / f"{manifest_name(manifest)}_step{step}.json"
     run = about_run(
@@ -73,7 +76,7 @@ def score_workdir(
         step=step,
         parameters=variables["params"],
         weights_sha256=weights.sha256(workdir.backbone_file),
-        data_sha256=fingerprints(dataset),
+        data_sha256=dataset.fingerprints(),
     )
     if keep and (standing := _standing(output, run, manifest_text(manifest, dataset))):
         return Scored(standing, result_files(output), fresh=False)
@@ -83,7 +86,7 @@ def score_workdir(
         config,
         dataset,
         manifest,
-        store=_store(config, model, variables, run["weights_sha256"], dataset, say),
+        source=_source(config, model, variables, run["weights_sha256"], dataset, say),
         baselines=True,
         samples=SAMPLES,
         say=say,
@@ -94,26 +97,25 @@ def score_workdir(
     return Scored(summary, result_files(output), fresh=True)
 
 
-def _store(
+def _source(
     config: ConfigDict,
     model: FewShotNetwork,
     variables: dict[str, Any],
     weights_sha256: str,
     dataset: Dataset,
     say: Callable[[str], None],
-) -> FeatureStore | None:
-    """The stored features of the test images, if the training had them and there is a place for them here too."""
-    if not config.training.cache_features:
-        return None
-    try:
-        return open_stores(config, model, variables, weights_sha256, [dataset.test], say)[0]
-    except OSError as error:
-        if error.errno not in REFUSED:
-            raise
-        say(f"{error.filename} cannot be written ({error.strerror}): features are computed from the images")
-    except UserError as error:
-        say(f"features are computed from the images: {error}")
-    return None
+) -> Source:
+    """The test images, or their stored features if the training had them and there is a place for them here too."""
+    if config.training.cache_features:
+        try:
+            return stored_sources(config, model, variables, weights_sha256, [dataset.test], say)[0]
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            say(f"{error.filename} cannot be written ({error.strerror}): features are computed from the images")
+        except UserError as error:
+            say(f"features are computed from the images: {error}")
+    return image_source(dataset.test, config.data.image_size)
 
 
 def manifest_name(manifest: Manifest) -> str:

@@ -6,20 +6,14 @@ import functools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from mmnet_jax.data.dataset import Split
 from mmnet_jax.data.episodes import EpisodeSpec
-from mmnet_jax.data.raw import AnyArray, RawEpisodes, class_label, load_episodes
-from mmnet_jax.data.transforms.evaluation import test_transform
-from mmnet_jax.episode import IGNORE
 from mmnet_jax.evaluation.activations import telling_activations
 from mmnet_jax.evaluation.pixel_counts import (
     PixelCounts,
@@ -27,23 +21,12 @@ from mmnet_jax.evaluation.pixel_counts import (
     predicted_foreground,
     threshold_bins,
 )
-from mmnet_jax.features.store import FeatureStore, StoredEpisodes
-from mmnet_jax.models import Features, FewShotNetwork
+from mmnet_jax.features.source import Encoder, Source
+from mmnet_jax.models import FewShotNetwork
 from mmnet_jax.ops.resize import resize_bilinear, resize_to_sides
 
 DECODERS = 4
 """Threads that decode images, a batch each; so many batches are held ready at most."""
-
-
-@struct.dataclass
-class Read:
-    """A batch as the host hands it over."""
-
-    episodes: RawEpisodes | StoredEpisodes
-    label: UInt8[AnyArray, "b m m"]
-    """The query's, at its own size in the top left corner of an M x M square."""
-    size: Int[AnyArray, "b 2"]
-    """Height and width of the query."""
 
 
 @struct.dataclass
@@ -66,11 +49,10 @@ def measured_batches(
     model: FewShotNetwork,
     frozen: dict[str, Any],
     heads: dict[str, Any],
-    split: Split,
+    source: Source,
     specs: Sequence[EpisodeSpec],
     image_size: int,
     batch_size: int,
-    store: FeatureStore | None = None,
 ) -> Iterator[tuple[int, int, Measured]]:
     """Runs episodes through a network with one or several heads.
 
@@ -80,11 +62,10 @@ def measured_batches(
       model: the network.
       frozen: collections ``backbone`` and ``batch_stats``.
       heads: ``params`` by name; ``trained`` is among them. With more than one the confidence map is counted too.
-      split: where the images are.
+      source: of the episodes.
       specs: the episodes.
       image_size: S.
       batch_size: over all devices; rounded up to a multiple of them.
-      store: the split's frozen features; computed from the images where it is not given.
 
     Yields:
       The number of each batch's first episode, how many of its rows count, and what the device says of it.
@@ -95,22 +76,18 @@ def measured_batches(
     own_rows = _rows_of_this_process(by_row, batch_size)
     frozen, heads = jax.device_put((frozen, heads), everywhere)
 
-    def read(first: int) -> Read:
+    def read(first: int) -> Any:
         # The last batch is filled up with its last episode, which is not counted again.
-        rows: list[EpisodeSpec] = [specs[min(first + row, len(specs) - 1)] for row in own_rows]
-        if store is not None:
-            return Read(store.load(rows), *_query_labels(split, rows))
-        raw = load_episodes(split, rows)
-        return Read(raw, raw.query_label, raw.query_size)
+        return source.load([specs[min(first + row, len(specs) - 1)] for row in own_rows])
 
-    def queue(batch: Read) -> Measured:
+    def queue(batch: Any) -> Measured:
         whole = jax.tree.map(lambda x: jax.make_array_from_process_local_data(by_row, x), batch)
-        return _measure(model, image_size, everywhere, frozen, heads, whole)
+        return _measure(model, source.encoder, image_size, everywhere, frozen, heads, whole)
 
     starts = range(0, len(specs), batch_size)
     waiting: deque[tuple[int, Measured]] = deque()
     with ThreadPoolExecutor(DECODERS) as threads:
-        reading: deque[Future[Read]] = deque(threads.submit(read, first) for first in starts[:DECODERS])
+        reading: deque[Future[Any]] = deque(threads.submit(read, first) for first in starts[:DECODERS])
         try:
             for number, first in enumerate(starts):
                 batch = reading.popleft().result()
@@ -133,35 +110,21 @@ def _rows_of_this_process(sharding: NamedSharding, rows: int) -> list[int]:
     return sorted({row for part in parts for row in range(rows)[part]})
 
 
-def _query_labels(split: Split, specs: Sequence[EpisodeSpec]) -> tuple[np.ndarray, np.ndarray]:
-    """The label and the size of each query, as ``load_episodes`` gives them, without its image."""
-    labels = np.full((len(specs), split.max_side, split.max_side), IGNORE, np.uint8)
-    sizes = np.zeros((len(specs), 2), np.int32)
-    for i, spec in enumerate(specs):
-        mask = split.read_mask(spec.query)
-        labels[i, : mask.shape[0], : mask.shape[1]] = class_label(mask, spec.class_id)
-        sizes[i] = mask.shape
-    return labels, sizes
-
-
-@functools.partial(jax.jit, static_argnames=("model", "image_size", "everywhere"))
+@functools.partial(jax.jit, static_argnames=("model", "encoder", "image_size", "everywhere"))
 def _measure(
     model: FewShotNetwork,
+    encoder: Encoder,
     image_size: int,
     everywhere: NamedSharding,
     frozen: dict[str, Any],
     heads: dict[str, Any],
-    batch: Read,
+    batch: Any,
 ) -> Measured:
     """Segments a batch with every head, features computed once, and counts pixels at the labels' own sizes."""
-    if isinstance(batch.episodes, StoredEpisodes):
-        features, support_labels = batch.episodes.features(), jnp.asarray(batch.episodes.support_labels)
-    else:
-        episode = test_transform(batch.episodes, image_size)
-        features = cast(Features, model.apply({**frozen, "params": heads["trained"]}, episode, method="extract"))
-        support_labels = episode.support_labels
-    labels = jnp.asarray(batch.label)
-    sides, canvas = batch.size.max(axis=-1), labels.shape[-1]
+    episodes = encoder.transform(batch)
+    features, _ = encoder.extract(model, {**frozen, "params": heads["trained"]}, episodes)
+    labels, sides = batch.query_label, batch.query_size.max(axis=-1)
+    canvas = labels.shape[-1]
     predictions: dict[str, Any] = {
         head: model.apply({**frozen, "params": params}, features, (image_size, image_size), method="decode")
         for head, params in heads.items()
@@ -172,6 +135,6 @@ def _measure(
     if len(heads) > 1:
         full = resize_bilinear(confidence[..., None], image_size)[..., 0]
         bins = threshold_bins(resize_to_sides(full, sides, canvas), labels)
-    activations, embeddings = telling_activations(predictions["trained"], support_labels)
+    activations, embeddings = telling_activations(predictions["trained"], episodes.support_labels)
     measured = Measured(counts, bins, masks["trained"], confidence, activations, embeddings)
     return jax.lax.with_sharding_constraint(measured, everywhere)

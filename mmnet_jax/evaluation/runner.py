@@ -17,7 +17,7 @@ from mmnet_jax.evaluation.metrics import Scores, best_threshold, score
 from mmnet_jax.evaluation.outputs import measured_batches
 from mmnet_jax.evaluation.pixel_counts import PixelCounts, count_above_thresholds
 from mmnet_jax.evaluation.protocols import Manifest
-from mmnet_jax.features.store import FeatureStore
+from mmnet_jax.features.source import Source, image_source
 from mmnet_jax.models import FewShotNetwork
 from mmnet_jax.models.registry import init_head
 
@@ -93,7 +93,7 @@ def evaluate(
     manifest: Manifest,
     *,
     batch_size: int | None = None,
-    store: FeatureStore | None = None,
+    source: Source | None = None,
     baselines: bool = False,
     samples: int = 0,
     say: Callable[[str], None] | None = None,
@@ -107,7 +107,7 @@ def evaluate(
       dataset: its test split is used.
       manifest: the episodes, from ``draw_manifest``, ``configured_manifest`` or ``read_manifest``.
       batch_size: episodes at a time, over all devices, the config's if None; rounded up to a multiple of them.
-      store: frozen features of the test split, which are otherwise computed from its images.
+      source: of the test split's episodes; its images by default.
       baselines: score a fresh head and the confidence map too, in the same pass.
       samples: of how many episodes, spread over the classes, to keep the prediction.
       say: gets lines of progress.
@@ -128,11 +128,10 @@ def evaluate(
         model,
         frozen,
         heads,
-        dataset.test,
+        source or image_source(dataset.test, config.data.image_size),
         manifest.episodes,
         config.data.image_size,
         batch_size or config.evaluation.batch_size,
-        store,
     )
     with Progress("episode", len(class_ids), "episodes", say) as line:
         for first, size, measured in batches:
@@ -141,7 +140,7 @@ def evaluate(
             if baselines:
                 above.append(count_above_thresholds(np.asarray(measured.bins)[:size]))
             for i in sorted(kept.intersection(range(first, first + size))):
-                height, width = dataset.test.read(manifest.episodes[i].query)[1].shape
+                height, width = dataset.test.read_mask(manifest.episodes[i].query).shape
                 predicted = np.asarray(measured.predicted[i - first])[:height, :width]
                 maps = (measured.confidence, measured.activations, measured.embeddings)
                 pictures.append(Sample(i, predicted, *(np.asarray(of[i - first]) for of in maps)))

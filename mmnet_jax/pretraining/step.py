@@ -10,13 +10,14 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from mmnet_jax.pretraining.classifier import Classifier
 from mmnet_jax.pretraining.jitter import centre, jitter
 from mmnet_jax.training.state import TrainState
+from mmnet_jax.training.step import shardings
 
 TRAINED = ("params", "backbone")
 """Variable collections that pretraining changes; the running statistics move besides."""
@@ -106,7 +107,7 @@ def classifier_step(
         trained = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, trained, optimizer_state, batch_stats), scores
 
-    everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    everywhere, split = shardings(mesh)
     return jax.jit(
         step,
         in_shardings=(everywhere, split, split, everywhere),
@@ -124,5 +125,5 @@ def count_correct(
         logits: Any = classifier.apply(variables, centre(images, side))
         return jnp.sum(jnp.argmax(logits, axis=-1) == labels)
 
-    everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    everywhere, split = shardings(mesh)
     return jax.jit(count, in_shardings=(everywhere, split, split), out_shardings=everywhere)

@@ -21,7 +21,6 @@ from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.protocols import default_episodes
 from mmnet_jax.evaluation.report import result_files
-from mmnet_jax.features.store import fingerprints
 from mmnet_jax.reproduction.runs import Run
 from mmnet_jax.training.stages import RESULT
 from mmnet_jax.workdir.folder import Workdir
@@ -105,6 +104,6 @@ def _is_asked_for(result: dict[str, Any], config: ConfigDict) -> bool:
 def _data_sha256(choice: DatasetChoice) -> dict[str, str] | str:
     """SHA-256 of the prepared dataset's splits, or the sentence that says why it cannot be opened."""
     try:
-        return fingerprints(open_dataset(*choice))
+        return open_dataset(*choice).fingerprints()
     except UserError as error:
         return str(error)

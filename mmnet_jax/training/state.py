@@ -1,7 +1,8 @@
-"""What training changes from step to step, and the optimiser that changes it."""
+"""The state that training updates, and its optimiser."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,7 +10,6 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jaxtyping import Array, Int
-from ml_collections import ConfigDict
 
 
 @struct.dataclass
@@ -24,43 +24,53 @@ class TrainState:
     """Running statistics where they move in training, else empty."""
 
 
-def learning_rate(config: ConfigDict, steps: int) -> optax.Schedule:
+@dataclasses.dataclass(frozen=True)
+class SGD:
+    """The optimiser: the config's ``optimizer`` section, and over how many steps the learning rate decays."""
+
+    learning_rate: float
+    power: float
+    momentum: float
+    weight_decay: float
+    steps: int
+
+
+def learning_rate(sgd: SGD) -> optax.Schedule:
     """Polynomial decay: base * (1 - (i + 1) / steps) ** power at step i, counted from 0."""
-    base, power = config.optimizer.learning_rate, config.optimizer.power
 
     def schedule(step: Any) -> Any:
-        left = 1 - (step + 1) / steps
-        return base * jnp.maximum(left, 0) ** power
+        left = 1 - (step + 1) / sgd.steps
+        return sgd.learning_rate * jnp.maximum(left, 0) ** sgd.power
 
     return schedule
 
 
-def create_optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformation:
-    """SGD as PyTorch has it: weight decay joins the gradient of every tensor before the momentum."""
+def create_optimizer(sgd: SGD) -> optax.GradientTransformation:
+    """SGD as PyTorch has it: weight decay is added to the gradient of every tensor before the momentum."""
     return optax.chain(
-        optax.add_decayed_weights(config.optimizer.weight_decay),
-        optax.sgd(learning_rate(config, steps), momentum=config.optimizer.momentum or None),
+        optax.add_decayed_weights(sgd.weight_decay),
+        optax.sgd(learning_rate(sgd), momentum=sgd.momentum or None),
     )
 
 
-def create_state(variables: dict[str, Any], optimizer: optax.GradientTransformation, config: ConfigDict) -> TrainState:
-    """The state before the first step."""
-    moving = config.model.batch_norm == "batch"
+def create_state(variables: dict[str, Any], optimizer: optax.GradientTransformation, moving: bool) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      variables: of the whole network.
+      optimizer: of ``params``.
+      moving: whether the backbone's running statistics move in training: the network's ``batch_statistics``.
+    """
     # copies: a training step donates its state, and the caller's variables must outlive it
-    copy = lambda tree: jax.tree.map(jnp.array, tree)  # noqa: E731
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=copy(variables["params"]),
-        optimizer=optimizer.init(variables["params"]),
-        batch_stats=copy(variables["batch_stats"]) if moving else {},
-    )
+    params, batch_stats = jax.tree.map(jnp.array, (variables["params"], variables["batch_stats"]))
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), batch_stats if moving else {})
 
 
 def state_variables(state: TrainState, frozen: dict[str, Any]) -> dict[str, Any]:
     """The variables to apply the network with: the state's, and the frozen ones beside them.
 
     Args:
-      state: as training left it.
+      state: of a training.
       frozen: collections ``backbone`` and ``batch_stats``; moving statistics of the state come before the latter.
     """
     batch_stats = state.batch_stats or frozen["batch_stats"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -12,20 +11,15 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
-from ml_collections import ConfigDict
 
-from mmnet_jax.config.values import augmentation, objective
-from mmnet_jax.data.raw import RawEpisodes
-from mmnet_jax.data.transforms.evaluation import test_transform
-from mmnet_jax.data.transforms.training import augment
-from mmnet_jax.episode import IGNORE, Episode
+from mmnet_jax.episode import IGNORE
 from mmnet_jax.errors import UserError
-from mmnet_jax.features.store import StoredEpisodes
-from mmnet_jax.losses import Losses, compute_losses
-from mmnet_jax.models.network import FewShotNetwork
-from mmnet_jax.training.state import TrainState, state_variables
+from mmnet_jax.features.source import Encoder
+from mmnet_jax.losses import Losses, Objective, compute_losses
+from mmnet_jax.models.network import Features, FewShotNetwork
+from mmnet_jax.training.state import SGD, TrainState, create_optimizer, state_variables
 
-Step = Callable[[TrainState, dict[str, Any], Any, Array], tuple[TrainState, Losses]]
+Update = Callable[[TrainState, dict[str, Any], Any, Array], tuple[TrainState, Losses]]
 
 
 def data_mesh(batch_size: int) -> Mesh:
@@ -38,28 +32,29 @@ def data_mesh(batch_size: int) -> Mesh:
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:count])
 
 
-def train_step(model: FewShotNetwork, optimizer: optax.GradientTransformation, config: ConfigDict, mesh: Mesh) -> Step:
-    """The compiled update ``(state, frozen, raw or stored episodes, key) -> (state, losses)``.
+def shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
+    """Of what every device holds, and of what is split over them by its first axis."""
+    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+
+
+@functools.lru_cache(maxsize=8)
+def train_step(
+    model: FewShotNetwork, encoder: Encoder, sgd: SGD, objective: Objective, accumulate: int, mesh: Mesh
+) -> Update:
+    """The compiled update ``(state, frozen, batch of the encoder's source, key) -> (state, losses)``.
 
     Parameters are replicated, episodes are split over the mesh, and since the loss is written over the whole batch,
-    its mean over counted pixels and any batch statistics are those of the whole batch, however many devices hold it.
-    ``key`` is the run's; each step folds its own number into it. The state passed in is donated.
+    its mean over valid pixels and any batch statistics are those of the whole batch, however many devices hold it.
+    ``key`` is the run's; each step folds its own number into it. The state passed in is donated. Calls with equal
+    arguments share the compiled function.
     """
-    update = update_fn(model, optimizer, config)
+    update = update_fn(model, encoder, create_optimizer(sgd), objective, accumulate)
 
-    def step(
-        state: TrainState, frozen: dict[str, Any], batch: RawEpisodes | StoredEpisodes, key: Array
-    ) -> tuple[TrainState, Losses]:
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-        if isinstance(batch, StoredEpisodes):
-            return update(state, frozen, batch, dropout_key)
-        if not config.data.augment:
-            return update(state, frozen, test_transform(batch, config.data.image_size), dropout_key)
-        with jax.named_scope("augment"):
-            episode = augment(augment_key, batch, augmentation(config))
-        return update(state, frozen, episode, dropout_key)
+    def step(state: TrainState, frozen: dict[str, Any], batch: Any, key: Array) -> tuple[TrainState, Losses]:
+        transform_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+        return update(state, frozen, encoder.transform(batch, transform_key), dropout_key)
 
-    everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    everywhere, split = shardings(mesh)
     return jax.jit(
         step,
         in_shardings=(everywhere, everywhere, split, everywhere),
@@ -69,59 +64,64 @@ def train_step(model: FewShotNetwork, optimizer: optax.GradientTransformation, c
 
 
 def update_fn(
-    model: FewShotNetwork, optimizer: optax.GradientTransformation, config: ConfigDict
-) -> Callable[[TrainState, dict[str, Any], Episode | StoredEpisodes, Array], tuple[TrainState, Losses]]:
-    """The update from finished episodes on, not yet jitted: ``(state, frozen, episode, dropout key)``.
+    model: FewShotNetwork,
+    encoder: Encoder,
+    optimizer: optax.GradientTransformation,
+    objective: Objective,
+    accumulate: int = 1,
+) -> Update:
+    """The update from transformed episodes on, not yet jitted: ``(state, frozen, episodes, dropout key)``.
 
-    Of stored episodes the backbone's part is not computed; ``frozen`` is then not used.
+    The gradient is taken of the trained parameters alone; features come from the encoder, without gradient.
+
+    Args:
+      model: the network.
+      encoder: of the episodes.
+      optimizer: of the parameters.
+      objective: the loss terms and their weights.
+      accumulate: parts of the batch that are run one after the other.
     """
-    parts, weights = config.training.accumulate, objective(config)
 
-    def loss_fn(
-        params: Any, state: TrainState, frozen: dict[str, Any], episode: Any, key: Array, num_valid: Array
-    ) -> tuple[Array, tuple[Losses, Any]]:
-        variables = state_variables(dataclasses.replace(state, params=params), frozen)
-        mutable = ["batch_stats"] if state.batch_stats else []
-        apply = functools.partial(model.apply, variables, train=True, rngs={"dropout": key}, mutable=mutable)
-        if isinstance(episode, StoredEpisodes):
-            size = episode.query_label.shape[1:]
-            prediction, changed = apply(episode.features(), size, method="decode")
+    def loss_fn(params: Any, features: Features, labels: Array, key: Array, num_valid: Array) -> tuple[Array, Losses]:
+        size, rngs = labels.shape[1:], {"dropout": key}
+        prediction: Any = model.apply({"params": params}, features, size, train=True, rngs=rngs, method="decode")
+        losses = compute_losses(prediction, labels, objective, num_valid)
+        return losses.total, losses
+
+    def gradient_fn(
+        state: TrainState, frozen: dict[str, Any], episodes: Any, key: Array, num_valid: Array
+    ) -> tuple[Any, Losses, Any]:
+        features, moved = encoder.extract(model, state_variables(state, frozen), episodes, train=True)
+        labels = episodes.query_label
+        gradients, losses = jax.grad(loss_fn, has_aux=True)(state.params, features, labels, key, num_valid)
+        return gradients, losses, moved
+
+    def update(state: TrainState, frozen: dict[str, Any], episodes: Any, key: Array) -> tuple[TrainState, Losses]:
+        num_valid = jnp.sum(episodes.query_label != IGNORE).astype(jnp.float32)
+        if accumulate == 1:
+            gradients, losses, moved = gradient_fn(state, frozen, episodes, key, num_valid)
         else:
-            prediction, changed = apply(episode)
-        losses = compute_losses(prediction, episode.query_label, weights, num_valid)
-        return losses.total, (losses, changed.get("batch_stats", {}))
-
-    gradient_fn = jax.grad(loss_fn, has_aux=True)
-
-    def update(
-        state: TrainState, frozen: dict[str, Any], episode: Episode | StoredEpisodes, key: Array
-    ) -> tuple[TrainState, Losses]:
-        num_valid = jnp.sum(episode.query_label != IGNORE).astype(jnp.float32)
-        if parts == 1:
-            gradients, (losses, batch_stats) = gradient_fn(state.params, state, frozen, episode, key, num_valid)
-        else:
-            batch_stats = state.batch_stats
+            moved = state.batch_stats
 
             def one(part: tuple[Any, Array]) -> tuple[Any, Losses]:
                 # its fraction of the whole batch's mean, times the number of parts, since parts are averaged
-                gradients, (losses, _) = gradient_fn(state.params, state, frozen, *part, num_valid / parts)
-                return gradients, losses
+                return gradient_fn(state, frozen, *part, num_valid / accumulate)[:2]
 
             def add(total: Any, part: tuple[Any, Array]) -> tuple[Any, None]:
                 return jax.tree.map(jnp.add, total, one(part)), None
 
-            split = _split(episode, parts), jax.random.split(key, parts)
-            shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], split))
+            parts = _split(episodes, accumulate), jax.random.split(key, accumulate)
+            shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], parts))
             zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-            total, _ = jax.lax.scan(add, zeros, split)
-            gradients, losses = jax.tree.map(lambda x: x / parts, total)
+            total, _ = jax.lax.scan(add, zeros, parts)
+            gradients, losses = jax.tree.map(lambda x: x / accumulate, total)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, optimizer_state, batch_stats), losses
+        return TrainState(state.step + 1, params, optimizer_state, moved), losses
 
     return update
 
 
-def _split(episode: Any, parts: int) -> Any:
+def _split(episodes: Any, parts: int) -> Any:
     """``[B, ...]`` to ``[parts, B / parts, ...]``, each part taken from all devices that share the batch."""
-    return jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), episode)
+    return jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), episodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 
@@ -11,6 +12,7 @@ import pytest
 from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.prepare import prepare
 from mmnet_jax.errors import UserError
+from tests.data.making import a_mask, split_of_masks
 
 
 def test_an_unprepared_dataset_names_the_command_that_prepares_it(tmp_path):
@@ -63,3 +65,16 @@ def test_a_split_can_be_sent_to_another_process(voc, tmp_path):
     copy = pickle.loads(pickle.dumps(split))
     for ours, theirs in zip(split.read(1), copy.read(1), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("part", ["ids", "counts", "records", "max_side"])
+def test_a_fingerprint_covers_all_that_a_split_holds(part):
+    split = split_of_masks([a_mask(20, 30, 1), a_mask(20, 30, 2)])
+    changes = {
+        "ids": ["image0", "other"],
+        "counts": split.counts + 1,
+        "records": [split.records[1], split.records[0]],
+        "max_side": split.max_side + 1,
+    }
+    assert dataclasses.replace(split, **{part: changes[part]}).fingerprint() != split.fingerprint()
+    assert dataclasses.replace(split).fingerprint() == split.fingerprint()

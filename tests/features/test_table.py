@@ -15,15 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmnet_jax.features.table import Column, Table
+from mmnet_jax.features.table import Table
 
 ROWS = np.arange(12.0, dtype=np.float32).reshape(4, 3)
+ROW = np.dtype([("x", "<f4", (3,))])
 
 MAKE = """
 import json, sys, time
 from pathlib import Path
 import numpy as np
-from mmnet_jax.features.table import Column, Table
+from mmnet_jax.features.table import Table
 
 folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
 
@@ -31,21 +32,22 @@ def fill():
     with open(folder.parent / "made", "a") as made:
         made.write("x")
     for row in np.arange(12.0, dtype=np.float32).reshape(4, 1, 3):
-        yield (row,)
+        yield row.view(ROW)[..., 0]
         print("row", flush=True)
         time.sleep(seconds)
 
-table = Table(folder, {"of": 1}, 4, {"x": Column((3,), "<f4")})
+ROW = np.dtype([("x", "<f4", (3,))])
+table = Table(folder, {"of": 1}, 4, ROW)
 print(json.dumps(table.ensure(fill, lambda line: print(line, flush=True))["x"].tolist()))
 """
 
 
 def table(folder, about=1):
-    return Table(folder, {"of": about}, 4, {"x": Column((3,), "<f4")})
+    return Table(folder, {"of": about}, 4, ROW)
 
 
 def rows(value=ROWS):
-    return lambda: iter([(value[:3],), (value[3:],)])
+    return lambda: iter(np.split(value.view(np.dtype([("x", "<f4", value.shape[1:])]))[:, 0], [3]))
 
 
 def never():
@@ -66,7 +68,7 @@ def test_a_table_is_made_once_and_mapped_from_the_disk(tmp_path):
     again = table(tmp_path / "t").ensure(never, silent)
     np.testing.assert_array_equal(made["x"], ROWS)
     np.testing.assert_array_equal(again["x"], ROWS)
-    assert isinstance(again["x"].base, np.memmap) and not again["x"].flags.writeable
+    assert isinstance(again.base, np.memmap) and not again.flags.writeable
     assert table(tmp_path / "t").bytes == ROWS.nbytes
 
 
@@ -79,9 +81,9 @@ def test_a_table_of_something_else_in_its_place_is_replaced(tmp_path):
 def test_a_damaged_table_is_made_again(tmp_path, damage):
     table(tmp_path / "t").ensure(rows(), silent)
     if damage == "truncate":
-        os.truncate(tmp_path / "t" / "x.npy", 150)
+        os.truncate(tmp_path / "t" / "rows.npy", 150)
     elif damage == "remove":
-        (tmp_path / "t" / "x.npy").unlink()
+        (tmp_path / "t" / "rows.npy").unlink()
     else:
         (tmp_path / "t" / "about.json").write_text("{")
     assert table(tmp_path / "t").read() is None
@@ -90,7 +92,7 @@ def test_a_damaged_table_is_made_again(tmp_path, damage):
 
 def test_an_interrupt_in_the_middle_leaves_nothing(tmp_path):
     def interrupted():
-        yield (ROWS[:2],)
+        yield ROWS[:2].view(ROW)[:, 0]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -104,9 +106,9 @@ def test_kill_9_in_the_middle_leaves_no_table_and_the_next_one_cleans_up(tmp_pat
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert table(tmp_path / "t").read() is None
-    assert len(list(tmp_path.glob(".t.*.part"))) == 1
+    assert len(list(tmp_path.glob(".unfinished-*"))) == 1
     np.testing.assert_array_equal(table(tmp_path / "t").ensure(rows(), silent)["x"], ROWS)
-    assert not list(tmp_path.glob(".t.*.part"))
+    assert not list(tmp_path.glob(".unfinished-*"))
 
 
 def test_of_two_at_once_one_makes_it_and_the_other_waits(tmp_path):
@@ -124,15 +126,15 @@ def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    (tmp_path / ".t.other.part").mkdir()
+    (tmp_path / ".unfinished-other").mkdir()
     np.testing.assert_array_equal(table(tmp_path / "t").ensure(rows(), silent)["x"], ROWS)
-    assert (tmp_path / ".t.other.part").is_dir()  # it may be another process's
+    assert (tmp_path / ".unfinished-other").is_dir()  # it may be another process's
 
 
 def test_a_disk_that_fills_is_told_by_the_tables_name_and_nothing_is_left(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     large = np.zeros((4, 20_000), np.float32)
-    wide = Table(tmp_path / "t", {}, 4, {"x": Column((20_000,), "<f4")})
+    wide = Table(tmp_path / "t", {}, 4, np.dtype([("x", "<f4", (20_000,))]))
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
         with pytest.raises(OSError) as error:

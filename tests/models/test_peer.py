@@ -11,7 +11,8 @@ import pytest
 
 from mmnet_jax import Episode, get_config, losses, weights
 from mmnet_jax.config import resolve
-from mmnet_jax.config.values import network_settings
+from mmnet_jax.config.values import network_settings, objective
+from mmnet_jax.features.source import ImageEncoder
 from mmnet_jax.models import backbones
 from mmnet_jax.models.backbones import ResNet
 from mmnet_jax.models.registry import build_model
@@ -93,9 +94,9 @@ def test_training_for_20_steps_ends_at_the_same_parameters(reading):
         loss.backward()
         sgd.step()
 
-    optimizer = create_optimizer(config, steps)
-    state = create_state(variables, optimizer, config)
-    update = jax.jit(no_dropout(update_fn(model, optimizer, config)))
+    optimizer = create_optimizer(sgd(config, steps))
+    state = create_state(variables, optimizer, config.model.batch_norm == "batch")
+    update = jax.jit(no_dropout(update_fn(model, ImageEncoder(config.data.image_size), optimizer, objective(config))))
     first = None
     for _ in range(steps):
         state, terms = update(state, variables, episode, jax.random.key(0))

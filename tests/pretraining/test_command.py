@@ -1,4 +1,4 @@
-"""The command's own part; that it is killed and resumed is in test_pretraining.py."""
+"""The command's own part; that it is killed and resumed is in tests/test_chain.py."""
 
 from __future__ import annotations
 
@@ -10,17 +10,7 @@ from mmnet_jax import pretrain
 from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.errors import UserError
 from mmnet_jax.pretraining import loop as pretraining
-from tests.pretraining.tiny_pretraining import tiny_config, tiny_parts
-
-
-@pytest.fixture
-def tiny():
-    patches = tiny_parts()
-    for patch in patches:
-        patch.start()
-    yield
-    for patch in patches:
-        patch.stop()
+from tests.pretraining.tiny_pretraining import tiny_config, tiny_dataset
 
 
 @pytest.fixture
@@ -59,11 +49,12 @@ def test_missing_images_leave_no_folder_behind(command, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_it_goes_on_with_the_config_it_began_with_alone(tiny, command, monkeypatch, tmp_path):
-    def stop(config, workdir, output, say):
-        (workdir / "pretraining" / "3").mkdir(parents=True)
+def test_it_resumes_with_the_config_it_began_with_alone(command, monkeypatch, capsys):
+    def stop(config, workdir, say):
+        (workdir.pretraining / "3").mkdir(parents=True)
         raise Stopped("pretraining stopped at step 3 of 8; a checkpoint is saved.")
 
+    monkeypatch.setattr(pretraining, "open_dataset", lambda *choice: tiny_dataset())
     monkeypatch.setattr(pretraining, "pretrain", stop)
     with pytest.raises(SystemExit) as left:
         command(tiny_config())
@@ -71,7 +62,9 @@ def test_it_goes_on_with_the_config_it_began_with_alone(tiny, command, monkeypat
     with pytest.raises(UserError, match=r"another config \(pretraining\.learning_rate: 0\.1 -> 0\.2\)"):
         command(tiny_config(learning_rate=0.2))
 
-    resumed = []
-    monkeypatch.setattr(pretraining, "pretrain", lambda *arguments: resumed.append(arguments))
+    monkeypatch.setattr(pretraining, "pretrain", lambda config, workdir, say: say(f"resumed {workdir.path.name}"))
     command(tiny_config(log_every=5))
-    assert [arguments[2] for arguments in resumed] == [tmp_path / "run" / "backbone.safetensors"]
+    said = capsys.readouterr().out.splitlines()[-3:]
+    file = said[1].removeprefix("pretrained: tiny is in ")
+    assert said[0] == "resumed run" and file.endswith("run/backbone.safetensors")
+    assert said[2] == f"to use it: --config.model.backbone=tiny --config.model.weights={file}"

@@ -4,10 +4,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import flax.traverse_util
 import jax
@@ -22,33 +18,15 @@ from mmnet_jax.models.backbones import BACKBONES
 from mmnet_jax.pretraining.classifier import create_classifier, untrained_variables
 from mmnet_jax.pretraining.loop import pretrain
 from mmnet_jax.pretraining.step import create_optimizer, learning_rate, smoothed_cross_entropy
-from tests.pretraining.tiny_pretraining import tiny_config, tiny_parts
-
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {
-    **os.environ,
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-    "JAX_PLATFORMS": "cpu",
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # as in the tests' own process
-}
+from mmnet_jax.workdir.folder import Workdir
+from tests.pretraining.tiny_pretraining import pretrain_tiny, tiny_config
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    patches = tiny_parts()
-    for patch in patches:
-        patch.start()
-    yield
-    for patch in patches:
-        patch.stop()
-
-
-@pytest.fixture(scope="module")
-def finished(tiny, tmp_path_factory):
-    """The bytes of a backbone pretrained without interruption, the lines that were said, and its workdir."""
-    workdir, lines = tmp_path_factory.mktemp("finished"), []
-    pretrain(tiny_config(), workdir, workdir / "backbone.safetensors", lines.append)
-    return (workdir / "backbone.safetensors").read_bytes(), lines, workdir
+def finished(tmp_path_factory):
+    """The workdir of a pretraining without interruption, and the lines that were said."""
+    lines = []
+    return pretrain_tiny(tmp_path_factory.mktemp("finished"), say=lines.append), lines
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -91,22 +69,23 @@ def test_weight_decay_is_of_the_kernels_alone():
     np.testing.assert_allclose([stem["scale"], stem["bias"]], [[-0.5 * 1.9], [-0.5 * 1.9]], rtol=1e-6)
 
 
-def test_a_backbone_learns_to_tell_classes_apart(tiny, tmp_path):
+def test_a_backbone_learns_to_tell_classes_apart(tmp_path):
     lines = []
     config = tiny_config(steps=40, batch_size=16, learning_rate=0.1, log_every=20, checkpoint_every=100)
-    pretrain(config, tmp_path, tmp_path / "tiny.safetensors", lines.append)
+    workdir = pretrain_tiny(tmp_path, config, lines.append)
     assert lines[-1] == "top-1 100.0% on 4 images that were held out"
-    records = [json.loads(line) for line in (tmp_path / "log/pretraining/metrics.jsonl").read_text().splitlines()]
-    assert [record["step"] for record in records] == [1, 20, 40]
-    assert records[0]["loss"] == pytest.approx(math.log(15), rel=1e-5)  # of all 15 base classes
-    assert records[-1]["correct"] > 0.7  # since step 20, in changed colours
+    logged = [json.loads(line) for line in (workdir.log / "pretraining/metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in logged] == [1, 20, 40]
+    assert logged[0]["loss"] == pytest.approx(math.log(15), rel=1e-5)  # of all 15 base classes
+    assert logged[-1]["correct"] > 0.7  # since step 20, in changed colours
 
 
 def test_what_is_left_is_the_backbone_alone(finished):
-    _, lines, workdir = finished
-    assert sorted(path.name for path in workdir.iterdir()) == ["backbone.safetensors", "log"]
-    variables = weights.load_backbone(workdir / "backbone.safetensors", "tiny")
+    workdir, lines = finished
+    assert sorted(path.name for path in workdir.path.iterdir()) == ["backbone.safetensors", "log"]
+    variables = weights.load_backbone(workdir.backbone_file, "tiny")
     assert set(variables["backbone"]) == {"stem_0", "stem_1", "stem_2", "stage3", "stage4"}
+    lines = [line for line in lines if " crop " not in line]
     assert lines[0] == "16 images of 15 classes, 8 steps of 8 images at 32 px, 8 cpu device(s); the first step compiles"
     assert [line.split("  ")[0] for line in lines[1:-1]] == [f"step {step}/8" for step in (1, 2, 4, 6, 8)]
     start = untrained_variables("tiny", 15, seed=321)
@@ -119,86 +98,64 @@ def test_what_is_left_is_the_backbone_alone(finished):
             assert not np.array_equal(leaf, before[path]), path
 
 
-def test_a_finished_pretraining_is_not_done_again(tiny, finished, tmp_path):
+def test_a_finished_pretraining_is_not_done_again(tmp_path):
     output = tmp_path / "backbone.safetensors"
     output.write_bytes(b"whatever")
     (tmp_path / "pretraining" / "8").mkdir(parents=True)  # as after a kill just before its end
     lines = []
-    pretrain(tiny_config(), tmp_path, output, lines.append)
+    pretrain_tiny(tmp_path, say=lines.append)
     assert (lines, output.read_bytes(), [path.name for path in tmp_path.iterdir()]) == ([], b"whatever", [output.name])
 
 
-def test_killed_and_resumed_by_the_same_command_it_ends_with_the_same_bytes(tiny, finished, tmp_path):
-    workdir = tmp_path / "run"
-
-    def command(line):
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.pretraining.tiny_pretraining", line, f"--workdir={workdir}"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=ENVIRONMENT,
-            cwd=ROOT,
-        )
-
-    process = command("step 6/8")
-    for line in process.stdout:
-        if line.startswith("step 6/8"):
-            break
-    for _ in range(100):
-        if (workdir / "pretraining" / "4").is_dir():  # written in the background
-            break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-
-    process = command("never")
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    file = workdir / "backbone.safetensors"
-    lines = output.splitlines()
-    assert lines[0] == "resuming at step 4 of 8"
-    assert lines[-2:] == [
-        f"pretrained: tiny is in {file}",
-        f"to use it: --config.model.backbone=tiny --config.model.weights={file}",
-    ]
-    assert file.read_bytes() == finished[0]
-    assert not (workdir / "pretraining").exists()
+class Crash(Exception):
+    pass
 
 
-def test_an_interrupt_saves_a_checkpoint_and_resuming_ends_with_the_same_bytes(tiny, finished, tmp_path):
-    output = tmp_path / "backbone.safetensors"
-
-    def interrupt(line):
-        if line.startswith("step 2/8"):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(Stopped, match="pretraining stopped at step 3 of 8; a checkpoint is saved"):
-        pretrain(tiny_config(), tmp_path, output, interrupt)
-    assert not output.exists()
-    pretrain(tiny_config(), tmp_path, output, lambda line: None)
-    assert output.read_bytes() == finished[0]
+def crash(line):
+    if line.startswith("step 6/8"):
+        raise Crash
 
 
-def test_a_loss_that_is_not_finite_is_told_with_its_step(tiny, tmp_path):
+def interrupt(line):
+    if line.startswith("step 2/8"):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "resumed"),
+    [(crash, pytest.raises(Crash), 4), (interrupt, pytest.raises(Stopped, match="pretraining stopped at step 3 "), 3)],
+    ids=["crash", "interrupt"],
+)
+def test_a_resumed_pretraining_ends_with_the_same_bytes(finished, tmp_path, end, error, resumed):
+    with error:
+        pretrain_tiny(tmp_path, say=end)
+    assert not (tmp_path / "backbone.safetensors").exists()
+    lines = []
+    workdir = pretrain_tiny(tmp_path, say=lines.append)
+    assert f"resuming {tmp_path} at step {resumed} of 8" in lines
+    assert workdir.backbone_file.read_bytes() == finished[0].backbone_file.read_bytes()
+    assert not workdir.pretraining.exists()
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_step(tmp_path):
     config = tiny_config(learning_rate=1e6, warmup=0.0, log_every=8, checkpoint_every=100)
     with pytest.raises(UserError, match=r"(loss of|parameters after) step [2-8] .*there is no checkpoint yet"):
-        pretrain(config, tmp_path, tmp_path / "backbone.safetensors", lambda line: None)
+        pretrain_tiny(tmp_path, config)
     assert not (tmp_path / "backbone.safetensors").exists()
 
 
-def test_without_objects_of_base_classes_there_is_nothing_to_train_on(tiny, tmp_path):
+def test_without_objects_of_base_classes_there_is_nothing_to_train_on(tmp_path):
     config = tiny_config()
     config.data.min_pixels = 10**6
     with pytest.raises(UserError, match="no image of the train split holds 1000000 pixels of a base class of fold 1"):
-        pretrain(config, tmp_path, tmp_path / "backbone.safetensors", lambda line: None)
+        pretrain_tiny(tmp_path, config)
 
 
-def test_imagenet_is_pretrained_on_as_tfds_prepared_it(tiny, tmp_path):
+def test_imagenet_is_pretrained_on_as_tfds_prepared_it(tmp_path):
     from tests.pretraining.test_imagenet import make_imagenet
 
     config = tiny_config(dataset="imagenet2012", data_dir=str(make_imagenet(tmp_path / "data")), steps=2)
     lines = []
-    pretrain(config, tmp_path, tmp_path / "backbone.safetensors", lines.append)
+    pretrain(config, Workdir(tmp_path), lines.append)
     assert lines[0].startswith("7 images of 5 classes")
     assert lines[-1].endswith("% on 4 images that were held out")

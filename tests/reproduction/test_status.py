@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from mmnet_jax.features.store import fingerprints
 from mmnet_jax.reproduction import status
 from mmnet_jax.reproduction.status import find_status
 from tests.reproduction.hand_made import OTHER_CODE, begin, finish, plan_one
@@ -77,7 +76,7 @@ def test_other_weights_lead_to_the_next_folder(tmp_path):
 def test_other_data_lead_to_the_next_folder(tmp_path, monkeypatch, record, words):
     run = plan_one(tmp_path)
     workdir = finish(run, [1, 2, 3, 4])
-    data = fingerprints(tiny_dataset())
+    data = tiny_dataset().fingerprints()
     rewrite(workdir / record, data_sha256=data | {"val": "0" * 64})
     assert find_status(run).kind == "done"  # no data are prepared, so there is nothing to compare with
     status._data_sha256.cache_clear()

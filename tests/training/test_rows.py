@@ -3,45 +3,79 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mmnet_jax import create_model, load_model
 from mmnet_jax.config import apply, recipe_rows
+from mmnet_jax.config.values import network_settings, objective, sgd
 from mmnet_jax.evaluation.pixel_counts import count_pixels, predicted_foreground
 from mmnet_jax.evaluation.protocols import configured_manifest
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.evaluation.sheet import episode_sheet
+from mmnet_jax.features.source import ImageEncoder
+from mmnet_jax.models.registry import build_model, init_head
 from mmnet_jax.training.state import create_optimizer, create_state, state_variables
 from mmnet_jax.training.step import update_fn
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
-from tests.tiny import draw_episode
-from tests.training.tiny_training import tiny_config, tiny_dataset, tiny_library
+from tests.tiny import draw_episode, tiny_network
+from tests.training.tiny_training import tiny_config, tiny_dataset
 
 ROWS = {name: row.fields for name, row in recipe_rows("ablations").items() if row.fields.keys() - {"shots"}}
 ROWS["pfenet"] = recipe_rows("pfenet")["pascal_1shot"].fields
-KINDS = ("fcm_only", "mmm_2_and_3", "attention", "pfenet")
-"""Rows with another tree of parameters, or none of some."""
-ONE_SHOT = [pytest.param(name, 1, marks=() if name in KINDS else pytest.mark.slow) for name in ROWS]
+KINDS = {"fcm_only": 2, "mmm_2_and_3": 2, "attention": 2, "pfenet": 1}
+"""Rows with another tree of parameters, or none of some; and with how many shots each runs by default."""
 
 
-@pytest.fixture(autouse=True)
-def tiny():
-    with tiny_library():
-        yield
-
-
-@pytest.mark.parametrize(("name", "shots"), [(name, 2) for name in ROWS] + ONE_SHOT)
-def test_a_row_trains_and_its_checkpoint_counts_what_the_trained_network_counts(name, shots, tmp_path):
+def configured(name, shots):
     config = apply(tiny_config(), {**ROWS[name], "shots": shots})
     config.model.bins = (1.0,)
+    return config
+
+
+def row_update(config, model):
+    optimizer = create_optimizer(sgd(config, 8))
+    return optimizer, update_fn(model, ImageEncoder(config.data.image_size), optimizer, objective(config))
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+@pytest.mark.parametrize("name", ROWS)
+def test_an_update_of_a_row_keeps_the_shapes_of_its_state_and_gives_its_losses(name, shots):
+    """Traced, not computed: that the numbers are right is tested with each part."""
+    config = configured(name, shots)
+    model = build_model(network_settings(config))
+    optimizer, update = row_update(config, model)
+    _, variables = tiny_network()
+
+    def step(key):
+        state = create_state(variables | {"params": init_head(model, 0)}, optimizer, config.model.batch_norm == "batch")
+        return state, update(state, variables, draw_episode(2, shots, config.data.image_size), key)
+
+    before, (after, losses) = jax.eval_shape(step, jax.eval_shape(jax.random.key, 0))
+    assert after == before
+    wanted = {"main", "auxiliary", "total"} | ({"reconstruction"} if config.loss.reconstruction_on != "none" else set())
+    assert set(losses.by_name()) >= wanted and all(
+        x.dtype == jnp.float32 and not x.shape for x in losses.by_name().values()
+    )
+
+
+RUNS = [
+    pytest.param(name, shots, marks=() if KINDS.get(name) == shots else pytest.mark.slow)
+    for name in ROWS
+    for shots in (1, 2)
+]
+
+
+@pytest.mark.parametrize(("name", "shots"), RUNS)
+def test_a_row_trains_and_its_checkpoint_counts_what_the_trained_network_counts(name, shots, tmp_path):
+    config = configured(name, shots)
     workdir = Workdir(tmp_path / "run")
     workdir.create(config)
     model, variables = create_model(config, config.seed)
-    optimizer = create_optimizer(config, steps=8)
-    state = create_state(variables, optimizer, config)
-    update = jax.jit(update_fn(model, optimizer, config))
+    optimizer, update = row_update(config, model)
+    state, update = create_state(variables, optimizer, config.model.batch_norm == "batch"), jax.jit(update)
     episode = draw_episode(2, shots, config.data.image_size)
     for step in range(2):
         state, losses = update(state, variables, episode, jax.random.key(step))
@@ -53,8 +87,7 @@ def test_a_row_trains_and_its_checkpoint_counts_what_the_trained_network_counts(
     def count(variables):
         side = episode.query_label.shape[1]
         logits = model.apply(variables, episode).logits
-        sides = np.full(2, side)
-        return count_pixels(predicted_foreground(logits, sides, side), episode.query_label)
+        return count_pixels(predicted_foreground(logits, jnp.full(2, side), side), episode.query_label)
 
     loaded_model, loaded, _ = load_model(workdir.path, "latest")
     assert loaded_model == model
@@ -66,7 +99,7 @@ def test_a_row_trains_and_its_checkpoint_counts_what_the_trained_network_counts(
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_row_without_memory_or_with_two_is_evaluated_with_baselines_and_pictures(name):
-    config = apply(tiny_config(), {**ROWS[name], "shots": 1, "model.bins": (1.0,)})
+    config = configured(name, 1)
     model, variables = create_model(config)
     dataset = tiny_dataset()
     manifest = configured_manifest(dataset, config, episodes=4)

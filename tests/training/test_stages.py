@@ -14,7 +14,6 @@ from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.data.images import read_image
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import checkpoint as scoring
-from mmnet_jax.features.store import fingerprints
 from mmnet_jax.models.backbones import random_variables
 from mmnet_jax.pretraining import loop as pretraining
 from mmnet_jax.training import stages
@@ -22,27 +21,22 @@ from mmnet_jax.training.stages import train
 from mmnet_jax.weights import save_backbone
 from mmnet_jax.workdir.folder import Workdir, load_step
 from tests.evaluation.conftest import SIDE
-from tests.training.tiny_training import tiny_config, tiny_dataset, tiny_parts
+from tests.training.tiny_training import tiny_config, tiny_dataset
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch):
-    patches = (*tiny_parts(), mock.patch.object(pretraining, "pretrain", pretrain))
-    for patch in patches:
-        patch.start()
-    yield
-    for patch in patches:
-        patch.stop()
+def stopped_pretraining(monkeypatch):
+    monkeypatch.setattr(pretraining, "pretrain", pretrain)
 
 
-def pretrain(config, workdir, output, say):
+def pretrain(config, workdir, say, dataset):
     """Two calls in a real one's place: the first is stopped with a checkpoint, the second ends."""
-    if output.exists():
+    if workdir.backbone_file.exists():
         return
-    if (workdir / "pretraining" / "1").is_dir():
-        save_backbone(output, config.model.backbone, random_variables("tiny"))
+    if (workdir.pretraining / "1").is_dir():
+        save_backbone(workdir.backbone_file, config.model.backbone, random_variables("tiny"))
         return
-    (workdir / "pretraining" / "1").mkdir(parents=True)
+    (workdir.pretraining / "1").mkdir(parents=True)
     raise Stopped("pretraining stopped")
 
 
@@ -64,14 +58,8 @@ def pretraining_config():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A workdir with a result, what ``train`` returned, and the lines that were said."""
-    patches = tiny_parts()
-    for patch in patches:
-        patch.start()
     workdir, lines = Workdir(tmp_path_factory.mktemp("finished") / "run"), []
-    scored = train(short_config(), workdir, lines.append)
-    for patch in patches:
-        patch.stop()
-    return workdir, scored, lines
+    return workdir, train(short_config(), workdir, lines.append, tiny_dataset()), lines
 
 
 @pytest.fixture
@@ -120,7 +108,7 @@ def test_stages_are_announced_numbered_and_timed(finished):
 
 def test_without_evaluation_there_is_one_stage_and_best_is_the_newest_checkpoint(tmp_path):
     config, lines = tiny_config(steps=2, evaluation_episodes=0, checkpoint_every=1, keep_latest=2), []
-    assert train(config, Workdir(tmp_path / "run"), lines.append) is None
+    assert train(config, Workdir(tmp_path / "run"), lines.append, tiny_dataset()) is None
     assert [line[:5] for line in stage_lines(lines)] == ["[1/1]", "[1/1]"]
     assert not any("mIoU" in line for line in lines)
     (curve,) = (tmp_path / "run" / "results").iterdir()
@@ -129,13 +117,13 @@ def test_without_evaluation_there_is_one_stage_and_best_is_the_newest_checkpoint
 
 
 def test_config_and_result_tell_which_data_they_are_of(finished, copy):
-    assert copy.data_sha256() == fingerprints(tiny_dataset()) == finished[1].summary["data_sha256"]
+    assert copy.data_sha256() == tiny_dataset().fingerprints() == finished[1].summary["data_sha256"]
 
 
 def test_a_finished_training_is_not_evaluated_again(finished, copy, monkeypatch):
     monkeypatch.setattr(scoring, "evaluate", lambda *_, **__: pytest.fail("evaluated again"))
     before = (copy.results / "result.json").read_bytes()
-    scored = train(short_config(), copy, lambda line: None)
+    scored = train(short_config(), copy, lambda line: None, tiny_dataset())
     assert not scored.fresh and scored.summary == finished[1].summary
     assert (copy.results / "result.json").read_bytes() == before
 
@@ -159,19 +147,19 @@ def test_a_result_of_something_else_is_made_anew(copy, change, monkeypatch):
     else:
         result.write_text("{")
     with pytest.raises(EvaluatedAgain):
-        train(config, copy, lambda line: None)
+        train(config, copy, lambda line: None, tiny_dataset())
 
 
 def test_a_training_stopped_in_pretraining_goes_on_there(tmp_path):
     workdir, lines = Workdir(tmp_path / "run"), []
     with pytest.raises(Stopped):
-        train(pretraining_config(), workdir, lines.append)
+        train(pretraining_config(), workdir, lines.append, tiny_dataset())
     assert workdir.load_config() == pretraining_config() and not workdir.backbone_file.exists()
     with pytest.raises(UserError, match=r"holds no checkpoint\.$"):
         load_model(workdir.path)
     with pytest.raises(UserError, match=r"another config \(seed: 321 -> 5\)"):
-        train(_with_seed(5), workdir)
-    train(pretraining_config(), workdir, lines.append)
+        train(_with_seed(5), workdir, dataset=tiny_dataset())
+    train(pretraining_config(), workdir, lines.append, tiny_dataset())
     assert [line[:5] for line in stage_lines(lines)] == ["[1/2]"] + 2 * ["[1/2]"] + 2 * ["[2/2]"]
     assert load_model(workdir.path)
 
@@ -204,14 +192,14 @@ def _with_seed(seed):
 def test_a_second_training_in_a_workdir_is_refused(tmp_path):
     workdir = Workdir(tmp_path / "run")
     with workdir.lock(), pytest.raises(UserError, match=r"run is in use by another training \(process \d+\)\.$"):
-        train(short_config(), workdir)
+        train(short_config(), workdir, dataset=tiny_dataset())
 
 
 def test_a_refused_training_leaves_no_folder(tmp_path):
     config = short_config()
     config.model.weights = str(tmp_path / "missing.safetensors")
     with pytest.raises(UserError, match=r"missing\.safetensors does not exist"):
-        train(config, Workdir(tmp_path / "new" / "run"))
+        train(config, Workdir(tmp_path / "new" / "run"), dataset=tiny_dataset())
     assert not list(tmp_path.iterdir())
 
 

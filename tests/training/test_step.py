@@ -7,34 +7,30 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from mmnet_jax import get_config
-from mmnet_jax.config import resolve
+from mmnet_jax.config.values import augmentation, objective, sgd
 from mmnet_jax.data.raw import RawEpisodes
-from mmnet_jax.training.state import create_optimizer, create_state, learning_rate
+from mmnet_jax.features.source import ImageEncoder
+from mmnet_jax.training.state import SGD, create_optimizer, create_state, learning_rate
 from mmnet_jax.training.step import data_mesh, train_step, update_fn
 from tests.tiny import draw_episode, no_dropout, tiny_network
+from tests.training.tiny_training import tiny_config
+
+SIDE = 33
+PAPER = SGD(learning_rate=0.025, power=0.9, momentum=0.9, weight_decay=1e-4, steps=10)
 
 
-def tiny_config(reading="paper", **training):
-    config = get_config(reading)
-    config.data.image_size = 65
-    config.model.memory_size = 7
-    config.model.channels = 16
-    config.model.bins = (1.0, 0.5)
-    config.training.update(training)
-    return resolve(config)
-
-
-def start(config, reading="paper", steps=10):
+def start(reading):
+    """Model, encoder and optimiser of the update, the first state and the frozen variables."""
     model, variables = tiny_network(reading)
-    optimizer = create_optimizer(config, steps)
-    return model.clone(dropout=0.0), optimizer, create_state(variables, optimizer, config), variables
+    optimizer = create_optimizer(PAPER)
+    state = create_state(variables, optimizer, model.batch_statistics)
+    return (model.clone(dropout=0.0), ImageEncoder(SIDE), optimizer), state, variables
 
 
 def uneven_episode(batch):
     """Episodes whose ignored areas differ, so that a mean of means would be wrong."""
-    episode = draw_episode(batch, 1)
-    rows = jnp.arange(65)[None, :, None] < (10 * jnp.arange(batch) % 60)[:, None, None]
+    episode = draw_episode(batch, 1, SIDE)
+    rows = jnp.arange(SIDE)[None, :, None] < (5 * jnp.arange(batch) % 30)[:, None, None]
     return episode.replace(query_label=jnp.where(rows, 255, episode.query_label))
 
 
@@ -43,15 +39,13 @@ def close(a, b, tolerance):
 
 
 def test_the_learning_rate_decays_polynomially_from_its_first_step():
-    schedule = learning_rate(tiny_config(), 10)
+    schedule = learning_rate(sgd(tiny_config(), 10))
     np.testing.assert_allclose([schedule(0), schedule(9)], [0.025 * 0.9**0.9, 0], rtol=1e-6, atol=1e-12)
 
 
 def test_sgd_worked_by_hand():
     # g = 1, weight decay 0.1: d1 = 1 + 0.1 * 2 = 1.2; p1 = 2 - lr0 * 1.2; d2 = 0.9 * 1.2 + 1 + 0.1 p1; ...
-    config = tiny_config()
-    config.optimizer.weight_decay = 0.1
-    optimizer = create_optimizer(config, 4)
+    optimizer = create_optimizer(SGD(0.025, 0.9, 0.9, weight_decay=0.1, steps=4))
     params = {"w": jnp.array(2.0)}
     state = optimizer.init(params)
     rates = [0.025 * (1 - (i + 1) / 4) ** 0.9 for i in range(2)]
@@ -65,54 +59,46 @@ def test_sgd_worked_by_hand():
 
 
 @pytest.mark.parametrize("reading", ["paper", "released"])
-def test_eight_devices_compute_what_one_does(reading):
-    config = tiny_config(reading, batch_size=8)
-    model, optimizer, state, frozen = start(config, reading)
-    episode = uneven_episode(8)
-    update = jax.jit(no_dropout(update_fn(model, optimizer, config)))
-    one, losses = update(state, frozen, episode, jax.random.key(0))
+def test_eight_devices_and_a_batch_in_parts_compute_what_one_device_does_at_once(reading):
+    arguments, state, frozen = start(reading)
+    aims, key, episode = objective(tiny_config(reading)), jax.random.key(0), uneven_episode(8)
+    update = jax.jit(no_dropout(update_fn(*arguments, aims)))
+    one, losses = update(state, frozen, episode, key)
+    assert bool(one.batch_stats) == (reading == "released")
 
     mesh = data_mesh(8)
     assert mesh.size == 8
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
     placed = [jax.device_put(x, s) for x, s in [(state, everywhere), (frozen, everywhere), (episode, split)]]
-    eight, sharded = update(*placed, jax.device_put(jax.random.key(0), everywhere))
-    close(sharded, losses, 1e-5)
-    close(eight.params, one.params, 1e-5)
-    close(eight.batch_stats, one.batch_stats, 1e-5)
-    assert bool(one.batch_stats) == (reading == "released")
-
-
-def test_accumulation_over_parts_equals_the_whole_batch():
-    episode, key = uneven_episode(4), jax.random.key(0)
-    results = []
-    for parts in (1, 2):
-        config = tiny_config(accumulate=parts)
-        model, optimizer, state, frozen = start(config)
-        results.append(jax.jit(no_dropout(update_fn(model, optimizer, config)))(state, frozen, episode, key))
-    (whole, losses), (parted, summed) = results
-    close(summed, losses, 1e-5)
-    close(parted.params, whole.params, 1e-5)
+    results = [update(*placed, jax.device_put(key, everywhere))]
+    if reading == "paper":  # the other's statistics are of a whole batch
+        results.append(jax.jit(no_dropout(update_fn(*arguments, aims, accumulate=2)))(state, frozen, episode, key))
+    for other, terms in results:
+        close(terms, losses, 1e-5)
+        close(other.params, one.params, 1e-5)
+        close(other.batch_stats, one.batch_stats, 1e-5)
 
 
 def test_the_compiled_step_donates_its_state_and_trains_only_the_head():
     config = tiny_config()
-    model, optimizer, state, frozen = start(config)
+    (model, _, _), state, frozen = start("paper")
     draw = np.random.default_rng(0)
     raw = RawEpisodes(
-        query_image=draw.integers(0, 256, (4, 80, 80, 3), np.uint8),
-        query_label=draw.integers(0, 2, (4, 80, 80)).astype(np.uint8),
-        query_size=np.full((4, 2), 80, np.int32),
-        support_images=draw.integers(0, 256, (4, 1, 80, 80, 3), np.uint8),
-        support_labels=draw.integers(0, 2, (4, 1, 80, 80)).astype(np.uint8),
-        support_sizes=np.full((4, 1, 2), 80, np.int32),
+        query_image=draw.integers(0, 256, (4, 40, 40, 3), np.uint8),
+        query_label=draw.integers(0, 2, (4, 40, 40)).astype(np.uint8),
+        query_size=np.full((4, 2), 40, np.int32),
+        support_images=draw.integers(0, 256, (4, 1, 40, 40, 3), np.uint8),
+        support_labels=draw.integers(0, 2, (4, 1, 40, 40)).astype(np.uint8),
+        support_sizes=np.full((4, 1, 2), 40, np.int32),
     )
     mesh = data_mesh(4)
     assert mesh.size == 4
     everywhere = NamedSharding(mesh, PartitionSpec())
     state, frozen = jax.device_put((state, frozen), everywhere)
     before = jax.tree.map(np.array, state.params)
-    step = train_step(model, optimizer, config, mesh)
+    arguments = model, ImageEncoder(SIDE, augmentation(config)), PAPER, objective(config), 1, mesh
+    step = train_step(*arguments)
+    assert train_step(*arguments) is step
     after, losses = step(state, frozen, raw, jax.device_put(jax.random.key(0), everywhere))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
     assert int(after.step) == 1 and np.isfinite(losses.total)

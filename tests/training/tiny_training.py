@@ -1,45 +1,33 @@
-"""A whole training small enough to be killed and resumed in a test.
-
-As a program: ``python -m tests.training.tiny_training WORKDIR LINE`` trains there, prints the loop's lines, and
-waits to be killed after one that starts with LINE. Where JAX_COORDINATOR_ADDRESS is set, it is one process of several,
-which evaluate at the end.
-"""
+"""A whole training small enough to be interrupted and resumed in a test: the tiny backbone on rectangles at 33 px."""
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from unittest import mock
+import functools
+import json
 
-from mmnet_jax import get_config
+import jax
+import numpy as np
+
+from mmnet_jax import get_config, load_model
 from mmnet_jax.config import resolve
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I
-from mmnet_jax.evaluation import checkpoint as scoring
-from mmnet_jax.training import stages
-from mmnet_jax.training.distributed import join_processes
+from mmnet_jax.training.stages import train
 from mmnet_jax.workdir.folder import Workdir
 from tests.evaluation.conftest import SIDE, make_split
 
 
-def tiny_config(**training):
-    config = get_config()
+def tiny_config(reading="paper", **training):
+    config = get_config(reading)
     config.fold = 1
-    config.model.backbone = "tiny"
-    config.model.random_backbone = True
-    config.model.memory_size = 7
-    config.model.channels = 16
-    config.data.image_size = 33
-    config.data.min_pixels = 50
-    config.training.update(
-        {"steps": 8, "log_every": 2, "checkpoint_every": 4, "evaluate_every": 4, "evaluation_episodes": 6, **training}
-    )
+    config.model.update(backbone="tiny", random_backbone=True, memory_size=7, channels=8, bins=(1.0,))
+    config.data.update(image_size=33, min_pixels=50)
+    config.training.update(steps=8, log_every=2, checkpoint_every=4, evaluate_every=4, evaluation_episodes=6)
+    config.training.update(training)
     return resolve(config)
 
 
+@functools.cache
 def tiny_dataset():
     return Dataset(
         spec=PASCAL5I,
@@ -49,34 +37,22 @@ def tiny_dataset():
     )
 
 
-def tiny_parts():
-    """The patches under which the library trains on the tiny dataset."""
-    return (
-        mock.patch.object(stages, "open_dataset", lambda *choice: tiny_dataset()),
-        mock.patch.object(scoring, "open_dataset", lambda *choice: tiny_dataset()),
-    )
+def train_tiny(path, config=None, say=lambda line: None):
+    """A training in a workdir, of which it returns the workdir."""
+    workdir = Workdir(path)
+    train(config or tiny_config(), workdir, say, tiny_dataset())
+    return workdir
 
 
-@contextmanager
-def tiny_library():
-    """The library under ``tiny_parts``, and nothing of them kept afterwards."""
-    with ExitStack() as stack:
-        for patch in tiny_parts():
-            stack.enter_context(patch)
-        yield
+def final_parameters(workdir):
+    return jax.tree.map(np.asarray, load_model(workdir.path, "latest")[1]["params"])
 
 
-if __name__ == "__main__":
-    config = tiny_config()
-    if "JAX_COORDINATOR_ADDRESS" in os.environ:
-        join_processes()
-        config.evaluation.update(after_training=True, episodes=6)
-    for patch in tiny_parts():
-        patch.start()
+def assert_same_bits(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
 
-    def say(line: str) -> None:
-        print(line, flush=True)
-        if line.startswith(sys.argv[2]):
-            time.sleep(600)
 
-    stages.train(config, Workdir(Path(sys.argv[1])), say)
+def records(workdir, field):
+    """The log's records that hold a field."""
+    lines = (workdir.log / "metrics.jsonl").read_text().splitlines()
+    return [record for line in lines if field in (record := json.loads(line))]

@@ -11,6 +11,8 @@ import optax
 import pytest
 
 from mmnet_jax import create_model, get_config, load_model
+from mmnet_jax.config.values import objective, sgd
+from mmnet_jax.features.source import ImageEncoder
 from mmnet_jax.models import backbones
 from mmnet_jax.models.backbones import VGG
 from mmnet_jax.ops import resize_bilinear
@@ -63,12 +65,14 @@ def test_mm_net_learns_on_the_grid_of_a_vgg_whose_statistics_move(narrow):
     prediction = jax.eval_shape(model.apply, variables, episode)
     assert prediction.logits.shape == (1, 57, 57, 2)
     assert (prediction.fused.shape, prediction.confidence.shape) == ((1, 4, 4, 7), (1, 4, 4))
-    optimizer = create_optimizer(config, 10)
-    state = create_state(variables, optimizer, config)
+    optimizer = create_optimizer(sgd(config, 10))
+    state = create_state(variables, optimizer, config.model.batch_norm == "batch")
     frozen = {collection: variables[collection] for collection in ("backbone", "batch_stats")}
-    after, losses = jax.jit(update_fn(model, optimizer, config))(state, frozen, episode, jax.random.key(0))
+    after, losses = jax.jit(update_fn(model, ImageEncoder(config.data.image_size), optimizer, objective(config)))(
+        state, frozen, episode, jax.random.key(0)
+    )
     assert np.isfinite(losses.total)
-    assert after.params["projection"]["kernel"].shape[2:] == (6 + 8, 16)
+    assert after.params["projection"]["kernel"].shape[2:] == (6 + 8, config.model.channels)
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert len(jax.tree.leaves(after.batch_stats)) == 10
     for before, now in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
@@ -81,7 +85,7 @@ def test_a_training_without_statistics_is_kept_in_its_workdir(narrow, tmp_path):
     workdir = Workdir(tmp_path / "run")
     workdir.create(config)
     _, variables = create_model(config)
-    state = create_state(variables, create_optimizer(config, 10), config)
+    state = create_state(variables, create_optimizer(sgd(config, 10)), config.model.batch_norm == "batch")
     assert state.batch_stats == variables["batch_stats"] == {}
     with Checkpoints(workdir.checkpoints, config) as checkpoints:
         checkpoints.save(state)

@@ -1,0 +1,76 @@
+"""Where training and evaluation get encoded episodes from: images, or features that are stored.
+
+A source has two halves. ``load`` runs on the host and reads a batch; its ``encoder`` runs on the device and turns the
+batch into what the trained part of the network takes. ``FeatureStore.source`` in ``store.py`` is the other source.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+from jaxtyping import PRNGKeyArray
+
+from mmnet_jax.data.dataset import Split
+from mmnet_jax.data.episodes import EpisodeSpec
+from mmnet_jax.data.raw import RawEpisodes, load_episodes
+from mmnet_jax.data.transforms.evaluation import test_transform
+from mmnet_jax.data.transforms.training import Augmentation, augment
+from mmnet_jax.episode import Episode
+from mmnet_jax.models.network import Features, FewShotNetwork
+
+
+class Encoder(Protocol):
+    """The device's half of a source; hashable, so that compiled functions can be keyed by it."""
+
+    def __hash__(self) -> int: ...
+
+    def transform(self, batch: Any, key: PRNGKeyArray | None = None) -> Any:
+        """The episodes of a batch, with ``query_label`` and ``support_labels`` at image size; random with a key."""
+
+    def extract(
+        self, model: FewShotNetwork, variables: dict[str, Any], episodes: Any, train: bool = False
+    ) -> tuple[Features, Any]:
+        """Their frozen features, without gradient, and the running statistics that moved (empty where none do)."""
+
+
+class Source(NamedTuple):
+    """Encoded episodes of one split."""
+
+    load: Callable[[Sequence[EpisodeSpec]], Any]
+    """Reads at least one episode, all with as many supports, on the host."""
+    encoder: Encoder
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageEncoder:
+    """Images, transformed and run through the backbone."""
+
+    image_size: int
+    """S, pixels."""
+    augmentation: Augmentation | None = None
+    """For the training transform, which takes a key; the test transform if None."""
+
+    def transform(self, batch: RawEpisodes, key: PRNGKeyArray | None = None) -> Episode:
+        """See ``Encoder``."""
+        if self.augmentation is None or key is None:
+            return test_transform(batch, self.image_size)
+        with jax.named_scope("augment"):
+            return augment(key, batch, self.augmentation)
+
+    def extract(
+        self, model: FewShotNetwork, variables: dict[str, Any], episodes: Episode, train: bool = False
+    ) -> tuple[Features, Any]:
+        """See ``Encoder``."""
+        mutable = ["batch_stats"] if train and model.batch_statistics else []
+        features, moved = model.apply(variables, episodes, train, method="extract", mutable=mutable)
+        return features, moved.get("batch_stats", {})
+
+
+def image_source(split: Split, image_size: int, augmentation: Augmentation | None = None) -> Source:
+    """The source that reads a split's images."""
+    load = functools.partial(load_episodes, split)
+    return Source(load, ImageEncoder(image_size, augmentation))
