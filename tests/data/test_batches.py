@@ -16,13 +16,8 @@ from mmnet_jax.data.raw import load_episodes
 from mmnet_jax.errors import UserError
 from tests.data.making import split_of_masks
 
-
-def small_split():
-    random = np.random.default_rng(0)
-    return split_of_masks([random.integers(0, 4, (6 + i % 3, 9 - i % 4), dtype=np.uint8) for i in range(13)])
-
-
-SPLIT = small_split()
+RANDOM = np.random.default_rng(0)
+SPLIT = split_of_masks([RANDOM.integers(0, 4, (6 + i % 3, 9 - i % 4), dtype=np.uint8) for i in range(13)])
 INDEX = EpisodeIndex.build(SPLIT, (1, 2, 3), min_pixels=8, shots=2)
 
 
@@ -36,13 +31,13 @@ def expected(batch):
 
 
 def assert_same(ours, theirs):
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        np.testing.assert_array_equal(a, b)
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 def test_batch_b_holds_episodes_b_times_b_on():
     for b, batch in enumerate(itertools.islice(batches(), 10)):
         assert_same(batch, expected(b))
+    assert_same(next(batches(start_step=17)), expected(17))
 
 
 def test_worker_processes_give_the_same_batches_and_resume():
@@ -73,10 +68,6 @@ def test_a_state_resumes_exactly():
     fresh.set_state(state)
     for b in range(3, 7):
         assert_same(next(fresh), expected(b))
-
-
-def test_start_step_is_where_it_begins():
-    assert_same(next(batches(start_step=17)), expected(17))
 
 
 def test_a_batch_that_cannot_be_filled_or_shared_is_refused():

@@ -33,12 +33,9 @@ def test_the_other_variant_is_pointed_out(voc, tmp_path):
         open_dataset("pascal5i", tmp_path / "data", "protocol")
 
 
-def test_a_dataset_that_is_not_there_yet_is_refused(tmp_path):
+def test_a_dataset_or_variant_that_cannot_be_prepared_is_refused(tmp_path):
     with pytest.raises(UserError, match="coco20i cannot be prepared yet; there is pascal5i"):
         open_dataset("coco20i", tmp_path, "protocol")
-
-
-def test_a_variant_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(UserError, match="--split of pascal5i must be protocol or folder, but is thirds"):
         open_dataset("pascal5i", tmp_path, "thirds")
 

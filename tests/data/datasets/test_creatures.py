@@ -134,19 +134,13 @@ def test_a_folder_without_a_whole_dataset_is_not_taken_for_one(tmp_path):
         prepare("creatures", None, tmp_path)
 
 
-def test_a_name_that_is_no_seeds_is_refused(tmp_path):
+def test_wrong_variants_and_sources_are_refused_and_a_missing_dataset_is_told_with_its_command(tmp_path):
     for variant in ("protocol", "seed", "seed01"):
         with pytest.raises(UserError, match=rf"^creatures comes in the variants seed0, .* but not {variant}\.$"):
             prepare("creatures", None, tmp_path, variant)
-
-
-def test_a_generated_dataset_takes_no_source_and_others_need_one(tmp_path):
     with pytest.raises(UserError, match=r"^creatures is generated and takes no --source\.$"):
         prepare("creatures", tmp_path, tmp_path, "seed0")
     with pytest.raises(UserError, match=r"^--source is missing: pascal5i is made from a folder"):
         prepare("pascal5i", None, tmp_path)
-
-
-def test_a_missing_one_is_told_with_the_command_that_makes_it(tmp_path):
     with pytest.raises(UserError, match=r"python scripts/prepare_data.py creatures --data_dir=\S+ --seed=3$"):
         open_dataset("creatures", tmp_path, "seed3")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
 from mmnet_jax.cli.progress import Printer
 from mmnet_jax.data.dataset import open_dataset
-from mmnet_jax.data.datasets.pascal5i import packaged_ids
+from mmnet_jax.data.datasets.pascal5i import find_voc, packaged_ids
 from mmnet_jax.data.prepare import prepare, summary
 from mmnet_jax.errors import UserError
-from tests.data.making import TRAIN, VAL, a_mask, palette_png, write_image
+from tests.data.making import TRAIN, VAL, a_mask, jpeg, palette_png, write_image
 
 
 def opened(data_dir, split="folder"):
@@ -51,11 +53,8 @@ def test_masks_come_out_as_indices_with_opencv_too(voc, tmp_path):
     np.testing.assert_array_equal(cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE), a_mask(12, 16, 6))
 
 
-@pytest.mark.parametrize("above", [0, 1, 2])
-def test_source_may_be_voc2012_vocdevkit_or_the_folder_above(voc, tmp_path, above):
-    source = [voc, voc.parent, voc.parent.parent][above]
-    prepare("pascal5i", source, tmp_path / "data", "folder")
-    assert len(opened(tmp_path / "data").train) == 3
+def test_source_may_be_voc2012_vocdevkit_or_the_folder_above(voc):
+    assert find_voc(voc) == find_voc(voc.parent) == find_voc(voc.parent.parent) == voc
 
 
 def test_protocol_takes_what_is_there_in_its_own_order_and_says_how_many(voc, tmp_path):
@@ -102,79 +101,47 @@ def test_progress_of_each_split_ends_with_the_whole(voc, tmp_path, capsys):
     assert train.startswith("pascal5i train: image 3/3  ") and val.startswith("pascal5i val: image 2/2  ")
 
 
-def broken_jpeg(voc):
-    file = voc / "JPEGImages" / f"{TRAIN[1]}.jpg"
-    file.write_bytes(file.read_bytes()[:-200])
-    return f"{file} is broken and cannot be decoded"
-
-
-def text_for_jpeg(voc):
-    file = voc / "JPEGImages" / f"{VAL[1]}.jpg"
-    file.write_text("no picture at all")
-    return f"{file} is not an image."
-
-
-def mask_of_another_size(voc):
-    file = voc / "SegmentationClassAug" / f"{TRAIN[2]}.png"
-    file.write_bytes(palette_png(a_mask(16, 12, 1)))
-    return f"{file} is 12 x 16 pixels, but its image is 16 x 12."
-
-
-def mask_of_another_dataset(voc):
-    file = voc / "SegmentationClassAug" / f"{TRAIN[2]}.png"
-    file.write_bytes(palette_png(a_mask(12, 16, 37)))
-    return f"{file} holds index 37; its classes are 0 to 20, and 255 for unknown."
-
-
-def mask_in_colour(voc):
-    file = voc / "SegmentationClassAug" / f"{TRAIN[0]}.png"
-    file.write_bytes((voc / "JPEGImages" / f"{TRAIN[0]}.jpg").read_bytes())
-    return f"{file} is in colour"
-
-
-def no_masks(voc):
-    for file in (voc / "SegmentationClassAug").iterdir():
-        file.unlink()
-    (voc / "SegmentationClassAug").rmdir()
-    return f"{voc} has no folder SegmentationClassAug"
-
-
-def nothing_of_the_lists(voc):
-    for file in (voc / "JPEGImages").iterdir():
-        file.rename(file.with_stem(file.stem + "x"))
-    return f"none of the 5 images of the folder lists lies in {voc} with a mask."
-
-
-def no_list(voc):
-    file = voc / "ImageSets/Segmentation/val.txt"
-    file.unlink()
-    return f"{file} does not exist"
-
-
-def leaking_lists(voc):
-    (voc / "ImageSets/Segmentation/val.txt").write_text(f"{VAL[0]}\n{TRAIN[1]}\n")
-    return f"train.txt and val.txt of {voc} share 1 images, {TRAIN[1]} among them."
-
-
-FAULTS = [
-    broken_jpeg,
-    text_for_jpeg,
-    mask_of_another_size,
-    mask_of_another_dataset,
-    mask_in_colour,
-    no_masks,
-    nothing_of_the_lists,
-    no_list,
-    leaking_lists,
-]
+JPEG, PNG, LIST = "JPEGImages/{}.jpg".format, "SegmentationClassAug/{}.png".format, "ImageSets/Segmentation/val.txt"
+FAULTS = {  # the file, its new content from the old (None: no file), and the message, in which {} is the file
+    "a broken JPEG": (JPEG(TRAIN[1]), lambda data: data[:-200], "{} is broken and cannot be decoded"),
+    "text for a JPEG": (JPEG(VAL[1]), lambda _: b"no image at all", "{} is not an image."),
+    "a mask of another size": (
+        PNG(TRAIN[2]),
+        lambda _: palette_png(a_mask(16, 12, 1)),
+        "{} is 12 x 16 pixels, but its image is 16 x 12.",
+    ),
+    "a mask of another dataset": (
+        PNG(TRAIN[2]),
+        lambda _: palette_png(a_mask(12, 16, 37)),
+        "{} holds index 37; its classes are 0 to 20, and 255 for unknown.",
+    ),
+    "a mask in colour": (
+        PNG(TRAIN[0]),
+        lambda _: jpeg(np.full((12, 16, 3), [9, 99, 200], np.uint8)),
+        "{} is in colour",
+    ),
+    "no list": (LIST, lambda _: None, "{} does not exist"),
+    "lists that leak": (LIST, lambda _: f"{VAL[0]} {TRAIN[1]}".encode(), "train.txt and val.txt of {VOC} share 1 im"),
+    "unknown ids": (LIST, lambda _: b"x", "none of the 1 images of the folder lists lies in {VOC} with a mask."),
+    "no masks": (PNG(""), None, "{VOC} has no folder SegmentationClassAug"),
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_in_the_source_is_named_and_leaves_nothing(voc, tmp_path, fault):
-    sentence = fault(voc)
+    name, change, sentence = FAULTS[fault]
+    file = voc / name
+    if change is None:
+        shutil.rmtree(file.parent)
+    elif (content := change(file.read_bytes())) is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    if fault == "unknown ids":
+        (voc / "ImageSets/Segmentation/train.txt").write_text("")
     with pytest.raises(UserError) as error:
         prepare("pascal5i", voc, tmp_path / "data", "folder")
-    assert str(error.value).startswith(sentence)
+    assert str(error.value).startswith(sentence.format(file, VOC=voc))
     assert not (tmp_path / "data").exists()
 
 
