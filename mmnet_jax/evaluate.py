@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from mmnet_jax.data.dataset import Dataset
-    from mmnet_jax.evaluation.protocols import Manifest
+    from mmnet_jax.evaluation.manifest import Manifest
 
 FLAGS = flags.FLAGS
+CHOICES = ("fold", "shots", "protocol", "episodes", "seed")
+"""Flags that choose the episodes."""
 
 
 def define_flags() -> None:
@@ -28,7 +31,7 @@ def define_flags() -> None:
     flags.DEFINE_string("protocol", None, "Whose rules draw the episodes. (default: the config's)")
     flags.DEFINE_integer("episodes", None, "How many. (default: the protocol's number)", lower_bound=1)
     flags.DEFINE_integer("shots", None, "Support images an episode. (default: the config's)", lower_bound=1)
-    flags.DEFINE_integer("fold", None, "Whose novel classes. (default: the config's)", 0, 3)
+    flags.DEFINE_integer("fold", None, "Whose novel classes. (default: the config's)", lower_bound=0)
     flags.DEFINE_integer("seed", None, "Of the episodes. (default: the config's)", 0, 2**31 - 1)
     flags.DEFINE_string("data_dir", None, "Where the prepared datasets are. (default: the config's)")
     flags.DEFINE_string("manifest", None, "Repeat the very episodes of an earlier result's manifest.")
@@ -41,7 +44,7 @@ def main() -> None:
 
     from mmnet_jax.cli.progress import Printer
     from mmnet_jax.evaluation.checkpoint import score_workdir
-    from mmnet_jax.evaluation.summary import report
+    from mmnet_jax.evaluation.report import report
     from mmnet_jax.workdir.folder import Workdir
 
     workdir = Workdir(FLAGS.workdir)
@@ -72,7 +75,10 @@ def _refuse_unwritable(output: Path) -> None:
 
 def _manifest(config: ConfigDict, dataset: Dataset) -> Manifest:
     """The episodes that the flags ask for."""
-    manifest = _read_manifest(dataset) if FLAGS.manifest else _draw_manifest(config, dataset)
+    from mmnet_jax.evaluation.manifest import configured_manifest
+
+    given = {name: FLAGS[name].value for name in CHOICES}
+    manifest = _read_manifest(dataset, given) if FLAGS.manifest else configured_manifest(dataset, config, **given)
     if manifest.fold != config.fold:
         print(
             f"note: this network was trained on the base classes of fold {config.fold}, "
@@ -82,28 +88,13 @@ def _manifest(config: ConfigDict, dataset: Dataset) -> Manifest:
     return manifest
 
 
-def _draw_manifest(config: ConfigDict, dataset: Dataset) -> Manifest:
-    from mmnet_jax.evaluation.protocols import configured_manifest
-
-    return configured_manifest(
-        dataset,
-        config,
-        fold=FLAGS.fold,
-        shots=FLAGS.shots,
-        protocol=FLAGS.protocol,
-        episodes=FLAGS.episodes,
-        seed=FLAGS.seed,
-    )
-
-
-def _read_manifest(dataset: Dataset) -> Manifest:
-    """Those of ``--manifest``, with which the other flags must agree."""
-    from mmnet_jax.evaluation.protocols import read_manifest
+def _read_manifest(dataset: Dataset, given: Mapping[str, Any]) -> Manifest:
+    """The episodes of ``--manifest``, with which the other flags must agree."""
+    from mmnet_jax.evaluation.manifest import read_manifest
 
     manifest = read_manifest(FLAGS.manifest, dataset)
     held = dataclasses.asdict(manifest) | {"episodes": len(manifest.episodes)}
-    for name in ("fold", "shots", "protocol", "episodes", "seed"):
-        asked = FLAGS[name].value
+    for name, asked in given.items():
         if asked is not None and asked != held[name]:
             raise UserError(f"--{name}={asked} contradicts --manifest={FLAGS.manifest}, whose {name} is {held[name]}.")
     return manifest

@@ -8,6 +8,7 @@ more images or folders of them. The first of ``--mask`` and ``--support_box`` on
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -67,7 +68,7 @@ def main() -> None:
     model, variables, config, step = load_step(FLAGS.workdir, FLAGS.checkpoint)
     made_by = {"workdir": FLAGS.workdir, "checkpoint": FLAGS.checkpoint, "step": step}
     results = segment_images(
-        *(model, variables, config, supports, queries, FLAGS.output),
+        *(model, variables, config, supports, queries, Path(FLAGS.output)),
         save_logits=FLAGS.save_logits,
         made_by=made_by,
         say=Printer(error=True),

@@ -1,66 +1,27 @@
-"""The commands from end to end, on a made-up dataset and a network of the real parts around a tiny backbone."""
+"""The evaluate and predict commands from end to end, on a made-up dataset and a network around a tiny backbone."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mmnet_jax.data.prepare import prepare
-from tests.data.making import write_picture
-
-ROOT = Path(__file__).parents[1]
-
-QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiling is most of the work here
-
-TINY = """
-import runpy, sys
-"""
-
-MAKE_WORKDIR = """
+from mmnet_jax import create_model, evaluate, predict
 from mmnet_jax.config import get_config, resolve
-from mmnet_jax.config.values import network_settings, sgd
-from mmnet_jax.models.registry import build_model, init_head
+from mmnet_jax.data.prepare import prepare
 from mmnet_jax.workdir.checkpoints import Checkpoints
-from mmnet_jax.training.state import create_optimizer, create_state
 from mmnet_jax.workdir.folder import Workdir
-
-config = get_config()
-config.update(fold=1, seed=3)
-config.data.update(data_dir=sys.argv[1], split="folder", image_size=33, min_pixels=30)
-config.model.update(backbone="tiny", random_backbone=True, memory_size=5, channels=8, bins=(1.0, 0.5))
-config.evaluation.update(episodes=9, batch_size=4)
-config = resolve(config)
-for name in ("work", "untrained"):
-    workdir = Workdir(name)
-    workdir.create(config)
-params = init_head(build_model(network_settings(config)), 8)
-variables = {"params": params, **workdir.frozen(config)}
-state = create_state(variables, create_optimizer(sgd(config, 10)), config.model.batch_norm == "batch")
-with Checkpoints(Workdir("work").checkpoints, config) as checkpoints:
-    checkpoints.save(state.replace(step=state.step + 7), 12.5)
-"""
+from tests.cli.call import call
+from tests.data.making import write_image
 
 
-def python(folder, source, *arguments):
-    return subprocess.run(
-        [sys.executable, "-c", TINY + source, *map(str, arguments)],
-        cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "JAX_PLATFORMS": "cpu", **QUICK},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-def command(folder, name, *arguments):
-    return python(folder, f"runpy.run_module('mmnet_jax.{name}', run_name='__main__', alter_sys=True)", *arguments)
+def command(folder, module, *arguments):
+    with contextlib.chdir(folder):
+        return call(module.define_flags, module.main, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -74,19 +35,27 @@ def folder(tmp_path_factory):
     for i in range(12):
         mask = np.zeros(random.integers(20, 50, size=2), np.uint8)
         mask[4:14, 3:15] = (6, 8, 10)[i % 3]
-        write_picture(voc, f"val_{i}", mask)
-    write_picture(voc, "train_0", mask)
+        write_image(voc, f"val_{i}", mask)
+    write_image(voc, "train_0", mask)
     (voc / "ImageSets/Segmentation/train.txt").write_text("train_0\n")
     (voc / "ImageSets/Segmentation/val.txt").write_text("".join(f"val_{i}\n" for i in range(12)))
     prepare("pascal5i", folder / "VOCdevkit", folder / "data", "folder")
-    made = python(folder, MAKE_WORKDIR, folder / "data")
-    assert made.returncode == 0, made.stderr
+    config = get_config()
+    config.update(fold=1, seed=3)
+    config.data.update(data_dir=str(folder / "data"), split="folder", image_size=33, min_pixels=30)
+    config.model.update(backbone="tiny", random_backbone=True, memory_size=5, channels=8, bins=(1.0, 0.5))
+    config.evaluation.update(episodes=9, batch_size=4)
+    config = resolve(config)
+    for name in ("work", "untrained"):
+        Workdir(folder / name).create(config)
+    with Checkpoints(folder / "work" / "checkpoints", config) as checkpoints:
+        checkpoints.save_model(7, {"params": create_model(config, 8)[1]["params"], "batch_stats": {}})
     return folder
 
 
 @pytest.fixture(scope="module")
 def evaluated(folder):
-    done = command(folder, "evaluate", "--workdir=work", "--output=out/result.json")
+    done = command(folder, evaluate, "--workdir=work", "--output=out/result.json")
     assert done.returncode == 0, done.stderr
     return done
 
@@ -135,7 +104,8 @@ def test_a_sheet_shows_one_row_an_episode(folder, evaluated):
 
 
 def test_a_manifest_repeats_the_number(folder, evaluated):
-    done = command(folder, "evaluate", "--workdir=work", "--manifest=out/result.manifest.json", "--checkpoint=7")
+    arguments = ("--workdir=work", "--manifest=out/result.manifest.json", "--checkpoint=7")
+    done = command(folder, evaluate, *arguments)
     assert done.returncode == 0, done.stderr
     (again,) = (folder / "work" / "results").glob("*_step7.json")
     before, after = (json.loads(path.read_text()) for path in (folder / "out" / "result.json", again))
@@ -152,7 +122,7 @@ def test_a_manifest_repeats_the_number(folder, evaluated):
     [
         ("--workdir=nowhere", "nowhere is not a workdir: it has no config.json."),
         ("--workdir=untrained", "untrained holds no checkpoint."),
-        ("--workdir=work --fold=7", "--fold cannot be '7': 7 is not an integer in the range [0, 3]."),
+        ("--workdir=work --fold=7", "fold must be 0 to 3, but is 7."),
         (
             "--workdir=work --manifest=out/result.manifest.json --shots=5",
             "--shots=5 contradicts --manifest=out/result.manifest.json, whose shots is 1.",
@@ -162,7 +132,7 @@ def test_a_manifest_repeats_the_number(folder, evaluated):
     ],
 )
 def test_what_cannot_be_evaluated_is_told_in_one_sentence(folder, evaluated, arguments, sentence):
-    done = command(folder, "evaluate", *arguments.split())
+    done = command(folder, evaluate, *arguments.split())
     assert done.returncode == 2
     assert done.stderr.strip().endswith(sentence)
     assert done.stderr.count("\n") == 1 and done.stdout == ""
@@ -177,7 +147,7 @@ def test_predict_segments_pictures_with_the_trained_network(folder):
         "--output=seen",
     ]
     shots = [f"--{kind}" for i in (0, 3) for kind in (f"support={images}/val_{i}.jpg", f"mask={masks}/val_{i}.png")]
-    done = command(folder, "predict", *arguments, *shots, "--save_logits", "--ignore=255")
+    done = command(folder, predict, *arguments, *shots, "--save_logits", "--ignore=255")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 3 and done.stdout.endswith(
         "segmented 2 pictures; look first at seen/sheet.png, numbers are in seen/predictions.json.\n"
@@ -187,6 +157,6 @@ def test_predict_segments_pictures_with_the_trained_network(folder):
         "sheet.png",
         "predictions.json",
     }
-    refused = command(folder, "predict", *arguments, shots[0], f"--mask={masks / 'val_1.png'}")
+    refused = command(folder, predict, *arguments, shots[0], f"--mask={masks / 'val_1.png'}")
     assert refused.returncode == 2 and refused.stdout == ""
     assert "pixels, but its image" in refused.stderr and refused.stderr.count("\n") == 1

@@ -13,6 +13,7 @@ from jaxtyping import Int
 from mmnet_jax.cli.progress import Progress, Say
 from mmnet_jax.data import images
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing
+from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.episode import IGNORE
 from mmnet_jax.errors import UserError
 
@@ -118,7 +119,7 @@ def make_record(identity: str, example: Example, classes: int) -> tuple[dict[str
     record = {
         "id": identity,
         "image": example.image,
-        "mask": images.encode_mask(indices),
+        "mask": png_bytes(indices),
         "counts": counts[:classes].astype(np.int64),
     }
     return record, (height, width)

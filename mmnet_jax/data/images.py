@@ -82,13 +82,6 @@ def read_mask(source: ImageSource) -> UInt8[np.ndarray, "h w"]:
     return source.astype(np.uint8)
 
 
-def encode_mask(mask: UInt8[np.ndarray, "h w"]) -> bytes:
-    """PNG bytes of a mask, mode L: its grey values are the indices, whatever decodes it."""
-    buffer = io.BytesIO()
-    Image.fromarray(mask).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
 def _load(source: str | os.PathLike[str] | Image.Image, name: str) -> tuple[Image.Image, str]:
     """The upright image, and what a message should call it: its file, or ``name``."""
     if not isinstance(source, Image.Image):

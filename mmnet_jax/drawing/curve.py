@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from mmnet_jax.drawing.images import png_bytes
@@ -33,7 +34,7 @@ def draw_curve(log: Path, output: Path) -> None:
     for row, (title, points) in enumerate(series):
         _panel(ImageDraw.Draw(image), row * HEIGHT, title, points, last)
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(output, png_bytes(image))
+    write_whole(output, png_bytes(np.asarray(image)))
 
 
 def _panel(draw: ImageDraw.ImageDraw, top: int, title: str, points: Sequence[tuple[int, float]], last: int) -> None:

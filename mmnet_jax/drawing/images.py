@@ -18,10 +18,10 @@ THINNEST = 8
 _HEAT = np.array([(10, 8, 40), (80, 20, 110), (180, 50, 90), (240, 130, 50), (255, 240, 170)], np.float64)
 
 
-def png_bytes(image: Image.Image | UInt8[np.ndarray, "h w *c"]) -> bytes:
-    """The content of a PNG file of a grey or RGB image."""
+def png_bytes(image: UInt8[np.ndarray, "h w *c"], **options: int) -> bytes:
+    """The content of a PNG file of a grey or RGB image; ``options`` are Pillow's, ``compress_level`` for example."""
     buffer = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, format="PNG")
+    Image.fromarray(image).save(buffer, format="PNG", **options)
     return buffer.getvalue()
 
 

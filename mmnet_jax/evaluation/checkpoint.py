@@ -1,4 +1,4 @@
-"""A training's checkpoint scored, and the files of what it scored."""
+"""A workdir's checkpoint scored, and the files of its result."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from ml_collections import ConfigDict
 from mmnet_jax import weights
 from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.dataset import Dataset, open_dataset
+from mmnet_jax.data.transforms.evaluation import test_transform
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.protocols import Manifest, manifest_text
+from mmnet_jax.evaluation.manifest import Manifest, manifest_text
+from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.evaluation.report import about_run, result_files, result_json, write_result
 from mmnet_jax.evaluation.runner import evaluate
-from mmnet_jax.features.source import Source, image_source
+from mmnet_jax.features.source import Source
 from mmnet_jax.features.store import stored_sources
-from mmnet_jax.models import FewShotNetwork
+from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.storage.files import REFUSED
 from mmnet_jax.workdir.folder import Workdir, load_step
 
 SAMPLES = 12
-"""Episodes on the sheet of pictures."""
+"""Episodes on the sheet."""
 
 
 class Scored(NamedTuple):
@@ -49,15 +51,15 @@ def score_workdir(
     keep: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Scored:
-    """Scores a checkpoint with both baselines and writes the result, its manifest, the table and a sheet of pictures.
+    """Scores a checkpoint with both baselines and writes ``result_files``.
 
     Args:
       workdir: of a training.
-      config: the workdir's, in which the free fields may be others.
+      config: the workdir's; free fields may differ.
       choose: gives the episodes, once the dataset is open.
       dataset: instead of the prepared one that ``config`` names.
       checkpoint: ``"best"``, ``"latest"`` or a step.
-      output: the result's file; in ``results/`` of the workdir, named by the episodes, if not given.
+      output: the result's file; in ``results/`` of the workdir, named by the episodes, if None.
       keep: where ``output`` is the result of the same parameters on the same episodes, leave it.
       say: gets lines of progress.
 
@@ -69,27 +71,17 @@ def score_workdir(
     variables = jax.device_get(variables)  # from one device of each process, to be laid on those of all
     dataset = dataset or open_dataset(*dataset_choice(config))
     manifest = choose(dataset)
-    output = output or workdir.results / f"{manifest_name(manifest)}_step{step}.json"
-    run = about_run(
-        config,
-        checkpoint=checkpoint,
-        step=step,
-        parameters=variables["params"],
-        weights_sha256=weights.sha256(workdir.backbone_file),
-        data_sha256=dataset.fingerprints(),
-    )
+    output = output or workdir.results / f"{manifest.name}_step{step}.json"
+    weights_sha256 = weights.sha256(workdir.backbone_file)
+    found = {"weights_sha256": weights_sha256, "data_sha256": dataset.fingerprints()}
+    run = about_run(config, variables["params"], checkpoint=checkpoint, step=step, **found)
     if keep and (standing := _standing(output, run, manifest_text(manifest, dataset))):
         return Scored(standing, result_files(output), fresh=False)
+    source = None
+    if config.training.cache_features and PROTOCOLS[manifest.protocol].fit is test_transform:
+        source = _stored_source(config, model, variables, weights_sha256, dataset, say)
     result = evaluate(
-        model,
-        variables,
-        config,
-        dataset,
-        manifest,
-        source=_source(config, model, variables, run["weights_sha256"], dataset, say),
-        baselines=True,
-        samples=SAMPLES,
-        say=say,
+        *(model, variables, config, dataset, manifest), source=source, baselines=True, samples=SAMPLES, say=say
     )
     summary = result_json(result, dataset, run)
     if jax.process_index() == 0:
@@ -97,33 +89,24 @@ def score_workdir(
     return Scored(summary, result_files(output), fresh=True)
 
 
-def _source(
+def _stored_source(
     config: ConfigDict,
     model: FewShotNetwork,
     variables: dict[str, Any],
     weights_sha256: str,
     dataset: Dataset,
     say: Callable[[str], None],
-) -> Source:
-    """The test images, or their stored features if the training had them and there is a place for them here too."""
-    if config.training.cache_features:
-        try:
-            return stored_sources(config, model, variables, weights_sha256, [dataset.test], say)[0]
-        except OSError as error:
-            if error.errno not in REFUSED:
-                raise
-            say(f"{error.filename} cannot be written ({error.strerror}): features are computed from the images")
-        except UserError as error:
-            say(f"features are computed from the images: {error}")
-    return image_source(dataset.test, config.data.image_size)
-
-
-def manifest_name(manifest: Manifest) -> str:
-    """Such as pfenet_pascal5i_fold1_1shot_5000episodes_seed321."""
-    return (
-        f"{manifest.protocol}_{manifest.dataset}_fold{manifest.fold}_{manifest.shots}shot_"
-        f"{len(manifest.episodes)}episodes_seed{manifest.seed}"
-    )
+) -> Source | None:
+    """The stored features of the test images, if there is a place for them."""
+    try:
+        return stored_sources(config, model, variables, weights_sha256, [dataset.test], say)[0]
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        say(f"{error.filename} cannot be written ({error.strerror}): features are computed from the images")
+    except UserError as error:
+        say(f"features are computed from the images: {error}")
+    return None
 
 
 def _standing(output: Path, run: dict[str, Any], manifest: str) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What papers report of counted pixels: class IoU, mIoU, FB-IoU, and an interval for the mean (NumPy, float64)."""
+"""Metrics of counted pixels: class IoU, mIoU, FB-IoU, and a bootstrap interval of the mIoU (NumPy, float64)."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from mmnet_jax.errors import UserError
 
 RESAMPLES = 1000
 CHUNK = 2_000_000
-"""Drawn episodes, or other units, held in memory at once by the bootstrap."""
+"""Draws of episodes (or other units) that the bootstrap holds in memory at once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """The numbers of one method over one list of episodes, all in percent."""
+    """The metrics of one method over one list of episodes, in percent."""
 
     miou: float
-    """Mean over the classes of class_iou."""
+    """Mean of ``class_iou``."""
     fb_iou: float
-    """Mean of the pooled foreground's and the pooled background's IoU."""
+    """Mean of the pooled foreground IoU and the pooled background IoU."""
     class_iou: dict[int, float]
     """For each class that occurs: the sum of its episodes' intersections over the sum of their unions."""
     interval95: tuple[float, float]
-    """Bootstrap interval of miou over episodes."""
+    """Bootstrap interval of ``miou`` over episodes."""
 
 
 def score(
@@ -35,12 +35,12 @@ def score(
     class_ids: Integer[np.ndarray, " e"],
     seed: int = 0,
 ) -> Scores:
-    """The scores of E episodes from their pixel counts (last axis: background, foreground).
+    """The metrics of E episodes from their pixel counts (last axis: background, foreground).
 
     Args:
       intersection: pixels on which prediction and label agree.
-      union: pixels that prediction or label give to the class.
-      class_ids: the class that each episode asks for.
+      union: pixels that are the class in the prediction or in the label.
+      class_ids: the class of each episode.
       seed: of the bootstrap.
 
     Raises:
@@ -54,7 +54,7 @@ def score(
         miou=float(ious.mean()),
         fb_iou=float((100 * pooled_i[seen] / pooled_u[seen]).mean()),
         class_iou={int(c): float(iou) for c, iou in zip(classes, ious, strict=True)},
-        interval95=bootstrap_interval(intersection[:, 1], union[:, 1], class_ids, seed=seed),
+        interval95=interval_of(bootstrap_draws(intersection[:, 1], union[:, 1], class_ids, seed=seed)[:, 0]),
     )
 
 
@@ -63,46 +63,23 @@ def class_sums(
     union: Integer[np.ndarray, " e *t"],
     class_ids: Integer[np.ndarray, " e"],
 ) -> tuple[Integer[np.ndarray, " c"], Integer[np.ndarray, "c t"], Integer[np.ndarray, "c t"]]:
-    """Intersections and unions summed over each class's episodes, for one prediction or for T of them at once.
+    """Intersections and unions summed over each class's episodes, for one method or for T of them at once.
 
     Returns:
-      The classes that occur with a union above 0, ascending, and their sums as int64.
+      The classes whose union is above 0 for every method, ascending, and their sums as int64.
 
     Raises:
       UserError: there is no such class.
     """
-    intersection = intersection.reshape(len(class_ids), -1)
-    union = union.reshape(len(class_ids), -1)
     classes, position = np.unique(class_ids, return_inverse=True)
+    intersection, union = intersection.reshape(len(class_ids), -1), union.reshape(len(class_ids), -1)
     sums = np.zeros((2, len(classes), union.shape[1]), np.int64)
     np.add.at(sums[0], position, intersection)
     np.add.at(sums[1], position, union)
-    seen = sums[1].min(axis=1, initial=np.iinfo(np.int64).max) > 0
+    seen = (sums[1] > 0).all(axis=1)
     if not seen.any():
         raise UserError("no episode has foreground in its label or its prediction.")
     return classes[seen], sums[0][seen], sums[1][seen]
-
-
-def bootstrap_interval(
-    intersection: Integer[np.ndarray, " e"],
-    union: Integer[np.ndarray, " e"],
-    class_ids: Integer[np.ndarray, " e"],
-    *,
-    resamples: int = RESAMPLES,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile interval of the mIoU (percent) when the episodes are drawn again with replacement.
-
-    Args:
-      intersection: of the foreground, for each episode.
-      union: the same.
-      class_ids: the same.
-      resamples: how many draws of E episodes.
-      level: share of the draws that the interval holds.
-      seed: of the draws.
-    """
-    return interval_of(bootstrap_draws(intersection, union, class_ids, resamples=resamples, seed=seed)[:, 0], level)
 
 
 def bootstrap_draws(
@@ -116,15 +93,15 @@ def bootstrap_draws(
 ) -> Float[np.ndarray, "r t"]:
     """The mIoU (percent) of each of R draws with replacement, for one method or for T of them at once.
 
-    All methods are scored on the same draws, so that the differences of two columns are those of paired episodes. A
-    class that a draw misses is left out of that draw's mean.
+    All methods are scored on the same draws, so that the difference of two columns is that of paired episodes. A class
+    that a draw misses is left out of that draw's mean.
 
     Args:
       intersection: of the foreground, for each episode.
-      union: the same.
-      class_ids: the same.
-      units: what is drawn, as many as there are: the number of each episode's, such as its query image, whose episodes
-        then come all together; each episode by itself if not given.
+      union: of the foreground, for each episode.
+      class_ids: the class of each episode.
+      units: the unit of each episode, such as its query image; as many units are drawn as there are, each with all of
+        its episodes. Episodes are drawn by themselves if None.
       resamples: R.
       seed: of the draws, one number or several.
     """
@@ -157,21 +134,21 @@ def bootstrap_draws(
     return np.concatenate(means)
 
 
-def interval_of(draws: Float[np.ndarray, " r"], level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval that holds the share ``level`` of the draws."""
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+def interval_of(draws: Float[np.ndarray, " r"]) -> tuple[float, float]:
+    """The percentile interval that holds 95% of the draws."""
+    low, high = np.quantile(draws, [(1 - 0.95) / 2, (1 + 0.95) / 2])
     return float(low), float(high)
 
 
 def best_threshold(
     above: Integer[np.ndarray, "e 2 t"], class_ids: Integer[np.ndarray, " e"], seed: int = 0
 ) -> tuple[float, Scores]:
-    """The one cut of the confidence map, over all episodes together, that has the highest mIoU, and its scores.
+    """The threshold of the confidence map that maximises mIoU on these episodes (an oracle), and its scores.
 
     Args:
       above: background and foreground pixels of each label at or above each of T thresholds, evenly spaced from 0
         (where every pixel is) to 1.
-      class_ids: the class that each episode asks for.
+      class_ids: the class of each episode.
       seed: of the bootstrap.
 
     Returns:

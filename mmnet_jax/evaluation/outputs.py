@@ -1,140 +1,122 @@
-"""Episodes through the network: decoded in the background, segmented and counted on the device, compiled once."""
+"""Per-batch outputs of an evaluation, computed on the device: pixel counts, and maps for the sheet of episodes."""
 
 from __future__ import annotations
 
 import functools
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import struct
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from mmnet_jax.data.episodes import EpisodeSpec
-from mmnet_jax.evaluation.activations import telling_activations
-from mmnet_jax.evaluation.pixel_counts import (
-    PixelCounts,
-    count_pixels,
-    predicted_foreground,
-    threshold_bins,
-)
-from mmnet_jax.features.source import Encoder, Source
-from mmnet_jax.models import FewShotNetwork
+from mmnet_jax.evaluation.pixel_counts import PixelCounts, count_pixels, predicted_foreground, threshold_bins
+from mmnet_jax.evaluation.protocols import Protocol
+from mmnet_jax.features.source import Encoder
+from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.ops.resize import resize_bilinear, resize_to_sides
 
-DECODERS = 4
-"""Threads that decode images, a batch each; so many batches are held ready at most."""
+SHOWN = 3
+"""Activation maps of an episode; fewer where the memory is smaller."""
 
 
 @struct.dataclass
-class Measured:
-    """What the device says of a batch."""
+class Outputs:
+    """A batch's outputs; M is the side of the squares that labels are scored in."""
 
     counts: dict[str, PixelCounts]
     """For each head."""
     bins: UInt8[Array, "b m m"] | None
-    """The label pixels' bins by the confidence map; only where baselines are asked for."""
+    """The label pixels' bins by the confidence map, for its baseline; None without a map or with one head."""
     predicted: Bool[Array, "b m m"]
-    confidence: Float[Array, "b h w"]
+    """True where the trained head predicts foreground."""
+    size: Int[Array, "b 2"]
+    """Height and width of the scored label inside its square."""
+    confidence: Float[Array, "b h w"] | None
+    """Foreground confidence, in [0, 1]; None from a head without it."""
     activations: Float[Array, "b n h w"]
-    """The query's, of the few embeddings that say most about the episode."""
+    """``top_activations`` of the query."""
     embeddings: Int[Array, "b n"]
     """Their numbers."""
 
 
-def measured_batches(
-    model: FewShotNetwork,
-    frozen: dict[str, Any],
-    heads: dict[str, Any],
-    source: Source,
-    specs: Sequence[EpisodeSpec],
-    image_size: int,
-    batch_size: int,
-) -> Iterator[tuple[int, int, Measured]]:
-    """Runs episodes through a network with one or several heads.
-
-    While the device works on one batch the next is queued behind it, and the threads decode those after.
-
-    Args:
-      model: the network.
-      frozen: collections ``backbone`` and ``batch_stats``.
-      heads: ``params`` by name; ``trained`` is among them. With more than one the confidence map is counted too.
-      source: of the episodes.
-      specs: the episodes.
-      image_size: S.
-      batch_size: over all devices; rounded up to a multiple of them.
-
-    Yields:
-      The number of each batch's first episode, how many of its rows count, and what the device says of it.
-    """
-    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
-    everywhere, by_row = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
-    batch_size = -(-batch_size // mesh.size) * mesh.size
-    own_rows = _rows_of_this_process(by_row, batch_size)
-    frozen, heads = jax.device_put((frozen, heads), everywhere)
-
-    def read(first: int) -> Any:
-        # The last batch is filled up with its last episode, which is not counted again.
-        return source.load([specs[min(first + row, len(specs) - 1)] for row in own_rows])
-
-    def queue(batch: Any) -> Measured:
-        whole = jax.tree.map(lambda x: jax.make_array_from_process_local_data(by_row, x), batch)
-        return _measure(model, source.encoder, image_size, everywhere, frozen, heads, whole)
-
-    starts = range(0, len(specs), batch_size)
-    waiting: deque[tuple[int, Measured]] = deque()
-    with ThreadPoolExecutor(DECODERS) as threads:
-        reading: deque[Future[Any]] = deque(threads.submit(read, first) for first in starts[:DECODERS])
-        try:
-            for number, first in enumerate(starts):
-                batch = reading.popleft().result()
-                for later in starts[number + DECODERS : number + DECODERS + 1]:
-                    reading.append(threads.submit(read, later))
-                waiting.append((first, queue(batch)))
-                if len(waiting) > 1:
-                    done, measured = waiting.popleft()
-                    yield done, batch_size, measured
-            done, measured = waiting.popleft()
-            yield done, len(specs) - done, measured
-        finally:
-            for future in reading:
-                future.cancel()
-
-
-def _rows_of_this_process(sharding: NamedSharding, rows: int) -> list[int]:
-    """Which rows of a sharded batch lie on this process's devices, ascending."""
-    parts = [index[0] for index in sharding.addressable_devices_indices_map((rows,)).values() if index]
-    return sorted({row for part in parts for row in range(rows)[part]})
-
-
-@functools.partial(jax.jit, static_argnames=("model", "encoder", "image_size", "everywhere"))
-def _measure(
+@functools.partial(jax.jit, static_argnames=("model", "encoder", "protocol", "everywhere"))
+def compute_outputs(
     model: FewShotNetwork,
     encoder: Encoder,
-    image_size: int,
+    protocol: Protocol,
     everywhere: NamedSharding,
     frozen: dict[str, Any],
     heads: dict[str, Any],
     batch: Any,
-) -> Measured:
-    """Segments a batch with every head, features computed once, and counts pixels at the labels' own sizes."""
+) -> Outputs:
+    """Segments a batch with every head, features computed once, and counts pixels in the protocol's scoring space.
+
+    Args:
+      model: the network.
+      encoder: of the source that loaded the batch.
+      protocol: where labels are scored.
+      everywhere: the sharding of the outputs.
+      frozen: collections ``backbone`` and ``batch_stats``.
+      heads: ``params`` by name; ``trained`` is among them. With more than one the confidence map is counted too.
+      batch: B episodes.
+    """
     episodes = encoder.transform(batch)
     features, _ = encoder.extract(model, {**frozen, "params": heads["trained"]}, episodes)
-    labels, sides = batch.query_label, batch.query_size.max(axis=-1)
-    canvas = labels.shape[-1]
+    image_size = episodes.query_label.shape[1:]
     predictions: dict[str, Any] = {
-        head: model.apply({**frozen, "params": params}, features, (image_size, image_size), method="decode")
+        head: model.apply({**frozen, "params": params}, features, image_size, method="decode")
         for head, params in heads.items()
     }
+    trained = predictions["trained"]
+    labels, size = protocol.scored(jnp.asarray(batch.query_label), jnp.asarray(batch.query_size))
+    sides, canvas = size.max(axis=-1), labels.shape[-1]
     masks = {head: predicted_foreground(p.logits, sides, canvas) for head, p in predictions.items()}
-    counts = {head: count_pixels(mask, labels) for head, mask in masks.items()}
-    confidence, bins = predictions["trained"].confidence, None  # the same for all heads
-    if len(heads) > 1:
+    confidence, bins = trained.confidence, None  # the same for all heads
+    if confidence is not None and len(heads) > 1:
         full = resize_bilinear(confidence[..., None], image_size)[..., 0]
         bins = threshold_bins(resize_to_sides(full, sides, canvas), labels)
-    activations, embeddings = telling_activations(predictions["trained"], episodes.support_labels)
-    measured = Measured(counts, bins, masks["trained"], confidence, activations, embeddings)
-    return jax.lax.with_sharding_constraint(measured, everywhere)
+    activations, embeddings = top_activations(trained, episodes.support_labels)
+    outputs = Outputs(
+        counts={head: count_pixels(mask, labels) for head, mask in masks.items()},
+        bins=bins,
+        predicted=masks["trained"],
+        size=size,
+        confidence=confidence,
+        activations=activations,
+        embeddings=embeddings,
+    )
+    return jax.lax.with_sharding_constraint(outputs, everywhere)
+
+
+def top_activations(
+    prediction: Any, support_labels: Int[Array, "b k s s"]
+) -> tuple[Float[Array, "b n h w"], Int[Array, "b n"]]:
+    """The query's activation maps of the embeddings that the support foreground excites most beyond its background.
+
+    An embedding is ranked by its activation of the supports: the mean over the foreground minus the mean over the
+    background, all shots together. Ignored pixels and the padding count as neither.
+
+    Args:
+      prediction: of B episodes, by any head.
+      support_labels: that it was made with.
+
+    Returns:
+      The n = ``SHOWN`` maps in [0, 1], the highest rank first, and the numbers of their embeddings (those of a second
+      memory count on); n = 0 from a network without memory.
+    """
+    memories = getattr(prediction, "support_memory_logits", ())  # of MM-Net's head alone
+    if not memories:
+        return jnp.zeros((len(support_labels), 0, 1, 1)), jnp.zeros((len(support_labels), 0), jnp.int32)
+    activations = jax.nn.sigmoid(jnp.concatenate(memories, axis=-1))
+
+    def mean_over(where: Array) -> Float[Array, "b n"]:
+        weights = resize_bilinear(where.astype(jnp.float32)[..., None], activations.shape[2:4])
+        area = jnp.maximum(weights.sum(axis=(1, 2, 3)), 1e-6)
+        return (activations * weights).sum(axis=(1, 2, 3)) / area
+
+    excess = mean_over(support_labels == 1) - mean_over(support_labels == 0)
+    _, embeddings = jax.lax.top_k(excess, min(SHOWN, excess.shape[-1]))
+    maps = jnp.take_along_axis(prediction.activations, embeddings[:, None, None], axis=-1)
+    return jnp.moveaxis(maps, -1, 1), embeddings

@@ -1,4 +1,4 @@
-"""An evaluation's files: the result, the manifest that repeats it, a row for each episode and a sheet of pictures."""
+"""What an evaluation leaves: the result as JSON and in words, its manifest, a table of episodes, and images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import platform
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,48 +19,38 @@ from ml_collections import ConfigDict
 import mmnet_jax
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.drawing.images import png_bytes
-from mmnet_jax.evaluation.protocols import manifest_text
-from mmnet_jax.evaluation.runner import Baseline, Result
+from mmnet_jax.evaluation.manifest import Manifest, manifest_text
+from mmnet_jax.evaluation.metrics import Scores
+from mmnet_jax.evaluation.runner import Result
 from mmnet_jax.evaluation.sheet import episode_sheet
 from mmnet_jax.storage.files import write_whole
 from mmnet_jax.workdir.provenance import CODE
 
 COLUMNS = ("query", "class", "supports", "area", "intersection", "union", "iou")
+SUPPORT, MASK, QUERY = "support.png", "mask.png", "query.png"
 
 
-def about_run(
-    config: ConfigDict,
-    *,
-    checkpoint: str,
-    step: int,
-    parameters: Any,
-    weights_sha256: str,
-    data_sha256: Mapping[str, str],
-) -> dict[str, Any]:
-    """What ``result.json`` holds of the network and of where it ran.
+def about_run(config: ConfigDict, parameters: Any, **found: Any) -> dict[str, Any]:
+    """The part of ``result.json`` about the network and the machine.
 
     Args:
       config: of the network, resolved.
-      checkpoint: how the checkpoint was asked for: best, latest or a step.
-      step: the training step that this was.
       parameters: of the head, a tree.
-      weights_sha256: of the backbone's file.
-      data_sha256: of the dataset's splits, by their names.
+      found: ``checkpoint`` as it was asked for, its ``step``, ``weights_sha256`` of the backbone's file, and
+        ``data_sha256`` of the dataset's splits.
     """
+    libraries = {name: version(name) for name in ("jax", "jaxlib", "flax", "numpy")}
     return {
-        "checkpoint": checkpoint,
-        "step": step,
+        **found,
         "trained_fold": config.fold,
         "trained_shots": config.shots,
         "network": config.model.network,
         "reading": config.reading if config.model.network == "mmnet" else None,
         "backbone": config.model.backbone,
-        "weights_sha256": weights_sha256,
         "parameters_sha256": parameters_sha256(parameters),
-        "data_sha256": dict(data_sha256),
         "image_size": config.data.image_size,
         **CODE._asdict(),
-        "versions": versions(),
+        "versions": {"mmnet_jax": mmnet_jax.__version__, "python": platform.python_version(), **libraries},
         "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
 
@@ -77,38 +66,43 @@ def parameters_sha256(tree: Any) -> str:
 
 
 def result_json(result: Result, dataset: Dataset, run: dict[str, Any]) -> dict[str, Any]:
-    """What ``result.json`` holds. Scores are in percent.
+    """The content of ``result.json``; scores in percent.
 
     Args:
-      result: what ``evaluate`` returned.
-      dataset: that it was evaluated on.
+      result: from ``evaluate``.
+      dataset: that was evaluated on.
       run: from ``about_run``.
     """
 
-    def baseline(of: Baseline) -> dict[str, Any]:
-        numbers: dict[str, Any] = {} if of.threshold is None else {"threshold": of.threshold}
-        return numbers | {
-            "miou": of.scores.miou,
-            "fb_iou": of.scores.fb_iou,
-            "class_iou": {dataset.class_names[c]: iou for c, iou in of.scores.class_iou.items()},
-            "interval95": list(of.scores.interval95),
+    def numbers(scores: Scores) -> dict[str, Any]:
+        return {
+            "miou": scores.miou,
+            "fb_iou": scores.fb_iou,
+            "class_iou": {dataset.class_names[c]: iou for c, iou in scores.class_iou.items()},
+            "interval95": list(scores.interval95),
         }
 
-    manifest = result.manifest
+    manifest, scores = result.manifest, numbers(result.scores)
+    interval = scores.pop("interval95")
     return {
         "dataset": manifest.dataset,
         "fold": manifest.fold,
         "classes": manifest.classes,
         "shots": manifest.shots,
         "protocol": manifest.protocol,
-        "episodes": result.episodes,
+        "episodes": len(manifest.episodes),
         "seeds": [manifest.seed],
-        "miou": result.miou,
-        "fb_iou": result.fb_iou,
-        "class_iou": result.class_iou,
-        "left_out": list(result.left_out),
-        "interval95": list(result.interval95),
-        "baselines": {name: baseline(of) for name, of in result.baselines.items()},
+        **scores,
+        "left_out": [
+            dataset.class_names[c]
+            for c in dataset.classes(manifest.fold, manifest.classes)
+            if c not in result.scores.class_iou
+        ],
+        "interval95": interval,
+        "baselines": {
+            name: ({} if of.threshold is None else {"threshold": of.threshold}) | numbers(of.scores)
+            for name, of in result.baselines.items()
+        },
         **run,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -135,36 +129,66 @@ def result_files(path: Path) -> list[Path]:
     return [path, *(path.with_name(name + end) for end in (".manifest.json", ".episodes.csv", ".sheet.png"))]
 
 
-def write_result(path: str | Path, summary: dict[str, Any], result: Result, dataset: Dataset) -> list[Path]:
-    """Writes ``result_files``, without a sheet where there are no samples.
+def write_result(path: Path, summary: dict[str, Any], result: Result, dataset: Dataset) -> None:
+    """Writes ``result_files``, the result last; no sheet where there are no samples.
 
     Args:
       path: of the result, ``NAME.json``.
       summary: from ``result_json``.
-      result: that it is of.
-      dataset: that it was evaluated on.
-
-    Returns:
-      The files, the result first. Each appears whole or not at all, the result last.
+      result: from ``evaluate``.
+      dataset: that was evaluated on.
 
     Raises:
       OSError: naming the file that cannot be written.
     """
-    path, manifest, table, sheet = result_files(Path(path))
-    files = {
-        manifest: manifest_text(result.manifest, dataset).encode(),
-        table: episode_table(result, dataset).encode(),
-    }
-    if result.samples:
-        files[sheet] = png_bytes(episode_sheet(result, dataset))
-    files[path] = (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode()
+    path, manifest, table, sheet = result_files(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for file, content in files.items():
-        write_whole(file, content)
-    return [path, *(file for file in files if file != path)]
+    write_whole(manifest, manifest_text(result.manifest, dataset).encode())
+    write_whole(table, episode_table(result, dataset).encode())
+    if result.samples:
+        write_whole(sheet, png_bytes(episode_sheet(result, dataset)))
+    write_whole(path, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
 
 
-def versions() -> dict[str, str]:
-    """Of this package, Python, and the libraries that compute."""
-    found = {"mmnet_jax": mmnet_jax.__version__, "python": platform.python_version()}
-    return found | {name: version(name) for name in ("jax", "jaxlib", "flax", "numpy")}
+def write_example(folder: Path, manifest: Manifest, dataset: Dataset, summary: dict[str, Any]) -> None:
+    """Writes the first episode of the class with the highest IoU, to try by hand: support.png, mask.png, query.png.
+
+    Args:
+      folder: made if it is absent.
+      manifest: the scored episodes.
+      dataset: that was evaluated on.
+      summary: from ``result_json``.
+
+    Raises:
+      OSError: naming a file that cannot be written.
+    """
+    best = max(summary["class_iou"], key=summary["class_iou"].get)
+    spec = next(spec for spec in manifest.episodes if dataset.class_names[spec.class_id] == best)
+    image, indices = dataset.test.read(spec.supports[0])
+    query, _ = dataset.test.read(spec.query)
+    folder.mkdir(parents=True, exist_ok=True)
+    mask = np.where(indices == spec.class_id, 255, 0).astype(np.uint8)
+    for name, content in {SUPPORT: image, MASK: mask, QUERY: query}.items():
+        write_whole(folder / name, png_bytes(content))
+
+
+def report(summary: dict[str, Any]) -> str:
+    """A few lines from ``result_json``'s summary: mIoU with its 95% interval, each class, and the baselines."""
+
+    def miou(scores: dict[str, Any]) -> str:
+        low, high = scores["interval95"]
+        return f"mIoU {scores['miou']:.2f} [{low:.2f}, {high:.2f}]"
+
+    (seed,) = summary["seeds"]
+    lines = [
+        f"{summary['dataset']} fold {summary['fold']}, {summary['shots']}-shot, protocol {summary['protocol']}, "
+        f"{summary['episodes']:,} episodes, seed {seed}",
+        f"{miou(summary)}   FB-IoU {summary['fb_iou']:.2f}",
+        "  ".join(f"{name} {iou:.1f}" for name, iou in summary["class_iou"].items()),
+    ]
+    if summary["left_out"]:
+        lines.append(f"without episodes, so not in the mean: {', '.join(summary['left_out'])}")
+    for name, baseline in summary["baselines"].items():
+        cut = f" cut at {baseline['threshold']:.2f}" if "threshold" in baseline else ""
+        lines.append(f"baseline {name}{cut}: {miou(baseline)}")
+    return "\n".join(lines)

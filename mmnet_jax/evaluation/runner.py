@@ -3,86 +3,68 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
+import grain
 import jax
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Bool, Float, Integer
 from ml_collections import ConfigDict
 
 from mmnet_jax.cli.progress import Progress
+from mmnet_jax.data.batches import read_ahead
 from mmnet_jax.data.dataset import Dataset
+from mmnet_jax.evaluation.manifest import Manifest
 from mmnet_jax.evaluation.metrics import Scores, best_threshold, score
-from mmnet_jax.evaluation.outputs import measured_batches
+from mmnet_jax.evaluation.outputs import Outputs, compute_outputs
 from mmnet_jax.evaluation.pixel_counts import PixelCounts, count_above_thresholds
-from mmnet_jax.evaluation.protocols import Manifest
+from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.features.source import Source, image_source
-from mmnet_jax.models import FewShotNetwork
+from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.models.registry import init_head
 
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """What the same episodes give without training."""
+    """The scores of the same episodes without training."""
 
     scores: Scores
     threshold: float | None = None
-    """Where the confidence map was cut."""
+    """Of the confidence map."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One episode's prediction, kept for a picture."""
+    """One episode's prediction, kept for the sheet."""
 
     episode: int
     """Its number in the manifest."""
     predicted: Bool[np.ndarray, "h w"]
-    """True where foreground is predicted, at the label's own size."""
-    confidence: Float[np.ndarray, "grid grid"]
-    """The confidence map C_Q, in [0, 1]; a padded query leaves its right or lower part empty."""
+    """True where foreground is predicted, at the scored label's size."""
+    confidence: Float[np.ndarray, "grid grid"] | None
+    """The confidence map C_Q, in [0, 1], where the head has one; its right or lower part is the query's padding."""
     activations: Float[np.ndarray, "n grid grid"]
-    """The query's activations, in [0, 1], of the few embeddings that say most about the episode, likewise."""
+    """``top_activations`` of the query, in [0, 1], likewise."""
     embeddings: Integer[np.ndarray, " n"]
     """Their numbers in the memory."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What an evaluation found; scores in percent."""
+    """The outcome of an evaluation."""
 
     manifest: Manifest
     scores: Scores
-    class_iou: dict[str, float]
-    left_out: tuple[str, ...]
-    """Classes of the fold that no episode asks for; they are not in the mean."""
     baselines: dict[str, Baseline]
-    """``untrained``: a fresh head on the same backbone; ``confidence``: the confidence map alone, best single cut."""
+    """``untrained``: a fresh head on the same backbone; ``confidence``: the confidence map at its best threshold."""
     intersection: Integer[np.ndarray, "e 2"]
     """Pixels of each episode, background and foreground; likewise the next two."""
     union: Integer[np.ndarray, "e 2"]
     area: Integer[np.ndarray, "e 2"]
     samples: tuple[Sample, ...] = ()
-
-    @property
-    def episodes(self) -> int:
-        """How many were scored."""
-        return len(self.manifest.episodes)
-
-    @property
-    def miou(self) -> float:
-        """Mean over the classes of class_iou."""
-        return self.scores.miou
-
-    @property
-    def fb_iou(self) -> float:
-        """Mean of the pooled foreground's and background's IoU."""
-        return self.scores.fb_iou
-
-    @property
-    def interval95(self) -> tuple[float, float]:
-        """Bootstrap interval of miou over episodes."""
-        return self.scores.interval95
 
 
 def evaluate(
@@ -107,7 +89,7 @@ def evaluate(
       dataset: its test split is used.
       manifest: the episodes, from ``draw_manifest``, ``configured_manifest`` or ``read_manifest``.
       batch_size: episodes at a time, over all devices, the config's if None; rounded up to a multiple of them.
-      source: of the test split's episodes; its images by default.
+      source: of the test split's episodes; its images, fitted by the protocol's rule, if None.
       baselines: score a fresh head and the confidence map too, in the same pass.
       samples: of how many episodes, spread over the classes, to keep the prediction.
       say: gets lines of progress.
@@ -119,54 +101,81 @@ def evaluate(
     if baselines:
         heads["untrained"] = init_head(model, config.seed)
     frozen = {collection: variables[collection] for collection in ("backbone", "batch_stats")}
+    source = source or image_source(dataset.test, config.data.image_size, fit=PROTOCOLS[manifest.protocol].fit)
     class_ids = np.array([spec.class_id for spec in manifest.episodes])
-    kept = spread_over_classes(class_ids, samples)
+    chosen = spread_over_classes(class_ids, samples)
     sums = np.zeros((len(dataset.class_names), 2), np.int64)  # foreground intersection and union so far
-    counted: dict[str, list[PixelCounts]] = {head: [] for head in heads}
-    above, pictures = [], []
-    batches = measured_batches(
-        model,
-        frozen,
-        heads,
-        source or image_source(dataset.test, config.data.image_size),
-        manifest.episodes,
-        config.data.image_size,
-        batch_size or config.evaluation.batch_size,
-    )
-    with Progress("episode", len(class_ids), "episodes", say) as line:
-        for first, size, measured in batches:
-            for head in heads:
-                counted[head].append(jax.tree.map(lambda x: np.asarray(x)[:size], measured.counts[head]))  # noqa: B023
-            if baselines:
-                above.append(count_above_thresholds(np.asarray(measured.bins)[:size]))
-            for i in sorted(kept.intersection(range(first, first + size))):
-                height, width = dataset.test.read_mask(manifest.episodes[i].query).shape
-                predicted = np.asarray(measured.predicted[i - first])[:height, :width]
-                maps = (measured.confidence, measured.activations, measured.embeddings)
-                pictures.append(Sample(i, predicted, *(np.asarray(of[i - first]) for of in maps)))
-            latest = counted["trained"][-1]
-            np.add.at(sums, class_ids[first : first + size], np.stack([latest.intersection, latest.union])[..., 1].T)
-            line.update(first + size, f"mIoU {_miou(sums):.2f}")
 
-    counts = {head: jax.tree.map(lambda *parts: np.concatenate(parts), *counted[head]) for head in heads}
+    parts: dict[str, list[PixelCounts]] = {head: [] for head in heads}
+    above, kept = [], []
+    batches = _outputs(model, frozen, heads, source, manifest, batch_size or config.evaluation.batch_size)
+    with Progress("episode", len(class_ids), "episodes", say) as progress:
+        for first, count, outputs in batches:
+            for head in heads:
+                parts[head].append(jax.tree.map(lambda x: np.asarray(x)[:count], outputs.counts[head]))  # noqa: B023
+            if outputs.bins is not None:
+                above.append(count_above_thresholds(np.asarray(outputs.bins)[:count]))
+            for i in sorted(chosen.intersection(range(first, first + count))):
+                maps = outputs.confidence, outputs.activations, outputs.embeddings
+                own: Any = jax.tree.map(lambda x: np.asarray(x[i - first]), (outputs.size, outputs.predicted, maps))  # noqa: B023
+                (height, width), predicted, maps = own
+                kept.append(Sample(i, predicted[:height, :width], *maps))
+            latest = parts["trained"][-1]
+            np.add.at(sums, class_ids[first : first + count], np.stack([latest.intersection, latest.union])[..., 1].T)
+            progress.update(first + count, f"mIoU {_miou(sums):.2f}")
+
+    counts = {head: jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts[head]) for head in heads}
     scores = {head: score(c.intersection, c.union, class_ids) for head, c in counts.items()}
-    found: dict[str, Baseline] = {}
-    if baselines:
+    found = {"untrained": Baseline(scores["untrained"])} if baselines else {}
+    if above:
         threshold, cut = best_threshold(np.concatenate(above), class_ids)
-        found = {"untrained": Baseline(scores["untrained"]), "confidence": Baseline(cut, threshold)}
-    names, trained = dataset.class_names, scores["trained"]
-    wanted = dataset.classes(manifest.fold, manifest.classes)
+        found["confidence"] = Baseline(cut, threshold)
+    trained = counts["trained"]
     return Result(
-        manifest=manifest,
-        scores=trained,
-        class_iou={names[c]: iou for c, iou in trained.class_iou.items()},
-        left_out=tuple(names[c] for c in wanted if c not in trained.class_iou),
-        baselines=found,
-        intersection=counts["trained"].intersection,
-        union=counts["trained"].union,
-        area=counts["trained"].area,
-        samples=tuple(pictures),
+        manifest, scores["trained"], found, trained.intersection, trained.union, trained.area, samples=tuple(kept)
     )
+
+
+def _outputs(
+    model: FewShotNetwork,
+    frozen: dict[str, Any],
+    heads: dict[str, Any],
+    source: Source,
+    manifest: Manifest,
+    batch_size: int,
+) -> Iterator[tuple[int, int, Outputs]]:
+    """The number of each batch's first episode, how many of its rows count, and its outputs.
+
+    While the device works on one batch, the next is queued behind it and threads load those after.
+    """
+    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    everywhere, by_row = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    batch_size = -(-batch_size // mesh.size) * mesh.size
+    rows = _rows_of_this_process(by_row, batch_size)
+    frozen, heads = jax.device_put((frozen, heads), everywhere)
+    specs, protocol = manifest.episodes, PROTOCOLS[manifest.protocol]
+    starts = range(0, len(specs), batch_size)
+
+    def load(first: int) -> Any:
+        # The last batch is filled up with its last episode, which is not counted again.
+        return source.load([specs[min(first + row, len(specs) - 1)] for row in rows])
+
+    queued: Outputs | None = None
+    with closing(read_ahead(grain.MapDataset.range(0, len(specs), batch_size).map(load), 0)) as batches:
+        for first, batch in zip(starts, batches, strict=True):
+            whole = jax.tree.map(lambda x: jax.make_array_from_process_local_data(by_row, x), batch)
+            outputs = compute_outputs(model, source.encoder, protocol, everywhere, frozen, heads, whole)
+            if queued is not None:
+                yield first - batch_size, batch_size, queued
+            queued = outputs
+    assert queued is not None
+    yield starts[-1], len(specs) - starts[-1], queued
+
+
+def _rows_of_this_process(sharding: NamedSharding, rows: int) -> list[int]:
+    """Which rows of a sharded batch lie on this process's devices, ascending."""
+    parts = [index[0] for index in sharding.addressable_devices_indices_map((rows,)).values() if index]
+    return sorted({row for part in parts for row in range(rows)[part]})
 
 
 def _miou(sums: Integer[np.ndarray, "c 2"]) -> float:
@@ -179,7 +188,7 @@ def spread_over_classes(class_ids: Integer[np.ndarray, " e"], count: int) -> set
     """About ``count`` episodes, as many of each class, evenly over its episodes (fewer where it has fewer)."""
     taken: set[int] = set()
     classes = np.unique(class_ids)
-    for c, share in zip(classes, np.array_split(np.arange(count), len(classes)), strict=True):
+    for c, part in zip(classes, np.array_split(np.arange(count), len(classes)), strict=True):
         own = np.flatnonzero(class_ids == c)
-        taken.update(own[np.linspace(0, len(own) - 1, len(share)).round().astype(int)].tolist())
+        taken.update(own[np.linspace(0, len(own) - 1, len(part)).round().astype(int)].tolist())
     return taken

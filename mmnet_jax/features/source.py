@@ -52,12 +52,14 @@ class ImageEncoder:
     image_size: int
     """S, pixels."""
     augmentation: Augmentation | None = None
-    """For the training transform, which takes a key; the test transform if None."""
+    """For the training transform, which takes a key; ``fit`` if None."""
+    fit: Callable[[RawEpisodes, int], Episode] = test_transform
+    """Raw episodes and S -> episodes; an evaluation protocol's image size rule."""
 
     def transform(self, batch: RawEpisodes, key: PRNGKeyArray | None = None) -> Episode:
         """See ``Encoder``."""
         if self.augmentation is None or key is None:
-            return test_transform(batch, self.image_size)
+            return self.fit(batch, self.image_size)
         with jax.named_scope("augment"):
             return augment(key, batch, self.augmentation)
 
@@ -70,7 +72,6 @@ class ImageEncoder:
         return features, moved.get("batch_stats", {})
 
 
-def image_source(split: Split, image_size: int, augmentation: Augmentation | None = None) -> Source:
-    """The source that reads a split's images."""
-    load = functools.partial(load_episodes, split)
-    return Source(load, ImageEncoder(image_size, augmentation))
+def image_source(split: Split, image_size: int, **rules: Any) -> Source:
+    """The source that reads a split's images; ``rules`` are ``ImageEncoder``'s other fields."""
+    return Source(functools.partial(load_episodes, split), ImageEncoder(image_size, **rules))

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
-from PIL import Image
 
 from mmnet_jax.cli.progress import Progress
 from mmnet_jax.data.images import read_image
 from mmnet_jax.data.transforms.evaluation import fitted_size, prepare_image
-from mmnet_jax.drawing.images import overlay
+from mmnet_jax.drawing.images import overlay, png_bytes
 from mmnet_jax.errors import UserError
 from mmnet_jax.inference import sheet
 from mmnet_jax.inference.sheet import Cell, sheet_files
@@ -112,10 +112,10 @@ def segment_images(
     config: ConfigDict,
     supports: Supports,
     queries: Sequence[Path],
-    output: str | Path,
+    output: Path,
     *,
     save_logits: bool = False,
-    made_by: Mapping[str, Any] | None = None,
+    made_by: Mapping[str, Any] = MappingProxyType({}),
     say: Callable[[str], None] | None = None,
 ) -> list[QueryResult]:
     """Segments each query with the same support set, which is encoded once, and writes the results.
@@ -143,49 +143,59 @@ def segment_images(
       UserError: naming the query that has gone or broken since.
       OSError: naming what the file system refuses, ``output`` where its disk is full.
     """
-    apply = jax.jit(model.apply, static_argnames="method")
-    state = apply(variables, supports.images, supports.labels, method="encode_support")
-    count, batch = len(queries), min(len(queries), config.evaluation.batch_size)
-    sheets = sheet_files(count, "")
+    count, sheets = len(queries), sheet_files(len(queries), "")
     results: list[QueryResult] = []
     cells: list[Cell] = []
-    with Progress("image", count, "images", say) as progress, whole_files(Path(output), PREDICTIONS) as folder:
-        for start in range(0, count, batch):
-            part = queries[start : start + batch]
-            images = [read_image(query) for query in part]
-            fitted = jnp.stack([prepare_image(image, config.data.image_size) for image in images])
-            # The last batch is filled up, so that one shape is compiled.
-            fitted = jnp.pad(fitted, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
-            logits = np.asarray(apply(variables, fitted, state, method="segment").logits)
-            for query, image, own in zip(part, images, logits, strict=False):
-                margin = foreground_margin(own, image.shape[:2])
-                full = resize_on_host(margin, image.shape[:2])
-                mask = full > 0
-                probability = float(sheet.foreground_probability(full[mask]).mean()) if mask.any() else None
-                files = result_files(query, output, save_logits)
-                results.append(QueryResult(query, mask.shape, float(mask.mean()), probability, files))
-                lines = query.name, results[-1].summary()
-                cells.append(sheet.query_cell(image, mask, margin, sheet.tile_side(count), lines))
-                page, last = divmod(len(results) - 1, sheet.QUERIES_PER_SHEET)
-                with naming(output):
-                    Image.fromarray(mask.astype(np.uint8) * 255).save(folder / files[0].name)
-                    Image.fromarray(overlay(image, mask)).save(folder / files[1].name)
-                    if save_logits:
-                        np.save(folder / files[2].name, own)
-                    if last == sheet.QUERIES_PER_SHEET - 1 or len(results) == count:
-                        drawn = sheet.draw_sheet(supports.examples, cells, page, len(sheets), count)
-                        Image.fromarray(drawn).save(folder / sheets[page])
-                        cells.clear()
-            progress.update(start + len(part))
+    with (
+        Progress("image", count, "images", say) as progress,
+        naming(output),
+        whole_files(output, PREDICTIONS) as folder,
+    ):
+        for number, (query, image, logits) in enumerate(_segment(model, variables, config, supports, queries), 1):
+            margin = foreground_margin(logits, image.shape[:2])
+            full = resize_on_host(margin, image.shape[:2])
+            mask = full > 0
+            probability = float(sheet.foreground_probability(full[mask]).mean()) if mask.any() else None
+            files = result_files(query, output, save_logits)
+            result = QueryResult(query, mask.shape, float(mask.mean()), probability, files)
+            results.append(result)
+            (folder / files[0].name).write_bytes(png_bytes(mask.astype(np.uint8) * 255))
+            (folder / files[1].name).write_bytes(png_bytes(overlay(image, mask)))
+            if save_logits:
+                np.save(folder / files[2].name, logits)
+            lines = query.name, result.summary()
+            cells.append(sheet.query_cell(image, mask, margin, sheet.tile_side(count), lines))
+            if len(cells) == sheet.QUERIES_PER_SHEET or number == count:
+                page = (number - 1) // sheet.QUERIES_PER_SHEET
+                drawn = sheet.draw_sheet(supports.examples, cells, page, len(sheets), count)
+                (folder / sheets[page]).write_bytes(png_bytes(drawn))
+                cells.clear()
+            progress.update(number)
         numbers = {
-            **(made_by or {}),
+            **made_by,
             "supports": [example.entry() for example in supports.examples],
             "queries": [result.entry() for result in results],
             "sheets": [file.name for file in sheets],
         }
-        with naming(output):
-            (folder / PREDICTIONS).write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
+        (folder / PREDICTIONS).write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
     return results
+
+
+def _segment(
+    model: FewShotNetwork, variables: Mapping[str, Any], config: ConfigDict, supports: Supports, queries: Sequence[Path]
+) -> Iterator[tuple[Path, UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "s s 2"]]]:
+    """Each query with its image and its logits."""
+    apply = jax.jit(model.apply, static_argnames="method")
+    state = apply(variables, supports.images, supports.labels, method="encode_support")
+    batch = min(len(queries), config.evaluation.batch_size)
+    for start in range(0, len(queries), batch):
+        part = queries[start : start + batch]
+        images = [read_image(query) for query in part]
+        fitted = jnp.stack([prepare_image(image, config.data.image_size) for image in images])
+        # The last batch is filled up, so that one shape is compiled.
+        fitted = jnp.pad(fitted, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
+        logits = np.asarray(apply(variables, fitted, state, method="segment").logits)
+        yield from zip(part, images, logits, strict=False)
 
 
 def result_files(query: Path, output: str | Path, save_logits: bool) -> list[Path]:

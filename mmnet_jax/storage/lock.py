@@ -1,4 +1,4 @@
-"""One training at a time in a folder, one maker at a time of what several share."""
+"""Locks: one training at a time in a folder, and one maker at a time of what several processes share."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.storage.files import naming
 
 LOCK = ".lock"
-_WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Makes ``folder`` if need be and keeps other trainings out of it; the system frees it however the process ends.
+    """Makes ``folder`` if it is absent and keeps other trainings out; the system frees it however the process ends.
 
-    A folder made here in which nothing was written is taken away again.
+    A folder made here in which nothing was written is removed again.
 
     Raises:
       UserError: it is in use, it is a file, or it cannot be written.
@@ -37,7 +36,14 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"workdir {folder} cannot be written: {error.strerror}.") from error
     with file:
-        _take(file.fileno(), folder)
+        try:
+            _take(file.fileno())
+        except BlockingIOError:
+            holder = ""
+            with suppress(OSError):  # the holder may be removing it
+                holder = path.read_text().strip()
+            message = f"workdir {folder} is in use by another training (process {holder or 'unknown'})."
+            raise UserError(message) from None
         with naming(path):
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
@@ -52,46 +58,40 @@ def locked(folder: Path) -> Iterator[None]:
                         empty.rmdir()
 
 
-def _take(file: int, folder: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = ""
-        with suppress(OSError):  # the holder may just be taking it away
-            holder = (folder / LOCK).read_text().strip()
-        raise UserError(f"workdir {folder} is in use by another training (process {holder or 'unknown'}).") from None
-    except OSError as error:
-        if error.errno not in _WITHOUT_LOCKS:
-            raise
-
-
 @contextmanager
 def turn(path: Path, waiting: Callable[[], None], seconds: float = 0.5) -> Iterator[bool]:
-    """Holds the lock file ``path``, once nobody else does; it stays there, since others may be waiting for it.
+    """Holds the lock file ``path``, once nobody else does; it is not removed, since others may be waiting for it.
 
     Args:
-      path: in a folder that is there.
-      waiting: called once if there is somebody to wait for.
-      seconds: how often to look.
+      path: in a folder that exists.
+      waiting: called once if another process holds it.
+      seconds: between two attempts.
 
     Yields:
       Whether others are really kept out: False on a file system without locks.
     """
     with path.open("a") as file:
-        told = False
-        while True:
+        alone: bool | None = None
+        while alone is None:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                alone = True
-                break
+                alone = _take(file.fileno())
             except BlockingIOError:
-                if not told:
-                    waiting()
-                told = True
+                waiting()
+                waiting = lambda: None  # noqa: E731
                 time.sleep(seconds)
-            except OSError as error:
-                if error.errno not in _WITHOUT_LOCKS:
-                    raise
-                alone = False
-                break
         yield alone
+
+
+def _take(file: int) -> bool:
+    """Locks an open file, or returns False on a file system without locks.
+
+    Raises:
+      BlockingIOError: another process holds it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        return False
+    return True

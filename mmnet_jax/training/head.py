@@ -15,7 +15,7 @@ from mmnet_jax.data.batches import training_batches
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.episodes import EpisodeIndex, training_index
 from mmnet_jax.drawing.curve import draw_curve
-from mmnet_jax.evaluation.protocols import configured_manifest
+from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.features.source import image_source
 from mmnet_jax.features.store import stored_sources
@@ -62,8 +62,8 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
         source, test_source = stored_sources(config, model, frozen, sha256, [dataset.train, dataset.test], say)
     else:
         size = config.data.image_size
-        source = image_source(dataset.train, size, augmentation(config) if config.data.augment else None)
-        test_source = image_source(dataset.test, size)
+        source = image_source(dataset.train, size, augmentation=augmentation(config) if config.data.augment else None)
+        test_source = None
 
     # State and update.
     optimizer = sgd(config, steps)
@@ -108,12 +108,13 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
         assert manifest is not None
         variables = state_variables(state, frozen)
         result = evaluate(model, variables, config, dataset, manifest, source=test_source, say=say)
-        low, high = result.interval95
+        scores = result.scores
+        low, high = scores.interval95
         say(
-            f"step {step}: {settings.select_on} mIoU {result.miou:.2f} [{low:.2f}, {high:.2f}] "
-            f"over {result.episodes} episodes, FB-IoU {result.fb_iou:.2f}"
+            f"step {step}: {settings.select_on} mIoU {scores.miou:.2f} [{low:.2f}, {high:.2f}] "
+            f"over {len(manifest.episodes)} episodes, FB-IoU {scores.fb_iou:.2f}"
         )
-        return result.miou
+        return scores.miou
 
     def update(state: TrainState, batch: Any) -> tuple[TrainState, Terms]:
         state, losses = step_fn(state, frozen, batch, key)

@@ -17,8 +17,8 @@ from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.spec import Part
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.checkpoint import Scored, score_workdir
-from mmnet_jax.evaluation.example import write_example
-from mmnet_jax.evaluation.protocols import configured_manifest
+from mmnet_jax.evaluation.manifest import configured_manifest
+from mmnet_jax.evaluation.report import write_example
 from mmnet_jax.models.heads import HEADS
 from mmnet_jax.training.head import train_head
 from mmnet_jax.workdir.folder import Workdir, pretrains

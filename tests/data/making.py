@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mmnet_jax.data.dataset import Split
-from mmnet_jax.data.images import encode_mask
+from mmnet_jax.drawing.images import png_bytes
 
 TRAIN = ["2008_000015", "2008_000008", "2007_000032"]  # ids of the protocol's train list, not in its order
 VAL = ["2007_000042", "2007_000033"]
@@ -56,8 +56,7 @@ def split_of_masks(masks: Sequence[np.ndarray], classes: int = 21) -> Split:
     """A split whose image i is filled with the grey value i."""
     counts = np.stack([np.bincount(mask.ravel(), minlength=256)[:classes] for mask in masks])
     records = [
-        {"image": encode_mask(np.full(mask.shape, i, np.uint8)), "mask": encode_mask(mask)}
-        for i, mask in enumerate(masks)
+        {"image": png_bytes(np.full(mask.shape, i, np.uint8)), "mask": png_bytes(mask)} for i, mask in enumerate(masks)
     ]
     side = max(max(mask.shape) for mask in masks)
     return Split("train", [f"image{i}" for i in range(len(masks))], counts, records, side)

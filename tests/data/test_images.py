@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmnet_jax.data.images import decode_mask, encode_mask, read_image, read_mask
+from mmnet_jax.data.images import decode_mask, read_image, read_mask
+from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
 from tests.data.making import jpeg, palette_png
 
@@ -63,7 +64,7 @@ def test_mask_is_read_as_indices_whatever_its_palette(tmp_path):
     mask = np.array([[0, 1, 15], [255, 20, 0]], np.uint8)
     (tmp_path / "mask.png").write_bytes(palette_png(mask))
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), mask)
-    np.testing.assert_array_equal(decode_mask(encode_mask(mask), "mask"), mask)
+    np.testing.assert_array_equal(decode_mask(png_bytes(mask), "mask"), mask)
 
 
 def test_masks_of_other_kinds_keep_zero_and_nonzero(tmp_path):
@@ -92,7 +93,7 @@ def test_missing_broken_and_wrong_files_are_named(tmp_path, read):
     with pytest.raises(UserError, match=f"^{tmp_path}/empty.png is not an image.$"):
         read(tmp_path / "empty.png")
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    for name, data in (("cut.jpg", jpeg(noise)), ("cut.png", encode_mask(noise[..., 0]))):
+    for name, data in (("cut.jpg", jpeg(noise)), ("cut.png", png_bytes(noise[..., 0]))):
         (tmp_path / name).write_bytes(data[: len(data) // 2])
         with pytest.raises(UserError, match=f"^{tmp_path}/{name} is broken and cannot be decoded"):
             read(tmp_path / name)

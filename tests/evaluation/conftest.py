@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from PIL import Image
 
 from mmnet_jax import get_config
 from mmnet_jax.config import resolve
 from mmnet_jax.data.dataset import Dataset, Split
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I
+from mmnet_jax.drawing.images import png_bytes
+from mmnet_jax.episode import Prediction
 from mmnet_jax.models import Features, MMNet
 from mmnet_jax.models.heads.mmnet import MMNetPrediction
 
 SIDE = 48
-
-
-def png(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def make_split(name: str, classes: list[int], seed: int) -> Split:
@@ -41,7 +35,7 @@ def make_split(name: str, classes: list[int], seed: int) -> Split:
         mask[top:bottom, left:right] = c
         mask[bottom : bottom + 1, left:right] = 255
         image[mask == c] = (20 * c, 255 - 20 * c, 10 * c)
-        records.append({"image": png(image), "mask": png(mask)})
+        records.append({"image": png_bytes(image), "mask": png_bytes(mask)})
         counts.append(np.bincount(mask.ravel(), minlength=256)[:21])
     ids = [f"{name}_{i:03d}" for i in range(len(classes))]
     return Split(name, ids, np.stack(counts), records, SIDE)
@@ -110,3 +104,10 @@ class ColourNetwork(MMNet):
 @pytest.fixture(scope="session")
 def network(config):
     return ColourNetwork(), {"params": {"weights": jnp.array([1.0, 1.25])}, "backbone": {}, "batch_stats": {}}
+
+
+class BareNetwork(ColourNetwork):
+    """The same logits, from a head with neither confidence nor memory."""
+
+    def decode(self, features, size, train=False):
+        return Prediction(super().decode(features, size, train).logits)

@@ -8,7 +8,8 @@ import pytest
 
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.protocols import default_episodes, draw_manifest, manifest_text, read_manifest
+from mmnet_jax.evaluation.manifest import configured_manifest, draw_manifest, manifest_text, read_manifest
+from mmnet_jax.evaluation.protocols import default_episodes
 
 RULES = {"fold": 1, "shots": 2, "protocol": "pfenet", "seed": 7, "min_pixels": 20}
 
@@ -55,6 +56,18 @@ def test_an_unknown_protocol_is_named(dataset):
         draw_manifest(dataset, **{**RULES, "protocol": "best"})
 
 
+def test_an_unknown_fold_is_named(dataset):
+    with pytest.raises(UserError, match=r"^fold must be 0 to 3, but is 4\.$"):
+        draw_manifest(dataset, **{**RULES, "fold": 4})
+
+
+def test_what_is_not_given_comes_from_the_config(dataset, config):
+    ours = configured_manifest(dataset, config, episodes=3, shots=None)
+    given = {"fold": 1, "shots": 1, "protocol": "pfenet", "seed": config.seed, "min_pixels": 20, "episodes": 3}
+    assert ours == draw_manifest(dataset, **given)
+    assert ours.name == f"pfenet_pascal5i_fold1_1shot_3episodes_seed{config.seed}"
+
+
 def test_a_manifest_survives_its_file(manifest, dataset, tmp_path):
     (tmp_path / "m.json").write_text(manifest_text(manifest, dataset))
     assert read_manifest(tmp_path / "m.json", dataset) == manifest
@@ -85,6 +98,10 @@ def test_a_manifest_names_images_and_classes(manifest, dataset):
         (lambda m: m.update(episodes=[]), "names no episode"),
         (lambda m: m.pop("episodes"), "is not a manifest: KeyError 'episodes'"),
         (lambda m: m.update(fold="one"), "is not a manifest"),
+        (lambda m: m.update(fold=4), r"m\.json: fold must be 0 to 3, but is 4"),
+        (lambda m: m.update(protocol="best"), r"m\.json: unknown protocol best; there is pfenet\."),
+        (lambda m: m.update(classes="all"), "classes must be novel or base, but is all"),
+        (lambda m: m["episodes"][2].update({"class": "dog"}), "episode 2: dog is none of the novel classes of fold 1"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(manifest, dataset, tmp_path, change, message):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mmnet_jax.drawing.images import fit_size, heat
-from mmnet_jax.evaluation.protocols import draw_manifest
+from mmnet_jax.evaluation.manifest import draw_manifest
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.evaluation.sheet import episode_sheet
 from mmnet_jax.ops.resize import resize_on_host

@@ -6,36 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmnet_jax import get_config
-from mmnet_jax.config import resolve
 from mmnet_jax.errors import UserError
 from mmnet_jax.inference.supports import DISPLAYED, Box, box_label, parse_box, read_supports
-
-SIZE = 33
-
-
-@pytest.fixture(scope="module")
-def config():
-    config = get_config()
-    config.data.image_size = SIZE
-    return resolve(config)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """a.jpg, 60 x 40, and b.png, 30 x 50, with masks of columns 5 to 24 and rows 10 to 29."""
-    random = np.random.default_rng(0)
-    for name, (height, width) in {"a.jpg": (40, 60), "b.png": (50, 30)}.items():
-        Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(tmp_path / name)
-        mask = np.zeros((height, width), np.uint8)
-        mask[10:30, 5:25] = 255
-        Image.fromarray(mask).save(tmp_path / f"{name[0]}_label.png")
-    return tmp_path
-
-
-def supports_of(folder, config, names="a", **options):
-    images = {"a": folder / "a.jpg", "b": folder / "b.png"}
-    return read_supports([images[n] for n in names], [folder / f"{n}_label.png" for n in names], config, **options)
+from tests.inference.conftest import SIZE
 
 
 def refused(call, message):
@@ -81,10 +54,10 @@ def test_a_box_that_does_not_fit_is_refused(box, message):
     refused(lambda: box_label(Box(*box), (5, 4), "cow.jpg"), message)
 
 
-def test_masks_and_boxes_take_turns_and_mean_the_same(folder, config):
+def test_masks_and_boxes_take_turns_and_mean_the_same(folder, config, supports_of):
     images = [folder / "a.jpg", folder / "b.png"]
     box = Box(5, 10, 25, 30)
-    expected = supports_of(folder, config, "ab")
+    expected = supports_of("ab")
     for places in ([box, folder / "b_label.png"], [folder / "a_label.png", box], [box, box]):
         supports = read_supports(images, places, config)
         np.testing.assert_array_equal(supports.labels, expected.labels)
@@ -116,8 +89,8 @@ def test_examples_are_kept_small_for_people(folder, config):
     assert (example.image == (0, 0, 255)).all()
 
 
-def test_every_kind_of_mask_means_the_same(folder, config):
-    expected = supports_of(folder, config).labels
+def test_every_kind_of_mask_means_the_same(folder, supports_of):
+    expected = supports_of().labels
     mask = Image.open(folder / "a_label.png")
     palette = Image.fromarray(np.where(np.array(mask) > 0, 7, 0).astype(np.uint8), mode="P")
     palette.putpalette([0, 0, 0, 9, 9, 9] * 128)  # index 7 is as dark as index 1
@@ -127,21 +100,21 @@ def test_every_kind_of_mask_means_the_same(folder, config):
     kinds["red with alpha"] = Image.fromarray(red)
     for image in kinds.values():
         image.save(folder / "a_label.png")
-        np.testing.assert_array_equal(supports_of(folder, config).labels, expected)
+        np.testing.assert_array_equal(supports_of().labels, expected)
 
 
-def test_ignored_pixels_become_unknown(folder, config):
+def test_ignored_pixels_become_unknown(folder, supports_of):
     mask = np.array(Image.open(folder / "a_label.png"))
     mask[10:30, 5:15] = 9
     Image.fromarray(mask).save(folder / "a_label.png")
-    plain, ignoring = supports_of(folder, config).labels, supports_of(folder, config, ignore=9).labels
+    plain, ignoring = supports_of().labels, supports_of(ignore=9).labels
     inside = np.zeros((1, SIZE, SIZE), bool)
     inside[:, :16, :32] = True  # 40 x 60 becomes 16 x 32
     assert set(np.unique(plain[inside])) == {0, 1}
     assert ((plain == 1) & (ignoring == 255))[inside].any()
     np.testing.assert_array_equal((plain == 1)[inside], np.isin(ignoring, [1, 255])[inside])
     with pytest.raises(UserError, match=r"has no foreground: every pixel is 0 or 255\.$"):
-        supports_of(folder, config, "b", ignore=255)
+        supports_of("b", ignore=255)
 
 
 def test_supports_that_do_not_fit_are_refused(folder, config):

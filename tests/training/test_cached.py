@@ -16,7 +16,7 @@ from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.evaluation import checkpoint as scoring
 from mmnet_jax.evaluation.checkpoint import score_workdir
-from mmnet_jax.evaluation.protocols import configured_manifest
+from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.features.store import stored_sources
 from tests.training.tiny_training import (

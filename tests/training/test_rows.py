@@ -10,8 +10,8 @@ import pytest
 from mmnet_jax import create_model, load_model
 from mmnet_jax.config import apply, recipe_rows
 from mmnet_jax.config.values import network_settings, objective, sgd
+from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.pixel_counts import count_pixels, predicted_foreground
-from mmnet_jax.evaluation.protocols import configured_manifest
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.evaluation.sheet import episode_sheet
 from mmnet_jax.features.source import ImageEncoder

@@ -14,11 +14,11 @@ from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous
 from mmnet_jax.data.episodes import training_index
-from mmnet_jax.data.images import encode_mask
 from mmnet_jax.data.prepare import prepare, summary
 from mmnet_jax.data.raw import load_episodes
+from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.protocols import draw_manifest
+from mmnet_jax.evaluation.manifest import draw_manifest
 
 PASCAL, COCO = DATASETS["pascal5i"], DATASETS["coco20i"]
 
@@ -54,7 +54,7 @@ def list_stripes(source, variant):
         for n in numbers:
             image, mask = np.full((8, 8), n, np.uint8), np.zeros((8, 8), np.uint8)
             mask[:4] = 1 + n % 4
-            yield Example(encode_mask(image), encode_mask(mask), f"image {n}", f"mask {n}")
+            yield Example(png_bytes(image), png_bytes(mask), f"image {n}", f"mask {n}")
 
     numbers = [int(n) for n in (source / f"{variant}.txt").read_text().split()]
     halves = {"train": numbers[::2] + numbers[1::2], "val": numbers}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -11,12 +10,11 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
-from PIL import Image
-
 from mmnet_jax.data.datasets.creatures.anatomy import SPECIES
 from mmnet_jax.data.datasets.creatures.scene import draw_scene
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous
 from mmnet_jax.data.workers import begin_worker
+from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
 
 AT_A_TIME = 20
@@ -52,12 +50,8 @@ def draw_encoded(seed: int, part: int, count: int, first: int) -> list[Example]:
     """Images ``first`` to ``first + AT_A_TIME - 1`` of the ``count`` of a part, encoded as PNG."""
     drawn = []
     for number in range(first, min(first + AT_A_TIME, count)):
-        files = []
-        for pixels in draw_scene(seed, part, number):
-            file = io.BytesIO()
-            Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
-            files.append(file.getvalue())
-        drawn.append(Example(files[0], files[1], f"image {number}", f"mask {number}"))
+        image, mask = (png_bytes(pixels, compress_level=1) for pixels in draw_scene(seed, part, number))
+        drawn.append(Example(image, mask, f"image {number}", f"mask {number}"))
     return drawn
 
 

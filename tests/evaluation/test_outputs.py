@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmnet_jax.episode import Prediction
-from mmnet_jax.evaluation.activations import telling_activations
+from mmnet_jax.evaluation.outputs import top_activations
 from mmnet_jax.models.heads.mmnet import MMNetPrediction
 
 
@@ -30,7 +30,7 @@ def test_the_embeddings_excited_most_by_the_foreground_come_first():
         ]
     )
     query = np.arange(20.0).reshape(2, 2, 5)
-    maps, embeddings = telling_activations(prediction_of(support.T.reshape(1, 2, 2, 5), query), label)
+    maps, embeddings = top_activations(prediction_of(support.T.reshape(1, 2, 2, 5), query), label)
     assert embeddings.tolist() == [[4, 1, 3]]
     np.testing.assert_array_equal(maps[0], [query[..., n] for n in (4, 1, 3)])
 
@@ -41,16 +41,16 @@ def test_shots_are_taken_together_and_a_small_memory_is_shown_whole():
     second = np.array([[0.9, 0.2], [0.9, 0.2], [0.9, 0.2], [0.3, 0.4]])
     # foreground 0.725 and 0.35 over four pixels, background 0.375 and 0.175
     support = np.stack([first, second]).reshape(2, 2, 2, 2)
-    maps, embeddings = telling_activations(prediction_of(support, np.zeros((2, 2, 2))), labels)
+    maps, embeddings = top_activations(prediction_of(support, np.zeros((2, 2, 2))), labels)
     assert embeddings.tolist() == [[0, 1]] and maps.shape == (1, 2, 2, 2)
     # of the first shot alone it would be the second
-    _, embeddings = telling_activations(prediction_of(support[:1], np.zeros((2, 2, 2))), labels[:, :1])
+    _, embeddings = top_activations(prediction_of(support[:1], np.zeros((2, 2, 2))), labels[:, :1])
     assert embeddings.tolist() == [[1, 0]]
 
 
 def test_a_network_without_memory_shows_none():
     for prediction in (Prediction(jnp.zeros((2, 9, 9, 2))), MMNetPrediction(jnp.zeros((2, 9, 9, 2)))):
-        maps, embeddings = telling_activations(prediction, jnp.ones((2, 1, 9, 9), int))
+        maps, embeddings = top_activations(prediction, jnp.ones((2, 1, 9, 9), int))
         assert maps.shape[:2] == embeddings.shape == (2, 0)
 
 
@@ -60,6 +60,6 @@ def test_the_embeddings_of_a_second_memory_count_on():
     second = first.at[..., 1].set(jnp.array([[2.0, 2.0], [-2.0, -2.0]]))
     query = jnp.arange(24.0).reshape(1, 2, 2, 6)
     prediction = MMNetPrediction(None, activations=query, support_memory_logits=(first, second))
-    maps, embeddings = telling_activations(prediction, label)
+    maps, embeddings = top_activations(prediction, label)
     assert embeddings[0, 0] == 4
     np.testing.assert_array_equal(maps[0, 0], query[0, ..., 4])

@@ -1,4 +1,4 @@
-"""Pictures segmented by example: what is written, and what is refused before anything is."""
+"""Images segmented by example: what is written, and what is refused before anything is."""
 
 from __future__ import annotations
 
@@ -12,68 +12,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmnet_jax import Episode, get_config, predict
-from mmnet_jax.config import resolve
+from mmnet_jax import Episode
 from mmnet_jax.data.transforms.evaluation import fitted_size, prepare_image
 from mmnet_jax.errors import UserError
 from mmnet_jax.inference.segmentation import QueryResult, find_queries, foreground_margin, segment_images
 from mmnet_jax.inference.sheet import QUERIES_PER_SHEET
 from mmnet_jax.inference.supports import Box, read_supports
 from mmnet_jax.ops.resize import resize_on_host
-from tests.commands import run_command
 from tests.evaluation.reference import resize_align_corners
-from tests.tiny import tiny_network
-
-SIZE = 33
+from tests.inference.conftest import SIZE
 
 
-@pytest.fixture(scope="module")
-def config():
-    config = get_config()
-    config.data.image_size = SIZE
-    config.evaluation.batch_size = 2
-    return resolve(config)
-
-
-@pytest.fixture(scope="module")
-def network():
-    """Its foreground raised so far that some of the pictures is found and some is not."""
-    model, variables = tiny_network()
-    bias = variables["params"]["fem"]["classifier"]["output"]["bias"]
-    variables["params"]["fem"]["classifier"]["output"]["bias"] = bias.at[1].add(0.213)
-    return model, variables
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """a.jpg and b.png with their masks, and three pictures of other sizes in queries/."""
-    random = np.random.default_rng(0)
-
-    def photograph(path, height, width):
-        Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
-
-    photograph(tmp_path / "a.jpg", 40, 60)
-    photograph(tmp_path / "b.png", 50, 30)
-    for name, (height, width) in {"a": (40, 60), "b": (50, 30)}.items():
-        mask = np.zeros((height, width), np.uint8)
-        mask[10:30, 5:25] = 255
-        Image.fromarray(mask).save(tmp_path / f"{name}_label.png")
-    (tmp_path / "queries").mkdir()
-    photograph(tmp_path / "queries" / "one.jpg", 20, 90)
-    photograph(tmp_path / "queries" / "three.png", 33, 33)
-    photograph(tmp_path / "queries" / "two.JPEG", 70, 50)
-    (tmp_path / "queries" / "notes.txt").write_text("no picture")
-    return tmp_path
-
-
-def supports_of(folder, config, names="a", **options):
-    images = {"a": folder / "a.jpg", "b": folder / "b.png"}
-    return read_supports([images[n] for n in names], [folder / f"{n}_label.png" for n in names], config, **options)
-
-
-def test_each_query_gets_a_mask_and_an_overlay_of_its_own_size(folder, config, network):
+def test_each_query_gets_a_mask_and_an_overlay_of_its_own_size(folder, config, network, supports_of):
     queries = find_queries([folder / "queries", folder / "b.png"], folder / "out")
-    answers = segment_images(*network, config, supports_of(folder, config), queries, folder / "out" / "deep")
+    answers = segment_images(*network, config, supports_of(), queries, folder / "out" / "deep")
     results = {f"{name}_{kind}.png" for name in ("one", "two", "three", "b") for kind in ("mask", "overlay")}
     assert {file.name for file in (folder / "out" / "deep").iterdir()} == results | {"sheet.png", "predictions.json"}
     assert {file for answer in answers for file in answer.files} == {folder / "out" / "deep" / name for name in results}
@@ -86,9 +38,9 @@ def test_each_query_gets_a_mask_and_an_overlay_of_its_own_size(folder, config, n
 
 
 @pytest.mark.parametrize("names", ["a", "ab"])
-def test_the_mask_is_the_networks_own_answer(folder, config, network, names):
+def test_the_mask_is_the_networks_own_answer(config, network, folder, supports_of, names):
     model, variables = network
-    supports = supports_of(folder, config, names)
+    supports = supports_of(names)
     queries = find_queries([folder / "queries"], folder / "out")
     segment_images(model, variables, config, supports, queries, folder / "out", save_logits=True)
     apply = jax.jit(model.apply)
@@ -140,26 +92,26 @@ def test_what_was_found_is_told_in_a_few_words():
     assert answer._replace(fraction=0.0, probability=None).summary() == "nothing found"
 
 
-def test_many_queries_fill_further_sheets(folder, config, network):
+def test_many_queries_fill_further_sheets(folder, config, network, supports_of):
     many = folder / "many"
     many.mkdir()
     for i in range(QUERIES_PER_SHEET + 1):
         Image.new("RGB", (9, 9), (i, i, i)).save(many / f"{i}.png")
     queries = find_queries([many], folder / "out")
-    segment_images(*network, config, supports_of(folder, config), queries, folder / "out")
+    segment_images(*network, config, supports_of(), queries, folder / "out")
     first, second = (Image.open(folder / "out" / name) for name in ("sheet.png", "sheet_2.png"))
     assert first.width == second.width and first.height > 4 * second.height
     assert not (folder / "out" / "sheet_3.png").exists()
 
 
-def test_any_kind_of_picture_is_segmented_at_its_own_size(folder, config, network):
+def test_any_kind_of_picture_is_segmented_at_its_own_size(folder, config, network, supports_of):
     sizes = [(5, 7), (1, 400), (300, 2), (1, 1), (640, 480), (8, 8)]
     for mode, size in zip(("L", "RGBA", "P", "1", "CMYK", "I;16"), sizes, strict=True):
         Image.new("RGB", size, "teal").convert("L" if mode == "I;16" else mode).convert(mode).save(
             folder / f"{mode[0]}.tif"
         )
     queries = find_queries([folder / f"{mode}.tif" for mode in "LRP1CI"], folder / "out")
-    answers = segment_images(*network, config, supports_of(folder, config), queries, folder / "out")
+    answers = segment_images(*network, config, supports_of(), queries, folder / "out")
     assert [answer.size[::-1] for answer in answers] == sizes
     assert [Image.open(file).size for answer in answers for file in answer.files] == [s for s in sizes for _ in "mo"]
 
@@ -246,73 +198,29 @@ def test_a_picture_named_twice_is_segmented_once(folder):
     ]
 
 
-@pytest.fixture
-def call(folder, config, network, capsys, monkeypatch):
-    """The command, run in ``folder`` with the tiny network in the workdir's place."""
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr("mmnet_jax.workdir.folder.Workdir.load_config", lambda self: config)
-    monkeypatch.setattr("mmnet_jax.workdir.folder.load_step", lambda *_: (*network, config, 7))
-    return lambda *arguments: run_command(
-        predict, "--workdir=w", "--output=out", *arguments, capsys=capsys, monkeypatch=monkeypatch
-    )
-
-
-def test_the_command_pairs_masks_and_boxes_in_their_order_and_says_where_to_look(folder, call):
-    status, shown, errors = call(
-        "--support=a.jpg",
-        "--support_box=5,10,25,30",
-        "--support=b.png",
-        "--support=a.jpg",
-        "--mask=b_label.png",
-        "--support_box=0,0,60,40",
-        "--query=queries/one.jpg",
-        "--query=queries/two.JPEG",
-    )
-    assert (status, errors) == (0, "image 2/2\n")
-    numbers = json.loads((folder / "out" / "predictions.json").read_text())
-    assert numbers["supports"] == [
-        {"image": "a.jpg", "box": [5, 10, 25, 30]},
-        {"image": "b.png", "mask": "b_label.png"},
-        {"image": "a.jpg", "box": [0, 0, 60, 40]},
-    ]
-    assert (numbers["workdir"], numbers["checkpoint"], numbers["step"]) == ("w", "best", 7)
-    first, second, last = shown.splitlines()
-    assert first == "queries/one.jpg: nothing found, out/one_mask.png"
-    assert second == "queries/two.JPEG: nothing found, out/two_mask.png"
-    assert [(q["foreground"], q["probability"]) for q in numbers["queries"]] == [(0.0, None)] * 2
-    assert last == "segmented 2 pictures; look first at out/sheet.png, numbers are in out/predictions.json."
-
-
-def test_a_full_disk_is_told_by_the_outputs_name_and_leaves_nothing(folder, config, network, monkeypatch):
+def test_a_full_disk_is_told_by_the_outputs_name_and_leaves_nothing(folder, config, network, monkeypatch, supports_of):
     queries = find_queries([folder / "queries"], folder / "out")
 
-    def full(self, file):
-        Path(file).write_bytes(b"half")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # Pillow names no file either
+    def full(self, content):
+        self.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a write that fails names no file
 
-    monkeypatch.setattr(Image.Image, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError) as error:
-        segment_images(*network, config, supports_of(folder, config), queries, folder / "out")
+        segment_images(*network, config, supports_of(), queries, folder / "out")
     assert error.value.filename == str(folder / "out")
     assert not (folder / "out").exists()
 
 
-def test_the_command_refuses_in_one_sentence_and_writes_nothing(folder, call):
-    status, shown, errors = call("--support=a.jpg", "--support_box=0,0,70,40", "--query=queries")
-    assert (status, shown) == (2, "")
-    assert errors == "box 0,0,70,40 is not inside a.jpg, which is 60 x 40 pixels.\n"
-    assert not (folder / "out").exists()
-
-
-def test_a_failure_leaves_nothing_behind(folder, config, network):
+def test_a_failure_leaves_nothing_behind(folder, config, network, supports_of):
     queries = find_queries([folder / "queries"], folder / "out")
     queries[-1].unlink()
     with pytest.raises(UserError, match="does not exist"):
-        segment_images(*network, config, supports_of(folder, config), queries, folder / "out" / "deep")
+        segment_images(*network, config, supports_of(), queries, folder / "out" / "deep")
     assert not (folder / "out").exists()
     (folder / "out").mkdir()
     (folder / "out" / "one_mask.png").write_text("earlier")
     with pytest.raises(UserError, match="does not exist"):
-        segment_images(*network, config, supports_of(folder, config), queries, folder / "out")
+        segment_images(*network, config, supports_of(), queries, folder / "out")
     assert [file.name for file in (folder / "out").iterdir()] == ["one_mask.png"]
     assert (folder / "out" / "one_mask.png").read_text() == "earlier"
