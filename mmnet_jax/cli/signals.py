@@ -35,7 +35,8 @@ def interrupts(message: bytes = STOPPING) -> Iterator[Callable[..., bool]]:
     import jax
     from jax.experimental import multihost_utils
 
-    several = jax.process_count() > 1
+    # asked first, since counting processes takes hold of the GPUs, which a runner leaves to its processes
+    several = jax.distributed.is_initialized() and jax.process_count() > 1
     caught = 0
     first: int | None = None
 

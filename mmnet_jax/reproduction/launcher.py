@@ -23,6 +23,8 @@ from mmnet_jax.errors import UserError
 ROOT = Path(mmnet_jax.__file__).resolve().parents[1]
 """The folder that holds this package."""
 
+STOPPING = b"stopping the runs at their next checkpoint; once more kills them\n"
+
 HEADER = "# "
 """Starts the line that each attempt writes into a log: time, machine and command."""
 
@@ -72,8 +74,8 @@ def launch(
       A line about each job that failed.
 
     Raises:
-      Stopped: after Ctrl-C or SIGTERM, once every process has ended. The first signal is passed on, so that trainings
-        stop at a checkpoint; the second one kills them.
+      Stopped: after an interrupt, once every process has ended. The first signal is passed on and trainings stop at
+        a checkpoint; the second one kills them.
     """
     free: SimpleQueue[dict[str, str]] = SimpleQueue()
     for slot in slots:
@@ -97,7 +99,7 @@ def launch(
         say(f"{job.name}: stopped" if asked() else failure or f"{job.name}: done")
         return failure
 
-    with interrupts() as asked, ThreadPoolExecutor(len(slots)) as pool:
+    with interrupts(STOPPING) as asked, ThreadPoolExecutor(len(slots)) as pool:
         futures = [pool.submit(work, job) for job in jobs]
         told: set[subprocess.Popen[bytes]] = set()
         said, pending = time.monotonic(), set(futures)

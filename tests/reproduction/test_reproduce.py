@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 from jax._src import xla_bridge
 
@@ -76,6 +77,7 @@ def test_a_mistake_is_told_before_anything_starts(tmp_path, trained_by_hand, fla
 
 def test_what_is_missing_is_run_once_and_the_table_written(tmp_path, trained_by_hand, monkeypatch, capsys):
     monkeypatch.setattr(xla_bridge, "get_backend", None)  # a runner that holds the GPUs leaves none to its runs
+    monkeypatch.setattr(jax, "process_count", None)
     finish(plan_one(tmp_path, "photographs:paper", changes=["data.dataset=creatures"]), [11, 22, 33, 44])
     reproducing.main(Given(tmp_path))
     assert trained_by_hand == ["photographs:global"]
