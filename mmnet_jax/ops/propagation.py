@@ -28,12 +28,12 @@ def propagate(
     support_values: Float[Array, "b h w v"],
     support_mask: Float[Array, "b h w"],
 ) -> Propagation:
-    """Carries the support's foreground over to the query, in one pass for APM (eq. 2-4) and QMM (eq. 9).
+    """Carries the support's foreground over to the query, in one pass for APM (eq. 2, eq. 3, eq. 4) and QMM (eq. 9).
 
-    For every query position q and support position s, e_qs is the cosine of their node vectors times the mask m_s; a
-    product of exactly 0 takes no part. Then v_q = sum_s softmax_s(e_qs) h_s and p_q = sum_s sigmoid(e_qs). As e lies in
-    [-1, 1], the softmax needs no running maximum; blocks of foreground positions are streamed and background ones,
-    which would only be masked out, are not visited.
+    For every query position q and support position s, e_qs is the cosine of their node vectors (eq. 2) times the mask
+    m_s; a product of exactly 0 takes no part. Then w_qs = softmax_s(e_qs) (eq. 3), v_q = sum_s w_qs h_s (eq. 4) and
+    p_q = sum_s sigmoid(e_qs) (eq. 9). As e lies in [-1, 1], the softmax needs no running maximum; blocks of foreground
+    positions are streamed and background ones, which would only be masked out, are not visited.
 
     Args:
       query_nodes: the query's node vectors.

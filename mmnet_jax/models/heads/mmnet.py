@@ -180,13 +180,14 @@ class MMNet(FewShotNetwork):
         nothing = jnp.zeros((*masks.shape[:2], *query_high.shape[1:3], 0))
         matched = []
         for branch, support in zip(query, state.nodes, strict=True):
-            activations, values = self.activate(branch.nodes), self.activate(support)
-            nodes = (branch.nodes, support) if self.cosine_on_logits else (activations, values)
+            values = self.activate(support)
+            nodes = (branch.nodes, support) if self.cosine_on_logits else (self.activate(branch.nodes), values)
             with jax.named_scope("propagation"):
                 received, quality = self.propagate(*nodes, values, masks)
             with jax.named_scope("quality"):
                 quality = self.weigh(quality, masks, query, state)
-                matched.append(ops.fuse_shots(activations[:, None] * received, quality, has_foreground))
+                maps = self.activate(branch.nodes)[:, None] * received
+                matched.append(ops.fuse_shots(maps, quality, has_foreground))
         matched = matched or [ops.fuse_shots(nothing, nothing.sum(-1), has_foreground)]
         fused, weights = zip(*matched, strict=True)
         mean_weights = jnp.mean(jnp.stack(weights), axis=0)
