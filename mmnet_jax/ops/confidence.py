@@ -20,8 +20,8 @@ def foreground_confidence(
     """Maximum cosine similarity to the support foreground, scaled to [0, 1] (eq. 6, eq. 7, eq. 8).
 
     c_q = max over s (eq. 7) of the cosine of the query's features and the support's masked features (eq. 6); background
-    positions contribute a 0. Each shot's map is scaled to [0, 1] over its image (eq. 8), and the maps averaged; a shot without
-    foreground takes no part while another has some, and the map is 0 where none has. The features are a frozen
+    positions contribute a 0. Each shot's map is scaled to [0, 1] over its image (eq. 8), and the maps averaged; a shot
+    without foreground takes no part while another has some, and the map is 0 where none has. The features are a frozen
     backbone's, so the result carries no gradient.
 
     Args:

@@ -28,9 +28,9 @@ def reconstruction_loss(logits: Float[Array, "b h w n"], probabilities: Float[Ar
     """Contrastive loss: F at each position must match its own reconstruction best (eq. 10, eq. 11, eq. 12).
 
     With F_hat_p = sum_n probabilities_p^n M^n (eq. 11) and C_f = F_hat^T F (eq. 12), position r's own features should
-    agree best with the reconstruction at r: the mean over r of the cross entropy of ``softmax over p of F_hat_p . F_r`` with target p = r. Since
-    F_hat_p . F_r = sum_n probabilities_p^n (M^n . F_r), eq. 1's products are all that is needed, and blocks of r are
-    streamed, so the P x P matrix never exists.
+    agree best with the reconstruction at r: the mean over r of the cross entropy of ``softmax over p of F_hat_p . F_r``
+    with target p = r. Since F_hat_p . F_r = sum_n probabilities_p^n (M^n . F_r), eq. 1's products are all that is
+    needed, and blocks of r are streamed, so the P x P matrix never exists.
 
     Args:
       logits: M . F at every position, as ``memory_logits`` gives it.

@@ -1,0 +1,83 @@
+"""A head of another kind, added by one entry of the registry: a prototype alone, with a map and a loss of its own."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+from jaxtyping import Array
+
+from mmnet_jax import create_model, ops
+from mmnet_jax.episode import Prediction
+from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation.protocols import configured_manifest
+from mmnet_jax.evaluation.runner import evaluate
+from mmnet_jax.models.heads import HEADS
+from mmnet_jax.models.heads.spec import HeadSpec
+from mmnet_jax.models.layers import Classifier, convolution
+from mmnet_jax.models.network import FewShotNetwork
+from mmnet_jax.training.state import create_optimizer, create_state
+from mmnet_jax.training.step import update_fn
+from tests.tiny import draw_episode
+from tests.training.tiny_training import tiny_config, tiny_dataset
+
+
+@struct.dataclass
+class StrangerPrediction(Prediction):
+    similarity: Array | None = None
+
+    def own_losses(self, objective):
+        return {"sparsity": (0.5, jnp.mean(self.similarity**2))}
+
+
+class Stranger(FewShotNetwork):
+    """No decoder, no memory, no confidence map: a classifier of the query's features times the prototype."""
+
+    def setup(self):
+        self.projection = convolution(self.channels, 1)
+        self.classifier = Classifier(self.channels)
+
+    def encode_query(self, mid, train):
+        return self.projection(mid)
+
+    def encode_shots(self, mid, high, mask, train):
+        return {"prototype": ops.masked_average(self.projection(mid), mask)}
+
+    def match(self, query, query_high, state):
+        return query * state["prototype"].mean(axis=1)[:, None, None]
+
+    def predict(self, query, state, matched, size, train):
+        logits = ops.resize_bilinear(self.classifier(matched, train), size)
+        return StrangerPrediction(logits, similarity=matched.sum(axis=-1))
+
+
+@pytest.fixture
+def config(monkeypatch):
+    monkeypatch.setitem(HEADS, "stranger", HeadSpec("Stranger", lambda settings, shared: Stranger(**shared)))
+    config = tiny_config()
+    config.model.network, config.loss.reconstruction_on = "stranger", "none"
+    return config
+
+
+def test_a_training_step_and_an_evaluation_know_nothing_of_it(config):
+    model, variables = create_model(config)
+    optimizer = create_optimizer(config, 10)
+    update = jax.jit(update_fn(model, optimizer, config))
+    state = create_state(variables, optimizer, config)
+    after, losses = update(state, variables, draw_episode(2, 1, config.data.image_size), jax.random.key(0))
+    assert losses.by_name().keys() == {"main", "auxiliary", "sparsity", "total"}
+    np.testing.assert_allclose(losses.total, losses.main + 0.5 * losses.own["sparsity"], rtol=1e-6)
+    for before, now in zip(jax.tree.leaves(state.params), jax.tree.leaves(after.params), strict=True):
+        assert not np.array_equal(before, now)
+    dataset = tiny_dataset()
+    manifest = configured_manifest(dataset, config, episodes=4)
+    result = evaluate(model, variables, config, dataset, manifest, baselines=True, samples=1)
+    assert 0 <= result.miou <= 100 and set(result.baselines) == {"untrained"}
+
+
+def test_fields_of_other_heads_mean_nothing_to_it(config):
+    config.model.nodes = "features"
+    with pytest.raises(UserError, match=r"^model\.nodes means nothing with model\.network = stranger; leave it"):
+        create_model(config)
