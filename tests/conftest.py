@@ -8,6 +8,8 @@ from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# PyTorch's threads spend more time waiting for each other than computing on arrays this small
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jax
 import pytest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,6 @@ from mmnet_jax.config import resolve
 from mmnet_jax.config.values import network_settings
 from mmnet_jax.models.registry import build_model
 from tests.conftest import REFERENCE
-
-pytestmark = pytest.mark.usefixtures("optimised")
 
 SIZE = 97
 GOLDENS = sorted(path for path in REFERENCE.glob("*_deep_97px_*shot_seed0.npz") if not path.name.startswith("pfenet"))
@@ -53,11 +51,13 @@ def golden_episode(shots):
 
 
 def golden_config(reading, shots):
-    config = get_config(reading=reading)
+    config = get_config("released" if reading == "released" else "paper")
     config.model.backbone = "resnet50_v2"
     config.model.batch_norm = "frozen"
     config.data.image_size = SIZE
     config.shots = shots
+    if reading == "pfenet":
+        config.model.network, config.loss.reconstruction_on = "pfenet", "none"
     return config
 
 
@@ -92,30 +92,41 @@ def authors_names(params):
 
 
 @cache
-def computed(reading, shots):
-    config, episode = golden_config(reading, shots), golden_episode(shots)
+def backbone(names):
+    """The compiled backbone of ``names`` with its variables, and the features that it extracts of two shots."""
+    config = golden_config(names, 2)
+    variables = weights.from_released(state_dict(names), config)
     model = build_model(network_settings(resolve(config)))
-    variables = weights.from_released(state_dict(reading), config)
-
-    @jax.jit
-    def run(variables, episode):
-        def loss(params):
-            prediction = model.apply({**variables, "params": params}, episode)
-            terms = losses.episode_losses(prediction, episode, config)
-            return terms.total, (prediction, terms)
-
-        return jax.grad(loss, has_aux=True)(variables["params"])
-
+    extract = jax.jit(partial(model.apply, method="extract"))
     with jax.default_matmul_precision("highest"):
-        gradients, (prediction, terms) = run(variables, episode)
-    values = {
+        return variables, extract(variables, golden_episode(2))
+
+
+@cache
+def computed(names, shots):
+    """Values and gradients of a network on one episode; one shot is the first of two."""
+    config, episode = golden_config(names, shots), golden_episode(shots)
+    model = build_model(network_settings(resolve(config)))
+    variables, features = backbone(names)
+    features = jax.tree.map(lambda x: x[:, :shots] if x.shape[1] == 2 else x, features)
+
+    def loss(params, features):
+        prediction = model.apply({"params": params}, features, (SIZE, SIZE), method="decode")
+        terms = losses.episode_losses(prediction, episode, config)
+        return terms.total, (prediction, terms)
+
+    # PFENet's goldens hold no gradients
+    run = jax.jit(loss if names == "pfenet" else jax.grad(loss, has_aux=True))
+    with jax.default_matmul_precision("highest"):
+        gradients, (prediction, terms) = run(variables["params"], features)
+    values = {"logits": prediction.logits[:, ::4, ::4], "main": terms.main, "aux": terms.auxiliary}
+    if names == "pfenet":
+        return values, {}
+    values |= {
         "conf": prediction.confidence,
         "act_q": prediction.activations,
         "fused": prediction.fused,
         "weights": prediction.shot_weights,
-        "logits": prediction.logits[:, ::4, ::4],
-        "main": terms.main,
-        "aux": terms.auxiliary,
         "recon": terms.reconstruction,
         "loss": terms.total,
     }
@@ -157,28 +168,23 @@ class TestGolden:
             np.testing.assert_allclose(np.linalg.norm(gradients[name]), norm, rtol=1e-3, err_msg=name)
 
 
-@cache
-def computed_by_pfenet(shots):
-    config, episode = golden_config("paper", shots), golden_episode(shots)
-    config.model.network = "pfenet"
-    config.loss.reconstruction_on = "none"
-    model = build_model(network_settings(resolve(config)))
-
-    @jax.jit
-    def run(variables):
-        prediction = model.apply(variables, episode)
-        terms = losses.episode_losses(prediction, episode, config)
-        return {"logits": prediction.logits[:, ::4, ::4], "main": terms.main, "aux": terms.auxiliary}
-
-    with jax.default_matmul_precision("highest"):
-        return run(weights.from_released(state_dict("pfenet"), config))
-
-
 @pytest.mark.parametrize("shots", [1, 2])
 @pytest.mark.parametrize("key", ["logits", "main", "aux"])
 def test_pfenet(shots, key):
     golden = np.load(REFERENCE / f"pfenet_deep_97px_{shots}shot_seed0.npz")
     assert sorted(golden.files) == ["aux", "logits", "main"]
-    ours = computed_by_pfenet(shots)[key]
+    ours = computed("pfenet", shots)[0][key]
     assert np.shape(ours) == golden[key].shape
     np.testing.assert_allclose(ours, golden[key], rtol=0, atol=1e-4 * np.abs(golden[key]).max())
+
+
+@pytest.mark.slow
+def test_goldens_hold_with_all_of_xlas_optimisations(optimised):
+    computed.cache_clear()
+    for path in GOLDENS:
+        golden, values, gradients = compared(path)
+        for key in VALUES + TERMS:
+            np.testing.assert_allclose(values[key], golden[key], rtol=0, atol=1e-4 * np.abs(golden[key]).max())
+        for name, gradient in gradients.items():
+            np.testing.assert_allclose(np.linalg.norm(gradient), golden[f"gradnorm/{name}"], rtol=1e-3)
+    computed.cache_clear()

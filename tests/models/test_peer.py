@@ -25,7 +25,7 @@ torch = pytest.importorskip("torch")
 from tests.models.test_goldens import inputs  # noqa: E402
 from tests.reference.mmnet_torch import MMNet as Peer  # noqa: E402
 
-SIZE = 33
+SIZE, CHANNELS = 33, 24
 BINS = (1.0, 0.5, 0.25)
 DEPTHS = (1, 1, 1, 1)
 
@@ -52,7 +52,7 @@ def batch(shots):
 
 def pair(reading, batch_norm="frozen", shots=1):
     torch.manual_seed(0)
-    peer = Peer(flavor=reading, deep=True, bins=BINS, blocks=DEPTHS)
+    peer = Peer(flavor=reading, deep=True, bins=BINS, d=CHANNELS, blocks=DEPTHS)
     with torch.no_grad():
         for name, value in peer.state_dict().items():
             if name.startswith("layer") and value.is_floating_point():
@@ -63,7 +63,7 @@ def pair(reading, batch_norm="frozen", shots=1):
             module.p = 0.0
     config = get_config(reading)
     config.model.backbone = "resnet50_v2"
-    config.model.bins = BINS
+    config.model.bins, config.model.channels = BINS, CHANNELS
     config.model.batch_norm = batch_norm
     config.model.dropout = 0.0
     config.data.image_size = SIZE
