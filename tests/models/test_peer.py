@@ -11,7 +11,7 @@ import pytest
 
 from mmnet_jax import Episode, get_config, losses, weights
 from mmnet_jax.config import resolve
-from mmnet_jax.config.values import network_settings, objective
+from mmnet_jax.config.values import network_settings, objective, sgd
 from mmnet_jax.features.source import ImageEncoder
 from mmnet_jax.models import backbones
 from mmnet_jax.models.backbones import ResNet
@@ -84,15 +84,15 @@ def test_training_for_20_steps_ends_at_the_same_parameters(reading):
     (x, sx, sy, y), episode = batch(1)
     peer.eval()  # batch normalisation on running statistics; there is no dropout
     trained = [p for name, p in peer.named_parameters() if not name.startswith("layer")]
-    sgd = torch.optim.SGD(trained, lr=1.0, momentum=0.9, weight_decay=1e-4)
+    descent = torch.optim.SGD(trained, lr=1.0, momentum=0.9, weight_decay=1e-4)
     steps = 20
     for i in range(steps):
-        for group in sgd.param_groups:
+        for group in descent.param_groups:
             group["lr"] = 0.025 * (1 - (i + 1) / steps) ** 0.9
-        sgd.zero_grad()
+        descent.zero_grad()
         loss = peer(x, sx, sy, y)["loss"]
         loss.backward()
-        sgd.step()
+        descent.step()
 
     optimizer = create_optimizer(sgd(config, steps))
     state = create_state(variables, optimizer, config.model.batch_norm == "batch")

@@ -10,10 +10,12 @@ from flax import struct
 from jaxtyping import Array
 
 from mmnet_jax import create_model, ops
+from mmnet_jax.config.values import objective, sgd
 from mmnet_jax.episode import Prediction
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.protocols import configured_manifest
+from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.runner import evaluate
+from mmnet_jax.features.source import ImageEncoder
 from mmnet_jax.models.heads import HEADS
 from mmnet_jax.models.heads.spec import HeadSpec
 from mmnet_jax.models.layers import Classifier, convolution
@@ -63,9 +65,9 @@ def config(monkeypatch):
 
 def test_a_training_step_and_an_evaluation_know_nothing_of_it(config):
     model, variables = create_model(config)
-    optimizer = create_optimizer(config, 10)
-    update = jax.jit(update_fn(model, optimizer, config))
-    state = create_state(variables, optimizer, config)
+    optimizer = create_optimizer(sgd(config, 10))
+    update = jax.jit(update_fn(model, ImageEncoder(config.data.image_size), optimizer, objective(config)))
+    state = create_state(variables, optimizer, moving=False)
     after, losses = update(state, variables, draw_episode(2, 1, config.data.image_size), jax.random.key(0))
     assert losses.by_name().keys() == {"main", "auxiliary", "sparsity", "total"}
     np.testing.assert_allclose(losses.total, losses.main + 0.5 * losses.own["sparsity"], rtol=1e-6)
@@ -74,7 +76,7 @@ def test_a_training_step_and_an_evaluation_know_nothing_of_it(config):
     dataset = tiny_dataset()
     manifest = configured_manifest(dataset, config, episodes=4)
     result = evaluate(model, variables, config, dataset, manifest, baselines=True, samples=1)
-    assert 0 <= result.miou <= 100 and set(result.baselines) == {"untrained"}
+    assert 0 <= result.scores.miou <= 100 and set(result.baselines) == {"untrained"}
 
 
 def test_fields_of_other_heads_mean_nothing_to_it(config):
