@@ -28,13 +28,13 @@ CHOICES = ("fold", "shots", "protocol", "episodes", "seed")
 def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of a training.", required=True)
     flags.DEFINE_string("checkpoint", "best", "best, latest or a step.")
-    flags.DEFINE_string("protocol", None, "Whose rules draw the episodes. (default: the config's)")
-    flags.DEFINE_integer("episodes", None, "How many. (default: the protocol's number)", lower_bound=1)
+    flags.DEFINE_string("protocol", None, "Episode-sampling protocol. (default: the config's)")
+    flags.DEFINE_integer("episodes", None, "Number of episodes. (default: the protocol's)", lower_bound=1)
     flags.DEFINE_integer("shots", None, "Support images an episode. (default: the config's)", lower_bound=1)
-    flags.DEFINE_integer("fold", None, "Whose novel classes. (default: the config's)", lower_bound=0)
-    flags.DEFINE_integer("seed", None, "Of the episodes. (default: the config's)", 0, 2**31 - 1)
+    flags.DEFINE_integer("fold", None, "Fold of the novel classes. (default: the config's)", lower_bound=0)
+    flags.DEFINE_integer("seed", None, "Episode seed. (default: the protocol's or the config's)", 0, 2**31 - 1)
     flags.DEFINE_string("data_dir", None, "Where the prepared datasets are. (default: the config's)")
-    flags.DEFINE_string("manifest", None, "Repeat the very episodes of an earlier result's manifest.")
+    flags.DEFINE_string("manifest", None, "Repeat the episodes of an earlier result's manifest.")
     flags.DEFINE_string("output", None, "The result's file. (default: in results/ of the workdir)")
 
 
@@ -43,6 +43,8 @@ def main() -> None:
         _refuse_unwritable(Path(FLAGS.output))
 
     from mmnet_jax.cli.progress import Printer
+    from mmnet_jax.config.values import dataset_choice
+    from mmnet_jax.data.dataset import open_dataset
     from mmnet_jax.evaluation.checkpoint import score_workdir
     from mmnet_jax.evaluation.report import report
     from mmnet_jax.workdir.folder import Workdir
@@ -51,10 +53,9 @@ def main() -> None:
     config = workdir.load_config()
     if FLAGS.data_dir:
         config.data.data_dir = FLAGS.data_dir
+    dataset = open_dataset(*dataset_choice(config))
     scored = score_workdir(
-        workdir,
-        config,
-        lambda dataset: _manifest(config, dataset),
+        *(workdir, config, dataset, _manifest(config, dataset)),
         checkpoint=FLAGS.checkpoint,
         output=Path(FLAGS.output) if FLAGS.output else None,
         say=Printer(error=True),
@@ -64,8 +65,7 @@ def main() -> None:
 
 
 def _refuse_unwritable(output: Path) -> None:
-    """An evaluation takes long; better to know before it than after."""
-
+    """Before the evaluation, which takes long."""
     if output.is_dir():
         raise UserError(f"--output={output} is a folder; give the name of a file.")
     nearest = next(folder for folder in output.absolute().parents if folder.exists())

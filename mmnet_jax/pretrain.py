@@ -9,8 +9,10 @@ from absl import flags
 
 from mmnet_jax.cli.command import INTERRUPTED, run
 from mmnet_jax.cli.config_flag import define_config_flag
+from mmnet_jax.cli.progress import Printer
 
 FLAGS = flags.FLAGS
+_say = Printer()
 
 
 def define_flags() -> None:
@@ -55,10 +57,6 @@ def main() -> None:
         f"pretrained: {config.model.backbone} is in {file}\n"
         f"to use it: --config.model.backbone={config.model.backbone} --config.model.weights={file}"
     )
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

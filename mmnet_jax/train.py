@@ -13,9 +13,11 @@ from absl import flags
 
 from mmnet_jax.cli.command import INTERRUPTED, run
 from mmnet_jax.cli.config_flag import define_config_flag
-from mmnet_jax.storage.files import REFUSED, naming
+from mmnet_jax.cli.progress import Printer
+from mmnet_jax.storage.files import REFUSED
 
 FLAGS = flags.FLAGS
+_say = Printer()
 
 
 def define_flags() -> None:
@@ -76,11 +78,6 @@ def _join_processes() -> None:
         jax.distributed.initialize(address, int(count), int(number))
     else:
         jax.distributed.initialize()
-
-
-def _say(line: str) -> None:
-    with naming("standard output"):
-        print(line, flush=True)
 
 
 def _end_interrupted(what: str) -> NoReturn:

@@ -11,8 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from mmnet_jax import weights
-from mmnet_jax.config.values import dataset_choice
-from mmnet_jax.data.dataset import Dataset, open_dataset
+from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.transforms.evaluation import test_transform
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.manifest import Manifest, manifest_text
@@ -43,9 +42,9 @@ class Scored(NamedTuple):
 def score_workdir(
     workdir: Workdir,
     config: ConfigDict,
-    choose: Callable[[Dataset], Manifest],
+    dataset: Dataset,
+    manifest: Manifest,
     *,
-    dataset: Dataset | None = None,
     checkpoint: str = "best",
     output: Path | None = None,
     keep: bool = False,
@@ -56,21 +55,19 @@ def score_workdir(
     Args:
       workdir: of a training.
       config: the workdir's; free fields may differ.
-      choose: gives the episodes, once the dataset is open.
-      dataset: instead of the prepared one that ``config`` names.
+      dataset: whose test split holds the episodes.
+      manifest: the episodes.
       checkpoint: ``"best"``, ``"latest"`` or a step.
       output: the result's file; in ``results/`` of the workdir, named by the episodes, if None.
       keep: where ``output`` is the result of the same parameters on the same episodes, leave it.
       say: gets lines of progress.
 
     Raises:
-      UserError: the workdir, the checkpoint or the dataset is missing or damaged.
+      UserError: the workdir or the checkpoint is missing or damaged.
       OSError: naming a file that cannot be written.
     """
     model, variables, _, step = load_step(workdir.path, checkpoint)
     variables = jax.device_get(variables)  # from one device of each process, to be laid on those of all
-    dataset = dataset or open_dataset(*dataset_choice(config))
-    manifest = choose(dataset)
     output = output or workdir.results / f"{manifest.name}_step{step}.json"
     weights_sha256 = weights.sha256(workdir.backbone_file)
     found = {"weights_sha256": weights_sha256, "data_sha256": dataset.fingerprints()}

@@ -79,13 +79,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
         novel = _classes(config, dataset, "novel")
         with stages.stage(f"evaluation: {len(manifest.episodes):,} episodes, {manifest.shots}-shot, {novel}"):
             scored = score_workdir(
-                workdir,
-                config,
-                lambda _: manifest,
-                dataset=dataset,
-                output=workdir.results / RESULT,
-                keep=True,
-                say=stages.say,
+                *(workdir, config, dataset, manifest), output=workdir.results / RESULT, keep=True, say=stages.say
             )
             if not scored.fresh:
                 stages.say("the result of this very network and these episodes is there already")

@@ -10,6 +10,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import NamedTuple
 from unittest.mock import patch
 
+import grain  # noqa: F401 (defines flags when it is imported, which the flag saver would remove)
 from absl import logging
 from absl.testing import flagsaver
 

@@ -119,13 +119,8 @@ def test_a_trained_network_is_evaluated_where_nothing_can_be_stored(finished, tm
     monkeypatch.setattr(scoring, "stored_sources", refuse)
     workdir, lines = finished[0], []
     config = workdir.load_config()
-    scored = score_workdir(
-        workdir,
-        config,
-        lambda dataset: configured_manifest(dataset, config),
-        dataset=tiny_dataset(),
-        output=tmp_path / "result.json",
-        say=lines.append,
-    )
+    dataset = tiny_dataset()
+    manifest = configured_manifest(dataset, config)
+    scored = score_workdir(workdir, config, dataset, manifest, output=tmp_path / "result.json", say=lines.append)
     assert "data/features cannot be written (Read-only file system): features are computed from the images" in lines
     assert scored.summary["miou"] == json.loads((workdir.results / "result.json").read_text())["miou"]

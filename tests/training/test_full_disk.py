@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import time
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +48,13 @@ def state(step):
     return TrainState(jnp.int32(step), {"kernel": values}, {"momentum": values + 1}, {})
 
 
+def wait_until_still(folder):
+    """Until TensorStore's threads have ended the writes that nobody waits for once one has failed."""
+    seen = None
+    while seen != (seen := sorted(folder.rglob("*"))):
+        time.sleep(0.5)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # TensorStore's threads
 def test_a_checkpoint_that_finds_no_room_is_told_and_the_one_before_is_whole(tmp_path):
     config = tiny_config(keep_latest=1)
@@ -62,6 +70,7 @@ def test_a_checkpoint_that_finds_no_room_is_told_and_the_one_before_is_whole(tmp
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert error.value.errno == errno.EFBIG and error.value.filename == str(tmp_path / "checkpoints")
+    wait_until_still(tmp_path / "checkpoints")
     with Checkpoints(tmp_path / "checkpoints", config) as checkpoints:
         assert checkpoints.latest() == 1
         found = checkpoints.restore(1, jax.tree.map(jnp.zeros_like, state(1)))
