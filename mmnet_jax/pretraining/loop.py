@@ -11,7 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from mmnet_jax import weights
-from mmnet_jax.cli.progress import Progress, Say
+from mmnet_jax.cli.progress import Say
 from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.dataset import Dataset, open_dataset
 from mmnet_jax.errors import UserError
@@ -27,12 +27,11 @@ from mmnet_jax.pretraining.step import (
     learning_rate,
     state_variables,
 )
-from mmnet_jax.training.loop import Every, Terms, resume, run_steps
+from mmnet_jax.training.loop import Terms, run_steps
 from mmnet_jax.training.state import TrainState
-from mmnet_jax.training.step import data_mesh, shardings
+from mmnet_jax.training.step import data_mesh, describe_devices, shardings
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
-from mmnet_jax.workdir.log import MetricLog
 
 ROOM = 1.25
 """Side of the crops that are cut from a dataset, times the side of those that are trained on: room to move these."""
@@ -60,48 +59,39 @@ def pretrain(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Da
         shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed between its last two lines
         return
     settings = config.pretraining
-    name, steps = config.model.backbone, settings.steps
+    name = config.model.backbone
 
     # Images, with some held out to measure the accuracy.
     train, held_out = open_images(config, say, dataset)
 
-    # State and update: the state is replicated over the mesh, the batch is split over it.
+    # State and update: the state is replicated over the mesh, the batch is split over it. Resuming is exact: batch b is
+    # a function of (seed, b) alone, and what step i draws of (seed, i).
     mesh = data_mesh(settings.batch_size)
     everywhere, split = shardings(mesh)
-    classifier = create_classifier(name, train.classes)
-    optimizer = create_optimizer(settings)
-    state = create_state(untrained_variables(name, train.classes, config.seed), optimizer)
+    state = create_state(untrained_variables(name, train.classes, config.seed), create_optimizer(settings))
     state = jax.device_put(state, everywhere)
     key = jax.jit(jax.random.key, out_shardings=everywhere)(config.seed)
-    step_fn = classifier_step(classifier, optimizer, settings, mesh)
-
-    # Exact resume: batch b is a function of (seed, b) alone, and the randomness of step i of (seed, i).
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoints = Checkpoints(folder, config)
-    state, start = resume(checkpoints, state, steps, say)
-    if start < steps:
-        say(
-            f"{len(train):,} images of {train.classes} classes, {steps:,} steps of {settings.batch_size} images at "
-            f"{settings.image_size} px, {mesh.size} {jax.devices()[0].device_kind} device(s); the first step compiles"
-        )
+    step_fn = classifier_step(create_classifier(name, train.classes), create_optimizer(settings), settings, mesh)
 
     def update(state: TrainState, batch: Any) -> tuple[TrainState, Terms]:
         images, labels = batch
         state, scores = step_fn(state, images, labels, key)
         return state, scores._asdict()
 
+    folder.mkdir(parents=True, exist_ok=True)
     state = run_steps(
         "pretraining",
         state,
         update,
-        shuffled_batches(train, config.seed, settings.batch_size, start, config.data.workers),
+        lambda start: shuffled_batches(train, config.seed, settings.batch_size, start, config.data.workers),
         split,
-        start=start,
-        steps=steps,
-        every=Every(settings.log_every, settings.checkpoint_every),
-        checkpoints=checkpoints,
-        log=MetricLog(workdir.log / "pretraining", start),
-        progress=Progress("step", steps, "images", say, start=start, size=settings.batch_size),
+        settings,
+        settings.steps,
+        Checkpoints(folder, config),
+        workdir.log / "pretraining",
+        say,
+        opening=f"{len(train):,} images of {train.classes} classes, {settings.steps:,} steps of {settings.batch_size} "
+        f"images at {settings.image_size} px, {describe_devices(mesh)}; the first step compiles",
         unit="images",
         learning_rate=learning_rate(settings),
         describe=lambda terms: f"loss {terms['loss']:.3f}  top-1 {100 * terms['correct']:.1f}%",

@@ -1,16 +1,18 @@
-"""The step loop of pretraining and training: updates, log, finite checks, checkpoints, evaluations, interrupts."""
+"""The step loop of pretraining and training: updates, log, finite checks, checkpoints, evaluation, interrupts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 from jaxtyping import Array
+from ml_collections import ConfigDict
 
 from mmnet_jax.cli.progress import Progress, Say
 from mmnet_jax.cli.signals import Stopped, interrupts
@@ -23,59 +25,43 @@ Terms = dict[str, Array]
 """Scalars of one step by name: the loss and its parts."""
 
 
-class Every(NamedTuple):
-    """Steps between two log lines, checkpoints and evaluations; 0 for at the end alone."""
-
-    log: int
-    checkpoint: int
-    evaluation: int = 0
-
-
-def resume(checkpoints: Checkpoints, state: TrainState, steps: int, say: Say) -> tuple[TrainState, int]:
-    """The newest checkpoint's state and step, or ``state`` and 0 where there is none."""
-    start = checkpoints.latest()
-    if start is None:
-        return state, 0
-    say(f"{'resuming' if start < steps else 'done before:'} {checkpoints.path.parent} at step {start} of {steps}")
-    return checkpoints.restore(start, state), start
-
-
 def run_steps(
     what: str,
     state: TrainState,
     update: Callable[[TrainState, Any], tuple[TrainState, Terms]],
-    batches: Any,
+    batches: Callable[[int], Any],
     sharding: Sharding,
-    *,
-    start: int,
+    settings: ConfigDict,
     steps: int,
-    every: Every,
     checkpoints: Checkpoints,
-    log: MetricLog,
-    progress: Progress,
+    log_folder: Path | None,
+    say: Say,
+    *,
+    opening: str,
     unit: str,
     learning_rate: Callable[[int], Any],
     describe: Callable[[dict[str, float]], str],
     evaluate: Callable[[TrainState, int], float] | None = None,
 ) -> TrainState:
-    """Updates ``state`` from step ``start`` to ``steps``; saves it, logs and evaluates on the way.
+    """Updates the newest checkpoint's state, or ``state`` where there is none, until step ``steps``.
 
     Args:
       what: the stage, for messages.
-      state: that of step ``start``; donated.
+      state: before the first step; donated.
       update: ``(state, batch) -> (state, loss terms)``.
-      batches: iterator over this process's part of each batch, from that of step ``start + 1`` on; closed at the end.
+      batches: gives the iterator over this process's part of each batch, from a step on.
       sharding: of a batch.
-      start: steps taken before.
+      settings: the stage's section of the config: ``batch_size``, ``log_every``, ``checkpoint_every``, and
+        ``evaluate_every`` (also saves; 0: at the end alone).
       steps: the last step.
-      every: steps between log lines, checkpoints and evaluations.
       checkpoints: closed at the end, with everything saved.
-      log: closed at the end.
-      progress: reports at every log line.
-      unit: what it counts; names the speed in the log.
+      log_folder: of the metrics; None in a process that writes none.
+      say: gets the log lines and progress.
+      opening: said before the first step.
+      unit: what a batch holds.
       learning_rate: by step, counted from 0.
       describe: the loss terms, averaged since the last log line, in words.
-      evaluate: ``(state, step) -> mIoU``, which chooses the best checkpoint.
+      evaluate: ``(state, step) -> mIoU``, by which the best checkpoint is chosen.
 
     Returns:
       The state after the last step.
@@ -85,16 +71,24 @@ def run_steps(
       OSError: naming a file that could not be written; the checkpoints written before are whole.
       Stopped: after the first interrupt; a checkpoint was written.
     """
+    start = checkpoints.latest() or 0
+    if start:
+        state = checkpoints.restore(start, state)
+        say(f"{'resuming' if start < steps else 'done before:'} {checkpoints.path.parent} at step {start} of {steps}")
+    if start < steps:
+        say(opening)
     pending: list[Terms] = []
-    with interrupts() as stop_requested, log, checkpoints, progress, closing(batches):
+    log, incoming = MetricLog(log_folder, start), batches(start)
+    progress = Progress("step", steps, unit, say, start=start, size=settings.batch_size)
+    with interrupts() as stop_requested, log, checkpoints, progress, closing(incoming):
         for step in range(start + 1, steps + 1):
-            batch = jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), next(batches))
+            batch = jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), next(incoming))
             state, terms = update(state, batch)
             pending.append(terms)
             stop = stop_requested(step)
-            evaluating = step == steps or _due(step, every.evaluation)
-            saving = stop or evaluating or _due(step, every.checkpoint)
-            if saving or step == start + 1 or _due(step, every.log):
+            evaluating = step == steps or _due(step, settings.get("evaluate_every", 0))
+            saving = stop or evaluating or _due(step, settings.checkpoint_every)
+            if saving or step == start + 1 or _due(step, settings.log_every):
                 means = finite_mean(pending, step, checkpoints.latest())
                 pending.clear()
                 rate = progress.report(step, describe(means))
@@ -109,11 +103,12 @@ def run_steps(
                     log.write(step, miou=miou)
                 checkpoints.save(state, miou)
             if stop:
-                checkpoints.wait()
-                raise Stopped(f"{what} stopped at step {step} of {steps}; a checkpoint is saved.")
-        if stop_requested(steps + 1):
+                break
+        else:
+            step, stop = steps, stop_requested(steps + 1)
+        if stop:
             checkpoints.wait()
-            raise Stopped(f"{what} stopped after step {steps} of {steps}; a checkpoint is saved.")
+            raise Stopped(f"{what} stopped at step {step} of {steps}; a checkpoint is saved.")
     return state
 
 
@@ -132,14 +127,14 @@ def finite_mean(pending: Sequence[Terms], step: int, saved: int | None) -> dict[
     Raises:
       UserError: naming the first step whose loss is not finite, and the newest checkpoint.
     """
-    names = list(pending[0])
-    values = np.array([[terms[name] for name in names] for terms in jax.device_get(pending)], np.float64)
+    fetched = jax.device_get(pending)
+    values = np.array([[terms[name] for name in pending[0]] for terms in fetched], np.float64)
     broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(broken):
+        terms = ", ".join(f"{name} {fetched[broken[0]][name]:g}" for name in pending[0])
         first = step - len(values) + 1 + int(broken[0])
-        terms = ", ".join(f"{name} {value:g}" for name, value in zip(names, values[broken[0]], strict=True))
         raise UserError(f"the loss of step {first} is not finite ({terms}); {_newest(saved)}.")
-    return dict(zip(names, values.mean(axis=0).tolist(), strict=True))
+    return dict(zip(pending[0], values.mean(axis=0).tolist(), strict=True))
 
 
 def refuse_broken(state: TrainState, step: int, saved: int | None) -> None:

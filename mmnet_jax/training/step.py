@@ -37,6 +37,11 @@ def shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
     return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
 
 
+def describe_devices(mesh: Mesh) -> str:
+    """Such as ``8 NVIDIA H100 device(s)``."""
+    return f"{mesh.size} {jax.devices()[0].device_kind} device(s)"
+
+
 @functools.lru_cache(maxsize=8)
 def train_step(
     model: FewShotNetwork, encoder: Encoder, sgd: SGD, objective: Objective, accumulate: int, mesh: Mesh
