@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -185,8 +186,7 @@ def _segment(
     model: FewShotNetwork, variables: Mapping[str, Any], config: ConfigDict, supports: Supports, queries: Sequence[Path]
 ) -> Iterator[tuple[Path, UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "s s 2"]]]:
     """Each query with its image and its logits."""
-    apply = jax.jit(model.apply, static_argnames="method")
-    state = apply(variables, supports.images, supports.labels, method="encode_support")
+    state = _apply(model, "encode_support", variables, supports.images, supports.labels)
     batch = min(len(queries), config.evaluation.batch_size)
     for start in range(0, len(queries), batch):
         part = queries[start : start + batch]
@@ -194,8 +194,13 @@ def _segment(
         fitted = jnp.stack([prepare_image(image, config.data.image_size) for image in images])
         # The last batch is filled up, so that one shape is compiled.
         fitted = jnp.pad(fitted, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
-        logits = np.asarray(apply(variables, fitted, state, method="segment").logits)
+        logits = np.asarray(_apply(model, "segment", variables, fitted, state).logits)
         yield from zip(part, images, logits, strict=False)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "method"))
+def _apply(model: FewShotNetwork, method: str, variables: Mapping[str, Any], *arguments: Any) -> Any:
+    return model.apply(variables, *arguments, method=method)
 
 
 def result_files(query: Path, output: str | Path, save_logits: bool) -> list[Path]:

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmnet_jax.episode import Prediction
-from mmnet_jax.evaluation.outputs import top_activations
+from mmnet_jax.evaluation import outputs
 from mmnet_jax.models.heads.mmnet import MMNetPrediction
+
+top_activations = jax.jit(outputs.top_activations)
 
 
 def prediction_of(support, query):

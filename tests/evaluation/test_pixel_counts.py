@@ -72,7 +72,8 @@ def test_counts_equal_the_slow_reference(size):
     for padded, label in zip(canvas, labels, strict=True):
         padded[: label.shape[0], : label.shape[1]] = label
     sides = jnp.array([max(shape) for shape in shapes])
-    counts = count_pixels(predicted_foreground(jnp.asarray(logits), sides, 64), jnp.asarray(canvas))
+    predicted = jax.jit(predicted_foreground, static_argnums=2)(logits, sides, 64)
+    counts = jax.jit(count_pixels)(predicted, canvas)
     for i, label in enumerate(labels):
         intersection, union = episode_counts(logits[i], label)
         assert counts.intersection[i].tolist() == intersection

@@ -37,15 +37,14 @@ def slow(network, config, dataset, result):
     model, variables = network
     forward = jax.jit(model.apply)
     fresh = {**variables, "params": init_head(model, config.seed)}
-    out = []
-    for spec in result.manifest.episodes:
-        episode = fit_episodes(load_episodes(dataset.test, [spec]), config.data.image_size)
-        prediction, untrained = forward(variables, episode), forward(fresh, episode)
-        mask = dataset.test.read(spec.query)[1]
-        label = np.where(mask == 255, 255, mask == spec.class_id)
-        maps = prediction.confidence[0], prediction.activations[0]
-        out.append((label, spec.class_id, prediction.logits[0], untrained.logits[0], *maps))
-    return [(*episode[:2], *map(np.asarray, episode[2:])) for episode in out]
+    specs = result.manifest.episodes
+    raw = load_episodes(dataset.test, specs)
+    episodes = jax.jit(fit_episodes, static_argnums=1)(raw, config.data.image_size)
+    prediction, untrained = forward(variables, episodes), forward(fresh, episodes)
+    masks = [dataset.test.read_mask(spec.query) for spec in specs]
+    labels = [np.where(mask == 255, 255, mask == spec.class_id) for mask, spec in zip(masks, specs, strict=True)]
+    maps = prediction.logits, untrained.logits, prediction.confidence, prediction.activations
+    return list(zip(labels, [spec.class_id for spec in specs], *map(np.asarray, maps), strict=True))
 
 
 def undecided(logits, shape):
