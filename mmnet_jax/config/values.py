@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mmnet_jax.data.transforms.training import Augmentation
     from mmnet_jax.losses import Objective
     from mmnet_jax.models.settings import NetworkSettings
+    from mmnet_jax.pretraining.step import Pretraining
     from mmnet_jax.training.state import SGD
 
 
@@ -65,3 +66,10 @@ def sgd(config: ConfigDict, steps: int) -> SGD:
     from mmnet_jax.training.state import SGD
 
     return SGD(**config.optimizer.to_dict(), steps=steps)
+
+
+def pretraining(config: ConfigDict) -> Pretraining:
+    """The optimiser and the loss of a pretraining."""
+    from mmnet_jax.pretraining.step import Pretraining
+
+    return Pretraining(**{field.name: config.pretraining[field.name] for field in dataclasses.fields(Pretraining)})

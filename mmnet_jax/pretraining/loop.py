@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from mmnet_jax import weights
 from mmnet_jax.cli.progress import Say
-from mmnet_jax.config.values import dataset_choice
+from mmnet_jax.config.values import dataset_choice, pretraining
 from mmnet_jax.data.dataset import Dataset, open_dataset
 from mmnet_jax.errors import UserError
 from mmnet_jax.pretraining.classifier import create_classifier, untrained_variables
@@ -68,10 +68,11 @@ def pretrain(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Da
     # a function of (seed, b) alone, and what step i draws of (seed, i).
     mesh = data_mesh(settings.batch_size)
     everywhere, split = shardings(mesh)
-    state = create_state(untrained_variables(name, train.classes, config.seed), create_optimizer(settings))
+    values = pretraining(config)
+    state = create_state(untrained_variables(name, train.classes, config.seed), create_optimizer(values))
     state = jax.device_put(state, everywhere)
     key = jax.jit(jax.random.key, out_shardings=everywhere)(config.seed)
-    step_fn = classifier_step(create_classifier(name, train.classes), create_optimizer(settings), settings, mesh)
+    step_fn = classifier_step(create_classifier(name, train.classes), values, mesh)
 
     def update(state: TrainState, batch: Any) -> tuple[TrainState, Terms]:
         images, labels = batch
@@ -93,7 +94,7 @@ def pretrain(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Da
         opening=f"{len(train):,} images of {train.classes} classes, {settings.steps:,} steps of {settings.batch_size} "
         f"images at {settings.image_size} px, {describe_devices(mesh)}; the first step compiles",
         unit="images",
-        learning_rate=learning_rate(settings),
+        learning_rate=learning_rate(values),
         describe=lambda terms: f"loss {terms['loss']:.3f}  top-1 {100 * terms['correct']:.1f}%",
     )
     variables = state_variables(state)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +14,6 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, UInt8
-from ml_collections import ConfigDict
 
 from mmnet_jax.pretraining.classifier import Classifier
 from mmnet_jax.pretraining.jitter import centre, jitter
@@ -24,41 +25,54 @@ TRAINED = ("params", "backbone")
 
 
 class Scores(NamedTuple):
-    """Of one batch."""
+    """Loss and accuracy of one batch."""
 
     loss: Float[Array, ""]
     correct: Float[Array, ""]
-    """Share of the images whose largest logit is their label's."""
+    """Fraction of the images whose largest logit is their label's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretraining:
+    """The optimiser and the loss of a pretraining; each is the field ``pretraining.NAME`` of a config."""
+
+    image_size: int
+    steps: int
+    learning_rate: float
+    warmup: float
+    momentum: float
+    weight_decay: float
+    label_smoothing: float
 
 
 Step = Callable[[TrainState, Array, Array, Array], tuple[TrainState, Scores]]
 
 
-def learning_rate(pretraining: ConfigDict) -> optax.Schedule:
+def learning_rate(settings: Pretraining) -> optax.Schedule:
     """At step i, counted from 0: a line up to the largest rate over the first W steps, then a cosine to 0.
 
     base * (i + 1) / W before step W, base * (1 + cos(pi * (i - W) / (steps - W))) / 2 from there on.
     """
-    base, steps = pretraining.learning_rate, pretraining.steps
-    rising = math.ceil(pretraining.warmup * steps)
+    base, steps = settings.learning_rate, settings.steps
+    rising = math.ceil(settings.warmup * steps)
 
     def schedule(step: Any) -> Any:
-        share = (step - rising) / max(steps - rising, 1)
-        falling = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(share, 0, 1)))
+        fraction = (step - rising) / max(steps - rising, 1)
+        falling = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(fraction, 0, 1)))
         return base * jnp.where(step < rising, (step + 1) / max(rising, 1), falling)
 
     return schedule
 
 
-def create_optimizer(pretraining: ConfigDict) -> optax.GradientTransformation:
+def create_optimizer(settings: Pretraining) -> optax.GradientTransformation:
     """SGD with Nesterov's momentum; weight decay joins the gradient of the kernels alone."""
 
     def kernels(tree: Any) -> Any:
         return flax.traverse_util.path_aware_map(lambda path, _: path[-1] == "kernel", tree)
 
     return optax.chain(
-        optax.add_decayed_weights(pretraining.weight_decay, mask=kernels),
-        optax.sgd(learning_rate(pretraining), momentum=pretraining.momentum or None, nesterov=True),
+        optax.add_decayed_weights(settings.weight_decay, mask=kernels),
+        optax.sgd(learning_rate(settings), momentum=settings.momentum or None, nesterov=True),
     )
 
 
@@ -81,19 +95,19 @@ def smoothed_cross_entropy(
     return jnp.mean(optax.softmax_cross_entropy(logits, targets))
 
 
-def classifier_step(
-    classifier: Classifier, optimizer: optax.GradientTransformation, pretraining: ConfigDict, mesh: Mesh
-) -> Step:
+@functools.lru_cache(maxsize=8)
+def classifier_step(classifier: Classifier, settings: Pretraining, mesh: Mesh) -> Step:
     """The compiled update ``(state, images [b, m, m, 3], labels [b], key) -> (state, scores)``.
 
     The state is replicated and donated; the batch is split over the mesh, its statistics are those of the whole batch.
-    ``key`` is the run's; each step folds its own number into it.
+    ``key`` is the run's; each step folds its own number into it. Equal arguments share the compiled function.
     """
+    optimizer = create_optimizer(settings)
 
     def loss_fn(trained: Any, batch_stats: Any, x: Array, labels: Array) -> tuple[Array, tuple[Scores, Any]]:
         variables = {**trained, "batch_stats": batch_stats}
         logits, moved = classifier.apply(variables, x, batch_statistics=True, mutable=["batch_stats"])
-        loss = smoothed_cross_entropy(logits, labels, pretraining.label_smoothing)
+        loss = smoothed_cross_entropy(logits, labels, settings.label_smoothing)
         correct = jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32))
         return loss, (Scores(loss, correct), moved["batch_stats"])
 
@@ -101,7 +115,7 @@ def classifier_step(
         state: TrainState, images: UInt8[Array, "b m m 3"], labels: Int[Array, " b"], key: Array
     ) -> tuple[TrainState, Scores]:
         with jax.named_scope("jitter"):
-            x = jitter(jax.random.fold_in(key, state.step), images, pretraining.image_size)
+            x = jitter(jax.random.fold_in(key, state.step), images, settings.image_size)
         gradients, (scores, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params, state.batch_stats, x, labels)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         trained = optax.apply_updates(state.params, updates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -29,59 +30,47 @@ class Checkpoints:
         if read_only and not path.is_dir():
             raise UserError(f"workdir {path.parent} holds no checkpoint.")
         self.path = path
-        managers = ocp.checkpoint_managers
-        keep = managers.AnyPreservationPolicy(
-            [
-                managers.LatestN(config.training.keep_latest),
-                managers.BestN(
-                    get_metric_fn=lambda metrics: metrics[MIOU],
-                    n=config.training.keep_best,
-                    keep_checkpoints_without_metrics=False,
-                ),
-            ]
+        managers, miou = ocp.checkpoint_managers, operator.itemgetter(MIOU)
+        latest, best = config.training.keep_latest, config.training.keep_best
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=managers.AnyPreservationPolicy(
+                [
+                    managers.LatestN(latest),
+                    managers.BestN(get_metric_fn=miou, n=best, keep_checkpoints_without_metrics=False),
+                ]
+            ),
+            best_fn=miou,
+            create=not read_only,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
         )
         with naming(path):
-            self._manager = ocp.CheckpointManager(
-                path,
-                item_names=("model", "training"),
-                options=ocp.CheckpointManagerOptions(
-                    preservation_policy=keep,
-                    best_fn=lambda metrics: metrics[MIOU],
-                    create=not read_only,
-                    cleanup_tmp_directories=not read_only,
-                    read_only=read_only,
-                ),
-            )
+            self._manager = ocp.CheckpointManager(path, item_names=("model", "training"), options=options)
 
     def save(self, state: TrainState, miou: float | None = None) -> None:
         """Starts to write a checkpoint of ``state``.
 
         Args:
           state: copied first, since the next training step takes its buffers.
-          miou: what evaluation gave at this step, if it was asked.
+          miou: what evaluation gave at this step, if there was one.
 
         Raises:
           OSError: the disk did not take this checkpoint, or the one before; those that are there stay whole.
         """
-        state = jax.tree.map(jnp.copy, state)
-        with naming(self.path):
-            self._manager.save(
-                int(state.step),
-                args=ocp.args.Composite(
-                    model=ocp.args.StandardSave({"params": state.params, "batch_stats": state.batch_stats}),
-                    training=ocp.args.StandardSave({"optimizer": state.optimizer, "step": state.step}),
-                ),
-                metrics=None if miou is None else {MIOU: miou},
-            )
+        self._save(int(state.step), _items(jax.tree.map(jnp.copy, state)), None if miou is None else {MIOU: miou})
 
     def save_model(self, step: int, model: dict[str, Any]) -> None:
-        """Writes a checkpoint that no training can go on from: parameters and moving statistics alone.
+        """Writes a checkpoint that no training can continue from: parameters and running statistics alone.
 
         Raises:
           OSError: the disk did not take it.
         """
+        self._save(step, {"model": model}, None)
+
+    def _save(self, step: int, items: dict[str, Any], metrics: dict[str, float] | None) -> None:
+        saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         with naming(self.path):
-            self._manager.save(step, args=ocp.args.Composite(model=ocp.args.StandardSave(model)))
+            self._manager.save(step, args=ocp.args.Composite(**saved), metrics=metrics)
 
     def latest(self) -> int | None:
         """The newest step, if there is any."""
@@ -110,24 +99,27 @@ class Checkpoints:
         return step
 
     def restore_model(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
-        """Parameters and moving statistics at ``step``, shaped as ``like``."""
-        self._refuse_misfit(step, like)
-        return self._restore(step, model=ocp.args.StandardRestore(_on_one_device(like)))["model"]
+        """Parameters and running statistics at ``step``, shaped as ``like``, on one device."""
+        sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)  # noqa: E731
+        return self._restore(step, {"model": jax.tree.map(place, like)})["model"]
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The training state at ``step``, placed and shaped as ``like``."""
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        self._refuse_misfit(step, {"params": abstract.params, "batch_stats": abstract.batch_stats})
-        restored = self._restore(
-            step,
-            model=ocp.args.StandardRestore({"params": abstract.params, "batch_stats": abstract.batch_stats}),
-            training=ocp.args.StandardRestore({"optimizer": abstract.optimizer, "step": abstract.step}),
-        )
-        model, training = restored["model"], restored["training"]
-        return TrainState(training["step"], model["params"], training["optimizer"], model["batch_stats"])
+        restored = self._restore(step, _items(jax.tree.map(ocp.utils.to_shape_dtype_struct, like)))
+        return TrainState(**restored["model"], **restored["training"])
+
+    def _restore(self, step: int, items: dict[str, Any]) -> Any:
+        self._refuse_misfit(step, items["model"])
+        wanted = {name: ocp.args.StandardRestore(tree) for name, tree in items.items()}
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**wanted))
+        except (ValueError, OSError, KeyError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"checkpoint {self.path / str(step)} cannot be read: {reason}") from error
 
     def _refuse_misfit(self, step: int, model: dict[str, Any]) -> None:
-        """Raises a ``UserError`` that names a tensor which ``model`` has not so; what is damaged, restoring tells."""
+        """Raises a ``UserError`` naming a tensor of another shape; damage shows when restoring."""
         try:
             with ocp.StandardCheckpointer() as reader:
                 there = _shapes(reader.metadata(self.path / str(step) / "model").item_metadata.tree)
@@ -140,13 +132,6 @@ class Checkpoints:
                     f"checkpoint {self.path / str(step)} does not fit the network of mmnet_jax {__version__}, this "
                     f"version: {name} is {there.get(name, 'not')} there, {here.get(name, 'not')} here."
                 )
-
-    def _restore(self, step: int, **items: ocp.args.CheckpointArgs) -> Any:
-        try:
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except (ValueError, OSError, KeyError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"checkpoint {self.path / str(step)} cannot be read: {reason}") from error
 
     def wait(self) -> None:
         """Returns once everything is on the disk, or raises as ``save`` does."""
@@ -171,6 +156,8 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
 
 
-def _on_one_device(tree: Any) -> Any:
-    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+def _items(state: TrainState) -> dict[str, Any]:
+    return {
+        "model": {"params": state.params, "batch_stats": state.batch_stats},
+        "training": {"optimizer": state.optimizer, "step": state.step},
+    }

@@ -27,10 +27,10 @@ from mmnet_jax.workdir.checkpoints import Checkpoints, holds_checkpoint
 from mmnet_jax.workdir.provenance import CODE, Code, read_code
 
 FORMAT = 1
-"""Of a workdir's files. It counts up with the first version that cannot read the workdirs of those before."""
+"""Of a workdir's files; raised with the first version that cannot read earlier workdirs."""
 
 PORTED = "ported"
-"""Key of ``config.json`` under which stands where somebody else's checkpoint comes from."""
+"""Key of ``config.json`` for the origin of a ported checkpoint."""
 
 
 class Workdir:
@@ -50,7 +50,7 @@ class Workdir:
         return locked(self.path)
 
     def resumes(self, config: ConfigDict) -> bool:
-        """Whether there is something to go on from; a workdir without it may be begun anew.
+        """Whether there is something to resume; a workdir without it may be begun anew.
 
         Raises:
           UserError: there is, and it was made with another config or other weights, or by a version of another format.
@@ -66,40 +66,47 @@ class Workdir:
             )
         if not checkpoints and not (pretrains(before) and self.backbone_file.exists()):
             return False
-        refuse_changes(before, config)
-        self.refuse_other_weights(config)
+        changes = [line for line in differences(before, config) if not line.startswith(FREE_FIELDS)]
+        if changes:
+            raise UserError(
+                f"the workdir holds a training with another config ({'; '.join(changes)}); choose a new one."
+            )
+        given, own = config.model.weights, self.backbone_file
+        if given and Path(given).is_file() and not (own.is_file() and weights.sha256(given) == weights.sha256(own)):
+            raise UserError(
+                f"the workdir holds a training with other weights than model.weights = {given}; choose a new one."
+            )
         return True
 
     def create(self, config: ConfigDict, data_sha256: Mapping[str, str] | None = None) -> None:
         """Makes the folder self-contained: the resolved config, and a copy of the backbone's weights.
 
-        Where the backbone is to be trained first, it is left to that.
+        Where the backbone is to be trained first, that writes its weights.
 
         Args:
           config: resolved.
-          data_sha256: of the dataset's splits, by their names, kept to tell whether the data are still those.
+          data_sha256: of the dataset's splits, by their names.
         """
-        variables = (
-            None if pretrains(config) else weights.backbone_variables(*_backbone_choice(config))
-        )  # first: bad weights leave no folder
+        model = config.model
+        if not pretrains(config):  # first: bad weights leave no folder
+            variables = weights.backbone_variables(model.backbone, model.weights, model.random_backbone)
         self.path.mkdir(parents=True, exist_ok=True)
-        self.config_file.unlink(missing_ok=True)  # what it speaks of is about to change
-        if variables is None:
+        self.config_file.unlink(missing_ok=True)  # it describes what is about to change
+        if pretrains(config):
             self.backbone_file.unlink(missing_ok=True)
-        elif config.model.weights:
-            write_whole(self.backbone_file, Path(config.model.weights).read_bytes())
+        elif model.weights:
+            write_whole(self.backbone_file, Path(model.weights).read_bytes())
         else:
-            weights.save_backbone(self.backbone_file, config.model.backbone, variables)
-        data = {"data_sha256": dict(data_sha256)} if data_sha256 else {}
-        self._write(config, **data)
+            weights.save_backbone(self.backbone_file, model.backbone, variables)
+        self._write(config, **({"data_sha256": dict(data_sha256)} if data_sha256 else {}))
 
     def create_ported(self, config: ConfigDict, variables: dict[str, Any], step: int, origin: dict[str, Any]) -> None:
-        """Makes a folder of somebody else's trained network, which has one checkpoint and cannot be trained further.
+        """Makes a folder of a ported network, which has one checkpoint and cannot be trained further.
 
         Args:
           config: resolved.
           variables: of the whole network.
-          step: under which the checkpoint stands.
+          step: number of the checkpoint.
           origin: where it comes from, for ``config.json``.
         """
         self.path.mkdir(parents=True)
@@ -109,16 +116,6 @@ class Workdir:
         with Checkpoints(self.checkpoints, config) as checkpoints:
             checkpoints.save_model(step, {"params": variables["params"], "batch_stats": moving})
         self._write(config, **{PORTED: origin})
-
-    def refuse_other_weights(self, config: ConfigDict) -> None:
-        """Raises a ``UserError`` if ``model.weights`` names a file that is not the one copied here."""
-        given = config.model.weights
-        if not given or not Path(given).is_file():
-            return
-        if not self.backbone_file.is_file() or weights.sha256(given) != weights.sha256(self.backbone_file):
-            raise UserError(
-                f"the workdir holds a training with other weights than model.weights = {given}; choose a new one."
-            )
 
     def load_config(self) -> ConfigDict:
         """The resolved config that the workdir was made with.
@@ -144,7 +141,7 @@ class Workdir:
         return read_code(self._read())
 
     def data_sha256(self) -> dict[str, str] | None:
-        """Of the splits that the training was begun with, if the workdir tells."""
+        """Fingerprints of the splits that the training began with, if the workdir names them."""
         return self._read().get("data_sha256")
 
     def _read(self) -> Any:
@@ -167,15 +164,8 @@ class Workdir:
 
 
 def pretrains(config: ConfigDict) -> bool:
-    """Whether a training begins with that of its backbone."""
+    """Whether a training starts with pretraining its backbone."""
     return config.pretraining.dataset != "none" and not config.model.weights
-
-
-def refuse_changes(before: ConfigDict, now: ConfigDict) -> None:
-    """Raises a ``UserError`` that names every field in which a training to be resumed has changed."""
-    changes = [line for line in differences(before, now) if not line.startswith(FREE_FIELDS)]
-    if changes:
-        raise UserError(f"the workdir holds a training with another config ({'; '.join(changes)}); choose a new one.")
 
 
 def load_step(
@@ -195,7 +185,3 @@ def load_step(
     if moving:
         variables["batch_stats"] = saved["batch_stats"]
     return model, variables, config, step
-
-
-def _backbone_choice(config: ConfigDict) -> tuple[str, str | None, bool]:
-    return config.model.backbone, config.model.weights, config.model.random_backbone

@@ -1,10 +1,9 @@
-"""An authors' checkpoint made a workdir, for the commands to evaluate and to predict with."""
+"""Ports an authors' checkpoint to a workdir that the commands evaluate and predict from."""
 
 from __future__ import annotations
 
 import os
 import shlex
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from mmnet_jax import weights
 from mmnet_jax.config import from_dict, get_field, has_memory, resolve
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.heads import HEADS
+from mmnet_jax.storage.files import whole_folder
 from mmnet_jax.workdir.folder import Workdir
 
 ASSUMED = {
@@ -30,19 +30,17 @@ ASSUMED = {
 
 
 class Ported(NamedTuple):
-    """What a workdir was made with."""
+    """What was ported."""
 
     config: ConfigDict
     tensors: int
     epoch: int | None
-    """After which the checkpoint was taken, if it tells."""
+    """The checkpoint's, if the file holds it."""
 
     def report(self, workdir: str) -> str:
-        """What was found, what was taken for granted, and what comes next."""
+        """What was found, what was assumed, and the next command."""
         config = self.config
-        memory = ""
-        if has_memory(config):
-            memory = f" of reading {config.reading}, {config.model.memory_size} embeddings"
+        memory = f" of reading {config.reading}, {config.model.memory_size} embeddings" if has_memory(config) else ""
         epoch = "" if self.epoch is None else f", epoch {self.epoch}"
         flat = {flag: get_field(config, field) for flag, field in ASSUMED.items()}
         assumed = " ".join(f"--{flag}={_text(value)}" for flag, value in flat.items())
@@ -71,18 +69,14 @@ def port_released(source: str | Path, workdir: str | Path, given: Mapping[str, A
         not empty.
       OSError: the disk does not take it.
     """
-    place = Workdir(Path(workdir).resolve())
-    _refuse_taken(place.path)
+    place = Path(workdir).resolve()
+    _refuse_taken(place)
     state_dict, epoch = weights.read_checkpoint(source)
     config = _configure(state_dict, given, str(source))
     variables = weights.from_released(state_dict, config, str(source))
     origin = {"from": Path(source).name, "sha256": weights.sha256(source), "epoch": epoch}
-    place.path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.path.parent, prefix=".unfinished-") as unfinished:
-        made = Workdir(Path(unfinished) / place.path.name)
-        made.create_ported(config, variables, epoch or 0, origin)
-        _refuse_taken(place.path)
-        made.path.replace(place.path)
+    with whole_folder(place) as made:
+        Workdir(made).create_ported(config, variables, epoch or 0, origin)
     return Ported(config, len(jax.tree.leaves(variables)), epoch)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from mmnet_jax import weights
 from mmnet_jax.cli.signals import Stopped
+from mmnet_jax.config.values import pretraining
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import BACKBONES
 from mmnet_jax.pretraining.classifier import create_classifier, untrained_variables
@@ -44,11 +45,11 @@ def test_untrained_variables_are_those_of_the_classifier(name):
 
 
 def test_the_learning_rate_rises_and_falls_as_by_hand():
-    settings = tiny_config(steps=10, learning_rate=2.0, warmup=0.2).pretraining
+    settings = pretraining(tiny_config(steps=10, learning_rate=2.0, warmup=0.2))
     rates = [float(learning_rate(settings)(i)) for i in (0, 1, 2, 4, 6, 9, 10)]
     falling = [1 + math.cos(math.pi * i / 8) for i in (2, 4, 7)]
     np.testing.assert_allclose(rates, [1.0, 2.0, 2.0, *falling, 0.0], atol=1e-6)
-    unwarmed = learning_rate(tiny_config(steps=4, learning_rate=2.0, warmup=0.0).pretraining)
+    unwarmed = learning_rate(pretraining(tiny_config(steps=4, learning_rate=2.0, warmup=0.0)))
     np.testing.assert_allclose([float(unwarmed(i)) for i in (0, 2, 4)], [2.0, 1.0, 0.0], atol=1e-6)
 
 
@@ -59,7 +60,7 @@ def test_smoothed_cross_entropy_by_hand():
 
 
 def test_weight_decay_is_of_the_kernels_alone():
-    settings = tiny_config(steps=1, learning_rate=0.5, warmup=1.0, momentum=0.9, weight_decay=0.1).pretraining
+    settings = pretraining(tiny_config(steps=1, learning_rate=0.5, warmup=1.0, momentum=0.9, weight_decay=0.1))
     optimizer = create_optimizer(settings)
     trained = {"backbone": {"stem": dict.fromkeys(("kernel", "scale", "bias"), jnp.array([4.0]))}}
     gradient = {"backbone": {"stem": dict.fromkeys(("kernel", "scale", "bias"), jnp.array([1.0]))}}

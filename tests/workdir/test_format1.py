@@ -21,8 +21,8 @@ STORED = Workdir(REFERENCE / "workdir_format1")
 
 def test_it_evaluates_to_the_stored_result(tmp_path):
     config, stored = STORED.load_config(), json.loads((STORED.results / "result.json").read_text())
-    choose = lambda dataset: configured_manifest(dataset, config)  # noqa: E731
-    scored = score_workdir(STORED, config, choose, dataset=tiny_dataset(), output=tmp_path / "result.json")
+    manifest = configured_manifest(tiny_dataset(), config)
+    scored = score_workdir(STORED, config, tiny_dataset(), manifest, output=tmp_path / "result.json")
     for field in ("weights_sha256", "parameters_sha256", "data_sha256", "checkpoint", "step", "class_iou", "left_out"):
         assert scored.summary[field] == stored[field], field
     for field in ("miou", "fb_iou", "interval95"):

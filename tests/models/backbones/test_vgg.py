@@ -7,10 +7,9 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from mmnet_jax import create_model, get_config, load_model
+from mmnet_jax import create_model, load_model
 from mmnet_jax.config.values import objective, sgd
 from mmnet_jax.features.source import ImageEncoder
 from mmnet_jax.models import backbones
@@ -97,13 +96,12 @@ def test_a_training_without_statistics_is_kept_in_its_workdir(narrow, tmp_path):
 
 
 def test_without_statistics_a_vgg_takes_steps_as_a_classifier(narrow):
-    classifier, pretraining = create_classifier("vgg16_plain", 3), get_config().pretraining
-    pretraining.image_size = 32
-    optimizer = optax.sgd(0.01)
+    classifier = create_classifier("vgg16_plain", 3)
+    settings = classification.Pretraining(32, 10, 0.01, warmup=0, momentum=0, weight_decay=0, label_smoothing=0.1)
     start = untrained_variables("vgg16_plain", 3, seed=0)
-    state = classification.create_state(start, optimizer)
+    state = classification.create_state(start, classification.create_optimizer(settings))
     images = np.random.default_rng(0).integers(0, 256, (8, 40, 40, 3), np.uint8)
-    step = classification.classifier_step(classifier, optimizer, pretraining, data_mesh(1))
+    step = classification.classifier_step(classifier, settings, data_mesh(1))
     for _ in range(2):  # the linear layer starts at zero, so that the first step moves it alone
         state, scores = step(state, images, jnp.arange(8) % 3, jax.random.key(0))
     assert np.isfinite(scores.loss)
