@@ -9,24 +9,15 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def softmax(x, axis):
-    e = np.exp(x - x.max(axis, keepdims=True))
-    return e / e.sum(axis, keepdims=True)
-
-
 def propagate(query, support, values, mask):
     """One image: [P, N], [s, N], [s, V], [s] -> ([P, V], [P])."""
     query, support, values, mask = (np.asarray(x, np.float64) for x in (query, support, values, mask))
     lengths = np.linalg.norm(query, axis=1)[:, None] * np.linalg.norm(support, axis=1)[None]
     e = query @ support.T / (lengths + 1e-7) * mask[None]
     e = np.where(e == 0, -np.inf, e)
-    received = np.zeros((len(query), values.shape[1]))
-    quality = np.zeros(len(query))
-    for q in range(len(query)):
-        if np.isfinite(e[q]).any():
-            received[q] = softmax(e[q], 0) @ values
-            quality[q] = sigmoid(e[q]).sum()
-    return received, quality
+    weights = np.exp(e)  # of cosines, at most e; 0 where a position takes no part
+    total = weights.sum(axis=1, keepdims=True)
+    return weights / np.where(total > 0, total, 1) @ values, sigmoid(e).sum(axis=1)
 
 
 def confidence(query, supports, masks):

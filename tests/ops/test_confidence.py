@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmnet_jax.ops import foreground_confidence
+from mmnet_jax import ops
 from tests.ops import references
+
+foreground_confidence = jax.jit(ops.foreground_confidence, static_argnums=3)
 
 
 def draw(*shape, seed=0):
@@ -64,7 +66,7 @@ def test_one_pixel_grid_is_zero_and_finite():
 def test_at_60_by_60_equals_float64(share):
     query, support = draw(2, 60, 60, 64), draw(2, 2, 60, 60, 64, seed=1)
     mask = jnp.where(jax.random.uniform(jax.random.key(3), (2, 2, 60, 60)) < share, 1.0, 0.0).at[1, 1].mul(0.5)
-    ours = jax.jit(foreground_confidence)(query, support, mask)
+    ours = foreground_confidence(query, support, mask)
     for b in range(2):
         expected = references.confidence(
             np.asarray(query[b]).reshape(3600, 64),

@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmnet_jax.ops import fuse_shots, propagate
+from mmnet_jax import ops
+from mmnet_jax.ops import fuse_shots
 from tests.ops import references
+
+propagate = jax.jit(ops.propagate)
 
 
 def draw(*shape, seed=0):
@@ -75,7 +78,7 @@ def test_at_60_by_60_equals_float64(share):
     query, support, values = draw(2, 60, 60, 50), draw(2, 60, 60, 50, seed=1), draw(2, 60, 60, 50, seed=2)
     inside = jax.random.uniform(jax.random.key(4), (2, 60, 60)) < jnp.array([share, share / 2])[:, None, None]
     mask = jnp.where(inside, jax.random.uniform(jax.random.key(3), (2, 60, 60)), 0.0)
-    ours = jax.jit(propagate)(query, support, values, mask)
+    ours = propagate(query, support, values, mask)
     for b in range(2):
         expected = references.propagate(
             *(np.asarray(x[b]).reshape(3600, -1) for x in (query, support, values)), np.asarray(mask[b]).ravel()
@@ -102,7 +105,7 @@ def test_gradients_of_all_arguments_equal_those_of_the_plain_formula():
             v, p = function(*a)
             return jnp.sum(v.reshape(2, 30, 3) * weigh[0]) + jnp.sum(p.reshape(2, 30) * weigh[1])
 
-        return jax.grad(value, (0, 1, 2, 3))(*arguments, mask)
+        return jax.jit(jax.grad(value, (0, 1, 2, 3)))(*arguments, mask)
 
     ours, theirs = objective(propagate), objective(plain)
     for a, b in zip(ours[:3], theirs[:3], strict=True):

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -20,10 +16,10 @@ from mmnet_jax.workdir.folder import Workdir
 from mmnet_jax.workdir.porting import port_released
 from tests.conftest import REFERENCE
 from tests.models.test_goldens import SIZE, golden_episode, state_dict
+from tests.weights.port_weights import port_weights
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
-SCRIPT = Path(__file__).parents[2] / "scripts/port_weights.py"
 NETWORKS = {"released": "mmnet", "pfenet": "pfenet"}
 SHAPES = json.loads((REFERENCE / "shapes.json").read_text())
 
@@ -43,15 +39,13 @@ def ported(request, tmp_path_factory):
     counters = {f"module.layer{i}.0.bn1.num_batches_tracked": np.array(7) for i in range(1, 5)}
     safetensors.numpy.save_file(tensors | counters, source)
     options = ["--fold=2", "--shots=2", f"--image_size={SIZE}", "--split=folder", "--dataset=coco20i"]
-    command = [sys.executable, SCRIPT, "released", f"--source={source}", f"--workdir={folder / 'run'}", *options]
-    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])}
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+    done = port_weights("released", f"--source={source}", f"--workdir={folder / 'run'}", *options)
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(path.name for path in folder.iterdir()) == ["authors.safetensors", "run"]
     return request.param, folder / "run", done.stdout
 
 
-def test_the_config_is_infer_config_tensors_and_flags(ported):
+def test_the_config_is_inferred_from_tensors_and_flags(ported):
     names, workdir, said = ported
     _, _, config = load_model(workdir)
     assert (config.model.network, config.model.backbone) == (NETWORKS[names], "resnet50_v2")
@@ -121,7 +115,7 @@ def test_resnets_are_told_apart_by_stem_and_depth(names, changes, backbone):
 @pytest.mark.parametrize(
     ("statistics", "backbone"), [(["layer1.1.running_mean"], "vgg16"), ([], "vgg16_plain")], ids=["BN", "plain"]
 )
-def test_vggs_are_infer_config_their_names(statistics, backbone):
+def test_vggs_are_known_by_their_names(statistics, backbone):
     head = {name: shape for name, shape in SHAPES["pfenet"].items() if not name.startswith("layer")}
     tensors = dict.fromkeys([*head, "layer0.0.weight", "layer1.0.weight", *statistics], np.zeros(1))
     assert weights.infer_config(tensors)["model.backbone"] == backbone

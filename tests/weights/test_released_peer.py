@@ -19,7 +19,8 @@ from tests.reference.mmnet_torch import MMNet as Peer  # noqa: E402
 pytestmark = pytest.mark.usefixtures("optimised")
 
 FRACTIONS = (1.0, 0.5, 0.25, 0.125)
-SLOW = [pytest.param(size, shots, marks=pytest.mark.slow) for size, shots in [(161, 1), (161, 5), (473, 1), (473, 5)]]
+SIZES = [(65, 1), (97, 1), (97, 5), (161, 1), (161, 5), (473, 1), (473, 5)]
+CASES = [(65, 5), *(pytest.param(*case, marks=pytest.mark.slow) for case in SIZES)]
 
 
 def pictures(size, seeds):
@@ -60,7 +61,7 @@ def checkpoint(peer, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(("size", "shots"), [(97, 1), (97, 5), *SLOW])
+@pytest.mark.parametrize(("size", "shots"), CASES)
 def test_logits_are_the_peers(peer, checkpoint, tmp_path, size, shots):
     ported = port_released(checkpoint, tmp_path / "run", {"data.image_size": size, "shots": shots})
     assert ported.epoch == 10
