@@ -10,8 +10,30 @@ from __future__ import annotations
 from absl import flags
 
 from mmnet_jax.cli import command
-from mmnet_jax.reproduction.reproducing import define_flags, main
+from mmnet_jax.reproduction.tables import TABLES
+
+flags.DEFINE_enum("table", None, list(TABLES), "The table.")
+flags.DEFINE_list("rows", [], "Some of its rows. (default: all)")
+flags.DEFINE_list("folds", [], "Some of its folds, 0..3. (default: all that the table has)")
+flags.DEFINE_list("seeds", ["321"], "Seeds of initialisation and episodes; numbers are means over them.")
+flags.DEFINE_string("runs", "runs", "Folder of the workdirs.")
+flags.DEFINE_string("data_dir", "data", "Folder of the prepared datasets.")
+flags.DEFINE_string("weights", "weights", "Folder of BACKBONE.safetensors files, or one such file.")
+flags.DEFINE_multi_string("set", [], "FIELD=VALUE changes a config field in all runs; may be repeated.")
+flags.DEFINE_enum("launcher", "none", ["none", "local", "slurm"], "One by one, several runs here, or Slurm jobs.")
+flags.DEFINE_integer("parallel", None, "Runs at a time. (default of local: one a GPU)", lower_bound=1)
+flags.DEFINE_multi_string("slurm_options", [], "NAME=VALUE of submitit, as in partition=gpu; may be repeated.")
+flags.DEFINE_bool("dry_run", False, "List rows with the paper's numbers, and runs with whether results exist.")
+flags.DEFINE_bool("any_code", False, "Also accept runs of other versions of the code.")
+flags.DEFINE_string("output", None, "The table's files, without .md and .json. (default: RUNS/table_NAME)")
+flags.DEFINE_bool("list", False, "Print all recipes with their number of trained parameters and exit.")
+
+
+def main() -> None:
+    from mmnet_jax.reproduction import reproducing  # JAX, which a mistake in a flag need not wait for
+
+    reproducing.main(flags.FLAGS)
+
 
 if __name__ == "__main__":
-    define_flags()
-    command.run(lambda: main(flags.FLAGS))
+    command.run(main)

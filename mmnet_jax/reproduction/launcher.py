@@ -9,19 +9,15 @@ import shlex
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from queue import SimpleQueue
+from threading import Lock
 from typing import Any, NamedTuple
 
 import mmnet_jax
 from mmnet_jax.cli.signals import Stopped, interrupts
 from mmnet_jax.errors import UserError
-
-ROOT = Path(mmnet_jax.__file__).resolve().parents[1]
-"""The folder that holds this package."""
 
 STOPPING = b"stopping the runs at their next checkpoint; once more kills them\n"
 
@@ -32,6 +28,10 @@ SLURM = {"time": 24 * 60, "nodes": 1, "ntasks_per_node": 1, "gpus_per_node": 1, 
 """Default parameters of a Slurm job, as ``submitit.SlurmExecutor`` names them; time in minutes."""
 
 
+Slot = dict[str, str]
+"""Environment variables of the processes that run in it."""
+
+
 class Job(NamedTuple):
     """One process to run."""
 
@@ -40,89 +40,78 @@ class Job(NamedTuple):
     log: Path
     """Its output is appended here."""
 
-    def start(self, variables: dict[str, str]) -> subprocess.Popen[bytes]:
+    def start(self, slot: Slot) -> subprocess.Popen[bytes]:
         """Starts the process in its own session, so that Ctrl-C reaches it only through this process."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        package = str(Path(mmnet_jax.__file__).resolve().parents[1])
+        path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
         this_code = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # whatever the current folder holds
         with self.log.open("ab", buffering=0) as log:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             log.write(f"{HEADER}{now} on {platform.node()}: {shlex.join(self.command)}\n".encode())
-            environment = os.environ | this_code | variables
             streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
-            return subprocess.Popen(self.command, env=environment, start_new_session=True, **streams)
+            return subprocess.Popen(self.command, env=os.environ | this_code | slot, start_new_session=True, **streams)
 
-    def wait(self, process: subprocess.Popen[bytes]) -> str | None:
-        """Waits for its process; returns a line about the failure, if it failed."""
-        status = process.wait()
+    def failure(self, status: int) -> str | None:
+        """A line about the process that ended with ``status``, if it failed."""
         ended = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         return f"{self.name} {ended}: {last_line(self.log)} (log: {self.log})" if status else None
 
 
-def launch(
-    jobs: Sequence[Job], slots: Sequence[dict[str, str]], say: Callable[[str], None], every: float = 60.0
-) -> list[str]:
-    """Runs all jobs, one in each slot at a time; a job that fails does not stop the others.
+def launch(jobs: Sequence[Job], slots: Sequence[Slot], say: Callable[[str], None], every: float = 60.0) -> list[str]:
+    """Runs all jobs, one in each slot at a time; returns a line about each that failed, which does not stop the others.
 
-    Args:
-      jobs: in the order in which they start.
-      slots: environment variables of each slot.
-      say: gets a line when a job starts or ends, and in between the last line of its log.
-      every: seconds between two of the latter.
-
-    Returns:
-      A line about each job that failed.
+    ``say`` gets a line when a job starts or ends, and in between the last line of its log every ``every`` seconds.
 
     Raises:
       Stopped: after an interrupt, once every process has ended. The first signal is passed on and trainings stop at
         a checkpoint; the second one kills them.
     """
-    free: SimpleQueue[dict[str, str]] = SimpleQueue()
-    for slot in slots:
-        free.put(slot)
-    running: dict[subprocess.Popen[bytes], Job] = {}
+    free = list(slots)
+    started: list[subprocess.Popen[bytes]] = []
+    starting = Lock()  # an interrupt either finds a process in the list or keeps it from starting
 
     def work(job: Job) -> str | None:
-        slot = free.get()
+        slot = free.pop()
         try:
-            if asked():
-                return None
-            process = job.start(slot)
-            running[process] = job
+            with starting:
+                if asked():
+                    return None
+                process = job.start(slot)
+                started.append(process)
             say(f"{job.name}: started, log in {job.log}")
-            failure = job.wait(process)
-            del running[process]
+            while process.returncode is None:
+                try:
+                    process.wait(every)
+                except subprocess.TimeoutExpired:
+                    say(f"{job.name}: {last_line(job.log)}")
+            failure = job.failure(process.returncode)
         except OSError as error:
             failure = f"{job.name} could not start: {error.filename}: {error.strerror}"
         finally:
-            free.put(slot)
+            free.append(slot)
         say(f"{job.name}: stopped" if asked() else failure or f"{job.name}: done")
         return failure
 
     with interrupts(STOPPING) as asked, ThreadPoolExecutor(len(slots)) as pool:
         futures = [pool.submit(work, job) for job in jobs]
-        told: set[subprocess.Popen[bytes]] = set()
-        said, pending = time.monotonic(), set(futures)
         try:
-            while pending:
-                _, pending = wait(pending, timeout=0.2)
-                for process in set(running) - told if asked() else ():
+            while not asked() and wait(futures, timeout=0.2).not_done:
+                pass
+            with starting:
+                for process in started:
                     process.terminate()
-                    told.add(process)
-                if time.monotonic() - said >= every:
-                    said = time.monotonic()
-                    for job in list(running.values()):
-                        say(f"{job.name}: {last_line(job.log)}")
+            wait(futures)
         except KeyboardInterrupt:
-            for process in list(running):
+            for process in started:
                 process.kill()
     if asked():
         raise Stopped
     return [failure for future in futures if (failure := future.result())]
 
 
-def local_slots(parallel: int | None, gpus: Sequence[str]) -> list[dict[str, str]]:
-    """Environment variables of ``parallel`` slots (default: one a GPU), each with one of the GPUs."""
+def local_slots(parallel: int | None, gpus: Sequence[str]) -> list[Slot]:
+    """``parallel`` slots (default: one a GPU), each with one of the GPUs."""
     count = parallel or max(1, len(gpus))
     shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if count > len(gpus) > 0 else {}
     return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} | shared if gpus else {} for i in range(count)]
@@ -149,7 +138,7 @@ class SlurmTask:
         before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm sends submitit's signal to the child as well
         self.process = self.job.start({})
         signal.signal(signal.SIGUSR2, before)
-        if failure := self.job.wait(self.process):
+        if failure := self.job.failure(self.process.wait()):
             raise RuntimeError(failure)
 
     def checkpoint(self) -> Any:
@@ -162,14 +151,9 @@ class SlurmTask:
 
 
 def submit(jobs: Sequence[Job], folder: Path, name: str, parallel: int | None, options: Sequence[str]) -> list[str]:
-    """Submits the jobs as one array; returns Slurm's names of them.
+    """Submits the jobs as one array, ``parallel`` at a time, with submitit's files in ``folder``; returns their ids.
 
-    Args:
-      jobs: the array.
-      folder: gets submitit's files.
-      name: name of the array.
-      parallel: jobs at a time.
-      options: more parameters of ``submitit.SlurmExecutor``, ``NAME=VALUE`` each.
+    ``options`` are more parameters of ``submitit.SlurmExecutor``, ``NAME=VALUE`` each.
 
     Raises:
       UserError: submitit is not installed, this is no Slurm cluster, or an option is wrong.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from mmnet_jax.config.values import dataset_choice
-from mmnet_jax.reproduction.runs import Selection, Settings
-from mmnet_jax.reproduction.scores import Key, OtherEpisodes, Outcome, difference, miou, overall_verdict, verdict
-from mmnet_jax.reproduction.tables import TableRow
-from mmnet_jax.workdir.provenance import CODE
+from mmnet_jax.reproduction.runs import Settings
+from mmnet_jax.reproduction.scores import Key, OtherEpisodes, Outcome, difference, miou, overall_verdict
+from mmnet_jax.reproduction.tables import Table, TableRow
 
 NOT_COMPARABLE, NOT_RUN = "not comparable", "not run"
 
@@ -26,22 +26,26 @@ CLAIMS = (
 SEEDS = " Seeds: the smallest and the largest mean of one seed."
 
 
+Columns = Mapping[str, Sequence[Key]]
+"""By name of a column, the fold and seed of each run behind its number."""
+
+
 def filled(
-    selection: Selection,
-    settings: Settings,
-    outcomes: Mapping[tuple[str, int, int], Outcome],
-    unfinished: Mapping[str, str] | None = None,
+    table: Table, settings: Settings, outcomes: Mapping[tuple[str, int, int], Outcome], unfinished: Mapping[str, str]
 ) -> dict[str, Any]:
     """The table as JSON.
 
     Args:
-      selection: what was asked for.
-      settings: settings of the runs.
+      table: the part of it that is asked for.
+      settings: of the runs.
       outcomes: finished runs by recipe, fold and seed; a mean is given where none of its runs is missing.
       unfinished: by name of an unfinished run, the last line of its log.
     """
-    table, rows, folds, seeds = selection
-    measured = {row.name: {key[1:]: outcomes[key] for key in outcomes if key[0] == row.config} for row in rows}
+    folds, seeds = table.folds, settings.seeds
+    columns: Columns = {f"fold{fold}": [(fold, seed) for seed in seeds] for fold in folds}
+    columns = {**columns, "mean": list(itertools.product(folds, seeds))}
+    by_seed = {f"seed{seed}": [(fold, seed) for fold in folds] for seed in seeds}
+    measured = {row.name: {key[1:]: outcomes[key] for key in outcomes if key[0] == row.config} for row in table.rows}
     found = [outcome for by_key in measured.values() for outcome in by_key.values()]
     data = []
     for outcome in found:
@@ -49,52 +53,46 @@ def filled(
         one = {"dataset": name, "variant": variant, "sha256": outcome.summary.get("data_sha256")}
         data += [one] if one not in data else []
 
-    def distinct(values: Sequence[Any]) -> list[Any]:
-        return sorted({value for value in values if value is not None})
+    def distinct(field: str) -> list[Any]:
+        return sorted({outcome.summary.get(field) for outcome in found} - {None})
 
-    def summaries(field: str) -> list[Any]:
-        return distinct([outcome.summary.get(field) for outcome in found])
-
+    codes = {code for outcome in found for code in outcome.codes}
     return {
         "title": table.title,
         "note": table.note,
         "changes": list(settings.changes),
-        "unfinished": dict(unfinished or {}),
+        "unfinished": dict(unfinished),
         "folds": list(folds),
         "seeds": list(seeds),
-        "protocols": summaries("protocol"),
-        "episodes": summaries("episodes"),
+        "protocols": distinct("protocol"),
+        "episodes": distinct("episodes"),
         "data": data,
-        "weights_sha256": summaries("weights_sha256"),
-        "hardware": summaries("hardware"),
-        "numerics": distinct([code.numerics for outcome in found for code in outcome.codes]),
-        "commits": distinct([code.commit for outcome in found for code in outcome.codes]),
-        "measured": distinct([date[:10] for date in summaries("date")]),
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "written_by": CODE._asdict(),
+        "weights_sha256": distinct("weights_sha256"),
+        "hardware": distinct("hardware"),
+        "numerics": sorted({code.numerics for code in codes}),
+        "commits": sorted({code.commit for code in codes if code.commit}),
+        "measured": sorted({date[:10] for date in distinct("date")}),
         "intervals": INTERVALS,
-        "rows": [_row(row, selection, measured[row.name], settings) for row in rows],
+        "rows": [_row(row, columns, measured[row.name], settings.runs) for row in table.rows],
         "claims": [
-            {"better": better, "worse": worse} | _compared(selection, measured[better], measured[worse])
+            {"better": better, "worse": worse, **_compared(measured[better], measured[worse], columns, by_seed)}
             for better, worse in table.claims
-            if better in measured and worse in measured
         ],
     }
 
 
-def _row(row: TableRow, selection: Selection, outcomes: Mapping[Key, Outcome], settings: Settings) -> dict[str, Any]:
-    """Our number and the paper's by column, and the runs behind them."""
-    cells = {}
-    for name, keys in _columns(selection).items():
-        cell: dict[str, Any] = {} if row.paper is None else {"paper": row.paper.get(name)}
-        if name == "mean" and row.paper and len(selection.folds) < len(row.paper) - 1:
-            cell["paper"] = None  # the paper prints means over all folds only
-        if all(key in outcomes for key in keys):
+def _row(row: TableRow, columns: Columns, outcomes: Mapping[Key, Outcome], folder: Path) -> dict[str, Any]:
+    """Our number and the paper's by column, and the runs in ``folder`` behind them."""
+    cells: dict[str, dict[str, Any]] = {}
+    for name, keys in columns.items():
+        cell = cells[name] = {}
+        if row.paper:  # it prints means over all folds only
+            cell["paper"] = row.paper[name] if name != "mean" or len(columns) == len(row.paper) else None
+        if outcomes.keys() >= set(keys):
             score = miou({key: outcomes[key] for key in keys})
             cell |= {"miou": score.value, "interval95": list(score.interval95)}
             if cell.get("paper") is not None:
                 cell["difference"] = score.value - cell["paper"]
-        cells[name] = cell
     same = ("miou", "step", "class_iou", "commit", "numerics", "weights_sha256", "data_sha256")
     runs = [
         {
@@ -102,7 +100,7 @@ def _row(row: TableRow, selection: Selection, outcomes: Mapping[Key, Outcome], s
             "seed": seed,
             **{field: outcome.summary.get(field) for field in same},
             "confidence_alone": outcome.summary.get("baselines", {}).get("confidence", {}).get("miou"),
-            "workdir": outcome.path.parents[1].relative_to(settings.runs.absolute()).as_posix(),
+            "workdir": outcome.workdir.relative_to(folder.absolute()).as_posix(),
         }
         for (fold, seed), outcome in sorted(outcomes.items())
     ]
@@ -110,35 +108,25 @@ def _row(row: TableRow, selection: Selection, outcomes: Mapping[Key, Outcome], s
     return {"row": row.name, "label": row.label, "config": row.config, "shots": shots, "cells": cells, "runs": runs}
 
 
-def _compared(selection: Selection, ours: Mapping[Key, Outcome], theirs: Mapping[Key, Outcome]) -> dict[str, Any]:
+def _compared(
+    ours: Mapping[Key, Outcome], theirs: Mapping[Key, Outcome], columns: Columns, by_seed: Columns
+) -> dict[str, Any]:
     """Paired differences of two rows by column and by seed, with the verdict on the claim."""
 
-    def compared(columns: Mapping[str, Sequence[Key]]) -> dict[str, dict[str, Any]]:
-        cells: dict[str, dict[str, Any]] = {}
-        for name, keys in columns.items():
-            cells[name] = {}
-            if all(key in ours and key in theirs for key in keys):
-                try:
-                    score = difference({key: ours[key] for key in keys}, {key: theirs[key] for key in keys})
-                except OtherEpisodes as error:
-                    cells[name] = {"verdict": NOT_COMPARABLE, "reason": str(error)}
-                    continue
-                number = {"difference": score.value, "interval95": list(score.interval95)}
-                cells[name] = number | {"verdict": verdict(score)}
-        return cells
+    def cell(keys: Sequence[Key]) -> dict[str, Any]:
+        if not ours.keys() & theirs.keys() >= set(keys):
+            return {}
+        try:
+            score = difference({key: ours[key] for key in keys}, {key: theirs[key] for key in keys})
+        except OtherEpisodes as error:
+            return {"verdict": NOT_COMPARABLE, "reason": str(error)}
+        return {"difference": score.value, "interval95": list(score.interval95), "verdict": score.verdict}
 
-    cells = compared(_columns(selection))
+    cells = {name: cell(keys) for name, keys in columns.items()}
     overall = cells["mean"].get("verdict", NOT_RUN)
     if "difference" in cells["mean"]:
-        overall = overall_verdict(overall, [cell["verdict"] for name, cell in cells.items() if name != "mean"])
-    by_seed = {f"seed{seed}": [(fold, seed) for fold in selection.folds] for seed in selection.seeds}
-    return {"cells": cells, "verdict": overall, "by_seed": compared(by_seed)}
-
-
-def _columns(selection: Selection) -> dict[str, list[Key]]:
-    """By column, the fold and seed of each run behind its number."""
-    own = {f"fold{fold}": [(fold, seed) for seed in selection.seeds] for fold in selection.folds}
-    return own | {"mean": [key for keys in own.values() for key in keys]}
+        overall = overall_verdict(overall, [cells[name]["verdict"] for name in cells if name != "mean"])
+    return {"cells": cells, "verdict": overall, "by_seed": {name: cell(keys) for name, keys in by_seed.items()}}
 
 
 def markdown(content: Mapping[str, Any]) -> str:
@@ -149,12 +137,15 @@ def markdown(content: Mapping[str, Any]) -> str:
     if any("paper" in row["cells"]["mean"] for row in rows):
         head += "; below it the paper's number and the difference from it"
     lines = [f"# {content['title']}", "", f"{head}. {_circumstances(content)}", "", content["intervals"], ""]
-    body = [[f"{row['label']} (`{row['row']}`)", *map(_cell, row["cells"].values())] for row in rows]
+    body = [[f"{row['label']} (`{row['row']}`)", *map(_beside_paper, row["cells"].values())] for row in rows]
     lines += _grid(["row", *columns], body)
     if claims:
         lines += ["", CLAIMS + SEEDS * several, ""]
-        body = [[f"{c['better']} better than {c['worse']}", *map(_points, c["cells"].values())] for c in claims]
-        body = [[*own, *([_seed_range(c)] * several), c["verdict"]] for own, c in zip(body, claims, strict=True)]
+        body = []
+        for claim in claims:
+            cells = [_number(cell, "difference", "+") for cell in claim["cells"].values()]
+            seeds = [_seed_range(claim)] * several
+            body.append([f"{claim['better']} better than {claim['worse']}", *cells, *seeds, claim["verdict"]])
         lines += _grid(["claim", *columns, *["seeds"] * several, "verdict"], body)
     if content["note"]:
         lines += ["", content["note"]]
@@ -184,28 +175,23 @@ def _circumstances(content: Mapping[str, Any]) -> str:
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]+", r"\1", text)
 
 
-def _cell(cell: Mapping[str, Any]) -> str:
-    own = f"{cell['miou']:.1f} {_interval(cell)}" if "miou" in cell else NOT_RUN
-    if cell.get("paper") is None:
-        return own
-    behind = f" ({cell['difference']:+.1f})" if "difference" in cell else ""
-    return f"{own}<br>{cell['paper']:.1f}{behind}"
-
-
-def _points(cell: Mapping[str, Any]) -> str:
-    if "difference" not in cell:
+def _number(cell: Mapping[str, Any], name: str, sign: str = "") -> str:
+    """A number with its interval, or why there is none."""
+    if name not in cell:
         return cell.get("verdict", NOT_RUN)
-    return f"{cell['difference']:+.1f} {_interval(cell, '+')}"
+    low, high = cell["interval95"]
+    return f"{cell[name]:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def _beside_paper(cell: Mapping[str, Any]) -> str:
+    below = "" if cell.get("paper") is None else f"<br>{cell['paper']:.1f}"
+    behind = f" ({cell['difference']:+.1f})" if "difference" in cell else ""
+    return _number(cell, "miou") + below + behind
 
 
 def _seed_range(claim: Mapping[str, Any]) -> str:
     means = [cell["difference"] for cell in claim["by_seed"].values() if "difference" in cell]
     return f"{min(means):+.1f} to {max(means):+.1f}" if len(means) > 1 else NOT_RUN
-
-
-def _interval(cell: Mapping[str, Any], sign: str = "") -> str:
-    low, high = cell["interval95"]
-    return f"[{low:{sign}.1f}, {high:{sign}.1f}]"
 
 
 def _grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:

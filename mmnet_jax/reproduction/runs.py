@@ -1,18 +1,32 @@
-"""The trainings that fill a table: one a recipe, fold and seed, each with its config, workdir and command."""
+"""The trainings that fill a table: one a recipe, fold and seed, each with its config, workdir and command.
+
+A workdir counts for a run when its config, backbone weights, data and code (``NUMERICS``) are the run's. Any other one
+is left as it is, and the run gets the next free folder: ``seed321.1`` beside ``seed321``.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ml_collections import ConfigDict
 
 from mmnet_jax.cli.config_flag import override
 from mmnet_jax.config import load_recipe, resolve
+from mmnet_jax.config.values import DatasetChoice, dataset_choice
+from mmnet_jax.data.dataset import open_dataset
+from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.errors import UserError
-from mmnet_jax.reproduction.tables import TABLES, Table, TableRow
+from mmnet_jax.evaluation.protocols import default_episodes
+from mmnet_jax.evaluation.report import result_files
+from mmnet_jax.reproduction.tables import TABLES, Table
+from mmnet_jax.training.stages import RESULT
+from mmnet_jax.workdir.folder import Workdir
+from mmnet_jax.workdir.provenance import CODE, read_code
 
 OWN_FIELDS = {
     "fold": "--folds",
@@ -29,6 +43,7 @@ class Settings(NamedTuple):
 
     runs: Path
     """Folder of the workdirs."""
+    seeds: tuple[int, ...]
     data_dir: str = "data"
     weights: str = "weights"
     """Backbone weights: one file, or a folder of ``BACKBONE.safetensors`` files."""
@@ -37,12 +52,7 @@ class Settings(NamedTuple):
 
     @property
     def one_weights_file(self) -> bool:
-        return Path(self.weights).suffix == ".safetensors"
-
-    def weights_file(self, backbone: str) -> str:
-        """The file with the weights of a backbone."""
-        folder = Path(self.weights).expanduser()
-        return self.weights if self.one_weights_file else str(folder / f"{backbone}.safetensors")
+        return self.weights.endswith(".safetensors")
 
 
 class Run(NamedTuple):
@@ -63,48 +73,50 @@ class Run(NamedTuple):
     def name(self) -> str:
         return f"{self.recipe} fold {self.fold} seed {self.seed}"
 
-
-class Selection(NamedTuple):
-    """The part of a table that is asked for."""
-
-    table: Table
-    rows: tuple[TableRow, ...]
-    folds: tuple[int, ...]
-    seeds: tuple[int, ...]
+    def command(self, workdir: Path) -> list[str]:
+        """The command that trains, or resumes the training, and ends with the result."""
+        command = [sys.executable, "-m", "mmnet_jax.train", f"--config={self.recipe}", f"--workdir={workdir}"]
+        return command + [f"--config.{text}" for text in self.overrides]
 
 
-def select(table: str, rows: Sequence[str], folds: Sequence[str], seeds: Sequence[str]) -> Selection:
-    """The selection that the flags name; no rows or folds are all of the table's.
+class Status(NamedTuple):
+    """Where a run stands."""
 
-    Raises:
-      UserError: the table has no such row, or a fold or seed is not a number in its range.
-    """
-    chosen = TABLES[table]
-    known = [row.name for row in chosen.rows]
+    kind: Literal["done", "begun", "new"]
+    workdir: Path
+    left_alone: tuple[str, ...] = ()
+    """Folders that hold something else, each with what differs."""
+
+    @property
+    def log(self) -> Path:
+        """Log of the run's processes: beside the workdir, because a workdir may be made anew."""
+        return self.workdir.with_name(f"{self.workdir.name}.log")
+
+
+def select(table: str, rows: Sequence[str], folds: Sequence[str]) -> Table:
+    """The part of a table that the flags name, all of it where they are empty."""
+    whole = TABLES[table]
+    known = [row.name for row in whole.rows]
     for name in rows:
         if name not in known:
-            raise UserError(f"--rows: {chosen.title} has no row {name!r}; there are {', '.join(known)}.")
-    picked = tuple(row for row in chosen.rows if not rows or row.name in rows)
-    if not seeds:
-        raise UserError("--seeds is empty.")
-    return Selection(chosen, picked, _numbers("folds", folds, 3) or chosen.folds, _numbers("seeds", seeds, 2**31 - 1))
+            raise UserError(f"--rows: {whole.title} has no row {name!r}; there are {', '.join(known)}.")
+    picked = tuple(row for row in whole.rows if not rows or row.name in rows)
+    claims = tuple(pair for pair in whole.claims if {row.name for row in picked}.issuperset(pair))
+    return Table(whole.title, picked, claims, whole_numbers("folds", folds, 3) or whole.folds, whole.note)
 
 
-def _numbers(flag: str, words: Sequence[str], last: int) -> tuple[int, ...]:
+def whole_numbers(flag: str, words: Sequence[str], last: int) -> tuple[int, ...]:
+    """The numbers of a flag, each once; raises a ``UserError`` unless they are from 0 to ``last``."""
     for word in words:
         if not word.strip().isdecimal() or int(word) > last:
             raise UserError(f"--{flag} must be whole numbers from 0 to {last}, but holds {word!r}.")
     return tuple(dict.fromkeys(map(int, words)))
 
 
-def plan_runs(selection: Selection, settings: Settings) -> list[Run]:
-    """Every run that the selection needs, once, in the order of rows, folds and seeds.
-
-    Raises:
-      UserError: a changed field is unknown or ill-typed, or one weights file is given for several backbones.
-    """
-    recipes = dict.fromkeys(row.config for row in selection.rows)
-    keys = [(recipe, fold, seed) for recipe in recipes for fold in selection.folds for seed in selection.seeds]
+def plan_runs(table: Table, settings: Settings) -> list[Run]:
+    """Every run that the table needs, once, in the order of rows, folds and seeds."""
+    recipes = dict.fromkeys(row.config for row in table.rows)
+    keys = [(recipe, fold, seed) for recipe in recipes for fold in table.folds for seed in settings.seeds]
     runs = [plan_run(*key, settings) for key in keys]
     backbones = sorted({run.config.model.backbone for run in runs if run.config.model.weights})
     if len(backbones) > 1 and settings.one_weights_file:
@@ -116,11 +128,7 @@ def plan_runs(selection: Selection, settings: Settings) -> list[Run]:
 
 
 def plan_run(recipe: str, fold: int, seed: int, settings: Settings) -> Run:
-    """One run of a recipe.
-
-    Raises:
-      UserError: a change has not the form FIELD=VALUE, or its field is unknown, ill-typed or set by the runner itself.
-    """
+    """One run of a recipe; raises a ``UserError`` for a change that is malformed or that another flag makes."""
     for change in settings.changes:
         field, equals, _ = change.partition("=")
         if not equals:
@@ -133,13 +141,70 @@ def plan_run(recipe: str, fold: int, seed: int, settings: Settings) -> Run:
     for text in overrides:
         override(config, *text.split("=", 1))
     if config.pretraining.dataset == "none" and not config.model.random_backbone:
-        config.model.weights = settings.weights_file(config.model.backbone)
-        overrides.append(f"model.weights={config.model.weights}")
+        folder = Path(settings.weights).expanduser()
+        file = settings.weights if settings.one_weights_file else folder / f"{config.model.backbone}.safetensors"
+        config.model.weights = str(file)
+        overrides.append(f"model.weights={file}")
     folder = settings.runs.joinpath(*recipe.split(":"), f"fold{fold}", f"seed{seed}")
     return Run(recipe, fold, seed, resolve(config), folder, tuple(overrides))
 
 
-def training_command(run: Run, workdir: Path) -> list[str]:
-    """The command that trains a run, or resumes it, and ends with its result."""
-    command = [sys.executable, "-m", "mmnet_jax.train", f"--config={run.recipe}", f"--workdir={workdir}"]
-    return command + [f"--config.{text}" for text in run.overrides]
+def find_status(run: Run, any_code: bool = False) -> Status:
+    """Status of a run now; ``any_code`` also accepts what other versions of the code made."""
+    left_alone: list[str] = []
+    while True:
+        workdir = Workdir(f"{run.folder}.{len(left_alone)}" if left_alone else run.folder)
+        try:
+            return Status(_kind(workdir, run.config, any_code), workdir.path, tuple(left_alone))
+        except UserError as error:
+            left_alone.append(f"{workdir.path}: {error}")
+
+
+def _kind(workdir: Workdir, config: ConfigDict, any_code: bool) -> Literal["done", "begun", "new"]:
+    """What a workdir holds of a run; raises a ``UserError`` if it is another's. Unknown data count as the same."""
+    if not workdir.resumes(config):
+        return "new"
+    result, data = _read_result(workdir), _data_sha256(dataset_choice(config))
+    origins = [("begun", workdir.code(), workdir.data_sha256())]
+    if result:
+        origins.append(("evaluated", read_code(result), result.get("data_sha256")))
+    for verb, code, its_data in origins:
+        if not any_code and not CODE.computes_like(code):
+            raise UserError(f"{verb} by other code")
+        if its_data and isinstance(data, dict) and its_data != data:
+            raise UserError(f"{verb} with other data")
+    protocol = config.evaluation.protocol
+    episodes = config.evaluation.episodes or default_episodes(DATASETS[config.data.dataset], protocol)
+    return "done" if (result.get("protocol"), result.get("episodes")) == (protocol, episodes) else "begun"
+
+
+def _read_result(workdir: Workdir) -> dict[str, Any]:
+    """The result that ended the training; empty unless it and its table of episodes are there."""
+    path, _, episodes, _ = result_files(workdir.results / RESULT)
+    try:
+        return json.loads(path.read_text()) if episodes.is_file() else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def refuse_missing(configs: Iterable[ConfigDict]) -> None:
+    """Raises a ``UserError`` that names all datasets and weights files that are missing, with commands to make them."""
+    missing = []
+    for config in configs:
+        data, weights = _data_sha256(dataset_choice(config)), config.model.weights
+        if isinstance(data, str) and not DATASETS[config.data.dataset].generated:
+            missing.append(data.rstrip("."))
+        if weights and not Path(weights).is_file():
+            command = f"python scripts/port_weights.py {config.model.backbone} --source=FILE --output={weights}"
+            missing.append(f"--weights: {weights} is missing; make it with: {command}")
+    if missing:
+        raise UserError(f"{'; '.join(dict.fromkeys(missing))}.")
+
+
+@cache
+def _data_sha256(choice: DatasetChoice) -> dict[str, str] | str:
+    """SHA-256 of the prepared dataset's splits, or the sentence that says why it cannot be opened."""
+    try:
+        return open_dataset(*choice).fingerprints()
+    except UserError as error:
+        return str(error)

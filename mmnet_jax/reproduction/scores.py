@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,9 @@ from mmnet_jax.workdir.provenance import Code, read_code
 Key = tuple[int, int]
 """Fold and seed."""
 
+Asked = tuple[tuple[str, str, str], ...]
+"""Query, class and supports of each episode."""
+
 HOLDS, FAILS, UNDECIDED, DIFFERS = "holds", "does not hold", "undecided", "differs by fold"
 """Verdicts on a claim."""
 
@@ -39,15 +42,12 @@ class OtherEpisodes(Exception):
 class Outcome(NamedTuple):
     """The numbers of a finished run."""
 
+    workdir: Path
     summary: dict[str, Any]
     """The content of ``result.json``."""
-    asked: tuple[tuple[str, str, str], ...]
-    """Query, class and supports of each episode."""
-    intersection: Integer[np.ndarray, " e"]
-    """Foreground pixels, as in ``union``."""
-    union: Integer[np.ndarray, " e"]
-    path: Path
-    """The file ``result.json``."""
+    asked: Asked
+    draws: Float[np.ndarray, " 1+r"]
+    """mIoU in percent: of all episodes, then of each bootstrap draw, from ``miou_of_draws``."""
     config: ConfigDict
     """The training's, resolved."""
     codes: tuple[Code, ...]
@@ -60,13 +60,20 @@ class Score(NamedTuple):
     value: float
     interval95: tuple[float, float]
 
+    @property
+    def verdict(self) -> str:
+        """On the claim that a difference is above 0."""
+        low, high = self.interval95
+        return HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
+
+
+def overall_verdict(mean: str, folds: Collection[str]) -> str:
+    """The verdict on the mean, unless the claim holds in one fold and fails in another."""
+    return DIFFERS if HOLDS in folds and FAILS in folds else mean
+
 
 def read_outcome(workdir: Workdir) -> Outcome:
-    """The numbers of a finished run.
-
-    Raises:
-      UserError: a file is missing or damaged.
-    """
+    """The numbers of a finished run; raises a ``UserError`` if a file is missing or damaged."""
     path, _, episodes, _ = result_files(workdir.results / RESULT)
     try:
         summary = json.loads(path.read_text())
@@ -77,61 +84,37 @@ def read_outcome(workdir: Workdir) -> Outcome:
         raise UserError(f"the result {path} or its {episodes.name} cannot be read: {error}.") from error
     if not len(counts) == summary.get("episodes"):
         raise UserError(f"{episodes} has {len(counts)} episodes, but {path} names {summary.get('episodes')}.")
+    config = workdir.load_config()
+    draws = miou_of_draws(asked, counts, (config.fold, config.seed))
     codes = tuple(code for code in (workdir.code(), read_code(summary)) if code)
-    return Outcome(summary, asked, counts[:, 0], counts[:, 1], path, workdir.load_config(), codes)
+    return Outcome(workdir.path, summary, asked, draws, config, codes)
+
+
+def miou_of_draws(asked: Asked, counts: Integer[np.ndarray, "e 2"], key: Key) -> Float[np.ndarray, " 1+r"]:
+    """mIoU of all episodes and of each bootstrap draw, from intersections and unions; ``key`` seeds the draws."""
+    queries, names, _ = zip(*asked, strict=True)
+    class_ids, units = (np.unique(column, return_inverse=True)[1] for column in (names, queries))
+    _, intersection, union = class_sums(counts[:, 0], counts[:, 1], class_ids)
+    draws = bootstrap_draws(counts[:, 0], counts[:, 1], class_ids, units=units, seed=key)
+    return np.append(100 * (intersection / union).mean(), draws)
 
 
 def miou(outcomes: Mapping[Key, Outcome]) -> Score:
-    """The mean over folds of the mean over seeds."""
-    return _pooled({key: _score_and_draws(key, [outcome]) for key, outcome in outcomes.items()})
+    """The mean over folds of the means over seeds, in percent."""
+    return _pooled({key: outcome.draws for key, outcome in outcomes.items()})
 
 
 def difference(ours: Mapping[Key, Outcome], theirs: Mapping[Key, Outcome]) -> Score:
-    """mIoU of one row minus that of another in points, paired by fold, seed and episode.
-
-    Args:
-      ours: outcomes of one row.
-      theirs: outcomes of the other row, for the same folds and seeds.
-
-    Raises:
-      OtherEpisodes: two results are of different episodes.
-    """
-    pairs: dict[Key, tuple[np.ndarray, np.ndarray]] = {}
-    for key in ours:
-        one, other = ours[key], theirs[key]
-        if one.asked != other.asked:
-            raise OtherEpisodes(f"the two results of fold {key[0]}, seed {key[1]} are not of the same episodes")
-        value, draws = _score_and_draws(key, [one, other])
-        pairs[key] = value[:1] - value[1:], draws[:, :1] - draws[:, 1:]
-    return _pooled(pairs)
+    """mIoU of one row minus that of another in points, paired by fold, seed and episode."""
+    for (fold, seed), own in ours.items():
+        if own.asked != theirs[fold, seed].asked:
+            raise OtherEpisodes(f"the two results of fold {fold}, seed {seed} are not of the same episodes")
+    return _pooled({key: own.draws - theirs[key].draws for key, own in ours.items()})
 
 
-def verdict(score: Score) -> str:
-    """The verdict on the claim that a difference is above 0."""
-    low, high = score.interval95
-    return HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
-
-
-def overall_verdict(mean: str, folds: Sequence[str]) -> str:
-    """The verdict on the mean, unless the claim holds in one fold and fails in another."""
-    return DIFFERS if {HOLDS, FAILS} <= set(folds) else mean
-
-
-def _score_and_draws(key: Key, outcomes: Sequence[Outcome]) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, "r t"]]:
-    """mIoU of results of the same episodes in percent, and of their bootstrap draws."""
-    intersection = np.stack([outcome.intersection for outcome in outcomes], axis=1)
-    union = np.stack([outcome.union for outcome in outcomes], axis=1)
-    _, class_ids = np.unique([name for _, name, _ in outcomes[0].asked], return_inverse=True)
-    _, sums_i, sums_u = class_sums(intersection, union, class_ids)
-    _, queries = np.unique([query for query, _, _ in outcomes[0].asked], return_inverse=True)
-    return 100 * (sums_i / sums_u).mean(0), bootstrap_draws(intersection, union, class_ids, units=queries, seed=key)
-
-
-def _pooled(parts: Mapping[Key, tuple[Float[np.ndarray, " 1"], Float[np.ndarray, "r 1"]]]) -> Score:
+def _pooled(parts: Mapping[Key, Float[np.ndarray, " 1+r"]]) -> Score:
     """The mean over folds of the means over seeds."""
-    values, draws = [], []
-    for fold in sorted({fold for fold, _ in parts}):
-        own = [part for key, part in parts.items() if key[0] == fold]
-        values.append(np.mean([value[0] for value, _ in own]))
-        draws.append(np.mean([drawn[:, 0] for _, drawn in own], axis=0))
-    return Score(float(np.mean(values)), interval_of(np.mean(draws, axis=0)))
+    folds = sorted({fold for fold, _ in parts})
+    by_fold = [np.mean([part for key, part in parts.items() if key[0] == fold], axis=0) for fold in folds]
+    value, *draws = np.mean(by_fold, axis=0)
+    return Score(float(value), interval_of(np.array(draws)))

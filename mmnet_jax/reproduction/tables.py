@@ -22,6 +22,14 @@ class TableRow(NamedTuple):
     """The printed numbers of ``fold0`` to ``fold3`` and ``mean``."""
     label: str
 
+    def __str__(self) -> str:
+        file, colon, name = self.config.partition(":")
+        text = f"{self.name}: {self.label} (configs/{file}.py{colon}{name})"
+        if self.paper:
+            *folds, mean = self.paper.values()
+            text += f", paper: {' '.join(map(str, folds))}, mean {mean}"
+        return text
+
 
 class Table(NamedTuple):
     """A table and its claims."""

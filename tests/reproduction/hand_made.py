@@ -11,8 +11,8 @@ SETTINGS = ("training.steps=8", "evaluation.episodes=4", "model.random_backbone=
 OTHER_CODE = CODE._replace(numerics=CODE.numerics - 1, commit="0" * 40)
 
 
-def settings(folder, *changes):
-    return Settings(folder / "runs", str(folder / "data"), str(folder / "weights"), (*SETTINGS, *changes))
+def settings(folder, *changes, seeds=(321,)):
+    return Settings(folder / "runs", seeds, str(folder / "data"), str(folder / "weights"), (*SETTINGS, *changes))
 
 
 def plan_one(folder, recipe="photographs:paper", fold=1, seed=321, changes=()):

@@ -51,7 +51,7 @@ def trained_by_hand(monkeypatch):
         finish(run, [10, 20, 30, 40] if run.recipe.endswith("global") else [11, 22, 33, 44], workdir)
         return [sys.executable, "-S", "-c", ""]
 
-    monkeypatch.setattr(runs, "training_command", command)
+    monkeypatch.setattr(runs.Run, "command", command)
     return trained
 
 
@@ -107,6 +107,8 @@ def test_a_dry_run_says_which_results_exist_and_what_is_left_alone(tmp_path, cap
     reproducing.main(Given(tmp_path, dry_run=True))
     runs = tmp_path / "runs" / "photographs"
     assert capsys.readouterr().out.splitlines() == [
+        "paper: MM-Net as the paper's equations have it, 1 shot (configs/photographs.py:paper)",
+        "global: Global instead of APM (configs/photographs.py:global)",
         f"photographs:paper fold 1 seed 321: done ({runs}/paper/fold1/seed321)",
         f"photographs:global fold 1 seed 321: new ({runs}/global/fold1/seed321.1)",
         f"left alone: {runs}/global/fold1/seed321: begun by other code",
@@ -141,7 +143,7 @@ def test_an_interrupt_ends_with_the_command_to_continue(tmp_path, trained_by_han
 def test_missing_weights_do_not_keep_the_table_of_finished_rows_back(tmp_path, trained_by_hand):
     fields = (*SETTINGS[:2], "training.cache_features=False", "data.dataset=creatures")
     weights = str(tmp_path / "weights")
-    one = runs.plan_run("photographs:paper", 1, 321, runs.Settings(tmp_path / "runs", "data", weights, fields))
+    one = runs.plan_run("photographs:paper", 1, 321, runs.Settings(tmp_path / "runs", (321,), "data", weights, fields))
     finish(one, [11, 22, 33, 44])
     with pytest.raises(UserError, match=r"--weights: .* is missing"):
         reproducing.main(Given(tmp_path, set=fields, weights=weights))
@@ -154,3 +156,8 @@ def test_a_table_that_could_not_be_written_is_told_before_anything_starts(tmp_pa
     with pytest.raises(UserError, match=r"--output: .*file/table.md cannot be written: "):
         reproducing.main(Given(tmp_path, output=str(tmp_path / "file" / "table")))
     assert trained_by_hand == []
+
+
+def test_the_page_of_recipes_is_what_the_script_prints():
+    page = SCRIPT.parents[1] / "docs" / "configs.md"
+    assert page.read_text() == reproducing.recipe_list(), "python scripts/reproduce.py --list > docs/configs.md"

@@ -1,55 +1,51 @@
-"""Which runs a selection needs, and the command of each."""
+"""Which runs a table needs, the command of each, and which workdirs are reused, resumed, or left alone."""
 
 from __future__ import annotations
+
+import json
+import shutil
 
 import pytest
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.reproduction.runs import Settings, plan_run, plan_runs, select, training_command
-from tests.reproduction.hand_made import plan_one, settings
+from mmnet_jax.reproduction import runs
+from mmnet_jax.reproduction.runs import Settings, find_status, plan_run, plan_runs, select
+from tests.reproduction.hand_made import OTHER_CODE, begin, finish, plan_one, settings
+from tests.training.tiny_training import tiny_dataset
 
 
 def test_a_row_of_the_same_recipe_is_run_once(tmp_path):
-    selection = select("4", ["fcm_mmm", "fcm_only"], ["0", "2"], ["321", "5"])
-    assert [row.name for row in selection.rows] == ["fcm_only", "fcm_mmm"]  # the table's order
-    again = selection._replace(rows=selection.rows + select("A", ["with_fcm"], [], ["1"]).rows)
-    runs = plan_runs(again, settings(tmp_path))
-    assert [run.name for run in runs[:3]] == [
-        f"ablations:fcm_only fold {f} seed {s}" for f, s in ((0, 321), (0, 5), (2, 321))
-    ]
-    assert len(runs) == 2 * 4 and runs[-1].recipe == "pascal_1shot"
-    assert runs[0].folder == tmp_path / "runs" / "ablations" / "fcm_only" / "fold0" / "seed321"
+    table = select("4", ["fcm_mmm", "fcm_only"], ["0", "2"])
+    assert [row.name for row in table.rows] == ["fcm_only", "fcm_mmm"]  # the table's order
+    again = table._replace(rows=table.rows + select("A", ["with_fcm"], []).rows)
+    plan = plan_runs(again, settings(tmp_path, seeds=(321, 5)))
+    expected = [f"ablations:fcm_only fold {fold} seed {seed}" for fold, seed in ((0, 321), (0, 5), (2, 321))]
+    assert [run.name for run in plan[:3]] == expected
+    assert len(plan) == 2 * 4 and plan[-1].recipe == "pascal_1shot"
+    assert plan[0].folder == tmp_path / "runs" / "ablations" / "fcm_only" / "fold0" / "seed321"
 
 
 def test_a_run_has_its_fold_seed_data_weights_and_changes(tmp_path):
     changes = ("training.steps=9", "data.scale=(0.5, 0.6)", "data.augment=false", "model.levels=2")
-    run = plan_run("ablations:memory_20", 2, 7, Settings(tmp_path, "d", "w", changes))
+    run = plan_run("ablations:memory_20", 2, 7, Settings(tmp_path, (7,), "d", "w", changes))
     assert (run.config.fold, run.config.seed, run.config.training.steps) == (2, 7, 9)
     assert run.config.model.memory_size == 20 and tuple(run.config.data.scale) == (0.5, 0.6)
     assert run.config.data.augment is False and run.config.model.levels == "2"  # read by the type of the field
-    assert run.config.model.weights == "w/resnet50_v2.safetensors" and run.config.evaluation.after_training
-    assert training_command(run, tmp_path / "here")[1:] == [
-        "-m",
-        "mmnet_jax.train",
-        "--config=ablations:memory_20",
-        f"--workdir={tmp_path}/here",
-        *(f"--config.{change}" for change in changes),
-        "--config.fold=2",
-        "--config.seed=7",
-        "--config.data.data_dir=d",
-        "--config.evaluation.after_training=True",
-        "--config.model.weights=w/resnet50_v2.safetensors",
+    own = ("fold=2", "seed=7", "data.data_dir=d", "evaluation.after_training=True")
+    fields = (*changes, *own, "model.weights=w/resnet50_v2.safetensors")
+    assert run.command(tmp_path / "here")[1:] == [
+        *("-m", "mmnet_jax.train", "--config=ablations:memory_20", f"--workdir={tmp_path}/here"),
+        *(f"--config.{field}" for field in fields),
     ]
 
 
 def test_one_weights_file_cannot_serve_several_backbones(tmp_path):
-    both = select("1", ["vgg16_1shot", "resnet50_v2_1shot"], ["0"], ["1"])
-    one = Settings(tmp_path, weights="my/one.safetensors")
+    both, one = select("1", ["vgg16_1shot", "resnet50_v2_1shot"], ["0"]), "my/one.safetensors"
     with pytest.raises(UserError, match="is one file, but the rows have the backbones resnet50_v2, vgg16"):
-        plan_runs(both, one)
-    assert len(plan_runs(both, Settings(tmp_path, weights="folder"))) == 2
-    (run,) = plan_runs(select("1", ["vgg16_1shot"], ["0"], ["1"]), one)
-    assert run.config.model.weights == "my/one.safetensors"
+        plan_runs(both, Settings(tmp_path, (1,), weights=one))
+    assert len(plan_runs(both, Settings(tmp_path, (1,), weights="folder"))) == 2
+    (run,) = plan_runs(select("1", ["vgg16_1shot"], ["0"]), Settings(tmp_path, (1,), weights=one))
+    assert run.config.model.weights == one
     assert plan_one(tmp_path).config.model.weights is None  # a random backbone needs none
 
 
@@ -70,3 +66,71 @@ def test_one_weights_file_cannot_serve_several_backbones(tmp_path):
 def test_a_change_that_cannot_be_made_is_refused(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         plan_one(tmp_path, changes=[change])
+
+
+def test_a_run_is_new_then_begun_then_done(tmp_path):
+    run = plan_one(tmp_path)
+    assert find_status(run) == ("new", run.folder, ())
+    begin(run)
+    assert find_status(run) == ("begun", run.folder, ())
+    shutil.rmtree(run.folder / "checkpoints")
+    assert find_status(run) == ("new", run.folder, ())  # it died before its first checkpoint
+    finish(run, [1, 2, 3, 4])
+    assert find_status(run) == ("done", run.folder, ())
+
+
+def test_free_fields_may_differ_others_lead_to_the_next_folder(tmp_path):
+    finish(plan_one(tmp_path), [1, 2, 3, 4])
+    assert find_status(plan_one(tmp_path, changes=["training.log_every=1"])).kind == "done"
+    other = plan_one(tmp_path, changes=["model.memory_size=9"])
+    kind, workdir, (left,) = find_status(other)
+    assert (kind, workdir) == ("new", tmp_path / "runs/photographs/paper/fold1/seed321.1")
+    assert "seed321: " in left and "another config (model.memory_size: 50 -> 9)" in left
+    begin(other, workdir)
+    assert find_status(other)[:2] == ("begun", workdir)
+    assert find_status(plan_one(tmp_path)).kind == "done"
+
+
+@pytest.mark.parametrize("record", ["config.json", "results/result.json"])
+def test_other_code_leads_to_the_next_folder_unless_it_is_accepted(tmp_path, record):
+    run = plan_one(tmp_path)
+    rewrite(finish(run, [1, 2, 3, 4]) / record, **OTHER_CODE._asdict())
+    kind, workdir, (left,) = find_status(run)
+    assert (kind, workdir.name) == ("new", "seed321.1") and left.endswith(" by other code")
+    assert find_status(run, any_code=True)[:2] == ("done", run.folder)
+
+
+def test_a_result_of_other_episodes_or_without_its_episodes_is_made_again(tmp_path):
+    runs = plan_one(tmp_path, fold=1), plan_one(tmp_path, fold=2)
+    finish(runs[0], [1, 2, 3, 4], episodes=5)
+    (finish(runs[1], [1, 2, 3, 4]) / "results" / "result.episodes.csv").unlink()
+    assert [find_status(run).kind for run in runs] == ["begun", "begun"]
+
+
+def test_other_weights_lead_to_the_next_folder(tmp_path):
+    weights = tmp_path / "weights" / "efficientnet_lite2.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"these")
+    run = plan_one(tmp_path, changes=["model.random_backbone=False"])
+    workdir = finish(run, [1, 2, 3, 4])
+    (workdir / "backbone.safetensors").write_bytes(b"these")
+    assert find_status(run).kind == "done"
+    (workdir / "backbone.safetensors").write_bytes(b"those")
+    assert find_status(run).kind == "new"
+
+
+@pytest.mark.parametrize(("record", "verb"), [("config.json", "begun"), ("results/result.json", "evaluated")])
+def test_other_data_lead_to_the_next_folder(tmp_path, monkeypatch, record, verb):
+    run, data = plan_one(tmp_path), tiny_dataset().fingerprints()
+    workdir = finish(run, [1, 2, 3, 4])
+    rewrite(workdir / record, data_sha256=data | {"val": "0" * 64})
+    assert find_status(run).kind == "done"  # no data are prepared, so there is nothing to compare with
+    monkeypatch.setattr(runs, "_data_sha256", lambda choice: data)
+    kind, _, (left,) = find_status(run)
+    assert kind == "new" and left.endswith(f"{verb} with other data")
+    rewrite(workdir / record, data_sha256=data)
+    assert find_status(run).kind == "done"
+
+
+def rewrite(file, **fields):
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))

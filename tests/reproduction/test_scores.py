@@ -9,46 +9,42 @@ import pytest
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.metrics import bootstrap_draws, interval_of
-from mmnet_jax.reproduction.scores import (
-    OtherEpisodes,
-    Outcome,
-    Score,
-    difference,
-    miou,
-    overall_verdict,
-    read_outcome,
-    verdict,
-)
+from mmnet_jax.reproduction import scores
+from mmnet_jax.reproduction.scores import OtherEpisodes, Outcome, Score, difference, read_outcome
 from mmnet_jax.workdir.folder import Workdir
 from tests.reproduction.hand_made import finish, plan_one
 
 
-def outcome(hits, classes="aabb", queries=None):
-    """Episode i of a class, and of query i by default, hits ``hits[i]`` of a union of 100 pixels."""
-    numbers = range(len(hits))
+def outcomes(hits, classes="aabb", queries=None):
+    """By fold and seed: episode i of a class, and of query i by default, hits ``hits[i]`` of a union of 100 pixels."""
+    numbers = range(len(classes))
     asked = tuple((str(q), c, str(i)) for q, c, i in zip(queries or numbers, classes, numbers, strict=True))
-    return Outcome({}, asked, np.array(hits), np.full(len(hits), 100), Path(), None, ())
+    counts = {key: np.stack([own, np.full(len(own), 100)], axis=1) for key, own in hits.items()}
+    draws = {key: scores.miou_of_draws(asked, own, key) for key, own in counts.items()}
+    return {key: Outcome(Path(), {}, asked, own, None, ()) for key, own in draws.items()}
+
+
+def miou(hits, *asked):
+    return scores.miou(outcomes(hits, *asked))
 
 
 def test_a_mean_is_over_the_folds_of_the_means_over_seeds():
-    outcomes = {(1, 5): [10, 10, 20, 20], (1, 6): [30, 30, 40, 40], (2, 5): [50, 50, 60, 60]}
-    value, (low, high) = miou({key: outcome(hits) for key, hits in outcomes.items()})
+    value, (low, high) = miou({(1, 5): [10, 10, 20, 20], (1, 6): [30, 30, 40, 40], (2, 5): [50, 50, 60, 60]})
     assert value == pytest.approx(((15 + 35) / 2 + 55) / 2)
     assert low < value < high  # draws of one class alone
 
 
 def test_the_interval_of_one_run_is_that_of_its_episodes():
     hits = np.random.default_rng(0).integers(0, 101, 60)
-    found = miou({(1, 321): outcome(hits, "ab" * 30)})
+    found = miou({(1, 321): hits}, "ab" * 30)
     expected = interval_of(bootstrap_draws(hits, np.full(60, 100), np.arange(60) % 2)[:, 0])
     np.testing.assert_allclose(found.interval95, expected, atol=1.0)
 
 
 def test_differences_are_of_the_same_draws():
     hits = np.random.default_rng(1).integers(0, 90, 60)
-    ours = {(f, 321): outcome(hits + 5, "ab" * 30) for f in (1, 2)}
-    theirs = {(f, 321): outcome(hits, "ab" * 30) for f in (1, 2)}
-    assert np.ptp(miou(ours).interval95) > 5
+    ours, theirs = (outcomes({(fold, 321): hits + more for fold in (1, 2)}, "ab" * 30) for more in (5, 0))
+    assert np.ptp(scores.miou(ours).interval95) > 5
     score = difference(ours, theirs)
     assert score.value == pytest.approx(5) and score.interval95 == pytest.approx((5, 5))
 
@@ -58,15 +54,15 @@ def test_using_each_image_again_makes_no_interval_narrower():
     found = []
     for times in (1, 4):
         again = ("ab" * 30 * times, list(range(60)) * times)
-        ours, theirs = ({(1, 321): outcome(hits * times, *again)} for hits in (one, other))
-        found.append((miou(ours), difference(ours, theirs)))
+        ours, theirs = (outcomes({(1, 321): hits * times}, *again) for hits in (one, other))
+        found.append((scores.miou(ours), difference(ours, theirs)))
     for once, four in zip(*found, strict=True):
         assert four.value == pytest.approx(once.value) and four.interval95 == pytest.approx(once.interval95)
 
 
 def test_results_of_other_episodes_are_not_compared():
     with pytest.raises(OtherEpisodes, match="of fold 1, seed 321 are not of the same episodes"):
-        difference({(1, 321): outcome([1, 2, 3, 4])}, {(1, 321): outcome([5, 6, 7, 8], "abab")})
+        difference(outcomes({(1, 321): [1, 2, 3, 4]}), outcomes({(1, 321): [5, 6, 7, 8]}, "abab"))
 
 
 def test_a_cut_table_of_episodes_is_refused(tmp_path):
@@ -79,10 +75,11 @@ def test_a_cut_table_of_episodes_is_refused(tmp_path):
 
 def test_a_verdict_needs_an_interval_on_one_side_of_zero():
     intervals = {(0.1, 2): "holds", (-2, -0.1): "does not hold", (-0.1, 2): "undecided"}
-    assert {interval: verdict(Score(1.0, interval)) for interval in intervals} == intervals
+    assert {interval: Score(1.0, interval).verdict for interval in intervals} == intervals
 
 
 def test_contradicting_folds_are_told():
     above, below, across = "holds", "does not hold", "undecided"
-    assert overall_verdict(across, [above, below]) == overall_verdict(above, [above, below]) == "differs by fold"
-    assert overall_verdict(above, [above, across]) == above and overall_verdict(across, [below, below]) == across
+    overall = scores.overall_verdict
+    assert overall(across, [above, below]) == overall(above, [above, below]) == "differs by fold"
+    assert overall(above, [above, across]) == above and overall(across, [below, below]) == across

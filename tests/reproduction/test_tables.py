@@ -33,6 +33,11 @@ def test_the_numbers_are_the_papers(real_data):
     assert [(name, row.paper) for name, row in PRINTED] == theirs
 
 
+def test_a_row_reads_with_its_recipe_and_the_papers_numbers():
+    row = TABLES["4"].rows[-1]
+    assert str(row) == "fcm_mmm: FCM + MMM (configs/pascal_1shot.py), paper: 62.7 70.2 57.3 57.0, mean 61.8"
+
+
 def test_printed_means_are_those_of_the_printed_folds():
     assert len(PRINTED) == 14 + 3 + 3 + 4 + 4 + 2 + 2 + 2
     for _, row in PRINTED:
