@@ -62,14 +62,14 @@ def raw_episodes() -> RawEpisodes:
     labels[..., 10:30, 8:28] = 1
     labels[..., 30:32, 8:28] = 255
     sizes = np.array([[[48, 40], [36, 48]], [[48, 48], [30, 44]]], np.int32)
-    return RawEpisodes(images[:, 0], labels[:, 0], sizes[:, 0], images[:, 1:], labels[:, 1:], sizes[:, 1:])
+    return RawEpisodes(images, labels, sizes)
 
 
 def transforms() -> dict[str, list[float]]:
     raw = raw_episodes()
     trained = jax.jit(augment, static_argnums=2)(jax.random.key(5), raw, augmentation(tiny_config()))
     tested = jax.jit(evaluation_transform, static_argnums=1)(raw, 33)
-    squares = raw.query_image[:, :40, :40]
+    squares = raw.images[:, 0, :40, :40]
     jittered = jax.jit(jitter, static_argnums=2)(jax.random.key(6), squares, 32)
     rows = {"jitter": fingerprint(jittered)}
     for name, episode in {"augment": trained, "evaluation": tested}.items():

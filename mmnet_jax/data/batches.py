@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -15,6 +14,7 @@ from mmnet_jax.data.workers import begin_worker
 from mmnet_jax.errors import UserError
 
 Batch = TypeVar("Batch")
+ENDLESS = sys.maxsize
 
 
 def training_batches(
@@ -30,18 +30,8 @@ def training_batches(
 ) -> grain.DatasetIterator[Batch]:
     """An endless iterator over a process's part of the training batches, from batch ``start_step`` on.
 
-    Batch b holds the training episodes b*B .. b*B + B-1, whatever the number of workers; each process takes a
-    contiguous part. ``get_state()`` and ``set_state()`` resume exactly, and so does ``start_step``.
-
-    Args:
-      load: what makes a batch of its episodes; pickled where there are workers.
-      index: of the training split.
-      seed: of the episodes.
-      batch_size: B, over all processes.
-      start_step: first batch.
-      workers: processes that read and decode; 0: threads of this one.
-      process_index: of this process.
-      process_count: among how many a batch is divided.
+    Batch b holds the training episodes b*B .. b*B + B-1, whatever the number of workers (0: threads); each process
+    takes a contiguous part. ``get_state()`` and ``set_state()`` resume exactly, and so does ``start_step``.
 
     Raises:
       UserError: if the batch does not divide among the processes, or the admitted images do not fill one.
@@ -50,24 +40,17 @@ def training_batches(
         raise UserError(f"training.batch_size = {batch_size} does not divide among {process_count} processes.")
     index.episodes_per_epoch(batch_size)
     part = batch_size // process_count
-    rows = range(process_index * part, (process_index + 1) * part)
-    make = functools.partial(_load_rows, load, index, seed, batch_size, rows)
-    return read_ahead(grain.MapDataset.range(start_step, sys.maxsize).map(make), workers)
+
+    def make(batch: int) -> Batch:
+        first = batch * batch_size + process_index * part
+        return load([training_episode(index, seed, i, batch_size) for i in range(first, first + part)])
+
+    return read_ahead(make, range(start_step, ENDLESS), workers)
 
 
-def _load_rows(
-    load: Callable[[Sequence[EpisodeSpec]], Batch],
-    index: EpisodeIndex,
-    seed: int,
-    batch_size: int,
-    rows: Sequence[int],
-    batch: int,
-) -> Batch:
-    return load([training_episode(index, seed, batch * batch_size + row, batch_size) for row in rows])
-
-
-def read_ahead(batches: grain.MapDataset[Batch], workers: int) -> grain.DatasetIterator[Batch]:
-    """Iterates over ``batches``, the next ones made in the meantime by ``workers`` processes, or by threads (0)."""
+def read_ahead(make: Callable[[int], Batch], numbers: range, workers: int = 0) -> grain.DatasetIterator[Batch]:
+    """Iterates over ``make(number)``; the next ones are made meanwhile by ``workers`` processes, or by threads (0)."""
+    batches = grain.MapDataset.range(numbers.start, numbers.stop, numbers.step).map(make)
     if not workers:
         return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)))
     if not flags.FLAGS.is_parsed():

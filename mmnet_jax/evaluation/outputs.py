@@ -70,7 +70,7 @@ def compute_outputs(
         for head, params in heads.items()
     }
     trained = predictions["trained"]
-    labels, size = protocol.scored(jnp.asarray(batch.query_label), jnp.asarray(batch.query_size))
+    labels, size = protocol.scored(jnp.asarray(batch.labels[:, 0]), jnp.asarray(batch.sizes[:, 0]))
     sides, canvas = size.max(axis=-1), labels.shape[-1]
     masks = {head: predicted_foreground(p.logits, sides, canvas) for head, p in predictions.items()}
     confidence, bins = trained.confidence, None  # the same for all heads

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
-import grain
 import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -161,7 +160,7 @@ def _outputs(
         return source.load([specs[min(first + row, len(specs) - 1)] for row in rows])
 
     queued: Outputs | None = None
-    with closing(read_ahead(grain.MapDataset.range(0, len(specs), batch_size).map(load), 0)) as batches:
+    with closing(read_ahead(load, starts)) as batches:
         for first, batch in zip(starts, batches, strict=True):
             whole = jax.tree.map(lambda x: jax.make_array_from_process_local_data(by_row, x), batch)
             outputs = compute_outputs(model, source.encoder, protocol, everywhere, frozen, heads, whole)

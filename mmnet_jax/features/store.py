@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +30,7 @@ from mmnet_jax.data.batches import read_ahead
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.data.episodes import EpisodeSpec
 from mmnet_jax.data.raw import AnyArray, RawEpisodes, load_episodes, load_labels
-from mmnet_jax.data.transforms.evaluation import fit_image, fit_label
+from mmnet_jax.data.transforms.evaluation import fit_image, fit_labels
 from mmnet_jax.errors import UserError
 from mmnet_jax.features.source import Source
 from mmnet_jax.features.table import Table
@@ -53,10 +52,18 @@ class StoredEpisodes:
     support_mid: Float[AnyArray, "b k h w m"]
     support_high: Float[AnyArray, "b k h w c"] | None
     """None where the network takes level 4 of masked level-3 features."""
-    query_label: Int[AnyArray, "b s s"]
-    query_size: Int32[AnyArray, "b 2"]
-    support_labels: Int[AnyArray, "b k s s"]
-    support_sizes: Int32[AnyArray, "b k 2"]
+    labels: Int[AnyArray, "b 1+k s s"]
+    sizes: Int32[AnyArray, "b 1+k 2"]
+
+    @property
+    def query_label(self) -> Int[AnyArray, "b s s"]:
+        """As in ``Episode``."""
+        return self.labels[:, 0]
+
+    @property
+    def support_labels(self) -> Int[AnyArray, "b k s s"]:
+        """As in ``Episode``."""
+        return self.labels[:, 1:]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,15 +75,7 @@ class StoreEncoder:
 
     def transform(self, batch: StoredEpisodes, key: PRNGKeyArray | None = None) -> StoredEpisodes:
         """The labels by the test transform."""
-
-        def fit(label: AnyArray, size: AnyArray) -> Array:
-            return fit_label(label, size, self.image_size)
-
-        return dataclasses.replace(
-            batch,
-            query_label=jax.vmap(fit)(batch.query_label, batch.query_size),
-            support_labels=jax.vmap(jax.vmap(fit))(batch.support_labels, batch.support_sizes),
-        )
+        return dataclasses.replace(batch, labels=fit_labels(batch.labels, batch.sizes, self.image_size))
 
     def extract(
         self, model: FewShotNetwork, variables: dict[str, Any], episodes: StoredEpisodes, train: bool = False
@@ -112,10 +111,8 @@ class FeatureStore:
             query_high=self.rows["high"][queries],
             support_mid=self.rows["mid"][supports],
             support_high=self.rows["high"][supports] if self.support_high else None,
-            query_label=labels[:, 0],
-            query_size=sizes[:, 0],
-            support_labels=labels[:, 1:],
-            support_sizes=sizes[:, 1:],
+            labels=labels,
+            sizes=sizes,
         )
 
 
@@ -188,15 +185,15 @@ def _rows(
     """Blocks of a split's rows, some images at a time: one on a CPU, whose convolutions slow down with the batch."""
     at_once = 1 if jax.default_backend() == "cpu" else 16
 
-    def read(block: int) -> RawEpisodes:
-        images = range(len(split))[block * at_once : (block + 1) * at_once]
+    def read(first: int) -> RawEpisodes:
+        images = range(len(split))[first : first + at_once]
         return load_episodes(split, [EpisodeSpec(i, 0, ()) for i in images])
 
     done = 0
     with Progress(f"features of {split.name}: image", len(split), "images", say) as progress:
-        for raw in read_ahead(grain.MapDataset.range(-(-len(split) // at_once)).map(read), 0):
-            block = np.empty(len(raw.query_image), row)
-            block["mid"], block["high"] = _levels(model.backbone, size, variables, raw.query_image, raw.query_size)
+        for raw in read_ahead(read, range(0, len(split), at_once)):
+            block = np.empty(len(raw.sizes), row)
+            block["mid"], block["high"] = _levels(model.backbone, size, variables, raw.images[:, 0], raw.sizes[:, 0])
             yield block
             done += len(block)
             progress.update(done)

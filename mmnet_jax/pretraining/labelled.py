@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import sys
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import grain
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from mmnet_jax.data.batches import read_ahead
+from mmnet_jax.data.batches import ENDLESS, read_ahead
 from mmnet_jax.data.streams import IMAGE_ORDER, permutation
 
 LabelledBatch = tuple[UInt8[np.ndarray, "b m m 3"], Int[np.ndarray, " b"]]
 
 
-@runtime_checkable
 class LabelledImages(Protocol):
     """Squares of one size with their labels."""
 
@@ -42,24 +39,22 @@ def shuffled_batches(
     Batch b is a pure function of ``(seed, b)``. Images that are not held are read by ``workers`` processes, or by
     threads (0).
     """
-    make = functools.partial(_shuffled_batch, images, seed, batch_size)
-    return read_ahead(grain.MapDataset.range(start, sys.maxsize).map(make), 0 if images.held else workers)
+
+    def make(b: int) -> LabelledBatch:
+        draws = np.arange(b * batch_size, (b + 1) * batch_size)
+        places = [divmod(draw, len(images)) for draw in draws.tolist()]
+        indices = [permutation(seed, IMAGE_ORDER, epoch, len(images))[place] for epoch, place in places]
+        return images.take(np.asarray(indices), draws)
+
+    return read_ahead(make, range(start, ENDLESS), 0 if images.held else workers)
 
 
 def ordered_batches(images: LabelledImages, batch_size: int, workers: int = 0) -> grain.DatasetIterator[LabelledBatch]:
     """Every image once, in order; a last batch is filled up with copies of the last image, labelled -1."""
-    make = functools.partial(_ordered_batch, images, batch_size)
-    return read_ahead(grain.MapDataset.range(-(-len(images) // batch_size)).map(make), 0 if images.held else workers)
 
+    def make(first: int) -> LabelledBatch:
+        places = np.arange(first, first + batch_size)
+        pixels, labels = images.take(np.minimum(places, len(images) - 1), places)
+        return pixels, np.where(places < len(images), labels, -1)
 
-def _shuffled_batch(images: LabelledImages, seed: int, batch_size: int, b: int) -> LabelledBatch:
-    draws = np.arange(b * batch_size, (b + 1) * batch_size)
-    orders = [divmod(draw, len(images)) for draw in draws.tolist()]
-    indices = [permutation(seed, IMAGE_ORDER, epoch, len(images))[place] for epoch, place in orders]
-    return images.take(np.asarray(indices), draws)
-
-
-def _ordered_batch(images: LabelledImages, batch_size: int, b: int) -> LabelledBatch:
-    places = np.arange(b * batch_size, (b + 1) * batch_size)
-    pixels, labels = images.take(np.minimum(places, len(images) - 1), places)
-    return pixels, np.where(places < len(images), labels, -1)
+    return read_ahead(make, range(0, len(images), batch_size), 0 if images.held else workers)

@@ -54,11 +54,11 @@ def test_episodes_of_photographs(prepared):
     for b in range(4):
         spec = training_episode(index, 7, b, 4)
         image, mask = dataset.train.read(spec.query)
-        h, w = raw.query_size[b]
-        np.testing.assert_array_equal(raw.query_image[b, :h, :w], image)
-        assert (raw.query_label[b] == 1).sum() == dataset.train.counts[spec.query, spec.class_id]
-        assert (raw.query_label[b, :h, :w] == 255).sum() == (mask == 255).sum()
-        assert (raw.support_labels[b] == 1).sum() >= 2048
+        h, w = raw.sizes[b, 0]
+        np.testing.assert_array_equal(raw.images[b, 0, :h, :w], image)
+        assert (raw.labels[b, 0] == 1).sum() == dataset.train.counts[spec.query, spec.class_id]
+        assert (raw.labels[b, 0, :h, :w] == 255).sum() == (mask == 255).sum()
+        assert (raw.labels[b, 1:] == 1).sum() >= 2048
 
     fitted = jax.jit(functools.partial(fit_episodes, image_size=97))(raw)
     augmented = jax.jit(lambda key, raw: augment(key, raw, augmentation(prepared)))(jax.random.key(0), raw)
@@ -67,9 +67,9 @@ def test_episodes_of_photographs(prepared):
         assert ((episode.support_labels == 1).sum(axis=(1, 2, 3)) > 0).all()
     # The photographs' own mean colour, unchanged by fitting within their frames.
     for b in range(4):
-        h, w = raw.query_size[b]
+        h, w = raw.sizes[b, 0]
         inside = np.asarray(fitted.query_label[b] != 255)
-        known = raw.query_label[b, :h, :w] != 255
-        before = raw.query_image[b, :h, :w][known].mean(axis=0)
+        known = raw.labels[b, 0, :h, :w] != 255
+        before = raw.images[b, 0, :h, :w][known].mean(axis=0)
         after = 255 * np.array([0.229, 0.224, 0.225]) * np.asarray(fitted.query_image[b])[inside].mean(axis=0) + mean
         np.testing.assert_allclose(after, before, atol=3)

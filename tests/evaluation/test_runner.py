@@ -131,13 +131,9 @@ def squash(image, size, side, axes=(0, 1)):
 
 
 def squash_episodes(raw, image_size):
-    supports = jax.vmap(jax.vmap(lambda x, size: squash(x, size, image_size)))
-    return Episode(
-        jax.vmap(lambda x, size: squash(x, size, image_size))(raw.query_image, raw.query_size) / 255.0,
-        supports(raw.support_images, raw.support_sizes) / 255.0,
-        supports(raw.support_labels, raw.support_sizes).astype(np.int32),
-        jax.vmap(lambda x, size: squash(x, size, image_size))(raw.query_label, raw.query_size).astype(np.int32),
-    )
+    squash_all = jax.vmap(jax.vmap(lambda x, size: squash(x, size, image_size)))
+    images, labels = squash_all(raw.images, raw.sizes) / 255.0, squash_all(raw.labels, raw.sizes).astype(np.int32)
+    return Episode(images[:, 0], images[:, 1:], labels[:, 1:], labels[:, 0])
 
 
 def score_squashed(labels, sizes):

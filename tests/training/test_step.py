@@ -84,12 +84,9 @@ def test_the_compiled_step_donates_its_state_and_trains_only_the_head():
     (model, _, _), state, frozen = start("paper")
     draw = np.random.default_rng(0)
     raw = RawEpisodes(
-        query_image=draw.integers(0, 256, (4, 40, 40, 3), np.uint8),
-        query_label=draw.integers(0, 2, (4, 40, 40)).astype(np.uint8),
-        query_size=np.full((4, 2), 40, np.int32),
-        support_images=draw.integers(0, 256, (4, 1, 40, 40, 3), np.uint8),
-        support_labels=draw.integers(0, 2, (4, 1, 40, 40)).astype(np.uint8),
-        support_sizes=np.full((4, 1, 2), 40, np.int32),
+        images=draw.integers(0, 256, (4, 2, 40, 40, 3), np.uint8),
+        labels=draw.integers(0, 2, (4, 2, 40, 40)).astype(np.uint8),
+        sizes=np.full((4, 2, 2), 40, np.int32),
     )
     mesh = data_mesh(4)
     assert mesh.size == 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,55 +48,33 @@ def fit_label(label: UInt8[AnyArray, "m n"], size: Int[AnyArray, "2"], image_siz
     return jnp.where(inside, label[row][:, column].astype(jnp.int32), IGNORE)
 
 
+def fit_labels(labels: UInt8[AnyArray, "b n m m"], sizes: Int[AnyArray, "b n 2"], image_size: int) -> Array:
+    """``fit_label`` of every image of a batch of episodes."""
+    return jax.vmap(jax.vmap(functools.partial(fit_label, image_size=image_size)))(labels, sizes)
+
+
 def test_transform(raw: RawEpisodes, image_size: int) -> Episode:
     """Raw episodes -> episodes for evaluation, as PFENet fits them.
 
     Images: longer side to S, both sides floored to multiples of 8, bilinear, zeros in [0, 255] right and below, then
     normalised. Labels: nearest, 255 right and below.
-
-    Args:
-      raw: B episodes.
-      image_size: S, static.
     """
-
-    def image(pixels: AnyArray, size: AnyArray) -> Array:
-        return fit_image(pixels, size, image_size)
-
-    def label(values: AnyArray, size: AnyArray) -> Array:
-        return fit_label(values, size, image_size)
-
-    return Episode(
-        query_image=jax.vmap(image)(raw.query_image, raw.query_size),
-        support_images=jax.vmap(jax.vmap(image))(raw.support_images, raw.support_sizes),
-        support_labels=jax.vmap(jax.vmap(label))(raw.support_labels, raw.support_sizes),
-        query_label=jax.vmap(label)(raw.query_label, raw.query_size),
-    )
+    image = jax.vmap(jax.vmap(functools.partial(fit_image, image_size=image_size)))(raw.images, raw.sizes)
+    label = fit_labels(raw.labels, raw.sizes, image_size)
+    return Episode(image[:, 0], image[:, 1:], label[:, 1:], label[:, 0])
 
 
 def prepare_image(source: ImageSource, image_size: int) -> Float[Array, "s s 3"]:
-    """A picture of any size and kind as the network wants it, by the test transform.
-
-    Args:
-      source: a path, a PIL image, or a uint8 array ``[h, w]``, ``[h, w, 3]`` or ``[h, w, 4]``. Files and PIL images
-        are turned as their EXIF orientation says.
-      image_size: S, pixels.
-
-    Raises:
-      UserError: naming the file that is missing, broken or no picture.
-    """
+    """An image of any size and kind, see ``read_image``, as the network takes it: fitted to S x S and normalised."""
     image = read_image(source)
     return _fit_image(_pad(image), np.array(image.shape[:2], np.int32), image_size)
 
 
 def prepare_label(mask: np.ndarray, image_size: int) -> Int[Array, "s s"]:
-    """The label of such a picture: 1 where the class is, 0 where it is not, 255 where nothing is known.
-
-    Args:
-      mask: ``[h, w]``, bool or integers 0, 1 and 255, of the picture's size.
-      image_size: S, pixels.
+    """The label of such an image from its mask ``[h, w]`` of bools or integers 0, 1 and 255 (ignore).
 
     Raises:
-      UserError: if it has another number of axes or holds other values.
+      UserError: if the mask has another number of axes or holds other values.
     """
     mask = np.asarray(mask)
     if mask.ndim != 2 or 0 in mask.shape:

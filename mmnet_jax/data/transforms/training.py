@@ -61,12 +61,7 @@ class Parameters:
 
 
 def draw_parameters(keys: Key[Array, "6"], options: Augmentation) -> Parameters:
-    """Draws one image's parameters, each with a key of its own.
-
-    Args:
-      keys: six of them.
-      options: ranges and probabilities.
-    """
+    """Draws one image's parameters, each with a key of its own."""
     # One vmapped draw instead of five: the generator is most of what XLA has to compile here.
     scale, rotates, degrees, blur, flip = jax.vmap(jax.random.uniform)(keys[:5])
     smallest, largest = options.scale
@@ -82,24 +77,15 @@ def draw_parameters(keys: Key[Array, "6"], options: Augmentation) -> Parameters:
 def augment(key: PRNGKeyArray, raw: RawEpisodes, options: Augmentation) -> Episode:
     """Raw episodes -> episodes for training; every image has draws of its own.
 
-    Args:
-      key: of the batch; episode b's draws depend on the key and b alone.
-      raw: B episodes.
-      options: static.
+    Episode b's draws depend on the batch's ``key`` and b alone.
     """
-    images = jnp.concatenate([raw.query_image[:, None], raw.support_images], axis=1)
-    labels = jnp.concatenate([raw.query_label[:, None], raw.support_labels], axis=1)
-    sizes = jnp.concatenate([raw.query_size[:, None], raw.support_sizes], axis=1)
-    b, n = sizes.shape[:2]
 
-    def one(keys: Key[Array, "6"], image: Array, label: Array, size: Array) -> tuple[Array, Array]:
+    def one(keys: Any, image: Any, label: Any, size: Any) -> tuple[Array, Array]:
         return transform(image, label, size, draw_parameters(keys, options), options)
 
-    keys = jax.random.split(key, (b, n, 6))
-    image, label = jax.vmap(jax.vmap(one))(keys, images, labels, sizes)
-    return Episode(
-        query_image=image[:, 0], support_images=image[:, 1:], support_labels=label[:, 1:], query_label=label[:, 0]
-    )
+    keys = jax.random.split(key, (*raw.sizes.shape[:2], 6))
+    image, label = jax.vmap(jax.vmap(one))(keys, raw.images, raw.labels, raw.sizes)
+    return Episode(image[:, 0], image[:, 1:], label[:, 1:], label[:, 0])
 
 
 def transform(
@@ -109,17 +95,9 @@ def transform(
     parameters: Parameters,
     options: Augmentation,
 ) -> tuple[Float[Array, "s s 3"], Int[Array, "s s"]]:
-    """One image and its label, transformed by the given parameters.
+    """One image and its label, in the top left ``size`` part of their squares, transformed by the given parameters.
 
-    Args:
-      image: RGB in [0, 255], in the top left corner of the square.
-      label: 0, 1 and 255, likewise.
-      size: height and width inside the square.
-      parameters: what was drawn.
-      options: ``image_size``, ``crop_foreground``, and the largest ``scale`` and ``rotation``, are read; static.
-
-    Returns:
-      The image normalised, filled with the mean colour where there is none, and its label, 255 there.
+    The image comes out normalised, filled with the mean colour where there is none, and the label 255 there.
     """
     scaled = jnp.round(size.astype(jnp.float32) * parameters.scale).astype(jnp.int32)
     look_up = functools.partial(_label_at, label, size, scaled, parameters)
@@ -136,17 +114,11 @@ def transform(
 def choose_crop(
     foreground: Bool[Array, "h w"], size: Int[Array, "2"], parameters: Parameters, side: int, fraction: float
 ) -> Int[Array, "2"]:
-    """The first candidate crop that holds ``fraction`` of the foreground, or the last one.
+    """Top left corner, in the flipped image, of the first candidate crop with ``fraction`` of the foreground.
 
-    Args:
-      foreground: of the scaled and rotated image, before the flip.
-      size: height and width of that image inside the canvas.
-      parameters: ``flip`` and ``crops`` are read.
-      side: S; an image smaller than it is padded to it on both sides alike, the odd pixel right and below.
-      fraction: of the foreground, 0..1.
-
-    Returns:
-      Row and column of the crop's top left corner in the flipped image; negative in the padding.
+    The last candidate is taken if none has it. ``foreground`` is that of the scaled and rotated image before the flip,
+    which fills the canvas up to ``size``. An image smaller than ``side`` is padded to it on both sides alike, the odd
+    pixel right and below; a corner in the padding is negative.
     """
     padded = jnp.maximum(size, side)
     top_left = (padded - size) // 2

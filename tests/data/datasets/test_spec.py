@@ -90,6 +90,6 @@ def test_a_new_dataset_is_one_declaration(monkeypatch, tmp_path):
     assert {e.class_id for e in manifest.episodes} == {3, 4}
     index = training_index(dataset, 1, 1, 30)
     batch = next(training_batches(functools.partial(load_episodes, dataset.train), index, seed=0, batch_size=4))
-    assert (batch.query_label[:, :4] == 1).all() and (batch.query_image % 4 < 2).all()
+    assert (batch.labels[:, 0, :4] == 1).all() and (batch.images[:, 0] % 4 < 2).all()
     with pytest.raises(UserError, match=r"prepare_data.py stripes --source=PAPER --data_dir=\S+/none$"):
         open_dataset("stripes", tmp_path / "none", "odd")

@@ -195,14 +195,7 @@ def raw_episodes(b, k, seed=0):
     labels = (random.random((b, 1 + k, SQUARE, SQUARE)) < 0.3).astype(np.uint8)
     images = random.integers(0, 256, (b, 1 + k, SQUARE, SQUARE, 3), dtype=np.uint8)
     sizes = random.integers(60, SQUARE + 1, (b, 1 + k, 2), dtype=np.int32)
-    return RawEpisodes(
-        images[:, 0],
-        labels[:, 0],
-        sizes[:, 0],
-        images[:, 1:],
-        labels[:, 1:],
-        sizes[:, 1:],
-    )
+    return RawEpisodes(images, labels, sizes)
 
 
 def test_an_episode_has_the_shapes_types_and_values_of_the_contract():
@@ -218,13 +211,8 @@ def test_an_episode_has_the_shapes_types_and_values_of_the_contract():
 def test_query_and_supports_and_episodes_have_draws_of_their_own():
     image, label = picture(SQUARE, SQUARE)
     size = np.array([SQUARE, SQUARE], np.int32)
-    one, several = (8,), (8, 2)
-    alike = RawEpisodes(
-        *(np.tile(x, (*one, *[1] * x.ndim)) for x in (image, label, size)),
-        *(np.tile(x, (*several, *[1] * x.ndim)) for x in (image, label, size)),
-    )
-    episode = augmented(jax.random.key(3), alike)
-    episode = jax.device_get(episode)
+    alike = RawEpisodes(*(np.tile(x, (8, 3, *[1] * x.ndim)) for x in (image, label, size)))
+    episode = jax.device_get(augmented(jax.random.key(3), alike))
     results = [*episode.query_image[:2], *episode.support_images[:2].reshape(4, 33, 33, 3)]
     for i in range(6):
         for j in range(i):
