@@ -44,14 +44,11 @@ class Printer:
 class Progress:
     """Reports a job's progress: ``step 40/800  loss 0.5  4.10 episodes/s  ETA 3m02s``.
 
-    Where ``say`` prints to a terminal it draws a bar there, elsewhere it passes a line to ``say`` every few seconds.
-    The rate is that of the time since the last report. The first update, which waits for the compiler, and pauses do
-    not count.
+    A bar is drawn where ``say`` prints to a terminal; elsewhere ``say`` gets a line every few seconds. The rate is that
+    of the time since the last report. The first update, which waits for the compiler, and pauses do not count.
     """
 
-    def __init__(
-        self, what: str, total: int, unit: str, say: Say | None, *, start: int = 0, size: int = 1, seconds: float = 0.0
-    ) -> None:
+    def __init__(self, what: str, total: int, unit: str, say: Say | None, *, start: int = 0, size: int = 1) -> None:
         """Starts at ``start`` of ``total``.
 
         Args:
@@ -61,10 +58,8 @@ class Progress:
           say: gets the lines; no reports if None.
           start: how many are done already.
           size: units in one of ``what``.
-          seconds: between two reports of ``update``; ``SECONDS`` if 0.
         """
         self._what, self._total, self._unit, self._say, self._size = what, total, unit, say, size
-        self._seconds = seconds or SECONDS
         self._reported = time.monotonic()
         self._counted: tuple[int, float] | None = None
         self._rate: float | None = None
@@ -84,7 +79,7 @@ class Progress:
             self._counted = done, time.monotonic()
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
-        if done == self._total or time.monotonic() - self._reported >= self._seconds:
+        if done == self._total or time.monotonic() - self._reported >= SECONDS:
             self.report(done, text)
 
     def report(self, done: int, text: str = "") -> float | None:

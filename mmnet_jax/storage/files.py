@@ -43,17 +43,15 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def whole_folder(folder: Path, root: Path | None = None) -> Iterator[Path]:
-    """Makes a folder that appears whole or not at all.
-
-    A folder that another process puts in its place first is kept, and this one is dropped.
+    """Makes a folder that appears whole or not at all; one that another process puts there first is kept.
 
     Args:
-      folder: the folder to make; absent or empty.
-      root: the parent of ``folder``, or one further up: where the hidden temporary folder goes.
+      folder: absent or empty.
+      root: where the hidden temporary folder goes: the parent of ``folder`` (the default) or one further up.
 
     Yields:
-      The path to make instead, which is renamed to ``folder`` at the end. It has the same path below the temporary
-      folder as ``folder`` has below ``root``; neither it nor its parents below the temporary folder exist yet.
+      The path to make instead, which is renamed to ``folder`` at the end: as deep below the temporary folder as
+      ``folder`` is below ``root``. Neither it nor its parents there exist yet.
     """
     root = root or folder.parent
     with _unfinished(root, folder.parent) as work:
@@ -69,14 +67,10 @@ def whole_folder(folder: Path, root: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def whole_files(folder: Path, last: str) -> Iterator[Path]:
-    """Adds files to a folder, all of them or none.
-
-    Args:
-      folder: made if it is absent.
-      last: the name of the file that is moved last, so that all others are there once it is.
+    """Adds files to a folder, which is made if it is absent: all of them or none.
 
     Yields:
-      A hidden folder inside to write to; its files are moved to ``folder`` at the end.
+      A hidden folder inside to write to; its files are moved to ``folder`` at the end, ``last`` after all others.
     """
     with _unfinished(folder, folder) as work:
         yield work

@@ -44,12 +44,12 @@ def test_the_first_update_and_pauses_do_not_count_for_the_rate(clock):
 
 def test_updates_report_every_few_seconds_and_at_the_end(clock):
     lines = []
-    images = Progress("image", 9, "images", lines.append, start=2, seconds=5)
+    images = Progress("image", 9, "images", lines.append, start=2)
     for done in range(3, 10):
-        clock(2)
+        clock(4)
         images.update(done)
-    assert lines == ["image 5/9  0.50 images/s  ETA 0m08s", "image 8/9  0.50 images/s  ETA 0m02s"] + [
-        "image 9/9  0.50 images/s  ETA 0m00s"
+    assert lines == ["image 5/9  0.25 images/s  ETA 0m16s", "image 8/9  0.25 images/s  ETA 0m04s"] + [
+        "image 9/9  0.25 images/s  ETA 0m00s"
     ]
 
 
@@ -65,13 +65,13 @@ def test_a_terminal_gets_a_bar_with_lines_above_it(monkeypatch, clock):
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
     say = Printer(error=True)
-    with Progress("step", 40, "episodes", say, seconds=5) as steps:
+    with Progress("step", 40, "episodes", say) as steps:
         for done in (1, 2):
-            clock(5)
+            clock(10)
             steps.update(done, "loss 0.5")
         say("resting")
     bar, line = terminal.getvalue().split("resting\n")[0], terminal.getvalue().split("\r")
-    assert re.search(r"step 2/40 \|.*\|, loss 0\.5  0\.20 episodes/s  ETA 3m10s", bar)
+    assert re.search(r"step 2/40 \|.*\|, loss 0\.5  0\.10 episodes/s  ETA 6m20s", bar)
     assert "resting\n" in line
 
 
