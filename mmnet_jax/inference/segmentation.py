@@ -63,10 +63,10 @@ class QueryResult(NamedTuple):
 
 
 def find_queries(paths: Sequence[str | Path], output: str | Path, keep: Sequence[str | Path] = ()) -> list[Path]:
-    """The images to segment, those of a folder sorted by name, each decoded once to see that it can be.
+    """The images to segment, those of a folder (not of its subfolders) sorted by name; each is decoded once as a check.
 
     Args:
-      paths: files and folders; a folder's own files count, those of its subfolders do not.
+      paths: files and folders.
       output: the folder that results go to.
       keep: other files that no result may replace.
 
@@ -122,9 +122,8 @@ def segment_images(
     """Segments each query with the same support set, which is encoded once, and writes the results.
 
     For each query ``NAME_mask.png`` (255 foreground, 0 background) and ``NAME_overlay.png``, both of the query's own
-    size, and with ``save_logits`` ``NAME.npy``: float32 [S, S, 2], background and foreground, the test transform's
-    padding included. For all together ``sheet.png`` with its further pages, and ``predictions.json``. All files appear
-    at the end, or none.
+    size. For all together ``sheet.png`` with its further pages, and ``predictions.json``. All files appear at the end,
+    or none.
 
     Args:
       model: the network.
@@ -133,12 +132,9 @@ def segment_images(
       supports: from ``read_supports``.
       queries: image files, at least one, from ``find_queries``.
       output: folder, made if it is absent.
-      save_logits: write the logits too.
+      save_logits: write ``NAME.npy`` too: float32 [S, S, 2], background and foreground, padding included.
       made_by: facts about the network for ``predictions.json``.
       say: gets lines of progress.
-
-    Returns:
-      A result for each query, in order.
 
     Raises:
       UserError: naming the query that has gone or broken since.
@@ -215,11 +211,6 @@ def summary_files(queries: int, output: str | Path) -> list[Path]:
 
 
 def foreground_margin(logits: Float[np.ndarray, "s s 2"], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
-    """Foreground logit minus background logit of an image after the test transform, without the padding.
-
-    Args:
-      logits: at the network's image size.
-      size: the image's height and width before the transform.
-    """
+    """Foreground minus background logit of an image whose height and width were ``size``, without the padding."""
     height, width = fitted_size(np.array(size), logits.shape[0]).tolist()
     return logits[:height, :width, 1] - logits[:height, :width, 0]

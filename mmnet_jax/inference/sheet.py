@@ -55,7 +55,7 @@ def query_cell(
     Args:
       image: RGB.
       mask: predicted foreground.
-      margin: foreground logit minus background logit over the image, at any resolution.
+      margin: foreground minus background logit over the image, at any resolution.
       side: from ``tile_side``.
       lines: the image's name, and the result in a few words.
     """
@@ -71,7 +71,7 @@ def foreground_probability(margin: Float[np.ndarray, "*n"]) -> Float[np.ndarray,
 def draw_sheet(
     examples: Sequence[Example], cells: Sequence[Cell], page: int, pages: int, queries: int
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """One sheet: the supports on the first page, and the page's queries with a legend.
+    """Page ``page`` (from 0) of ``pages``: the supports on the first one, and the page's queries with a legend.
 
     Args:
       examples: the supports.

@@ -37,15 +37,14 @@ class Box(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One annotated image, scaled down for display."""
+    """One annotated image, scaled to a longer side of ``DISPLAYED`` pixels."""
 
     source: str | Path
     annotation: str | Path | Box
     """A mask's file or a box."""
     image: UInt8[np.ndarray, "h w 3"]
-    """With a longer side of ``DISPLAYED`` pixels."""
     mask: Bool[np.ndarray, "h w"]
-    """True where the class is, of the same size."""
+    """True where the class is."""
 
     def entry(self) -> dict[str, Any]:
         """The example as ``predictions.json`` holds it."""
@@ -62,11 +61,7 @@ class Supports(NamedTuple):
 
 
 def parse_box(text: str) -> Box:
-    """The box that ``x0,y0,x1,y1`` names.
-
-    Raises:
-      UserError: that is not four whole numbers.
-    """
+    """The box ``x0,y0,x1,y1``; a ``UserError`` if that is not four whole numbers."""
     numbers = text.split(",")
     if len(numbers) != 4 or not all(re.fullmatch(r"\s*[+-]?[0-9]+\s*", number) for number in numbers):
         raise UserError(f"box {text!r} is not four whole numbers x0,y0,x1,y1.")
@@ -74,15 +69,10 @@ def parse_box(text: str) -> Box:
 
 
 def box_label(box: Box, size: tuple[int, int], image: str | Path = "its image") -> UInt8[np.ndarray, "h w"]:
-    """The label of an image whose object fills a box: 1 inside, 0 outside.
-
-    Args:
-      box: at least one pixel, all of them inside the image.
-      size: the image's height and width.
-      image: what a message calls the image.
+    """The label of an image of this height and width whose object fills a box: 1 inside, 0 outside.
 
     Raises:
-      UserError: the box is empty, reversed or not inside the image.
+      UserError: the box is empty, reversed or not inside the image, which the message calls ``image``.
     """
     height, width = size
     for axis, first, end in (("x", box.x0, box.x1), ("y", box.y0, box.y1)):
@@ -113,8 +103,7 @@ def read_supports(
       ignore: the value of a mask's ignored pixels, if there are any.
 
     Raises:
-      UserError: naming the file that is missing, broken or does not fit; the box that does not; or the counts that
-        differ.
+      UserError: naming the file that is missing, broken or does not fit, or the box that does not fit.
     """
     if not annotations:
         raise UserError("say where the class is: each --support needs a --mask=FILE or a --support_box=x0,y0,x1,y1.")
