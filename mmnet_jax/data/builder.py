@@ -22,7 +22,7 @@ VERSION = "1.0.0"
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Builds one variant of a dataset."""
+    """Builds one variant of a dataset from its source folder (None: it is generated)."""
 
     name = "segmentation"
     VERSION = tfds.core.Version(VERSION)
@@ -30,23 +30,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
     """Nothing is downloaded, so no checksums are looked for beside the code; TFDS's own way of finding the code needs
     a package, importlib_resources, that it does not declare."""
 
-    def __init__(
-        self,
-        spec: DatasetSpec,
-        source: Path | None,
-        variant: str,
-        data_dir: str | Path,
-        say: Say | None = None,
-    ) -> None:
-        """A builder of ``variant`` in ``data_dir``.
-
-        Args:
-          spec: the dataset, with a ``build`` function.
-          source: its source folder, None for a generated dataset.
-          variant: one of the dataset's.
-          data_dir: where the records go, as ``name/variant/version``.
-          say: gets lines of progress.
-        """
+    def __init__(self, spec: DatasetSpec, source: Path | None, variant: str, data_dir: Path, say: Say | None) -> None:
+        """A builder that puts the records in ``data_dir/name/variant/version``."""
         self.name, self._spec, self._source, self._say = spec.name, spec, source, say
         config = tfds.core.BuilderConfig(name=variant, description=f"{spec.name} {variant}")
         super().__init__(config=config, data_dir=data_dir, file_format="array_record")
@@ -58,12 +43,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
             "mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
             "counts": tfds.features.Tensor(shape=(len(self._spec.class_names),), dtype=np.int64),
         }
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=tfds.features.FeaturesDict(features),
-            disable_shuffling=True,  # the order of the lists is that of testing
-            metadata=tfds.core.MetadataDict(),
-        )
+        about = {"features": tfds.features.FeaturesDict(features), "metadata": tfds.core.MetadataDict()}
+        return tfds.core.DatasetInfo(builder=self, disable_shuffling=True, **about)  # test episodes follow the lists
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Any]]:
         assert self._spec.build is not None
@@ -87,20 +68,14 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
     def _log_download_bytes(self) -> None:
         """TFDS announces a download here, and there is none."""
 
-    def _log_download_done(self) -> None:
-        """TFDS names its temporary folder here."""
+    _log_download_done = _log_download_bytes
 
 
 def make_record(identity: str, example: Example, classes: int) -> tuple[dict[str, Any], tuple[int, int]]:
-    """A checked record, and its image's height and width.
+    """A checked record, and its image's height and width; mask indices are below ``classes``, or 255.
 
     The image's bytes are kept as they are. The mask is encoded anew as a grey PNG of its indices, since some decoders
     turn a palette PNG into colours.
-
-    Args:
-      identity: the image's id.
-      example: the encoded image and mask.
-      classes: classes with the background; mask indices are below it, or 255.
 
     Raises:
       UserError: naming the file that is broken, the mask whose size is not its image's, or the mask with an index that
@@ -109,20 +84,14 @@ def make_record(identity: str, example: Example, classes: int) -> tuple[dict[str
     height, width, _ = images.decode_image(example.image, example.image_name).shape
     name, indices = example.mask_name, images.decode_mask(example.mask, example.mask_name)
     if indices.shape != (height, width):
-        raise UserError(
-            f"{name} is {indices.shape[1]} x {indices.shape[0]} pixels, but its image is {width} x {height}."
-        )
+        size = f"{indices.shape[1]} x {indices.shape[0]}"
+        raise UserError(f"{name} is {size} pixels, but its image is {width} x {height}.")
     counts = np.bincount(indices.ravel(), minlength=IGNORE + 1)
     unknown = np.flatnonzero(counts[classes:IGNORE]) + classes
     if unknown.size:
         raise UserError(f"{name} holds index {unknown[0]}; its classes are 0 to {classes - 1}, and 255 for unknown.")
-    record = {
-        "id": identity,
-        "image": example.image,
-        "mask": png_bytes(indices),
-        "counts": counts[:classes].astype(np.int64),
-    }
-    return record, (height, width)
+    record = {"id": identity, "image": example.image, "mask": png_bytes(indices)}
+    return {**record, "counts": counts[:classes].astype(np.int64)}, (height, width)
 
 
 def pack_counts(counts: Int[np.ndarray, " classes"]) -> list[int]:

@@ -43,11 +43,7 @@ class Split:
         return len(self.ids)
 
     def read(self, i: int) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
-        """RGB pixels of image ``i``, and its mask of class indices, 255: ignore.
-
-        Raises:
-          UserError: naming the image, if the prepared dataset is damaged there.
-        """
+        """RGB pixels of image ``i`` and its mask of class indices, 255: ignore; a ``UserError`` names a damaged one."""
         record, name = self._record(i)
         return images.decode_image(record["image"], name), images.decode_mask(record["mask"], name)
 
@@ -80,8 +76,6 @@ class Dataset:
     spec: DatasetSpec
     train: Split
     test: Split
-    max_side: int
-    """Longest side of any image, pixels."""
 
     @property
     def name(self) -> str:
@@ -103,11 +97,7 @@ class Dataset:
 
 
 def preparable(name: str) -> DatasetSpec:
-    """The declaration of a dataset that can be prepared.
-
-    Raises:
-      UserError: there is no such dataset, or it cannot be prepared yet.
-    """
+    """The declaration of a dataset; a ``UserError`` if there is none, or it cannot be prepared yet."""
     choices = ", ".join(known for known, spec in DATASETS.items() if spec.build)
     if name not in DATASETS:
         raise UserError(f"unknown dataset {name}; there is {choices}.")
@@ -117,7 +107,7 @@ def preparable(name: str) -> DatasetSpec:
 
 
 def dataset_folder(name: str, data_dir: str | Path, variant: str) -> Path:
-    """Where ``scripts/prepare_data.py`` puts a variant of a dataset."""
+    """Where a prepared variant of a dataset is."""
     return Path(data_dir).expanduser() / name / variant / VERSION
 
 
@@ -127,12 +117,7 @@ def is_prepared(name: str, data_dir: str | Path, variant: str) -> bool:
 
 
 def open_dataset(name: str, data_dir: str | Path, variant: str) -> Dataset:
-    """A dataset as it was prepared in ``data_dir``.
-
-    Args:
-      name: a key of ``DATASETS``.
-      data_dir: the folder of prepared datasets.
-      variant: the lists, ``"protocol"`` for example; ``"seed0"``, ``"seed1"`` and so on of a generated dataset.
+    """A dataset as it was prepared in ``data_dir``, in a variant such as ``"protocol"``; ``"seed0"`` if generated.
 
     Raises:
       UserError: it is not prepared there (the message holds the command that prepares it) or damaged.
@@ -140,21 +125,18 @@ def open_dataset(name: str, data_dir: str | Path, variant: str) -> Dataset:
     spec = preparable(name)
     spec.check_variant(variant)
     if not is_prepared(name, data_dir, variant):
-        command = spec.prepare_command(data_dir, variant)
+        command = f"prepare it with: {spec.prepare_command(data_dir, variant)}"
         other = next((v for v in spec.variants if is_prepared(name, data_dir, v)), None)
         if other and not spec.generated:
-            raise UserError(
-                f"data.data_dir {data_dir} holds {name} with --split={other} and not --split={variant}: "
-                f"set data.split to {other}, or prepare it with: {command}"
-            )
-        raise UserError(f"data.data_dir {data_dir} holds no prepared {name}; prepare it with: {command}")
+            found = f"{name} with --split={other} and not --split={variant}: set data.split to {other}, or"
+            raise UserError(f"data.data_dir {data_dir} holds {found} {command}")
+        raise UserError(f"data.data_dir {data_dir} holds no prepared {name}; {command}")
     folder = dataset_folder(name, data_dir, variant)
     try:
         return _open(spec, folder)
     except DAMAGE as error:
-        raise UserError(
-            f"the prepared dataset in {folder} is damaged, remove it and prepare it again ({error})."
-        ) from None
+        sentence = f"the prepared dataset in {folder} is damaged, remove it and prepare it again ({error})."
+        raise UserError(sentence) from None
 
 
 def _open(spec: DatasetSpec, folder: Path) -> Dataset:
@@ -166,13 +148,13 @@ def _open(spec: DatasetSpec, folder: Path) -> Dataset:
     splits = {}
     for part in ("train", "val"):
         ids, packed = metadata["splits"][part]["ids"], metadata["splits"][part]["counts"]
-        counts = unpack_counts(packed, len(spec.class_names))
-        source = builder.as_data_source(part, decoders=encoded) if ids else []
-        if not len(source) == len(counts) == len(ids):
-            raise ValueError(f"{part} has {len(source)} records, {len(ids)} expected")
-        for i in {0, len(source) - 1} if ids else ():  # files are opened when they are first read
-            found = source[i]["id"].decode()
+        records = builder.as_data_source(part, decoders=encoded) if ids else []
+        if not len(records) == len(packed) == len(ids):
+            raise ValueError(f"{part} has {len(records)} records, {len(ids)} expected")
+        for i in {0, len(ids) - 1} if ids else ():  # files are opened when they are first read
+            found = records[i]["id"].decode()
             if found != ids[i]:
                 raise ValueError(f"record {i} of {part} is {found}, {ids[i]} expected")
-        splits[part] = Split(part, ids, counts, source, metadata["max_side"])
-    return Dataset(spec, splits["train"], splits["val"], metadata["max_side"])
+        counts = unpack_counts(packed, len(spec.class_names))
+        splits[part] = Split(part, ids, counts, records, metadata["max_side"])
+    return Dataset(spec, splits["train"], splits["val"])

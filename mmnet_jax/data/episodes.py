@@ -56,15 +56,7 @@ class EpisodeIndex:
         without: Collection[int] = (),
         class_names: Sequence[str] | None = None,
     ) -> EpisodeIndex:
-        """The index of a split.
-
-        Args:
-          split: its ``counts`` and ``name`` are read.
-          classes: the split's classes, base or novel.
-          min_pixels: of a class at full size, for admission.
-          shots: K, supports an episode.
-          without: classes whose images are dropped, however few pixels they have.
-          class_names: what the logged warning calls the classes that are left out.
+        """The index of a split's base or novel classes; images with any pixel of the classes ``without`` are dropped.
 
         Raises:
           UserError: if no class has shots + 1 eligible images.
@@ -90,11 +82,7 @@ class EpisodeIndex:
         return cls(shots, admitted, present, lists, left_out)
 
     def episodes_per_epoch(self, batch_size: int) -> int:
-        """Admitted images, without those of a last incomplete batch.
-
-        Raises:
-          UserError: if they do not fill a batch.
-        """
+        """Admitted images, without those of a last incomplete batch; a ``UserError`` if they do not fill one."""
         episodes = len(self.admitted) // batch_size * batch_size
         if not episodes:
             raise UserError(f"{len(self.admitted)} images are admitted, too few for a batch of {batch_size}.")
@@ -103,10 +91,8 @@ class EpisodeIndex:
     def draw(self, position: int, numbers: UInt64[np.ndarray, " draws"]) -> EpisodeSpec:
         """The episode whose query is admitted image ``position``: its class and supports, drawn by PFENet's rule.
 
-        Args:
-          position: into ``admitted``.
-          numbers: shots + 1 uniform 64-bit numbers; the first draws the class, uniform over those present, the others
-            distinct supports from its list, the query left aside.
+        The first of shots + 1 uniform 64-bit numbers draws the class, uniform over those present, the others distinct
+        supports from its list, the query left aside.
         """
         query, present = int(self.admitted[position]), self.present[position]
         class_id = present[_below(numbers[0], len(present))]
@@ -128,14 +114,8 @@ def training_index(dataset: Dataset, fold: int, shots: int, min_pixels: int, dro
 
     Novel-class pixels count as background; ``drop_novel`` drops the images that have any (BAM's choice).
     """
-    return EpisodeIndex.build(
-        dataset.train,
-        dataset.classes(fold, "base"),
-        min_pixels,
-        shots,
-        without=dataset.classes(fold, "novel") if drop_novel else (),
-        class_names=dataset.class_names,
-    )
+    base, without = dataset.classes(fold, "base"), dataset.classes(fold, "novel") if drop_novel else ()
+    return EpisodeIndex.build(dataset.train, base, min_pixels, shots, without, dataset.class_names)
 
 
 def training_episode(index: EpisodeIndex, seed: int, i: int, batch_size: int) -> EpisodeSpec:

@@ -23,24 +23,12 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error
 
 
 def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB pixels of an encoded image as they are stored, its EXIF orientation not applied.
-
-    Args:
-      data: the file's bytes.
-      name: what a message should call it.
-
-    Raises:
-      UserError: naming it, if it is broken or no image.
-    """
+    """RGB pixels of an encoded image as they are stored; a ``UserError`` calls one that is broken or none ``name``."""
     return _rgb(_open(data, name), name)
 
 
 def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
-    """Indices of an encoded mask: of a palette image the indices, not the colours; otherwise its grey values.
-
-    Raises:
-      UserError: naming it, if it is broken, no image, or in colour.
-    """
+    """Indices of an encoded mask, not the colours of its palette, or its grey values; a ``UserError`` if in colour."""
     return _indices(_open(data, name), name)
 
 
@@ -55,22 +43,17 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "h w 3"]:
     if not isinstance(source, np.ndarray):
         return _rgb(*_load(source, "the image"))
     if source.dtype != np.uint8 or not (source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (3, 4))):
-        raise UserError(
-            "an image array must be uint8 [h, w, 3], [h, w, 4] or [h, w], "
-            f"but this one is {source.dtype} {list(source.shape)}."
-        )
+        kind = f"{source.dtype} {list(source.shape)}"
+        raise UserError(f"an image array must be uint8 [h, w, 3], [h, w, 4] or [h, w], but this one is {kind}.")
     if 0 in source.shape:
         raise UserError(f"an image array of shape {list(source.shape)} holds no pixels.")
     return np.repeat(source[..., None], 3, axis=-1) if source.ndim == 2 else np.ascontiguousarray(source[..., :3])
 
 
 def read_mask(source: ImageSource) -> UInt8[np.ndarray, "h w"]:
-    """Indices (or grey values) of a user's own mask, turned as its EXIF orientation says.
+    """Indices (or grey values) of a user's own mask (an array is uint8 or bool), turned as its EXIF orientation says.
 
     Of a mask painted in colour it is the largest of the three channels, so that black alone is 0.
-
-    Args:
-      source: a path, a PIL image, or a uint8 or bool array ``[h, w]``.
 
     Raises:
       UserError: naming the file, if it is missing, broken or no image; or if an array has another shape.
@@ -125,17 +108,14 @@ def _rgb(image: Image.Image, name: str) -> np.ndarray:
 
 
 def _indices(image: Image.Image, name: str, colour: bool = False) -> np.ndarray:
-    if image.mode in ("P", "L"):
-        return np.array(image)
-    if image.mode == "1":
-        return np.array(image).astype(np.uint8)
+    if image.mode in ("1", "P", "L", "LA", "PA"):
+        values = np.array(image).astype(np.uint8)
+        return values if values.ndim == 2 else np.ascontiguousarray(values[..., 0])
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() >= 0 and values.max() <= 255:
             return values.astype(np.uint8)
         raise UserError(f"{name} holds values from {values.min()} to {values.max()}; a mask's are 0 to 255.")
-    if image.mode in ("LA", "PA"):
-        return np.ascontiguousarray(np.asarray(image)[..., 0])
     pixels = np.asarray(image.convert("RGB"))
     if colour or (pixels[..., :1] == pixels[..., 1:]).all():
         return pixels.max(axis=-1)

@@ -53,8 +53,8 @@ class Crops:
     def take(self, indices: Int[np.ndarray, " b"], draws: Int[np.ndarray, " b"] | None) -> LabelledBatch:
         """The crops at ``indices`` with their labels; nothing about a crop is random."""
         chosen = [self.crops[i] for i in indices]
-        labels = np.array([crop.label for crop in chosen], np.int32)
-        return np.stack(list(self.cut(chosen))) if self.pixels is None else self.pixels[indices], labels
+        pixels = np.stack(list(self.cut(chosen))) if self.pixels is None else self.pixels[indices]
+        return pixels, np.array([crop.label for crop in chosen], np.int32)
 
     def cut(self, crops: Iterable[Crop]) -> Iterator[UInt8[np.ndarray, "m m 3"]]:
         """Cuts crops; an image whose crops follow one another is decoded once."""
@@ -65,29 +65,17 @@ class Crops:
 
 
 def open_crops(
-    split: Split,
-    classes: Sequence[int],
-    min_pixels: int,
-    side: int,
-    say: Say | None = None,
-    held_bytes: int = HELD_BYTES,
+    split: Split, classes: Sequence[int], min_pixels: int, side: int, say: Say | None = None, memory: int = HELD_BYTES
 ) -> Crops:
     """For each image of a split, a crop of each class of which it has ``min_pixels`` pixels.
 
-    The crops are cut now and held in memory if they fit, otherwise they are cut whenever they are taken.
-
-    Args:
-      split: its images are read.
-      classes: to cut out; a crop's label is its class's place here.
-      min_pixels: of a class, for an image to give a crop of it.
-      side: of a crop, pixels.
-      say: gets lines of progress.
-      held_bytes: that crops may take in memory.
+    The crops are cut now and held if they fit into ``memory`` bytes, otherwise they are cut whenever they are taken. A
+    crop's label is its class's place in ``classes``.
     """
     counts = np.asarray(split.counts)[:, list(classes)]
     listed = [Crop(int(i), classes[label], int(label)) for i, label in np.argwhere(counts >= min_pixels)]
     crops = Crops(split, listed, len(classes), side)
-    if len(crops) * side * side * 3 > held_bytes:
+    if len(crops) * side * side * 3 > memory:
         return crops
     pixels = np.zeros((len(crops), side, side, 3), np.uint8)
     with Progress(f"{split.name}: crop", len(crops), "crops", say) as progress:
@@ -110,10 +98,8 @@ def cut(image: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"], side: 
     length = round(max(end - start for start, end in extents) * (1 + 2 * MARGIN))
     square = np.empty((length, length, 3), np.uint8)
     square[:] = np.round(255 * np.array(IMAGENET_MEAN))
-    (top, above), (left, before) = (
-        _place((start + end - length) // 2, length, size)
-        for (start, end), size in zip(extents, image.shape[:2], strict=True)
-    )
+    spans = zip(extents, mask.shape, strict=True)
+    (top, above), (left, before) = (_place((start + end - length) // 2, length, n) for (start, end), n in spans)
     seen = image[top : top + length, left : left + length]
     square[above : above + seen.shape[0], before : before + seen.shape[1]] = seen
     return np.asarray(Image.fromarray(square).resize((side, side), Image.Resampling.BILINEAR))

@@ -48,11 +48,7 @@ class ImageNet:
         return len(self.records)
 
     def take(self, indices: Int[np.ndarray, " b"], draws: Int[np.ndarray, " b"]) -> LabelledBatch:
-        """Crops of images; the place of the i-th is a function of the seed and ``draws[i]``.
-
-        Raises:
-          UserError: naming the image that cannot be read.
-        """
+        """Crops of images; the place of the i-th is a function of the seed and ``draws[i]``."""
         pixels = np.zeros((len(indices), self.side, self.side, 3), np.uint8)
         labels = np.zeros(len(indices), np.int32)
         for i, (index, draw) in enumerate(zip(indices.tolist(), draws.tolist(), strict=True)):
@@ -69,22 +65,16 @@ class ImageNet:
 
 
 def open_imagenet(data_dir: str | Path, side: int, seed: int) -> tuple[ImageNet, ImageNet]:
-    """The training split in random crops, and the validation split in central ones.
-
-    Args:
-      data_dir: where TFDS put ``imagenet2012``, as ArrayRecord files.
-      side: of the crops, pixels.
-      seed: of the random crops.
+    """The training split in random crops of ``side`` pixels, and the validation split in central ones.
 
     Raises:
-      UserError: if it is not there (the sentence holds the command that prepares it), in another format, or damaged.
+      UserError: if ``data_dir`` does not hold it (the message has the command that prepares it) as ArrayRecord files,
+        or it is damaged.
     """
     home = Path(data_dir).expanduser() / NAME
     versions = [info.parent for info in home.glob("[0-9]*.[0-9]*.[0-9]*/dataset_info.json")]
-    command = (
-        f"tfds build {NAME} --file_format=array_record --manual_dir=FOLDER_OF_THE_TAR_FILES "
-        f"--data_dir={shlex.quote(str(data_dir))}"
-    )
+    command = f"tfds build {NAME} --file_format=array_record --manual_dir=FOLDER_OF_THE_TAR_FILES --data_dir="
+    command += shlex.quote(str(data_dir))
     if not versions:
         raise UserError(f"pretraining.data_dir {data_dir} holds no prepared {NAME}; prepare it with: {command}")
     folder = max(versions, key=lambda version: tfds.core.Version(version.name))
@@ -102,16 +92,9 @@ def open_imagenet(data_dir: str | Path, side: int, seed: int) -> tuple[ImageNet,
 
 
 def random_box(size: tuple[int, int], seed: int, draw: int) -> Box:
-    """A crop of random area and shape (Szegedy et al., 2015), a pure function of its arguments.
-
-    Args:
-      size: width and height of the image.
-      seed: of the crops.
-      draw: number of the crop.
-    """
+    """A crop of random area and shape (Szegedy et al., 2015), a pure function of image size, seed and its number."""
     width, height = size
-    raw = streams.numbers(seed, streams.CROP, draw, 4 * TRIES)
-    numbers = (raw >> np.uint64(11)) / 2.0**53
+    numbers = (streams.numbers(seed, streams.CROP, draw, 4 * TRIES) >> np.uint64(11)) / 2.0**53
     for area, aspect, across, down in numbers.reshape(TRIES, 4).tolist():
         pixels = (AREA[0] + (AREA[1] - AREA[0]) * area) * width * height
         ratio = math.exp(math.log(ASPECT[0]) + aspect * math.log(ASPECT[1] / ASPECT[0]))

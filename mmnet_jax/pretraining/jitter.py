@@ -27,13 +27,8 @@ def jitter(
 ) -> Float[Array, "b s s 3"]:
     """Random windows resized to ``side``, half of them flipped, in changed colours; normalised.
 
-    Images that have ``side`` already keep their geometry, but for the flip.
-
-    Args:
-      key: of the batch.
-      images: RGB in [0, 255].
-      side: S, static.
-      colour: largest relative change of brightness, contrast and saturation.
+    Images that have ``side`` already keep their geometry, but for the flip. ``colour`` is the largest relative change
+    of brightness, contrast and saturation.
     """
     flip_key, window_key, colour_key = jax.random.split(key, 3)
     count, size = images.shape[:2]

@@ -183,7 +183,7 @@ def test_novel_classes_stay_as_background_or_drop_their_images():
     table[:, 6] = 3000  # base, in fold 0
     table[2, 1] = 1  # one pixel of a novel class
     split = split_of_counts(table)
-    dataset = Dataset(PASCAL5I, split, split, 1)
+    dataset = Dataset(PASCAL5I, split, split)
     assert training_index(dataset, 0, 1, MIN).admitted.tolist() == [0, 1, 2, 3, 4, 5]
     index = training_index(dataset, 0, 1, MIN, drop_novel=True)
     assert index.admitted.tolist() == index.support_lists[6].tolist() == [0, 1, 3, 4, 5]

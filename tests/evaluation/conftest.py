@@ -46,7 +46,6 @@ def dataset() -> Dataset:
     """Fold 1's novel classes 6, 7 and 8 in 11 test images; 9 and 10 have none."""
     return Dataset(
         spec=PASCAL5I,
-        max_side=SIDE,
         train=make_split("train", [1, 2], 0),
         test=make_split("val", [6, 7, 8, 6, 7, 8, 6, 7, 8, 6, 6], 1),
     )

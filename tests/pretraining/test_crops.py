@@ -27,7 +27,7 @@ def numbered(height, width):
 
 def test_a_crop_for_each_class_with_enough_pixels():
     split = split_of_counts([[900, 50, 0, 49], [900, 0, 70, 50], [1000, 0, 0, 0]])
-    assert open_crops(split, (1, 3), 50, 8, held_bytes=0).crops == [(0, 1, 0), (1, 3, 1)]
+    assert open_crops(split, (1, 3), 50, 8, memory=0).crops == [(0, 1, 0), (1, 3, 1)]
 
 
 def test_a_crop_is_the_objects_square_with_its_margin():
@@ -71,7 +71,7 @@ def crops():
         mask[12:18, 3 : 3 + i] = 5
         mask[18] = 255
     arguments, size = (split_of_masks(masks), (5, 1, 2), 18, 8, lambda line: None), 6 * 8 * 8 * 3
-    return {held: open_crops(*arguments, held_bytes=size if held else size - 1) for held in (True, False)}
+    return {held: open_crops(*arguments, memory=size if held else size - 1) for held in (True, False)}
 
 
 def test_crops_are_held_as_far_as_memory_allows_and_are_those_on_demand(crops):

@@ -10,7 +10,7 @@ from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I
 from mmnet_jax.pretraining.loop import pretrain
 from mmnet_jax.workdir.folder import Workdir
-from tests.evaluation.conftest import SIDE, make_split
+from tests.evaluation.conftest import make_split
 
 CLASSES = [1, 3, 5, 11]  # all of them base classes of fold 1
 
@@ -27,7 +27,7 @@ def tiny_config(**pretraining):
 
 @functools.cache
 def tiny_dataset():
-    return Dataset(PASCAL5I, make_split("train", 4 * CLASSES, 0), make_split("val", CLASSES, 1), SIDE)
+    return Dataset(PASCAL5I, make_split("train", 4 * CLASSES, 0), make_split("val", CLASSES, 1))
 
 
 def pretrain_tiny(path, config=None, say=lambda line: None):

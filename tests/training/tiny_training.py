@@ -14,7 +14,7 @@ from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I
 from mmnet_jax.training.stages import train
 from mmnet_jax.workdir.folder import Workdir
-from tests.evaluation.conftest import SIDE, make_split
+from tests.evaluation.conftest import make_split
 
 
 def tiny_config(reading="paper", **training):
@@ -31,7 +31,6 @@ def tiny_config(reading="paper", **training):
 def tiny_dataset():
     return Dataset(
         spec=PASCAL5I,
-        max_side=SIDE,
         train=make_split("train", [1, 2, 1, 2, 1, 2, 11, 11], 0),
         test=make_split("val", [6, 7, 8, 6, 7, 8], 1),
     )

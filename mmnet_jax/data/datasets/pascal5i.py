@@ -23,17 +23,12 @@ def packaged_ids(name: str) -> list[str]:
 
 
 def find_voc(source: Path) -> Path:
-    """The VOC2012 folder at, in, or one level below ``source`` (VOC2012, VOCdevkit, or the folder above).
-
-    Raises:
-      UserError: if there is none, or it has no masks.
-    """
+    """The VOC2012 folder at, in, or one level below ``source``; a ``UserError`` if there is none or it lacks masks."""
     for folder in (source, source / "VOC2012", source / "VOCdevkit" / "VOC2012"):
         if (folder / "JPEGImages").is_dir():
             if not (folder / "SegmentationClassAug").is_dir():
-                raise UserError(
-                    f"{folder} has no folder SegmentationClassAug, the masks of VOC 2012 and SBD as PNG files."
-                )
+                masks = "SegmentationClassAug, the masks of VOC 2012 and SBD as PNG files"
+                raise UserError(f"{folder} has no folder {masks}.")
             return folder
     raise UserError(f"{source} holds no VOC2012/JPEGImages; the VOCdevkit folder is wanted.")
 
@@ -41,9 +36,7 @@ def find_voc(source: Path) -> Path:
 def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
     """The images of the train and val lists that lie in a VOCdevkit folder with a mask, in the lists' order.
 
-    Args:
-      source: the folder.
-      variant: ``"protocol"``, the published lists, or ``"folder"``, those in the folder's ImageSets/Segmentation.
+    The lists are the published ones (``protocol``) or those in the folder's ImageSets/Segmentation (``folder``).
 
     Raises:
       UserError: if a list is missing, train and val share an image, or no image at all is found.
@@ -54,13 +47,11 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
     for split, name in LISTS.items():
         if variant == "protocol":
             lists[split] = packaged_ids(name)
-            continue
-        file = voc / "ImageSets" / "Segmentation" / f"{split}.txt"
-        if not file.is_file():
+        elif (file := voc / "ImageSets" / "Segmentation" / f"{split}.txt").is_file():
+            lists[split] = list(dict.fromkeys(file.read_text().split()))
+        else:
             raise UserError(f"{file} does not exist; --split=folder reads the folder's own lists.")
-        lists[split] = list(dict.fromkeys(file.read_text().split()))
-    shared = sorted(set(lists["train"]) & set(lists["val"]))
-    if shared:
+    if shared := sorted(set(lists["train"]) & set(lists["val"])):
         raise UserError(f"train.txt and val.txt of {voc} share {len(shared)} images, {shared[0]} among them.")
 
     present = {file.stem for file in (voc / "JPEGImages").glob("*.jpg")}

@@ -64,11 +64,7 @@ class DatasetSpec:
     """Protocol -> test episodes, where it is another number than the protocol's own."""
 
     def classes(self, fold: int, part: Part) -> tuple[int, ...]:
-        """Class indices of one part of a fold, ascending.
-
-        Raises:
-          ValueError: there is no such fold.
-        """
+        """Class indices of one part of a fold, ascending; a ``ValueError`` if there is no such fold."""
         if fold not in range(self.folds):
             raise ValueError(f"fold must be 0 to {self.folds - 1}, but is {fold!r}.")
         novel = tuple(self.novel(fold))
@@ -76,9 +72,14 @@ class DatasetSpec:
             return novel
         return tuple(c for c in range(1, len(self.class_names)) if c not in novel)
 
+    @property
+    def default_variant(self) -> str:
+        """The first one."""
+        return next(iter(self.variants))
+
     def variant(self, split: str | None, seed: int) -> str:
         """The variant that ``data.split`` (None: the default) and ``data.generator_seed`` choose."""
-        return f"seed{seed}" if self.generated else split or next(iter(self.variants))
+        return f"seed{seed}" if self.generated else split or self.default_variant
 
     def check_variant(self, variant: str) -> None:
         """Raises a ``UserError`` if there is no such variant."""
@@ -90,20 +91,16 @@ class DatasetSpec:
 
     def prepare_command(self, data_dir: str | Path, variant: str) -> str:
         """The command line that prepares a variant."""
-        where = f"--data_dir={shlex.quote(str(data_dir))}"
-        if self.generated:
-            flags = [where, f"--seed={variant.removeprefix('seed')}"]
-        else:
-            default = variant == next(iter(self.variants))
-            flags = [f"--source={self.source}", where, *([] if default else [f"--split={variant}"])]
-        return " ".join(["python scripts/prepare_data.py", self.name, *flags])
+        source = "" if self.generated else f" --source={self.source}"
+        chosen = f" --seed={variant.removeprefix('seed')}" if self.generated else f" --split={variant}"
+        command = f"python scripts/prepare_data.py {self.name}{source} --data_dir={shlex.quote(str(data_dir))}"
+        return command + (chosen if self.generated or variant != self.default_variant else "")
 
     def train_command(self, data_dir: str | Path, variant: str) -> str:
         """The command line that trains on a variant."""
-        recipe = self.variants.get(variant) or next(iter(self.variants.values()))
-        last = "--config.model.weights=FILE.safetensors"
-        if self.generated:
-            last = f"--config.data.generator_seed={variant.removeprefix('seed')}"
+        recipe = self.variants.get(variant, self.variants[self.default_variant])
+        seed = f"--config.data.generator_seed={variant.removeprefix('seed')}"
+        last = seed if self.generated else "--config.model.weights=FILE.safetensors"
         return (
             f"python -m mmnet_jax.train --config=configs/{recipe}.py --workdir=WORKDIR "
             f"--config.data.data_dir={shlex.quote(str(data_dir))} {last}"

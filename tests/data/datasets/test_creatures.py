@@ -109,7 +109,7 @@ def test_a_prepared_dataset_holds_what_is_drawn(prepared):
     assert not ensure_dataset(*choice, lines.append)
     dataset = open_dataset(*choice)
     assert (len(dataset.train), len(dataset.test)) == (TRAIN, VAL)
-    assert SIDES[0] <= dataset.max_side <= SIDES[1]
+    assert SIDES[0] <= dataset.test.max_side == dataset.train.max_side <= SIDES[1]
     for split, part in ((dataset.train, 0), (dataset.test, 1)):
         image, mask = split.read(3)
         np.testing.assert_array_equal(image, draw_scene(4, part, 3)[0])

@@ -31,7 +31,7 @@ def test_records_keep_list_order_jpeg_bytes_and_mask_indices(voc, tmp_path):
     prepare("pascal5i", voc.parent, tmp_path / "data", "folder")
     dataset = opened(tmp_path / "data")
     assert list(dataset.train.ids) == TRAIN and list(dataset.test.ids) == VAL
-    assert (dataset.name, dataset.max_side, len(dataset.class_names)) == ("pascal5i", 20, 21)
+    assert (dataset.name, dataset.test.max_side, len(dataset.class_names)) == ("pascal5i", 20, 21)
     for i, identity in enumerate(TRAIN):
         record = dataset.train.records[i]
         assert record["id"] == identity.encode()

@@ -130,9 +130,8 @@ def snout(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 def beak(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     lift = 0.08 * look.swing
     yield Paint(bar(u, v, (0.5, 0.0), (0.72, -0.36 - lift), 0.15), look.main * 0.85)
-    yield Paint(
-        polygon(u, v, [(0.78, -0.52 - lift), (0.78, -0.26 - lift), (1.12, -0.32 - lift)]), np.array([0.95, 0.65, 0.1])
-    )
+    bill = [(0.78, -0.52 - lift), (0.78, -0.26 - lift), (1.12, -0.32 - lift)]
+    yield Paint(polygon(u, v, bill), np.array([0.95, 0.65, 0.1]))
     yield Paint(ellipse(u, v, (0.72, -0.4 - lift), (0.2, 0.2)), look.second)
     yield from _eye(u, v, (0.76, -0.44 - lift), look)
 
@@ -179,9 +178,8 @@ def spines(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 
 def rotor(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     yield Paint(bar(u, v, (-0.05, -0.2), (-0.05, -0.62), 0.08), look.dark)
-    yield Paint(
-        box(u, v, (-0.05, -0.64), (0.62 * look.stretch, 0.085), 0.12 * look.swing), np.array([0.82, 0.82, 0.86])
-    )
+    blade = box(u, v, (-0.05, -0.64), (0.62 * look.stretch, 0.085), 0.12 * look.swing)
+    yield Paint(blade, np.array([0.82, 0.82, 0.86]))
     yield Paint(ellipse(u, v, (-0.05, -0.64), (0.1, 0.08)), look.second)
 
 
@@ -204,8 +202,7 @@ def whip(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 
 def pipe(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     yield Paint(bar(u, v, (-0.45, 0.05), (-0.78, 0.05), 0.09), look.dark + 0.25)
-    chimney = box(u, v, (-0.82, -0.12), (0.1, 0.26 * look.stretch))
-    yield Paint(chimney, look.second, "hoops", look.phase)
+    yield Paint(box(u, v, (-0.82, -0.12), (0.1, 0.26 * look.stretch)), look.second, "hoops", look.phase)
 
 
 HUES: dict[Part, float] = {oval: 0.08, shell: 0.3, hull: 0.58, tube: 0.85}

@@ -17,18 +17,12 @@ from mmnet_jax.data.workers import begin_worker
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
 
-AT_A_TIME = 20
+CHUNK = 20
 """Images that a drawing process hands over together."""
 
 
 def list_scenes(source: Path | None, variant: str, *, images: Mapping[str, int]) -> dict[str, Listing]:
-    """Images to draw.
-
-    Args:
-      source: not used.
-      variant: ``seed0``, ``seed1`` and so on.
-      images: how many, for each split.
-    """
+    """The images to draw: so many for each split; the variant ``seed0``, ``seed1`` and so on names the seed."""
     seed = int(variant.removeprefix("seed"))
     return {
         split: Listing([f"{split}_{i:05}" for i in range(count)], _draw(seed, part, count), count)
@@ -37,27 +31,23 @@ def list_scenes(source: Path | None, variant: str, *, images: Mapping[str, int])
 
 
 def _draw(seed: int, part: int, count: int) -> Iterator[Example]:
-    # Spawned, since a process that computes with jax must not be forked.
-    with ProcessPoolExecutor(_processes(), mp_context=get_context("spawn"), initializer=begin_worker) as pool:
+    # Spawned, since a process that computes with jax must not be forked; each takes 200 MB.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ProcessPoolExecutor(min(8, cores), get_context("spawn"), begin_worker) as pool:
         try:
-            for chunk in pool.map(functools.partial(draw_encoded, seed, part, count), range(0, count, AT_A_TIME)):
+            for chunk in pool.map(functools.partial(draw_encoded, seed, part, count), range(0, count, CHUNK)):
                 yield from chunk
         except BrokenProcessPool:
             raise UserError("a process that draws creatures was killed, perhaps for want of memory.") from None
 
 
 def draw_encoded(seed: int, part: int, count: int, first: int) -> list[Example]:
-    """Images ``first`` to ``first + AT_A_TIME - 1`` of the ``count`` of a part, encoded as PNG."""
+    """Images ``first`` to ``first + CHUNK - 1`` of the ``count`` of a part, encoded as PNG."""
     drawn = []
-    for number in range(first, min(first + AT_A_TIME, count)):
+    for number in range(first, min(first + CHUNK, count)):
         image, mask = (png_bytes(pixels, compress_level=1) for pixels in draw_scene(seed, part, number))
         drawn.append(Example(image, mask, f"image {number}", f"mask {number}"))
     return drawn
-
-
-def _processes() -> int:
-    """As many as this process may use cores, within reason: each takes 200 MB."""
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def creatures(name: str = "creatures", train: int = 1600, val: int = 400) -> DatasetSpec:

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from mmnet_jax.data.datasets.creatures import shapes
 from mmnet_jax.data.datasets.creatures.anatomy import HUES, SPECIES, Colour, Look
 from mmnet_jax.data.datasets.creatures.draws import Draws
+from mmnet_jax.data.datasets.creatures.shapes import Plane, Region
 
 SIDES = (112, 144)
 """Range of an image's height and width, pixels."""
@@ -26,15 +27,9 @@ Mask = UInt8[np.ndarray, "h w"]
 
 
 def draw_scene(seed: int, part: int, number: int) -> tuple[UInt8[np.ndarray, "h w 3"], Mask]:
-    """Image ``number`` of a part of the dataset, a pure function of its arguments.
+    """RGB pixels and class mask of image ``number`` of a part (0: training, 1: testing), a pure function of these.
 
-    Args:
-      seed: of the dataset.
-      part: 0 for training, 1 for testing.
-      number: of the image; each class is the main one of one in 20 successive images.
-
-    Returns:
-      RGB pixels, and the mask: class of each pixel, 0 for the background.
+    Each class is the main one of one in 20 successive images.
     """
     draws = Draws(seed, part, number)
     height, width = draws.whole(*SIDES), draws.whole(*SIDES)
@@ -65,19 +60,12 @@ def ground(draws: Draws, height: int, width: int) -> Canvas:
     return canvas
 
 
-def _paint_soil(canvas: Canvas, where: shapes.Region, u: shapes.Plane, v: shapes.Plane, draws: Draws) -> None:
+def _paint_soil(canvas: Canvas, where: Region, u: Plane, v: Plane, draws: Draws) -> None:
     _paint_surface(canvas, where, u, v, draws, draws.choice(SOILS), draws.colour((0.03, 0.3), (0.2, 0.6)))
 
 
 def _paint_surface(
-    canvas: Canvas,
-    where: shapes.Region,
-    u: shapes.Plane,
-    v: shapes.Plane,
-    draws: Draws,
-    surface: str,
-    colour: Colour,
-    fineness: float = 1.0,
+    canvas: Canvas, where: Region, u: Plane, v: Plane, draws: Draws, surface: str, colour: Colour, fineness: float = 1.0
 ) -> None:
     u, v = u[where], v[where]
     zoom, turn, strength = fineness * draws.uniform(0.8, 2.2), draws.uniform(-0.5, 0.5), draws.uniform(0.3, 1.0)
@@ -87,27 +75,22 @@ def _paint_surface(
     canvas[where] = (factor * slope)[:, None] * colour
 
 
-def _paint_litter(canvas: Canvas, u: shapes.Plane, v: shapes.Plane, draws: Draws) -> None:
+def _paint_litter(canvas: Canvas, u: Plane, v: Plane, draws: Draws) -> None:
     x, y = draws.uniform(0, u.max()), draws.uniform(0, v.max())
     turn, size = draws.uniform(0, np.pi), draws.uniform(0.04, 0.12)
     if draws.chance(0.5):
         where = shapes.ellipse(u, v, (x, y), (size, size * draws.uniform(0.4, 1)), turn)
     else:
         where = shapes.box(u, v, (x, y), (size * 1.4, size * draws.uniform(0.15, 0.8)), turn)
-    _paint_surface(
-        canvas, where, u, v, draws, draws.choice(LITTER), draws.colour((0.05, 0.5), (0.2, 0.8)), fineness=4.0
-    )
+    surface, colour = draws.choice(LITTER), draws.colour((0.05, 0.5), (0.2, 0.8))
+    _paint_surface(canvas, where, u, v, draws, surface, colour, fineness=4.0)
 
 
 def paint_creature(canvas: Canvas, mask: Mask, kind: int, size: float, draws: Draws, stratum: float = 0.5) -> None:
-    """Paints one creature, of random look and pose, over what is there.
+    """Paints a creature of class ``kind``, of random look and pose, over what is there.
 
-    Args:
-      canvas, mask: changed.
-      kind: its class.
-      size: pixels to one unit of its own coordinates; a body is about 1.2 units long.
-      draws: of its look, pose and place.
-      stratum: where it stands from left (0) to right (1), roughly.
+    ``size`` is the pixels to one unit of its own coordinates, in which a body is about 1.2 long; ``stratum`` is about
+    where it stands from left (0) to right (1).
     """
     height, width = mask.shape
     parts = list(SPECIES.values())[kind - 1]
