@@ -27,9 +27,9 @@ class RawEpisodes:
     255 (ignore) elsewhere and outside the image.
     """
 
-    images: UInt8[AnyArray, "b 1+k m m 3"]
-    labels: UInt8[AnyArray, "b 1+k m m"]
-    sizes: Int32[AnyArray, "b 1+k 2"]
+    images: UInt8[AnyArray, "b n m m 3"]
+    labels: UInt8[AnyArray, "b n m m"]
+    sizes: Int32[AnyArray, "b n 2"]
     """Height and width of each image inside its square."""
 
 
@@ -44,8 +44,8 @@ def load_episodes(split: Split, specs: Sequence[EpisodeSpec]) -> RawEpisodes:
 
 
 def load_labels(
-    split: Split, specs: Sequence[EpisodeSpec], images: UInt8[np.ndarray, "b 1+k m m 3"] | None = None
-) -> tuple[UInt8[np.ndarray, "b 1+k m m"], Int32[np.ndarray, "b 1+k 2"]]:
+    split: Split, specs: Sequence[EpisodeSpec], images: UInt8[np.ndarray, "b n m m 3"] | None = None
+) -> tuple[UInt8[np.ndarray, "b n m m"], Int32[np.ndarray, "b n 2"]]:
     """The labels and sizes of ``load_episodes``; images are decoded only where there is an array to read them into."""
     labels = np.full((len(specs), 1 + len(specs[0].supports), split.max_side, split.max_side), IGNORE, np.uint8)
     sizes = np.zeros((*labels.shape[:2], 2), np.int32)

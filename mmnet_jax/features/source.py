@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 from jaxtyping import PRNGKeyArray
@@ -23,6 +23,7 @@ from mmnet_jax.episode import Episode
 from mmnet_jax.models.network import Features, FewShotNetwork
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """The device's half of a source; hashable, so that compiled functions can be keyed by it."""
 

@@ -202,7 +202,7 @@ def _rows(
 @functools.partial(jax.jit, static_argnames=("backbone", "size"))
 def _levels(
     backbone: nn.Module, size: int, variables: dict[str, Any], images: UInt8[Array, "n m m 3"], sizes: Int[Array, "n 2"]
-) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"]]:
+) -> tuple[Float[Array, "n h w c23"], Float[Array, "n h w c4"]]:
     fitted = jax.vmap(lambda image, own: fit_image(image, own, size))(images, sizes)
     return nn.apply(mid_and_high, backbone)(variables, fitted)
 

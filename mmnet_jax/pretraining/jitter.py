@@ -58,7 +58,7 @@ def centre(images: UInt8[Array, "b m m 3"], side: int) -> Float[Array, "b s s 3"
 
 def _positions(start: Float[Array, " b"], length: Float[Array, " b"], side: int) -> Float[Array, "b s"]:
     """Positions in the image of the pixels of windows that are resized to ``side``."""
-    return start[:, None] + (jnp.arange(side)[None] + 0.5) * (length[:, None] / side) - 0.5
+    return start[:, None] + (jnp.arange(side, dtype=jnp.float32)[None] + 0.5) * (length[:, None] / side) - 0.5
 
 
 def recolour(x: Float[Array, "b s s 3"], factors: Float[Array, "3 b 1 1 1"]) -> Float[Array, "b s s 3"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -14,6 +14,7 @@ from mmnet_jax.data.streams import IMAGE_ORDER, permutation
 LabelledBatch = tuple[UInt8[np.ndarray, "b m m 3"], Int[np.ndarray, " b"]]
 
 
+@runtime_checkable
 class LabelledImages(Protocol):
     """Squares of one size with their labels."""
 

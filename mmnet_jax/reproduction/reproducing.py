@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from absl import flags
 
 from mmnet_jax.cli.command import INTERRUPTED
 from mmnet_jax.cli.signals import Stopped
@@ -55,7 +54,7 @@ frozen. Written by `python scripts/reproduce.py --list`.
 """
 
 
-def main(given: flags.FlagValues) -> None:
+def main(given: Any) -> None:
     """``scripts/reproduce.py``.
 
     Raises:
@@ -99,7 +98,7 @@ def main(given: flags.FlagValues) -> None:
         sys.exit(FAILED)
 
 
-def _launch(given: flags.FlagValues, missing: Sequence[tuple[Run, Status]]) -> list[str]:
+def _launch(given: Any, missing: Sequence[tuple[Run, Status]]) -> list[str]:
     """Runs or submits what is missing; a line about each run that failed."""
     jobs = [launcher.Job(run.name, run.command(status.workdir), status.log) for run, status in missing]
     if given.launcher == "slurm" and jobs:

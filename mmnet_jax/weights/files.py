@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
@@ -141,7 +141,7 @@ def _read_wheel(path: Path) -> StateDict:
     return _read_torch(io.BytesIO(data), path)
 
 
-def _read_torch(file: BinaryIO, path: Path) -> StateDict:
+def _read_torch(file: Any, path: Path) -> StateDict:
     try:
         import torch
     except ImportError as error:

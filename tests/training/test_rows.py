@@ -51,14 +51,13 @@ def test_an_update_of_a_row_keeps_the_shapes_of_its_state_and_gives_its_losses(n
 
     def step(key):
         state = create_state(variables | {"params": init_head(model, 0)}, optimizer, config.model.batch_norm == "batch")
-        return state, update(state, variables, draw_episode(2, shots, config.data.image_size), key)
+        after, losses = update(state, variables, draw_episode(2, shots, config.data.image_size), key)
+        return state, after, losses.by_name()
 
-    before, (after, losses) = jax.eval_shape(step, jax.eval_shape(jax.random.key, 0))
+    before, after, losses = jax.eval_shape(step, jax.eval_shape(jax.random.key, 0))
     assert after == before
     wanted = {"main", "auxiliary", "total"} | ({"reconstruction"} if config.loss.reconstruction_on != "none" else set())
-    assert set(losses.by_name()) >= wanted and all(
-        x.dtype == jnp.float32 and not x.shape for x in losses.by_name().values()
-    )
+    assert set(losses) >= wanted and all(x.dtype == jnp.float32 and not x.shape for x in losses.values())
 
 
 RUNS = [
@@ -104,7 +103,7 @@ def test_a_row_without_memory_or_with_two_is_evaluated_with_baselines_and_pictur
     dataset = tiny_dataset()
     manifest = configured_manifest(dataset, config, episodes=4)
     result = evaluate(model, variables, config, dataset, manifest, baselines=True, samples=2)
-    assert 0 <= result.miou <= 100 and set(result.baselines) == {"untrained", "confidence"}
+    assert 0 <= result.scores.miou <= 100 and set(result.baselines) == {"untrained", "confidence"}
     shown = {"mmm_2_and_3": 3, "attention": 3}.get(name, 0)
     assert [len(sample.activations) for sample in result.samples] == 2 * [shown]
     sheet = episode_sheet(result, dataset)
