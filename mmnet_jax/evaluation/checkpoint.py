@@ -18,9 +18,7 @@ from mmnet_jax.evaluation.manifest import Manifest, manifest_text
 from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.evaluation.report import about_run, result_files, result_json, write_result
 from mmnet_jax.evaluation.runner import evaluate
-from mmnet_jax.features.source import Source
 from mmnet_jax.features.store import stored_sources
-from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.storage.files import REFUSED
 from mmnet_jax.workdir.folder import Workdir, load_step
 
@@ -53,14 +51,10 @@ def score_workdir(
     """Scores a checkpoint with both baselines and writes ``result_files``.
 
     Args:
-      workdir: of a training.
       config: the workdir's; free fields may differ.
-      dataset: whose test split holds the episodes.
-      manifest: the episodes.
       checkpoint: ``"best"``, ``"latest"`` or a step.
       output: the result's file; in ``results/`` of the workdir, named by the episodes, if None.
       keep: where ``output`` is the result of the same parameters on the same episodes, leave it.
-      say: gets lines of progress.
 
     Raises:
       UserError: the workdir or the checkpoint is missing or damaged.
@@ -76,34 +70,20 @@ def score_workdir(
         return Scored(standing, result_files(output), fresh=False)
     source = None
     if config.training.cache_features and PROTOCOLS[manifest.protocol].fit is test_transform:
-        source = _stored_source(config, model, variables, weights_sha256, dataset, say)
-    result = evaluate(
-        *(model, variables, config, dataset, manifest), source=source, baselines=True, samples=SAMPLES, say=say
-    )
+        try:
+            (source,) = stored_sources(config, model, variables, weights_sha256, [dataset.test], say)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            say(f"{error.filename} cannot be written ({error.strerror}): features are computed from the images")
+        except UserError as error:
+            say(f"features are computed from the images: {error}")
+    episodes = model, variables, config, dataset, manifest
+    result = evaluate(*episodes, source=source, baselines=True, samples=SAMPLES, say=say)
     summary = result_json(result, dataset, run)
     if jax.process_index() == 0:
         write_result(output, summary, result, dataset)
     return Scored(summary, result_files(output), fresh=True)
-
-
-def _stored_source(
-    config: ConfigDict,
-    model: FewShotNetwork,
-    variables: dict[str, Any],
-    weights_sha256: str,
-    dataset: Dataset,
-    say: Callable[[str], None],
-) -> Source | None:
-    """The stored features of the test images, if there is a place for them."""
-    try:
-        return stored_sources(config, model, variables, weights_sha256, [dataset.test], say)[0]
-    except OSError as error:
-        if error.errno not in REFUSED:
-            raise
-        say(f"{error.filename} cannot be written ({error.strerror}): features are computed from the images")
-    except UserError as error:
-        say(f"features are computed from the images: {error}")
-    return None
 
 
 def _standing(output: Path, run: dict[str, Any], manifest: str) -> dict[str, Any] | None:

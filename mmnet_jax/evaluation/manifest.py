@@ -33,10 +33,8 @@ class Manifest:
     @property
     def name(self) -> str:
         """Such as pfenet_pascal5i_fold1_1shot_5000episodes_seed321."""
-        return (
-            f"{self.protocol}_{self.dataset}_fold{self.fold}_{self.shots}shot_"
-            f"{len(self.episodes)}episodes_seed{self.seed}"
-        )
+        episodes = f"{len(self.episodes)}episodes_seed{self.seed}"
+        return f"{self.protocol}_{self.dataset}_fold{self.fold}_{self.shots}shot_{episodes}"
 
 
 def draw_manifest(
@@ -50,46 +48,36 @@ def draw_manifest(
     episodes: int | None = None,
     classes: Part = "novel",
 ) -> Manifest:
-    """The episodes of a protocol on the test split.
+    """The episodes of a protocol on the test split, the protocol's own number of them if ``episodes`` is None.
 
-    Args:
-      dataset: its ``test`` split is drawn from.
-      fold: of the dataset.
-      shots: K, supports an episode.
-      protocol: a name in ``PROTOCOLS``.
-      seed: of the classes and supports drawn.
-      min_pixels: of a class, for an image to be admitted to its lists.
-      episodes: how many; the protocol's own number if None.
-      classes: the part of the fold's classes to ask for.
-
-    Raises:
-      UserError: the protocol or the fold is unknown, or no class has enough images for this many shots.
+    ``min_pixels`` of a class admit an image to its lists. Raises ``UserError`` where the protocol or the fold is unknown,
+    or no class has enough images for this many shots.
     """
-    if protocol not in PROTOCOLS:
-        raise UserError(f"unknown protocol {protocol}; there is {', '.join(PROTOCOLS)}.")
-    try:
-        wanted = dataset.classes(fold, classes)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    wanted = _classes(dataset, protocol, fold, classes)
     index = EpisodeIndex.build(dataset.test, wanted, min_pixels, shots, class_names=dataset.class_names)
     count = default_episodes(dataset.spec, protocol) if episodes is None else episodes
     drawn = tuple(PROTOCOLS[protocol].draw(index, seed, i) for i in range(count))
     return Manifest(dataset.name, fold, classes, shots, protocol, seed, drawn)
 
 
+def _classes(dataset: Dataset, protocol: str, fold: int, part: Part) -> tuple[int, ...]:
+    if protocol not in PROTOCOLS:
+        raise UserError(f"unknown protocol {protocol}; there is {', '.join(PROTOCOLS)}.")
+    try:
+        return dataset.classes(fold, part)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
 def configured_manifest(dataset: Dataset, config: ConfigDict, **given: Any) -> Manifest:
     """``draw_manifest``; arguments that are absent or None come from ``config`` (resolved), or the protocol's seed."""
     given = {name: value for name, value in given.items() if value is not None}
-    protocol = given.get("protocol", config.evaluation.protocol)
-    own_seed = PROTOCOLS[protocol].seed if protocol in PROTOCOLS else None
-    configured = {
-        "fold": config.fold,
-        "shots": config.shots,
-        "protocol": protocol,
-        "seed": config.seed if own_seed is None else own_seed,
-        "min_pixels": config.data.min_pixels,
-        "episodes": config.evaluation.episodes,
-    }
+    configured = {name: config[name] for name in ("fold", "shots", "seed")}
+    configured |= {"min_pixels": config.data.min_pixels, "episodes": config.evaluation.episodes}
+    configured["protocol"] = given.get("protocol", config.evaluation.protocol)
+    protocol = PROTOCOLS.get(configured["protocol"])
+    if protocol is not None and protocol.seed is not None:
+        configured["seed"] = protocol.seed
     return draw_manifest(dataset, **{**configured, **given})
 
 
@@ -107,13 +95,8 @@ def manifest_text(manifest: Manifest, dataset: Dataset) -> str:
 def read_manifest(path: str | Path, dataset: Dataset) -> Manifest:
     """The episodes that a manifest names.
 
-    Args:
-      path: a file that an evaluation wrote.
-      dataset: where the images are.
-
-    Raises:
-      UserError: the file is missing or no manifest, was made with another dataset, or names an image or class that
-        the dataset does not hold.
+    Raises ``UserError`` where the file is missing or no manifest, was made with another dataset, or names an image or
+    class that the dataset does not hold.
     """
     try:
         text: Any = json.loads(Path(path).read_text())
@@ -131,13 +114,11 @@ def read_manifest(path: str | Path, dataset: Dataset) -> Manifest:
         raise UserError(f"manifest {path} is of {head['dataset']}, but the dataset is {dataset.name}.")
     if head["classes"] not in ("novel", "base"):
         raise UserError(f"manifest {path}: classes must be novel or base, but is {head['classes']}.")
-    if head["protocol"] not in PROTOCOLS:
-        raise UserError(f"manifest {path}: unknown protocol {head['protocol']}; there is {', '.join(PROTOCOLS)}.")
     if not episodes:
         raise UserError(f"manifest {path} names no episode.")
     try:
-        wanted = dataset.classes(head["fold"], head["classes"])
-    except ValueError as error:
+        wanted = _classes(dataset, head["protocol"], head["fold"], head["classes"])
+    except UserError as error:
         raise UserError(f"manifest {path}: {error}") from error
     positions = {name: i for i, name in enumerate(dataset.test.ids)}
     class_ids = {name: i for i, name in enumerate(dataset.class_names) if i}

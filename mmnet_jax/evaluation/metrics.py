@@ -30,21 +30,11 @@ class Scores:
 
 
 def score(
-    intersection: Integer[np.ndarray, "e 2"],
-    union: Integer[np.ndarray, "e 2"],
-    class_ids: Integer[np.ndarray, " e"],
-    seed: int = 0,
+    intersection: Integer[np.ndarray, "e 2"], union: Integer[np.ndarray, "e 2"], class_ids: Integer[np.ndarray, " e"]
 ) -> Scores:
-    """The metrics of E episodes from their pixel counts (last axis: background, foreground).
+    """The metrics of E episodes from the pixels in each one's intersection and union of prediction and label.
 
-    Args:
-      intersection: pixels on which prediction and label agree.
-      union: pixels that are the class in the prediction or in the label.
-      class_ids: the class of each episode.
-      seed: of the bootstrap.
-
-    Raises:
-      UserError: no episode has a foreground pixel in its label or its prediction.
+    The last axis is background, foreground. Raises ``UserError`` where no episode has a foreground pixel in either.
     """
     classes, sums_i, sums_u = class_sums(intersection[:, 1], union[:, 1], class_ids)
     ious = 100 * sums_i[:, 0] / sums_u[:, 0]
@@ -54,32 +44,23 @@ def score(
         miou=float(ious.mean()),
         fb_iou=float((100 * pooled_i[seen] / pooled_u[seen]).mean()),
         class_iou={int(c): float(iou) for c, iou in zip(classes, ious, strict=True)},
-        interval95=interval_of(bootstrap_draws(intersection[:, 1], union[:, 1], class_ids, seed=seed)[:, 0]),
+        interval95=interval_of(bootstrap_draws(intersection[:, 1], union[:, 1], class_ids)[:, 0]),
     )
 
 
 def class_sums(
-    intersection: Integer[np.ndarray, " e *t"],
-    union: Integer[np.ndarray, " e *t"],
-    class_ids: Integer[np.ndarray, " e"],
+    intersection: Integer[np.ndarray, "e *t"], union: Integer[np.ndarray, "e *t"], class_ids: Integer[np.ndarray, " e"]
 ) -> tuple[Integer[np.ndarray, " c"], Integer[np.ndarray, "c t"], Integer[np.ndarray, "c t"]]:
     """Intersections and unions summed over each class's episodes, for one method or for T of them at once.
 
-    Returns:
-      The classes whose union is above 0 for every method, ascending, and their sums as int64.
-
-    Raises:
-      UserError: there is no such class.
+    Returns the classes whose union is above 0 for every method, ascending, and their sums; ``UserError`` if there is
+    no such class.
     """
-    classes, position = np.unique(class_ids, return_inverse=True)
-    intersection, union = intersection.reshape(len(class_ids), -1), union.reshape(len(class_ids), -1)
-    sums = np.zeros((2, len(classes), union.shape[1]), np.int64)
-    np.add.at(sums[0], position, intersection)
-    np.add.at(sums[1], position, union)
-    seen = (sums[1] > 0).all(axis=1)
+    classes, sums = _sums(intersection, union, class_ids, np.zeros_like(class_ids))
+    seen = (sums[0, 1] > 0).all(axis=1)
     if not seen.any():
         raise UserError("no episode has foreground in its label or its prediction.")
-    return classes[seen], sums[0][seen], sums[1][seen]
+    return classes[seen], sums[0, 0, seen], sums[0, 1, seen]
 
 
 def bootstrap_draws(
@@ -93,31 +74,12 @@ def bootstrap_draws(
 ) -> Float[np.ndarray, "r t"]:
     """The mIoU (percent) of each of R draws with replacement, for one method or for T of them at once.
 
-    All methods are scored on the same draws, so that the difference of two columns is that of paired episodes. A class
-    that a draw misses is left out of that draw's mean.
-
-    Args:
-      intersection: of the foreground, for each episode.
-      union: of the foreground, for each episode.
-      class_ids: the class of each episode.
-      units: the unit of each episode, such as its query image; as many units are drawn as there are, each with all of
-        its episodes. Episodes are drawn by themselves if None.
-      resamples: R.
-      seed: of the draws, one number or several.
+    As many units are drawn as there are, each with all of its episodes; a unit is an episode if ``units`` (such as
+    query images) is None. All methods are scored on the same draws, so that the difference of two columns is that of
+    paired episodes. A class that a draw misses is left out of that draw's mean.
     """
-    episodes = len(class_ids)
-    intersection, union = intersection.reshape(episodes, -1), union.reshape(episodes, -1)
-    methods = union.shape[1]
-    classes, position = np.unique(class_ids, return_inverse=True)
-    own = np.zeros((episodes, len(classes), 1))
-    own[np.arange(episodes), position] = 1
-    # Float64 holds these sums exactly; one product gives all draws' sums of all classes.
-    parts = np.concatenate([own * intersection[:, None], own * union[:, None]], axis=1).reshape(episodes, -1)
-    if units is not None:
-        names, unit = np.unique(units, return_inverse=True)
-        together = np.zeros((len(names), parts.shape[1]))
-        np.add.at(together, unit, parts)
-        parts = together
+    units = np.arange(len(class_ids)) if units is None else units
+    parts = _sums(intersection, union, class_ids, units)[1].astype(np.float64)  # which holds these sums exactly
     count = len(parts)
     random = np.random.default_rng(seed)
     chunk = max(1, CHUNK // count)
@@ -126,12 +88,22 @@ def bootstrap_draws(
         drawn = random.integers(count, size=(min(chunk, resamples - start), count))
         rows = np.arange(len(drawn))[:, None] * count
         times = np.bincount((drawn + rows).ravel(), minlength=drawn.size).reshape(drawn.shape)
-        sums = (times.astype(np.float64) @ parts).reshape(len(drawn), 2, len(classes), methods)
-        sums_i, sums_u = sums[:, 0], sums[:, 1]
+        sums_i, sums_u = np.moveaxis(np.tensordot(times.astype(np.float64), parts, 1), 1, 0)
         seen = sums_u > 0
         ious = np.divide(sums_i, sums_u, out=np.zeros_like(sums_i), where=seen)
         means.append(100 * ious.sum(1) / np.maximum(seen.sum(1), 1))
     return np.concatenate(means)
+
+
+def _sums(
+    intersection: np.ndarray, union: np.ndarray, class_ids: np.ndarray, units: np.ndarray
+) -> tuple[Integer[np.ndarray, " c"], Integer[np.ndarray, "u 2 c t"]]:
+    """The classes, ascending, and the sums of each unit's episodes of each class, as int64."""
+    (classes, of_class), (names, of_unit) = (np.unique(ids, return_inverse=True) for ids in (class_ids, units))
+    counts = np.stack([intersection, union], axis=1).reshape(len(class_ids), 2, -1)
+    sums = np.zeros((len(names), len(classes), *counts.shape[1:]), np.int64)
+    np.add.at(sums, (of_unit, of_class), counts)
+    return classes, sums.swapaxes(1, 2)
 
 
 def interval_of(draws: Float[np.ndarray, " r"]) -> tuple[float, float]:
@@ -140,19 +112,11 @@ def interval_of(draws: Float[np.ndarray, " r"]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def best_threshold(
-    above: Integer[np.ndarray, "e 2 t"], class_ids: Integer[np.ndarray, " e"], seed: int = 0
-) -> tuple[float, Scores]:
-    """The threshold of the confidence map that maximises mIoU on these episodes (an oracle), and its scores.
+def best_threshold(above: Integer[np.ndarray, "e 2 t"], class_ids: Integer[np.ndarray, " e"]) -> tuple[float, Scores]:
+    """The confidence threshold that maximises mIoU on these episodes (an oracle; the lowest of equals), and its scores.
 
-    Args:
-      above: background and foreground pixels of each label at or above each of T thresholds, evenly spaced from 0
-        (where every pixel is) to 1.
-      class_ids: the class of each episode.
-      seed: of the bootstrap.
-
-    Returns:
-      The threshold (the lowest, among equals) and the scores at it.
+    ``above`` counts the background and foreground pixels of each label at or above each of T thresholds, evenly spaced
+    from 0 (where every pixel is) to 1.
     """
     above = np.asarray(above, np.int64)
     area = above[:, :, :1]
@@ -160,4 +124,4 @@ def best_threshold(
     union = np.stack([area[:, 0] + area[:, 1] - above[:, 1], area[:, 1] + above[:, 0]], axis=1)
     _, sums_i, sums_u = class_sums(intersection[:, 1], union[:, 1], class_ids)
     best = int(np.argmax((sums_i / sums_u).mean(0)))
-    return best / (above.shape[2] - 1), score(intersection[..., best], union[..., best], class_ids, seed)
+    return best / (above.shape[2] - 1), score(intersection[..., best], union[..., best], class_ids)

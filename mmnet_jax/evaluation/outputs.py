@@ -53,14 +53,8 @@ def compute_outputs(
 ) -> Outputs:
     """Segments a batch with every head, features computed once, and counts pixels in the protocol's scoring space.
 
-    Args:
-      model: the network.
-      encoder: of the source that loaded the batch.
-      protocol: where labels are scored.
-      everywhere: the sharding of the outputs.
-      frozen: collections ``backbone`` and ``batch_stats``.
-      heads: ``params`` by name; ``trained`` is among them. With more than one the confidence map is counted too.
-      batch: B episodes.
+    ``frozen`` holds the collections ``backbone`` and ``batch_stats``, ``heads`` the ``params`` by name, ``trained``
+    among them; with more than one head the confidence map is counted too. ``everywhere`` is the outputs' sharding.
     """
     episodes = encoder.transform(batch)
     features, _ = encoder.extract(model, {**frozen, "params": heads["trained"]}, episodes)
@@ -79,13 +73,8 @@ def compute_outputs(
         bins = threshold_bins(resize_to_sides(full, sides, canvas), labels)
     activations, embeddings = top_activations(trained, episodes.support_labels)
     outputs = Outputs(
-        counts={head: count_pixels(mask, labels) for head, mask in masks.items()},
-        bins=bins,
-        predicted=masks["trained"],
-        size=size,
-        confidence=confidence,
-        activations=activations,
-        embeddings=embeddings,
+        {head: count_pixels(mask, labels) for head, mask in masks.items()},
+        *(bins, masks["trained"], size, confidence, activations, embeddings),
     )
     return jax.lax.with_sharding_constraint(outputs, everywhere)
 
@@ -96,15 +85,9 @@ def top_activations(
     """The query's activation maps of the embeddings that the support foreground excites most beyond its background.
 
     An embedding is ranked by its activation of the supports: the mean over the foreground minus the mean over the
-    background, all shots together. Ignored pixels and the padding count as neither.
-
-    Args:
-      prediction: of B episodes, by any head.
-      support_labels: that it was made with.
-
-    Returns:
-      The n = ``SHOWN`` maps in [0, 1], the highest rank first, and the numbers of their embeddings (those of a second
-      memory count on); n = 0 from a network without memory.
+    background, all shots together. Ignored pixels and the padding count as neither. Returns n = ``SHOWN`` maps in
+    [0, 1], the highest rank first, and the numbers of their embeddings (those of a second memory count on); n = 0 from
+    a network without memory.
     """
     memories = getattr(prediction, "support_memory_logits", ())  # of MM-Net's head alone
     if not memories:

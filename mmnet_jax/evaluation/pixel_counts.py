@@ -1,7 +1,8 @@
 """Pixels counted on the device: maps brought to the label's own size, intersections and unions as exact integers.
 
 Shapes are static, so that any mixture of image sizes compiles once: labels lie top-left in a square canvas of side M,
-the rest of it 255, and each example's own size goes in as a number. Letters: B episodes, S image side, M canvas side.
+the rest of it 255, and each example's own size goes in as a number. Labels are 0 background, 1 foreground, 255 not
+counted; confidence lies in [0, 1]. Letters: B episodes, S image side, M canvas side.
 """
 
 from __future__ import annotations
@@ -36,30 +37,15 @@ def predicted_foreground(logits: Float[Array, "b s s 2"], sides: Int[Array, " b"
 
 
 def count_pixels(predicted: Bool[Array, "b m m"], labels: Integer[Array, "b m m"]) -> PixelCounts:
-    """Intersection, union and area of background and foreground in each episode, int32.
-
-    Args:
-      predicted: True where foreground is predicted.
-      labels: 1 foreground, 0 background, 255 not counted.
-    """
-
-    def count(where: Bool[Array, "b m m"]) -> Int[Array, " b"]:
-        return jnp.sum(where, axis=(1, 2), dtype=jnp.int32)
-
-    foreground, background = labels == 1, labels == 0
-    hits = jnp.stack([count(background & ~predicted), count(foreground & predicted)], axis=-1)
-    area = jnp.stack([count(background), count(foreground)], axis=-1)
-    misses = area - hits
-    return PixelCounts(intersection=hits, union=area + misses[:, ::-1], area=area)
+    """Intersection, union and area of background and foreground in each episode, int32."""
+    truth = jnp.stack([labels == 0, labels == 1], axis=1)
+    right = truth & jnp.stack([~predicted, predicted], axis=1)
+    area, hits = (jnp.sum(where, axis=(2, 3), dtype=jnp.int32) for where in (truth, right))
+    return PixelCounts(intersection=hits, union=area + (area - hits)[:, ::-1], area=area)
 
 
 def threshold_bins(confidence: Float[Array, "b m m"], labels: Integer[Array, "b m m"]) -> UInt8[Array, "b m m"]:
-    """Each pixel's bin: label * THRESHOLDS + floor(100 * confidence), and a last one for what does not count.
-
-    Args:
-      confidence: in [0, 1].
-      labels: 1 foreground, 0 background, 255 not counted.
-    """
+    """Each pixel's bin: label * THRESHOLDS + floor(100 * confidence), and a last one for what does not count."""
     level = jnp.clip(jnp.floor(confidence * (THRESHOLDS - 1)), 0, THRESHOLDS - 1).astype(jnp.uint8)
     return jnp.where(labels < 2, labels.astype(jnp.uint8) * THRESHOLDS + level, 2 * THRESHOLDS).astype(jnp.uint8)
 
@@ -68,12 +54,6 @@ def count_above_thresholds(bins: UInt8[np.ndarray, "b m m"]) -> Integer[np.ndarr
     """How many background and foreground pixels of each label have a confidence of at least 0, 0.01, ... 1.
 
     On the host, which takes a third of the time that XLA's histogram takes on a CPU (1.2 ms for 500 x 500 pixels).
-
-    Args:
-      bins: from ``threshold_bins``.
-
-    Returns:
-      Entry [b, c, t] counts pixels with label c and floor(100 * confidence) >= t.
     """
     filled = np.stack([np.bincount(image.ravel(), minlength=2 * THRESHOLDS + 1) for image in bins])
     exact = filled[:, :-1].reshape(-1, 2, THRESHOLDS)

@@ -33,11 +33,8 @@ SUPPORT, MASK, QUERY = "support.png", "mask.png", "query.png"
 def about_run(config: ConfigDict, parameters: Any, **found: Any) -> dict[str, Any]:
     """The part of ``result.json`` about the network and the machine.
 
-    Args:
-      config: of the network, resolved.
-      parameters: of the head, a tree.
-      found: ``checkpoint`` as it was asked for, its ``step``, ``weights_sha256`` of the backbone's file, and
-        ``data_sha256`` of the dataset's splits.
+    ``found`` holds ``checkpoint`` as it was asked for, its ``step``, ``weights_sha256`` of the backbone's file, and
+    ``data_sha256`` of the dataset's splits.
     """
     libraries = {name: version(name) for name in ("jax", "jaxlib", "flax", "numpy")}
     return {
@@ -66,38 +63,22 @@ def parameters_sha256(tree: Any) -> str:
 
 
 def result_json(result: Result, dataset: Dataset, run: dict[str, Any]) -> dict[str, Any]:
-    """The content of ``result.json``; scores in percent.
-
-    Args:
-      result: from ``evaluate``.
-      dataset: that was evaluated on.
-      run: from ``about_run``.
-    """
+    """The content of ``result.json`` with the fields of ``about_run``; scores in percent."""
+    names, manifest = dataset.class_names, result.manifest
 
     def numbers(scores: Scores) -> dict[str, Any]:
-        return {
-            "miou": scores.miou,
-            "fb_iou": scores.fb_iou,
-            "class_iou": {dataset.class_names[c]: iou for c, iou in scores.class_iou.items()},
-            "interval95": list(scores.interval95),
-        }
+        named = {names[c]: iou for c, iou in scores.class_iou.items()}
+        return {**vars(scores), "class_iou": named, "interval95": list(scores.interval95)}
 
-    manifest, scores = result.manifest, numbers(result.scores)
+    scores = numbers(result.scores)
     interval = scores.pop("interval95")
+    wanted = dataset.classes(manifest.fold, manifest.classes)
     return {
-        "dataset": manifest.dataset,
-        "fold": manifest.fold,
-        "classes": manifest.classes,
-        "shots": manifest.shots,
-        "protocol": manifest.protocol,
+        **{name: getattr(manifest, name) for name in ("dataset", "fold", "classes", "shots", "protocol")},
         "episodes": len(manifest.episodes),
         "seeds": [manifest.seed],
         **scores,
-        "left_out": [
-            dataset.class_names[c]
-            for c in dataset.classes(manifest.fold, manifest.classes)
-            if c not in result.scores.class_iou
-        ],
+        "left_out": [names[c] for c in wanted if c not in result.scores.class_iou],
         "interval95": interval,
         "baselines": {
             name: ({} if of.threshold is None else {"threshold": of.threshold}) | numbers(of.scores)
@@ -114,12 +95,11 @@ def episode_table(result: Result, dataset: Dataset) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
-    for spec, area, intersection, union in zip(
-        result.manifest.episodes, result.area, result.intersection, result.union, strict=True
-    ):
-        iou = 100 * intersection[1] / union[1] if union[1] else ""
+    counts = np.stack([result.area, result.intersection, result.union], axis=1)[..., 1]
+    for spec, (area, intersection, union) in zip(result.manifest.episodes, counts, strict=True):
         name, supports = dataset.class_names[spec.class_id], " ".join(ids[s] for s in spec.supports)
-        rows.writerow((ids[spec.query], name, supports, area[1], intersection[1], union[1], iou))
+        iou = 100 * intersection / union if union else ""
+        rows.writerow((ids[spec.query], name, supports, area, intersection, union, iou))
     return text.getvalue()
 
 
@@ -130,17 +110,7 @@ def result_files(path: Path) -> list[Path]:
 
 
 def write_result(path: Path, summary: dict[str, Any], result: Result, dataset: Dataset) -> None:
-    """Writes ``result_files``, the result last; no sheet where there are no samples.
-
-    Args:
-      path: of the result, ``NAME.json``.
-      summary: from ``result_json``.
-      result: from ``evaluate``.
-      dataset: that was evaluated on.
-
-    Raises:
-      OSError: naming the file that cannot be written.
-    """
+    """Writes ``result_files`` of ``path``, the summary last; no sheet where there are no samples."""
     path, manifest, table, sheet = result_files(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(manifest, manifest_text(result.manifest, dataset).encode())
@@ -151,17 +121,7 @@ def write_result(path: Path, summary: dict[str, Any], result: Result, dataset: D
 
 
 def write_example(folder: Path, manifest: Manifest, dataset: Dataset, summary: dict[str, Any]) -> None:
-    """Writes the first episode of the class with the highest IoU, to try by hand: support.png, mask.png, query.png.
-
-    Args:
-      folder: made if it is absent.
-      manifest: the scored episodes.
-      dataset: that was evaluated on.
-      summary: from ``result_json``.
-
-    Raises:
-      OSError: naming a file that cannot be written.
-    """
+    """Writes the first episode of the class with the highest IoU, to try by hand: support.png, mask.png, query.png."""
     best = max(summary["class_iou"], key=summary["class_iou"].get)
     spec = next(spec for spec in manifest.episodes if dataset.class_names[spec.class_id] == best)
     image, indices = dataset.test.read(spec.supports[0])

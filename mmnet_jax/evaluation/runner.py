@@ -19,7 +19,7 @@ from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.evaluation.manifest import Manifest
 from mmnet_jax.evaluation.metrics import Scores, best_threshold, score
 from mmnet_jax.evaluation.outputs import Outputs, compute_outputs
-from mmnet_jax.evaluation.pixel_counts import PixelCounts, count_above_thresholds
+from mmnet_jax.evaluation.pixel_counts import count_above_thresholds
 from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.features.source import Source, image_source
 from mmnet_jax.models.network import FewShotNetwork
@@ -105,43 +105,34 @@ def evaluate(
     chosen = spread_over_classes(class_ids, samples)
     sums = np.zeros((len(dataset.class_names), 2), np.int64)  # foreground intersection and union so far
 
-    parts: dict[str, list[PixelCounts]] = {head: [] for head in heads}
-    above, kept = [], []
+    parts, above, kept = [], [], []
     batches = _outputs(model, frozen, heads, source, manifest, batch_size or config.evaluation.batch_size)
     with Progress("episode", len(class_ids), "episodes", say) as progress:
         for first, count, outputs in batches:
-            for head in heads:
-                parts[head].append(jax.tree.map(lambda x: np.asarray(x)[:count], outputs.counts[head]))  # noqa: B023
+            parts.append(jax.tree.map(lambda x: np.asarray(x)[:count], outputs.counts))  # noqa: B023
             if outputs.bins is not None:
                 above.append(count_above_thresholds(np.asarray(outputs.bins)[:count]))
-            for i in sorted(chosen.intersection(range(first, first + count))):
-                maps = outputs.confidence, outputs.activations, outputs.embeddings
-                own: Any = jax.tree.map(lambda x: np.asarray(x[i - first]), (outputs.size, outputs.predicted, maps))  # noqa: B023
-                (height, width), predicted, maps = own
-                kept.append(Sample(i, predicted[:height, :width], *maps))
-            latest = parts["trained"][-1]
+            for i in sorted(chosen & {*range(first, first + count)}):
+                own = jax.tree.map(lambda x: np.asarray(x[i - first]), dataclasses.replace(outputs, counts={}))  # noqa: B023
+                predicted = own.predicted[: own.size[0], : own.size[1]]
+                kept.append(Sample(i, predicted, own.confidence, own.activations, own.embeddings))
+            latest = parts[-1]["trained"]
             np.add.at(sums, class_ids[first : first + count], np.stack([latest.intersection, latest.union])[..., 1].T)
             progress.update(first + count, f"mIoU {_miou(sums):.2f}")
 
-    counts = {head: jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts[head]) for head in heads}
+    counts: dict[str, Any] = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
     scores = {head: score(c.intersection, c.union, class_ids) for head, c in counts.items()}
     found = {"untrained": Baseline(scores["untrained"])} if baselines else {}
     if above:
         threshold, cut = best_threshold(np.concatenate(above), class_ids)
         found["confidence"] = Baseline(cut, threshold)
     trained = counts["trained"]
-    return Result(
-        manifest, scores["trained"], found, trained.intersection, trained.union, trained.area, samples=tuple(kept)
-    )
+    pixels = trained.intersection, trained.union, trained.area
+    return Result(manifest, scores["trained"], found, *pixels, tuple(kept))
 
 
 def _outputs(
-    model: FewShotNetwork,
-    frozen: dict[str, Any],
-    heads: dict[str, Any],
-    source: Source,
-    manifest: Manifest,
-    batch_size: int,
+    model: FewShotNetwork, frozen: Any, heads: dict[str, Any], source: Source, manifest: Manifest, batch_size: int
 ) -> Iterator[tuple[int, int, Outputs]]:
     """The number of each batch's first episode, how many of its rows count, and its outputs.
 
@@ -150,7 +141,8 @@ def _outputs(
     mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
     everywhere, by_row = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
     batch_size = -(-batch_size // mesh.size) * mesh.size
-    rows = _rows_of_this_process(by_row, batch_size)
+    here = by_row.addressable_devices_indices_map((batch_size,)).values()
+    rows = sorted({row for index in here if index for row in range(batch_size)[index[0]]})  # of this process
     frozen, heads = jax.device_put((frozen, heads), everywhere)
     specs, protocol = manifest.episodes, PROTOCOLS[manifest.protocol]
     starts = range(0, len(specs), batch_size)
@@ -169,12 +161,6 @@ def _outputs(
             queued = outputs
     assert queued is not None
     yield starts[-1], len(specs) - starts[-1], queued
-
-
-def _rows_of_this_process(sharding: NamedSharding, rows: int) -> list[int]:
-    """Which rows of a sharded batch lie on this process's devices, ascending."""
-    parts = [index[0] for index in sharding.addressable_devices_indices_map((rows,)).values() if index]
-    return sorted({row for part in parts for row in range(rows)[part]})
 
 
 def _miou(sums: Integer[np.ndarray, "c 2"]) -> float:
