@@ -50,8 +50,8 @@ def draw_manifest(
 ) -> Manifest:
     """The episodes of a protocol on the test split, the protocol's own number of them if ``episodes`` is None.
 
-    ``min_pixels`` of a class admit an image to its lists. Raises ``UserError`` where the protocol or the fold is unknown,
-    or no class has enough images for this many shots.
+    ``min_pixels`` of a class admit an image to its lists. Raises ``UserError`` where the protocol or the fold is
+    unknown, or no class has enough images for this many shots.
     """
     wanted = _classes(dataset, protocol, fold, classes)
     index = EpisodeIndex.build(dataset.test, wanted, min_pixels, shots, class_names=dataset.class_names)

@@ -10,6 +10,9 @@ from jaxtyping import Float, Integer
 
 from mmnet_jax.errors import UserError
 
+Counts = Integer[np.ndarray, " e *t"]
+"""Pixels of E episodes, by one method or by T of them."""
+ClassIds = Integer[np.ndarray, " e"]
 RESAMPLES = 1000
 CHUNK = 2_000_000
 """Draws of episodes (or other units) that the bootstrap holds in memory at once."""
@@ -29,9 +32,7 @@ class Scores:
     """Bootstrap interval of ``miou`` over episodes."""
 
 
-def score(
-    intersection: Integer[np.ndarray, "e 2"], union: Integer[np.ndarray, "e 2"], class_ids: Integer[np.ndarray, " e"]
-) -> Scores:
+def score(intersection: Integer[np.ndarray, "e 2"], union: Integer[np.ndarray, "e 2"], class_ids: ClassIds) -> Scores:
     """The metrics of E episodes from the pixels in each one's intersection and union of prediction and label.
 
     The last axis is background, foreground. Raises ``UserError`` where no episode has a foreground pixel in either.
@@ -49,7 +50,7 @@ def score(
 
 
 def class_sums(
-    intersection: Integer[np.ndarray, "e *t"], union: Integer[np.ndarray, "e *t"], class_ids: Integer[np.ndarray, " e"]
+    intersection: Counts, union: Counts, class_ids: ClassIds
 ) -> tuple[Integer[np.ndarray, " c"], Integer[np.ndarray, "c t"], Integer[np.ndarray, "c t"]]:
     """Intersections and unions summed over each class's episodes, for one method or for T of them at once.
 
@@ -64,9 +65,9 @@ def class_sums(
 
 
 def bootstrap_draws(
-    intersection: Integer[np.ndarray, " e *t"],
-    union: Integer[np.ndarray, " e *t"],
-    class_ids: Integer[np.ndarray, " e"],
+    intersection: Counts,
+    union: Counts,
+    class_ids: ClassIds,
     *,
     units: Integer[np.ndarray, " e"] | None = None,
     resamples: int = RESAMPLES,
@@ -96,7 +97,7 @@ def bootstrap_draws(
 
 
 def _sums(
-    intersection: np.ndarray, union: np.ndarray, class_ids: np.ndarray, units: np.ndarray
+    intersection: Counts, union: Counts, class_ids: ClassIds, units: Integer[np.ndarray, " e"]
 ) -> tuple[Integer[np.ndarray, " c"], Integer[np.ndarray, "u 2 c t"]]:
     """The classes, ascending, and the sums of each unit's episodes of each class, as int64."""
     (classes, of_class), (names, of_unit) = (np.unique(ids, return_inverse=True) for ids in (class_ids, units))
@@ -112,7 +113,7 @@ def interval_of(draws: Float[np.ndarray, " r"]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def best_threshold(above: Integer[np.ndarray, "e 2 t"], class_ids: Integer[np.ndarray, " e"]) -> tuple[float, Scores]:
+def best_threshold(above: Integer[np.ndarray, "e 2 t"], class_ids: ClassIds) -> tuple[float, Scores]:
     """The confidence threshold that maximises mIoU on these episodes (an oracle; the lowest of equals), and its scores.
 
     ``above`` counts the background and foreground pixels of each label at or above each of T thresholds, evenly spaced

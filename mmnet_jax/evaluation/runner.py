@@ -79,13 +79,11 @@ def evaluate(
     samples: int = 0,
     say: Callable[[str], None] | None = None,
 ) -> Result:
-    """Scores a network on test episodes.
+    """Scores a network on episodes of the dataset's test split.
 
     Args:
-      model: the network.
       variables: ``params``, ``backbone``, ``batch_stats``.
       config: resolved.
-      dataset: its test split is used.
       manifest: the episodes, from ``draw_manifest``, ``configured_manifest`` or ``read_manifest``.
       batch_size: episodes at a time, over all devices, the config's if None; rounded up to a multiple of them.
       source: of the test split's episodes; its images, fitted by the protocol's rule, if None.
@@ -93,8 +91,7 @@ def evaluate(
       samples: of how many episodes, spread over the classes, to keep the prediction.
       say: gets lines of progress.
 
-    Returns:
-      The result, the same in every process.
+    Returns the result, the same in every process.
     """
     heads = {"trained": variables["params"]}
     if baselines:
