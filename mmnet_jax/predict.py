@@ -37,15 +37,11 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of a training.", required=True)
     flags.DEFINE_string("checkpoint", "best", "best, latest or a step.")
     flags.DEFINE_multi_string("support", None, "Picture that shows the class.", required=True)
-    for name, text in {
-        "mask": "Picture of where the class is in a --support: any pixel but 0. Each --support takes one --mask or one "
-        "--support_box, in the order given.",
-        "support_box": "x0,y0,x1,y1: the class fills this box of a --support, in pixels of the picture as it is seen; "
-        "x to the right, y down, x1 and y1 the first outside.",
-    }.items():
-        parser: flags.ArgumentParser[Any] = _InOrder()
-        serializer: flags.ArgumentSerializer[Any] = flags.ArgumentSerializer()
-        flags.DEFINE_multi(parser, serializer, name, None, text)
+    in_order: tuple[Any, Any] = _InOrder(), flags.ArgumentSerializer()
+    mask = "Picture of where the class is in a --support: any pixel but 0. Each --support takes one --mask or one "
+    flags.DEFINE_multi(*in_order, "mask", None, mask + "--support_box, in the order given.")
+    box = "x0,y0,x1,y1: the class fills this box of a --support, in pixels of the picture as it is seen; "
+    flags.DEFINE_multi(*in_order, "support_box", None, box + "x to the right, y down, x1 and y1 the first outside.")
     flags.DEFINE_multi_string("query", None, "Picture, or folder of pictures, to segment.", required=True)
     flags.DEFINE_string("output", None, "Folder for masks, overlays, sheet.png and predictions.json.", required=True)
     flags.DEFINE_bool("save_logits", False, "Write the logits too, as NAME.npy [S, S, 2]: background, foreground.")
@@ -66,13 +62,9 @@ def main() -> None:
     supports = read_supports(FLAGS.support, annotations, config, ignore=FLAGS.ignore)
     queries = find_queries(FLAGS.query, FLAGS.output, keep=[*FLAGS.support, *(mask for _, mask in masks)])
     model, variables, config, step = load_step(FLAGS.workdir, FLAGS.checkpoint)
-    made_by = {"workdir": FLAGS.workdir, "checkpoint": FLAGS.checkpoint, "step": step}
-    results = segment_images(
-        *(model, variables, config, supports, queries, Path(FLAGS.output)),
-        save_logits=FLAGS.save_logits,
-        made_by=made_by,
-        say=Printer(error=True),
-    )
+    network, made_by = (model, variables, config), {name: FLAGS[name].value for name in ("workdir", "checkpoint")}
+    options = {"save_logits": FLAGS.save_logits, "made_by": made_by | {"step": step}, "say": Printer(error=True)}
+    results = segment_images(*network, supports, queries, Path(FLAGS.output), **options)
     print(report(results, FLAGS.output))
 
 
@@ -83,12 +75,12 @@ def report(results: list[QueryResult], output: str) -> str:
 
     *sheets, numbers = summary_files(len(results), output)
     count = len(results)
-    lines = [f"{printable(r.query)}: {r.summary()}, {printable(r.files[0])}" for r in results[:MOST_LINES]]
+    lines = [f"{result.query}: {result.summary()}, {result.files[0]}" for result in results[:MOST_LINES]]
     if count > MOST_LINES:
-        lines.append(f"... and {count - MOST_LINES:,} more in {printable(numbers)}")
+        lines.append(f"... and {count - MOST_LINES:,} more in {numbers}")
     further = f" (and on to {sheets[-1].name})" if len(sheets) > 1 else ""
-    found = f"segmented {count:,} picture{'s' * (count > 1)}; look first at {printable(sheets[0])}{further}"
-    return "\n".join([*lines, f"{found}, numbers are in {printable(numbers)}."])
+    found = f"segmented {count:,} picture{'s' * (count > 1)}; look first at {sheets[0]}{further}"
+    return "\n".join(map(printable, [*lines, f"{found}, numbers are in {numbers}."]))
 
 
 if __name__ == "__main__":

@@ -32,11 +32,7 @@ class Printer:
         return sys.stderr if self.error else sys.stdout
 
     def __call__(self, line: str) -> None:
-        """Prints one line.
-
-        Raises:
-          OSError: naming the stream, where it is a file on a full disk.
-        """
+        """Prints one line; an ``OSError``, where the stream is a file on a full disk, names the stream."""
         with naming("standard error" if self.error else "standard output"), tqdm.external_write_mode(self.stream):
             print(line, file=self.stream, flush=True)
 
@@ -49,15 +45,10 @@ class Progress:
     """
 
     def __init__(self, what: str, total: int, unit: str, say: Say | None, *, start: int = 0, size: int = 1) -> None:
-        """Starts at ``start`` of ``total``.
+        """Starts at ``start`` of ``total``; no reports if ``say`` is None.
 
-        Args:
-          what: the noun before the count, such as ``step``.
-          total: how many there are.
-          unit: the plural of what the rate counts, such as ``episodes``.
-          say: gets the lines; no reports if None.
-          start: how many are done already.
-          size: units in one of ``what``.
+        ``what`` is the noun before the count, such as ``step``, ``unit`` the plural of what the rate counts, such as
+        ``episodes``, of which one ``what`` has ``size``.
         """
         self._what, self._total, self._unit, self._say, self._size = what, total, unit, say, size
         self._reported = time.monotonic()
@@ -69,12 +60,7 @@ class Progress:
             self._bar = tqdm(total=total, initial=start, desc=what, file=say.stream, leave=None, bar_format=layout)
 
     def update(self, done: int, text: str = "") -> None:
-        """Sets how many are done, and reports if it is time or all are.
-
-        Args:
-          done: of the total.
-          text: how good they are, such as the loss.
-        """
+        """Sets how many are done, and reports, with ``text`` such as the loss, if it is time or all are."""
         if self._counted is None:
             self._counted = done, time.monotonic()
         if self._bar is not None:
@@ -83,11 +69,7 @@ class Progress:
             self.report(done, text)
 
     def report(self, done: int, text: str = "") -> float | None:
-        """Reports now.
-
-        Returns:
-          Units a second since the last report; None before the second update.
-        """
+        """Reports now; returns units a second since the last report, None before the second update."""
         now = time.monotonic()
         before, since = self._counted or (done, now)
         if done > before:

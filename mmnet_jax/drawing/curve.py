@@ -20,12 +20,7 @@ PANELS = (("loss", "total"), ("main cross entropy", "main"), ("mIoU, %", "miou")
 
 
 def draw_curve(log: Path, output: Path) -> None:
-    """Draws loss, and mIoU where it was measured, over the steps of a training.
-
-    Args:
-      log: the folder that ``MetricLog`` wrote.
-      output: the PNG to write.
-    """
+    """Draws loss, and mIoU where it was measured, over the steps in ``MetricLog``'s folder ``log``, as a PNG."""
     records = [json.loads(line) for line in read_lines(log / "metrics.jsonl")]
     series = [(title, [(r["step"], r[name]) for r in records if name in r]) for title, name in PANELS]
     series = [(title, points) for title, points in series if points]

@@ -31,14 +31,7 @@ def overlay(
     colour: tuple[int, int, int] = FOREGROUND,
     opacity: float = 0.45,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The image with the mask tinted and outlined.
-
-    Args:
-      image: RGB.
-      mask: True where to tint.
-      colour: RGB of the tint.
-      opacity: of the tint, from 0 (outline alone) to 1.
-    """
+    """The image with the mask tinted and outlined; ``opacity`` is the tint's, from 0 (outline alone) to 1."""
     values = np.arange(256)[:, None]
     tinted = (values + opacity * (np.asarray(colour) - values)).round().astype(np.uint8)  # a table: images are large
     out = image.copy()

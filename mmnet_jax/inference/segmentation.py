@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,6 @@ from mmnet_jax.data.transforms.evaluation import fitted_size, prepare_image
 from mmnet_jax.drawing.images import overlay, png_bytes
 from mmnet_jax.errors import UserError
 from mmnet_jax.inference import sheet
-from mmnet_jax.inference.sheet import Cell, sheet_files
 from mmnet_jax.inference.supports import Supports
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.ops.resize import resize_on_host
@@ -65,45 +65,37 @@ class QueryResult(NamedTuple):
 def find_queries(paths: Sequence[str | Path], output: str | Path, keep: Sequence[str | Path] = ()) -> list[Path]:
     """The images to segment, those of a folder (not of its subfolders) sorted by name; each is decoded once as a check.
 
-    Args:
-      paths: files and folders.
-      output: the folder that results go to.
-      keep: other files that no result may replace.
-
-    Raises:
-      UserError: naming what is missing, broken, empty, or would be overwritten.
+    Raises ``UserError`` naming what is missing, broken or empty, or which of these images and the files to ``keep`` a
+    result in the folder ``output`` would overwrite.
     """
     output = Path(output)
     if output.exists() and not output.is_dir():
         raise UserError(f"--output {output} is a file, not a folder.")
     queries: list[Path] = []
     for path in map(Path, paths):
-        if not path.is_dir():
-            queries.append(path)
-            continue
-        if output.exists() and path.samefile(output):
-            raise UserError(f"--output {output} is also a --query; its results would be taken for pictures.")
-        found = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
+        found = [path]
+        if path.is_dir():
+            if output.exists() and path.samefile(output):
+                raise UserError(f"--output {output} is also a --query; its results would be taken for pictures.")
+            found = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
         if not found:
             raise UserError(f"folder {path} holds no picture.")
         queries += found
     queries = list({os.path.abspath(query): query for query in queries}.values())  # a file named twice is one query
     protected = {file.resolve(): file for file in [*map(Path, keep), *queries]}
-    taken: dict[str, Path] = {}
+    first: dict[str, Path] = {}
     for query in queries:
-        other = taken.setdefault(query.stem, query)
-        if other is not query:
+        if (other := first.setdefault(query.stem, query)) is not query:
             raise UserError(f"queries {other} and {query} would both be written as {query.stem}_mask.png; rename one.")
-    results = [(file, f"the result of {q}") for q in queries for file in result_files(q, output, save_logits=True)]
-    results += [(file, "the sheet of results") for file in summary_files(len(queries), output)]
-    for file, result in results:
+    results = {file: f"the result of {q}" for q in queries for file in result_files(q, output, save_logits=True)}
+    results |= dict.fromkeys(summary_files(len(queries), output), "the sheet of results")
+    for file, result in results.items():
         if file.resolve() in protected:
             raise UserError(f"{protected[file.resolve()]} would be overwritten by {result}; choose another --output.")
         if file.is_dir():
             raise UserError(f"{file} is a folder, in the way of {result}; choose another --output.")
     with ThreadPoolExecutor() as threads:
-        for _ in threads.map(lambda query: read_image(query).shape, queries):
-            pass
+        list(threads.map(lambda query: read_image(query).shape, queries))
     return queries
 
 
@@ -126,55 +118,47 @@ def segment_images(
     or none.
 
     Args:
-      model: the network.
-      variables: its variables.
       config: resolved.
-      supports: from ``read_supports``.
       queries: image files, at least one, from ``find_queries``.
-      output: folder, made if it is absent.
       save_logits: write ``NAME.npy`` too: float32 [S, S, 2], background and foreground, padding included.
       made_by: facts about the network for ``predictions.json``.
-      say: gets lines of progress.
 
     Raises:
       UserError: naming the query that has gone or broken since.
       OSError: naming what the file system refuses, ``output`` where its disk is full.
     """
-    count, sheets = len(queries), sheet_files(len(queries), "")
     results: list[QueryResult] = []
-    cells: list[Cell] = []
+    segmented = _segment(model, variables, config, supports, queries)
+    count, side = len(queries), sheet.tile_side(len(queries))
     with (
         Progress("image", count, "images", say) as progress,
         naming(output),
         whole_files(output, PREDICTIONS) as folder,
     ):
-        for number, (query, image, logits) in enumerate(_segment(model, variables, config, supports, queries), 1):
-            margin = foreground_margin(logits, image.shape[:2])
-            full = resize_on_host(margin, image.shape[:2])
-            mask = full > 0
-            probability = float(sheet.foreground_probability(full[mask]).mean()) if mask.any() else None
-            files = result_files(query, output, save_logits)
-            result = QueryResult(query, mask.shape, float(mask.mean()), probability, files)
-            results.append(result)
-            (folder / files[0].name).write_bytes(png_bytes(mask.astype(np.uint8) * 255))
-            (folder / files[1].name).write_bytes(png_bytes(overlay(image, mask)))
-            if save_logits:
-                np.save(folder / files[2].name, logits)
-            lines = query.name, result.summary()
-            cells.append(sheet.query_cell(image, mask, margin, sheet.tile_side(count), lines))
-            if len(cells) == sheet.QUERIES_PER_SHEET or number == count:
-                page = (number - 1) // sheet.QUERIES_PER_SHEET
-                drawn = sheet.draw_sheet(supports.examples, cells, page, len(sheets), count)
-                (folder / sheets[page]).write_bytes(png_bytes(drawn))
-                cells.clear()
-            progress.update(number)
-        numbers = {
-            **made_by,
+        *sheets, predictions = summary_files(count, folder)
+        for page, file in enumerate(sheets):
+            cells = []
+            for query, image, logits in itertools.islice(segmented, sheet.QUERIES_PER_SHEET):
+                margin = foreground_margin(logits, image.shape[:2])
+                full = resize_on_host(margin, image.shape[:2])
+                mask = full > 0
+                probability = float(sheet.foreground_probability(full[mask]).mean()) if mask.any() else None
+                files = result_files(query, output, save_logits)
+                result = QueryResult(query, mask.shape, float(mask.mean()), probability, files)
+                results.append(result)
+                (folder / files[0].name).write_bytes(png_bytes(mask.astype(np.uint8) * 255))
+                (folder / files[1].name).write_bytes(png_bytes(overlay(image, mask)))
+                if save_logits:
+                    np.save(folder / files[2].name, logits)
+                cells.append(sheet.query_cell(image, mask, margin, side, (query.name, result.summary())))
+                progress.update(len(results))
+            file.write_bytes(png_bytes(sheet.draw_sheet(supports.examples, cells, page, len(sheets), count)))
+        numbers = dict(made_by) | {
             "supports": [example.entry() for example in supports.examples],
             "queries": [result.entry() for result in results],
             "sheets": [file.name for file in sheets],
         }
-        (folder / PREDICTIONS).write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
+        predictions.write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
     return results
 
 
@@ -207,7 +191,7 @@ def result_files(query: Path, output: str | Path, save_logits: bool) -> list[Pat
 
 def summary_files(queries: int, output: str | Path) -> list[Path]:
     """The sheets, and ``predictions.json`` last."""
-    return [*sheet_files(queries, output), Path(output) / PREDICTIONS]
+    return [*sheet.sheet_files(queries, output), Path(output) / PREDICTIONS]
 
 
 def foreground_margin(logits: Float[np.ndarray, "s s 2"], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:

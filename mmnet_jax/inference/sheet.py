@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from mmnet_jax.drawing.images import fit_image, fit_mask, fit_size, heat, overlay, support_tile
 from mmnet_jax.drawing.page import TEXT, Page, shortened, text_width
-from mmnet_jax.inference.supports import Box, Example
+from mmnet_jax.inference.supports import Example
 from mmnet_jax.ops.resize import resize_on_host
 
 QUERIES_PER_SHEET = 24
@@ -50,15 +50,7 @@ def query_cell(
     side: int,
     lines: tuple[str, str],
 ) -> Cell:
-    """A query with its mask, and its probability map.
-
-    Args:
-      image: RGB.
-      mask: predicted foreground.
-      margin: foreground minus background logit over the image, at any resolution.
-      side: from ``tile_side``.
-      lines: the image's name, and the result in a few words.
-    """
+    """A query with its mask, and the probability map of its ``foreground_margin``, which has any resolution."""
     probability = foreground_probability(resize_on_host(margin, fit_size(mask.shape, side)))
     return Cell([overlay(fit_image(image, side), fit_mask(mask, side)), heat(probability)], lines)
 
@@ -71,21 +63,17 @@ def foreground_probability(margin: Float[np.ndarray, "*n"]) -> Float[np.ndarray,
 def draw_sheet(
     examples: Sequence[Example], cells: Sequence[Cell], page: int, pages: int, queries: int
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Page ``page`` (from 0) of ``pages``: the supports on the first one, and the page's queries with a legend.
+    """Page ``page`` (from 0) of ``pages``: the supports on the first one, and the page's cells with a legend.
 
-    Args:
-      examples: the supports.
-      cells: at most ``QUERIES_PER_SHEET`` queries, with tiles of one side on all pages.
-      page: from 0.
-      pages: number of pages.
-      queries: on all pages.
+    ``queries`` counts those of all pages, whose tiles have one ``tile_side``.
     """
     sheet = Page(WIDTH, EDGE)
     if page == 0 and examples:
-        _title(sheet, f"the class, shown by {_count(len(examples), 'example')}")
-        shown = [Cell([support_tile(e.image, e.mask, EXAMPLE)], _example_lines(e)) for e in examples]
+        _title(sheet, f"the class, shown by {len(examples):,} example{'s' * (len(examples) > 1)}")
+        shown = [Cell([support_tile(e.image, e.mask, EXAMPLE)], e.lines()) for e in examples]
         _rows(sheet, shown, EXAMPLES_IN_A_ROW, EXAMPLE, 2 * GAP)
-    _title(sheet, "where it was found in " + _count(queries, "picture") + f", page {page + 1} of {pages}" * (pages > 1))
+    number = f", page {page + 1} of {pages}" if pages > 1 else ""
+    _title(sheet, f"where it was found in {queries:,} picture{'s' * (queries > 1)}{number}")
     legend = "left: the picture, what was found in red     right: the probability of the class, 0"
     left = EDGE + int(text_width(legend)) + 8
     sheet.text(EDGE, legend, GREY)
@@ -120,12 +108,3 @@ def _rows(sheet: Page, cells: Sequence[Cell], columns: int, width: int, gap: int
                 text = shortened(printable(line), width)
                 sheet.text(left, text, GREY if n else "black", down=height + 3 + n * LINE)
         sheet.top += height + 2 * LINE + 16
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-def _example_lines(example: Example) -> tuple[str, str]:
-    where = example.annotation
-    return Path(example.source).name, f"box {where}" if isinstance(where, Box) else f"mask {Path(where).name}"

@@ -51,6 +51,11 @@ class Example(NamedTuple):
         where = self.annotation
         return {"image": str(self.source), **({"box": [*where]} if isinstance(where, Box) else {"mask": str(where)})}
 
+    def lines(self) -> tuple[str, str]:
+        """The example as sheets caption it."""
+        where = self.annotation
+        return Path(self.source).name, f"box {where}" if isinstance(where, Box) else f"mask {Path(where).name}"
+
 
 class Supports(NamedTuple):
     """K annotated images as the network takes them, and for display."""
@@ -71,18 +76,15 @@ def parse_box(text: str) -> Box:
 def box_label(box: Box, size: tuple[int, int], image: str | Path = "its image") -> UInt8[np.ndarray, "h w"]:
     """The label of an image of this height and width whose object fills a box: 1 inside, 0 outside.
 
-    Raises:
-      UserError: the box is empty, reversed or not inside the image, which the message calls ``image``.
+    Raises ``UserError`` where the box is empty, reversed or not inside the image, which the message calls ``image``.
     """
     height, width = size
     for axis, first, end in (("x", box.x0, box.x1), ("y", box.y0, box.y1)):
         if end == first:
             raise UserError(f"box {box} is empty: {axis}1, the first pixel outside, must be larger than {axis}0.")
         if end < first:
-            raise UserError(
-                f"box {box} is reversed: {axis}1 must be larger than {axis}0 "
-                "(a box is two corners x0,y0,x1,y1, not a corner and a size)."
-            )
+            corners = "(a box is two corners x0,y0,x1,y1, not a corner and a size)"
+            raise UserError(f"box {box} is reversed: {axis}1 must be larger than {axis}0 {corners}.")
     if min(box) < 0 or box.x1 > width or box.y1 > height:
         raise UserError(f"box {box} is not inside {image}, which is {width} x {height} pixels.")
     label = np.zeros(size, np.uint8)
@@ -93,17 +95,11 @@ def box_label(box: Box, size: tuple[int, int], image: str | Path = "its image") 
 def read_supports(
     images: Sequence[str | Path], annotations: Sequence[str | Path | Box], config: ConfigDict, ignore: int | None = None
 ) -> Supports:
-    """Reads the support images and their annotations.
+    """Reads the support images, and for each a box or the file of a mask of its size.
 
-    Args:
-      images: files.
-      annotations: for each image a box, or the file of a mask of its size. A pixel of a mask is foreground if it is
-        not 0; of a palette image the index counts, of a colour image all channels.
-      config: ``data.image_size`` and ``model.backbone`` are read.
-      ignore: the value of a mask's ignored pixels, if there are any.
-
-    Raises:
-      UserError: naming the file that is missing, broken or does not fit, or the box that does not fit.
+    A pixel of a mask is foreground if it is not 0 and not ``ignore``; of a palette image the index counts, of a colour
+    image all channels. Raises ``UserError`` naming the file that is missing or broken, or the file or box that does not
+    fit.
     """
     if not annotations:
         raise UserError("say where the class is: each --support needs a --mask=FILE or a --support_box=x0,y0,x1,y1.")
@@ -142,10 +138,8 @@ def _mask_label(
 ) -> UInt8[np.ndarray, "h w"]:
     values = read_mask(mask)
     if values.shape != size:
-        raise UserError(
-            f"mask {mask} is {values.shape[1]} x {values.shape[0]} pixels, but its image {image} is "
-            f"{size[1]} x {size[0]}."
-        )
+        own = f"{values.shape[1]} x {values.shape[0]}"
+        raise UserError(f"mask {mask} is {own} pixels, but its image {image} is {size[1]} x {size[0]}.")
     label = (values > 0).astype(np.uint8)
     if ignore is not None:
         label[values == ignore] = IGNORE
