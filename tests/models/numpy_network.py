@@ -4,14 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
+from tests.ops import references
+from tests.ops.references import sigmoid
 
 
 def softmax(x, axis):
     x = np.exp(x - x.max(axis=axis, keepdims=True))
     return x / x.sum(axis=axis, keepdims=True)
+
+
+def nodes_of(x):
+    """[h, w, ...] to [h * w, ...]."""
+    return x.reshape(-1, *x.shape[2:])
+
+
+def confidence(query, supports, masks):
+    return references.confidence(nodes_of(query), *([nodes_of(x) for x in xs] for xs in (supports, masks))).reshape(
+        query.shape[:2]
+    )
+
+
+def propagate(query, support, mask):
+    """v_q and p_q at every query position."""
+    carried, quality = references.propagate(*map(nodes_of, (query, support, support, mask)))
+    return carried.reshape(query.shape), quality.reshape(query.shape[:2])
+
+
+def reconstruction(logits):
+    """Of one image: [h, w, n], softmax on the activations."""
+    return references.reconstruction(nodes_of(logits), softmax(sigmoid(nodes_of(logits)), 1))
 
 
 def convolve(x, kernel, bias=0.0):
@@ -50,45 +71,6 @@ def max_pool(x):
     padded = np.pad(x, ((1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
     sides = [range(0, n, 2) for n in x.shape[:2]]
     return np.array([[padded[i : i + 3, j : j + 3].max(axis=(0, 1)) for j in sides[1]] for i in sides[0]])
-
-
-def cosine(a, b):
-    return a @ b / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-7)
-
-
-def confidence(query, supports, masks):
-    h, w, _ = query.shape
-    maps = []
-    for support, mask in zip(supports, masks, strict=True):
-        if not mask.any():
-            continue
-        masked = (support * mask[..., None]).reshape(h * w, -1)
-        best = np.array([[max(cosine(query[i, j], s) for s in masked) for j in range(w)] for i in range(h)])
-        maps.append((best - best.min()) / (best.max() - best.min() + 1e-7))
-    return np.mean(maps, axis=0) if maps else np.zeros((h, w))
-
-
-def propagate(query, support, values, mask):
-    """v_q and p_q at every query position."""
-    h, w, _ = query.shape
-    nodes, values, mask = support.reshape(h * w, -1), values.reshape(h * w, -1), mask.reshape(-1)
-    carried, quality = np.zeros((h, w, values.shape[1])), np.zeros((h, w))
-    for i in range(h):
-        for j in range(w):
-            e = np.array([cosine(query[i, j], s) * m for s, m in zip(nodes, mask, strict=True)])
-            part = e != 0
-            if part.any():
-                carried[i, j] = softmax(e[part], 0) @ values[part]
-                quality[i, j] = sigmoid(e[part]).sum()
-    return carried, quality
-
-
-def reconstruction(logits):
-    """Of one image: [h, w, n], softmax on the activations."""
-    nodes = logits.reshape(-1, logits.shape[-1])
-    shares = softmax(sigmoid(nodes), 1)
-    products = shares @ nodes.T  # reconstruction at p, features at r
-    return -np.mean(np.log(np.diag(softmax(products, 0))))
 
 
 def fem(params, inputs, grid, size):
@@ -144,7 +126,7 @@ def mmnet(params, features, config, level3, size, bins):
     for nodes, supports in zip(query_logits, support_logits, strict=True):
         maps, quality = [], []
         for support, mask in zip(supports, masks, strict=True):
-            carried, p = propagate(act(nodes), act(support), act(support), mask)
+            carried, p = propagate(act(nodes), act(support), mask)
             if model.propagation == "global":
                 carried = (act(support) * mask[..., None]).sum(axis=(0, 1)) / max(mask.sum(), 1e-30)
             maps.append(act(nodes) * carried)
