@@ -28,13 +28,9 @@ def build_model(settings: NetworkSettings) -> FewShotNetwork:
     dtype = settings.confidence_dtype
     if dtype == "auto":
         dtype = "float32" if on_cpu else "bfloat16"
-    shared = {
+    names = ("channels", "bins", "dropout", "projection_kernel", "projection_shared")
+    shared = {name: getattr(settings, name) for name in names} | {
         "backbone": create_backbone(settings.backbone),
-        "channels": settings.channels,
-        "bins": settings.bins,
-        "dropout": settings.dropout,
-        "projection_kernel": settings.projection_kernel,
-        "projection_shared": settings.projection_shared,
         "mask_level3": settings.support_level4 == "masked_twice",
         "batch_statistics": settings.batch_norm == "batch",
         "confidence_dtype": jnp.dtype(dtype),

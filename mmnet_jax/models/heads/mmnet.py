@@ -35,30 +35,18 @@ class Branch:
 
 
 class Encoded(NamedTuple):
-    """One branch's view of some images."""
+    """What a branch makes of some images: F, after ReLU and dropout, and F . M (eq. 1); F itself without a memory."""
 
     projected: Float[Array, "n h w d"]
-    """F, after ReLU and dropout."""
     nodes: Float[Array, "n h w v"]
-    """F . M before the sigmoid (eq. 1); F itself without a memory."""
-
-
-class Matched(NamedTuple):
-    """Result of matching the queries to their support sets."""
-
-    fused: Float[Array, "b h w v"]
-    weights: Float[Array, "b k h w"]
-    confidence: Float[Array, "b h w"]
 
 
 @struct.dataclass
 class MMNetSupport(SupportState):
-    """An encoded support set."""
+    """An encoded support set, one array a branch; F only where attention weighs the shots."""
 
-    nodes: tuple[Float[Array, "*b k h w n"], ...] = ()
-    """F . M before the sigmoid (eq. 1), one array a branch; F itself without a memory."""
+    nodes: tuple[Float[Array, "*b k h w v"], ...] = ()
     projected: tuple[Float[Array, "*b k h w d"], ...] = ()
-    """F, where shots are weighed by attention."""
 
 
 @struct.dataclass
@@ -172,13 +160,14 @@ class MMNet(FewShotNetwork):
         encoded = self.encode(mid, "projection" if self.projection_shared else "support_projection", train)
         return MMNetSupport(high, mask, nodes=tuple(branch.nodes for branch in encoded))
 
-    def match(self, query: tuple[Encoded, ...], query_high: Float[Array, "b h w c"], state: MMNetSupport) -> Matched:
+    def match(
+        self, query: tuple[Encoded, ...], query_high: Float[Array, "b h w c"], state: MMNetSupport
+    ) -> dict[str, Array]:
         """APM's maps (eq. 5) averaged over the shots by quality (eq. 9), and the confidence map (eq. 8)."""
         masks = self.shot_masks(state.mask)
         # a shot without foreground of its own has no say, whichever mask it was seen through
         has_foreground = jnp.any(state.mask > 0, axis=(2, 3))
-        nothing = jnp.zeros((*masks.shape[:2], *query_high.shape[1:3], 0))
-        matched = []
+        by_branch = []
         for branch, support in zip(query, state.nodes, strict=True):
             values = self.activate(support)
             nodes = (branch.nodes, support) if self.cosine_on_logits else (self.activate(branch.nodes), values)
@@ -187,32 +176,40 @@ class MMNet(FewShotNetwork):
             with jax.named_scope("quality"):
                 quality = self.weigh(quality, masks, query, state)
                 maps = self.activate(branch.nodes)[:, None] * received
-                matched.append(ops.fuse_shots(maps, quality, has_foreground))
-        matched = matched or [ops.fuse_shots(nothing, nothing.sum(-1), has_foreground)]
-        fused, weights = zip(*matched, strict=True)
-        mean_weights = jnp.mean(jnp.stack(weights), axis=0)
-        return Matched(jnp.concatenate(fused, axis=-1), mean_weights, self._confidence(query_high, state))
+                by_branch.append(ops.fuse_shots(maps, quality, has_foreground))
+        if not by_branch:
+            nothing = jnp.zeros((*masks.shape[:2], *query_high.shape[1:3], 0))
+            by_branch.append(ops.fuse_shots(nothing, nothing.sum(-1), has_foreground))
+        fused, weights = zip(*by_branch, strict=True)
+        return {
+            "fused": jnp.concatenate(fused, axis=-1),
+            "shot_weights": jnp.mean(jnp.stack(weights), axis=0),
+            "confidence": self._confidence(query_high, state),
+        }
 
     def weigh(self, quality: Masks, masks: Masks, query: tuple[Encoded, ...], state: MMNetSupport) -> Masks:
         """What the softmax over the shots takes."""
         return self.shot_quality(quality, masks)
 
     def predict(
-        self, query: tuple[Encoded, ...], state: MMNetSupport, matched: Matched, size: tuple[int, ...], train: bool
+        self,
+        query: tuple[Encoded, ...],
+        state: MMNetSupport,
+        matched: dict[str, Array],
+        size: tuple[int, ...],
+        train: bool,
     ) -> MMNetPrediction:
-        maps = {"fused": matched.fused, "confidence": matched.confidence[..., None]}
+        maps = matched | {"confidence": matched["confidence"][..., None]}
         decoded = jnp.concatenate([maps[name] for name in self.decoder_inputs], axis=-1)
         logits, auxiliary = self._decode_bins(
             lambda side: ops.resize_bilinear(decoded, side), decoded.shape[1:3], size, train
         )
-        activations = [self.activate(branch.nodes) for branch in query] or [matched.fused]
+        nodes = tuple(branch.nodes for branch in query)
         return MMNetPrediction(
-            logits=logits,
-            auxiliary_logits=auxiliary,
-            confidence=matched.confidence,
-            activations=jnp.concatenate(activations, axis=-1),
-            fused=matched.fused,
-            shot_weights=matched.weights,
-            query_memory_logits=tuple(branch.nodes for branch in query) if self.HAS_MEMORY else (),
+            logits,
+            auxiliary,
+            activations=jnp.concatenate(list(map(self.activate, nodes)) or [matched["fused"]], axis=-1),
+            query_memory_logits=nodes if self.HAS_MEMORY else (),
             support_memory_logits=state.nodes if self.HAS_MEMORY else (),
+            **matched,
         )
