@@ -53,10 +53,10 @@ class MMNetSupport(SupportState):
 class MMNetPrediction(Prediction):
     """Logits and the maps of MM-Net's modules."""
 
-    activations: Float[Array, "b h w n"] | None = None
+    activations: Float[Array, "b h w v"] | None = None
     """The query's meta-class activations, Act_Q of eq. 1, in (0, 1); those of several memories side by side. Without a
     memory the projected features."""
-    fused: Float[Array, "b h w n"] | None = None
+    fused: Float[Array, "b h w v"] | None = None
     """Activations after APM and QMM (eq. 5, eq. 9)."""
     shot_weights: Float[Array, "b k h w"] | None = None
     """QMM's weight of each shot at each query position (eq. 9); they sum to 1 over the shots."""

@@ -119,8 +119,7 @@ def computed(name, shots):
 def reference(config, params, shots, episode):
     features, _ = inputs(shots)
     params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
-    one = jax.tree.map(lambda x: np.asarray(x[episode], np.float64), features)
-    parts = (one.query_mid, one.query_high, one.support_mid, one.support_high, one.support_mask)
+    parts = [np.asarray(x[episode], np.float64) for x in jax.tree.leaves(features)]
     if config.model.network == "pfenet":
         return numpy_network.pfenet(params, parts, SIZE, BINS)
     return numpy_network.mmnet(params, parts, config, LEVEL3, SIZE, BINS)

@@ -44,17 +44,17 @@ def episode(seed=0):
 
 
 def close(a, b, tolerance=2e-5):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=tolerance * (1 + float(jnp.abs(y).max()))), a, b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, atol=tolerance * (1 + float(jnp.abs(y).max())))
 
 
 def test_shapes_of_a_prediction():
     prediction = apply()(episode())
-    shapes = jax.tree.map(jnp.shape, prediction)
-    assert shapes.logits == (2, 33, 33, 2)
-    assert shapes.activations == shapes.fused == (2, 5, 5, 7)
-    assert shapes.confidence == (2, 5, 5)
-    assert shapes.shot_weights == (2, 3, 5, 5)
-    assert shapes.auxiliary_logits == ((2, 5, 5, 2), (2, 2, 2, 2))
+    assert prediction.logits.shape == (2, 33, 33, 2)
+    assert prediction.activations.shape == prediction.fused.shape == (2, 5, 5, 7)
+    assert prediction.confidence.shape == (2, 5, 5)
+    assert prediction.shot_weights.shape == (2, 3, 5, 5)
+    assert [logits.shape for logits in prediction.auxiliary_logits] == [(2, 5, 5, 2), (2, 2, 2, 2)]
     np.testing.assert_allclose(prediction.shot_weights.sum(1), 1, rtol=1e-5)
 
 
