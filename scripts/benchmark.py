@@ -7,9 +7,9 @@ python scripts/benchmark.py [--backbone=resnet50_v2 --image_size=473 --shots=1 -
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import json
 from pathlib import Path
+from types import ModuleType
 
 import jax
 from absl import flags
@@ -31,35 +31,26 @@ flags.DEFINE_string("output", None, "JSON file for every run's seconds.")
 
 
 def main() -> None:
-    config = resolve(
-        from_dict(
-            {
-                "reading": FLAGS.reading,
-                "shots": FLAGS.shots,
-                "data": {"image_size": FLAGS.image_size},
-                "model": {"backbone": FLAGS.backbone, "batch_norm": "frozen"},
-            }
-        )
-    )
+    fields = {"reading": FLAGS.reading, "shots": FLAGS.shots, "data": {"image_size": FLAGS.image_size}}
+    config = resolve(from_dict(fields | {"model": {"backbone": FLAGS.backbone, "batch_norm": "frozen"}}))
     tasks = benchmark.our_tasks(config, FLAGS.batch_size)
     if FLAGS.peer:
         tasks |= benchmark.peer_tasks(load(FLAGS.peer), config, FLAGS.batch_size)
     seconds = benchmark.measure(tasks, FLAGS.repeats, print)
     print(benchmark.table(seconds))
     if FLAGS.output:
-        device = jax.devices()[0].device_kind
         names = ("backbone", "reading", "image_size", "shots", "batch_size")
         record = {name: FLAGS[name].value for name in names}
-        record |= {"device": device, "jax": jax.__version__, "date": datetime.date.today().isoformat()}
-        Path(FLAGS.output).write_text(json.dumps({**record, "seconds": seconds}, indent=2) + "\n")
+        record |= {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
+        record |= {"date": datetime.date.today().isoformat(), "seconds": seconds}
+        Path(FLAGS.output).write_text(json.dumps(record, indent=2) + "\n")
 
 
-def load(path: str):
-    spec = importlib.util.spec_from_file_location("peer", path)
-    if spec is None or spec.loader is None or not Path(path).is_file():
+def load(path: str) -> ModuleType:
+    if not Path(path).is_file():
         raise UserError(f"--peer {path} is no Python file.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = ModuleType("peer")
+    exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
     return module
 
 

@@ -12,26 +12,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-REFUSED = frozenset(
-    getattr(errno, name)
-    for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EIO", "ENOTDIR", "EISDIR")
-    if hasattr(errno, name)
-)
+_NAMES = ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EIO", "ENOTDIR", "EISDIR")
+REFUSED = frozenset(getattr(errno, name) for name in _NAMES if hasattr(errno, name))
 """Errors with which a file system refuses to read or write, and which the user can put right."""
+
 UNFINISHED = ".unfinished-"
 """Prefix of the hidden folders that ``whole_folder`` and ``whole_files`` fill."""
-_LOCK = ".lock"
+
+LOCK = ".lock"
+"""File that whoever writes to a folder holds a lock on."""
+
 # What two storage libraries raise instead of an OSError; Orbax and tensorboardX raise OSError.
 _TENSORSTORE = re.compile(r"\[[^]]*os_error_code='(\d+)'")  # ValueError: ... File too large [os_error_code='27']
 _ARRAY_RECORD = re.compile(r"\w+\(\) failed: ([^;]+); (?:opening|reading|writing) ")  # RuntimeError
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file through a hidden ``.NAME.part`` beside it, which only a killed process leaves behind.
-
-    Raises:
-      OSError: naming the file.
-    """
+    """Writes a file through a hidden ``.NAME.part`` beside it, which only a killed process leaves; errors name it."""
     unfinished = path.with_name(f".{path.name}.part")
     try:
         with naming(path):
@@ -43,15 +40,11 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def whole_folder(folder: Path, root: Path | None = None) -> Iterator[Path]:
-    """Makes a folder that appears whole or not at all; one that another process puts there first is kept.
-
-    Args:
-      folder: absent or empty.
-      root: where the hidden temporary folder goes: the parent of ``folder`` (the default) or one further up.
+    """Makes a folder that appears whole or not at all; one that another process puts in its place first is kept.
 
     Yields:
-      The path to make instead, which is renamed to ``folder`` at the end: as deep below the temporary folder as
-      ``folder`` is below ``root``. Neither it nor its parents there exist yet.
+      The path to make instead, which is renamed to ``folder`` (absent or empty) at the end. It has the same path below
+      a hidden folder in ``root`` (default: the parent) as ``folder`` has below ``root``; no parent there exists yet.
     """
     root = root or folder.parent
     with _unfinished(root, folder.parent) as work:
@@ -69,12 +62,11 @@ def whole_folder(folder: Path, root: Path | None = None) -> Iterator[Path]:
 def whole_files(folder: Path, last: str) -> Iterator[Path]:
     """Adds files to a folder, which is made if it is absent: all of them or none.
 
-    Yields:
-      A hidden folder inside to write to; its files are moved to ``folder`` at the end, ``last`` after all others.
+    Yields a hidden folder inside to write to; its files are moved to ``folder`` at the end, ``last`` after all others.
     """
     with _unfinished(folder, folder) as work:
         yield work
-        files = [file for file in work.iterdir() if file.name != _LOCK]
+        files = [file for file in work.iterdir() if file.name != LOCK]
         for file in sorted(files, key=lambda file: (file.name == last, file.name)):
             file.replace(folder / file.name)
 
@@ -86,26 +78,33 @@ def _unfinished(root: Path, target: Path) -> Iterator[Path]:
     Its maker holds a lock in it, which the system releases however the process ends: folders without a holder are
     leftovers, and the next call removes them.
     """
-    made = [path for path in (target, *target.parents) if not path.exists()]
-    root.mkdir(parents=True, exist_ok=True)
-    for left in root.glob(f"{UNFINISHED}*"):
-        with suppress(OSError), (left / _LOCK).open("r+") as lock:  # in use, or on a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left, ignore_errors=True)
-    work = new = Path(tempfile.mkdtemp(dir=root, prefix=".new-"))
+    with removed_if_empty(target):
+        root.mkdir(parents=True, exist_ok=True)
+        for left in root.glob(f"{UNFINISHED}*"):
+            with suppress(OSError), (left / LOCK).open("r+") as lock:  # in use, or on a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+        work = new = Path(tempfile.mkdtemp(dir=root, prefix=".new-"))
+        try:
+            with (new / LOCK).open("w") as lock:
+                with suppress(OSError):
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                work = new.rename(root / new.name.replace(".new-", UNFINISHED))  # only now do others look at it
+                yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """Removes ``folder`` and its parents again if they do not exist yet and nothing is written there inside."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        with (new / _LOCK).open("w") as lock:
-            with suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            work = new.rename(root / new.name.replace(".new-", UNFINISHED))  # only now do others look at it
-            yield work
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
+        yield
+    finally:
         for path in made:
             with suppress(OSError):
                 path.rmdir()
-        raise
-    shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager
@@ -129,10 +128,8 @@ def naming(path: str | Path) -> Iterator[None]:
 
 def system_error(error: BaseException) -> int | None:
     """The number in ``REFUSED`` of an ``OSError``, or of what TensorStore or ArrayRecord raise instead of one."""
-    number = None
-    if isinstance(error, OSError):
-        number = error.errno
-    elif isinstance(error, ValueError) and (found := _TENSORSTORE.search(str(error))):
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, ValueError) and (found := _TENSORSTORE.search(str(error))):
         number = int(found[1])
     elif isinstance(error, RuntimeError) and (found := _ARRAY_RECORD.search(str(error))):
         number = next((number for number in REFUSED if os.strerror(number) == found[1]), None)
