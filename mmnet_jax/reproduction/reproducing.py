@@ -39,9 +39,6 @@ from mmnet_jax.reproduction.tables import TABLES, Table
 from mmnet_jax.storage.files import write_whole
 from mmnet_jax.workdir.folder import Workdir
 
-FAILED = 1
-"""Exit status after a run failed."""
-
 LIST_HEAD = """# Configurations
 
 A configuration is a file of `configs/`, and where a file holds several, a name after a colon:
@@ -55,11 +52,7 @@ frozen. Written by `python scripts/reproduce.py --list`.
 
 
 def main(given: Any) -> None:
-    """``scripts/reproduce.py``.
-
-    Raises:
-      UserError: a flag is wrong, or data or weights are missing.
-    """
+    """``scripts/reproduce.py``: exit status 1 after a run failed; a ``UserError`` where data or weights are missing."""
     if given.list:
         print(recipe_list(), end="")
         return
@@ -95,7 +88,7 @@ def main(given: Any) -> None:
         _write_table(output, table, settings, [(run, find_status(run, given.any_code)) for run in runs])
     if failures:
         print(f"{len(failures)} of {len(missing)} runs failed:", *failures, sep="\n  ", file=sys.stderr)
-        sys.exit(FAILED)
+        sys.exit(1)
 
 
 def _launch(given: Any, missing: Sequence[tuple[Run, Status]]) -> list[str]:
@@ -131,13 +124,12 @@ def _refuse_unwritable(output: Path) -> None:
 
 def _write_table(output: Path, table: Table, settings: Settings, plan: Sequence[tuple[Run, Status]]) -> None:
     """Writes OUTPUT.md and OUTPUT.json from the finished runs, if there are any."""
-    done = [(run, Workdir(status.workdir)) for run, status in plan if status.kind == "done"]
-    if not done:
+    finished = [(run, read_outcome(Workdir(status.workdir))) for run, status in plan if status.kind == "done"]
+    if not finished:
         _say("no run has finished yet, so there is no table to write")
         return
-    outcomes = {(run.recipe, run.fold, run.seed): read_outcome(workdir) for run, workdir in done}
     last_lines = {run.name: launcher.last_line(status.log) for run, status in plan if status.kind != "done"}
-    content = filled(table, settings, outcomes, {name: line for name, line in last_lines.items() if line})
+    content = filled(table, settings, finished, {name: line for name, line in last_lines.items() if line})
     text = markdown(content)
     for suffix, written in (("json", json.dumps(content, indent=2, allow_nan=False) + "\n"), ("md", text)):
         write_whole(output.with_name(f"{output.name}.{suffix}"), written.encode())

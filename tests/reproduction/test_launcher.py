@@ -22,15 +22,21 @@ def job(folder, name, code):
     return Job(name, [sys.executable, "-S", "-c", code], folder / f"{name}.log")
 
 
+def silent(line):
+    pass
+
+
 def test_a_failure_is_reported_and_the_others_continue(tmp_path):
     (tmp_path / "file").touch()
-    jobs = [
-        job(tmp_path, "one", "print('fine')"),
-        job(tmp_path, "two", "import sys; print('no data'); sys.exit(2)"),
-        job(tmp_path, "three", "import os; os.abort()"),
-        job(tmp_path / "file", "four", ""),
-        job(tmp_path, "five", "print('fine, too')"),
-    ]
+    names = ("one", "two", "three", "file/four", "five")
+    codes = (
+        "print('fine')",
+        "print('no data'); raise SystemExit(2)",
+        "import os; os.abort()",
+        "",
+        "print('fine, too')",
+    )
+    jobs = [job(tmp_path, *pair) for pair in zip(names, codes, strict=True)]
     lines = []
     two, three, four = launch(jobs, local_slots(2, []), lines.append)
     assert two == f"two ended with status 2: no data (log: {tmp_path}/two.log)"
@@ -38,12 +44,14 @@ def test_a_failure_is_reported_and_the_others_continue(tmp_path):
     assert "five: done" in lines and last_line(jobs[4].log) == "fine, too"
 
 
-def test_one_slot_runs_one_after_the_other_and_logs_are_appended(tmp_path):
-    jobs = [Job(name, job(tmp_path, "log", f"print('{name}')").command, tmp_path / "log") for name in "abc"]
+def test_one_slot_runs_one_after_the_other_logs_are_appended_and_their_last_lines_told_now_and_then(tmp_path):
+    code = "import time; print('{}', flush=True); time.sleep({})"
+    waits = {"a": 0, "b": 0.2, "c": 0}
+    jobs = [job(tmp_path, "log", code.format(*pair))._replace(name=pair[0]) for pair in waits.items()]
     lines = []
-    assert launch(jobs, [{}], lines.append) == []
-    assert [line.partition(":")[0] for line in lines] == ["a", "a", "b", "b", "c", "c"]
-    text = (tmp_path / "log").read_text().splitlines()
+    assert launch(jobs, [{}], lines.append, every=0.1) == [] and "b: b" in lines
+    assert lines == sorted(lines, key=lambda line: line[0]) and lines[-1] == "c: done"
+    text = (tmp_path / "log.log").read_text().splitlines()
     assert text[1::2] == ["a", "b", "c"] and all(line.startswith("# 20") for line in text[::2])
 
 
@@ -51,26 +59,25 @@ def test_slots_run_at_a_time_and_each_has_its_gpu(tmp_path):
     meet = "import os, time, pathlib\np = pathlib.Path({!r})\n(p / '{}').touch()\n"
     meet += "while not (p / '{}').exists(): time.sleep(0.01)\nprint(os.environ['CUDA_VISIBLE_DEVICES'])"
     jobs = [job(tmp_path, a, meet.format(str(tmp_path), a, b)) for a, b in (("x", "y"), ("y", "x"))]
-    assert launch(jobs, local_slots(None, ["0", "3"]), lambda line: None) == []
+    assert launch(jobs, local_slots(None, ["0", "3"]), silent) == []
     assert {last_line(job.log) for job in jobs} == {"0", "3"}
 
 
 def test_slots_share_gpus_only_where_there_are_too_few():
     assert local_slots(None, []) == [{}] and local_slots(3, []) == [{}] * 3
     assert local_slots(None, ["0", "3"]) == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "3"}]
-    shared = {"CUDA_VISIBLE_DEVICES": "7", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    assert local_slots(2, ["7"]) == [shared, shared]
+    assert local_slots(2, ["7"]) == [{"CUDA_VISIBLE_DEVICES": "7", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}] * 2
 
 
 def test_processes_run_this_code_whatever_the_current_folder_holds(tmp_path, monkeypatch):
     (tmp_path / "mmnet_jax").mkdir()
     (tmp_path / "mmnet_jax" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "another.py").touch()
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", "more")
     command = [sys.executable, "-c", "import another, mmnet_jax; print(mmnet_jax.__file__)"]
-    assert launch([Job("one", command, tmp_path / "log")], [{}], lambda line: None) == []
+    assert launch([Job("one", command, tmp_path / "log")], [{}], silent) == []
     assert last_line(tmp_path / "log") == str(ROOT / "mmnet_jax" / "__init__.py")
 
 
@@ -166,11 +173,3 @@ def test_jobs_are_submitted_as_one_array(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(UserError, match=r"install it with: pip install 'mmnet-jax\[cluster\]'"):
         submit(jobs, tmp_path, "table_3", None, [])
-
-
-def test_the_last_line_of_a_running_job_is_told_now_and_then(tmp_path):
-    lines = []
-    launch(
-        [job(tmp_path, "a", "import time; print('half', flush=True); time.sleep(0.6)")], [{}], lines.append, every=0.1
-    )
-    assert "a: half" in lines

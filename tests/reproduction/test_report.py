@@ -18,13 +18,13 @@ from tests.reproduction.hand_made import OTHER_CODE, finish, plan_one, settings
 def fill(folder, table, hits, folds=(1, 2), seeds=(321,), changes=(), **more):
     """A table whose runs hit so many pixels: by row, or by fold and seed of a row, where that is a dict."""
     part, given = select(table, list(hits), [*map(str, folds)]), settings(folder, *changes, seeds=seeds)
-    outcomes = {}
+    finished = []
     for row, fold, seed in itertools.product(part.rows, folds, seeds):
         own = hits[row.name].get((fold, seed)) if isinstance(hits[row.name], dict) else hits[row.name]
         if own is not None:
-            workdir = finish(plan_one(folder, row.config, fold, seed, changes), own, **more.get(row.name, {}))
-            outcomes[row.config, fold, seed] = read_outcome(Workdir(workdir))
-    return filled(part, given, outcomes, {})
+            run = plan_one(folder, row.config, fold, seed, changes)
+            finished.append((run, read_outcome(Workdir(finish(run, own, **more.get(row.name, {}))))))
+    return filled(part, given, finished, {})
 
 
 def test_a_table_sets_ours_beside_the_papers(tmp_path):
