@@ -41,7 +41,7 @@ def test_a_failure_is_reported_and_the_others_continue(tmp_path):
     two, three, four = launch(jobs, local_slots(2, []), lines.append)
     assert two == f"two ended with status 2: no data (log: {tmp_path}/two.log)"
     assert three.startswith("three was killed by signal 6") and f"{tmp_path}/file: File exists" in four
-    assert "five: done" in lines and last_line(jobs[4].log) == "fine, too"
+    assert "five: done" in lines and last_line(jobs[4].log) == "also"
 
 
 def test_one_slot_runs_one_after_the_other_logs_are_appended_and_their_last_lines_told_now_and_then(tmp_path):
