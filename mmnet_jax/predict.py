@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import flags
 
 from mmnet_jax.cli.command import run
 
-if TYPE_CHECKING:
-    from mmnet_jax.inference.segmentation import QueryResult
-
 FLAGS = flags.FLAGS
-
 MOST_LINES = 30
 """Queries that are reported one by one; the rest are in predictions.json."""
 
@@ -50,7 +46,8 @@ def define_flags() -> None:
 
 def main() -> None:
     from mmnet_jax.cli.progress import Printer
-    from mmnet_jax.inference.segmentation import find_queries, segment_images
+    from mmnet_jax.inference.segmentation import find_queries, segment_images, summary_files
+    from mmnet_jax.inference.sheet import printable
     from mmnet_jax.inference.supports import parse_box, read_supports
     from mmnet_jax.workdir.folder import Workdir, load_step
 
@@ -65,22 +62,13 @@ def main() -> None:
     network, made_by = (model, variables, config), {name: FLAGS[name].value for name in ("workdir", "checkpoint")}
     options = {"save_logits": FLAGS.save_logits, "made_by": made_by | {"step": step}, "say": Printer(error=True)}
     results = segment_images(*network, supports, queries, Path(FLAGS.output), **options)
-    print(report(results, FLAGS.output))
-
-
-def report(results: list[QueryResult], output: str) -> str:
-    """What was found in each query, and where to look first."""
-    from mmnet_jax.inference.segmentation import summary_files
-    from mmnet_jax.inference.sheet import printable
-
-    *sheets, numbers = summary_files(len(results), output)
-    count = len(results)
+    *sheets, numbers = summary_files(len(results), FLAGS.output)
     lines = [f"{result.query}: {result.summary()}, {result.files[0]}" for result in results[:MOST_LINES]]
-    if count > MOST_LINES:
-        lines.append(f"... and {count - MOST_LINES:,} more in {numbers}")
+    if len(results) > MOST_LINES:
+        lines.append(f"... and {len(results) - MOST_LINES:,} more in {numbers}")
     further = f" (and on to {sheets[-1].name})" if len(sheets) > 1 else ""
-    found = f"segmented {count:,} picture{'s' * (count > 1)}; look first at {sheets[0]}{further}"
-    return "\n".join(map(printable, [*lines, f"{found}, numbers are in {numbers}."]))
+    found = f"segmented {len(results):,} picture{'s' * (len(results) > 1)}; look first at {sheets[0]}{further}"
+    print(*map(printable, [*lines, f"{found}, numbers are in {numbers}."]), sep="\n")
 
 
 if __name__ == "__main__":

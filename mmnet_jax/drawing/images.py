@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
+RGB = UInt8[np.ndarray, "h w 3"]
+Mask = Bool[np.ndarray, "h w"]
 FOREGROUND = (230, 60, 40)
 TRUTH = (60, 170, 90)
 SUPPORT = (250, 200, 40)
@@ -25,12 +27,7 @@ def png_bytes(image: UInt8[np.ndarray, "h w *c"], **options: int) -> bytes:
     return buffer.getvalue()
 
 
-def overlay(
-    image: UInt8[np.ndarray, "h w 3"],
-    mask: Bool[np.ndarray, "h w"],
-    colour: tuple[int, int, int] = FOREGROUND,
-    opacity: float = 0.45,
-) -> UInt8[np.ndarray, "h w 3"]:
+def overlay(image: RGB, mask: Mask, colour: tuple[int, int, int] = FOREGROUND, opacity: float = 0.45) -> RGB:
     """The image with the mask tinted and outlined; ``opacity`` is the tint's, from 0 (outline alone) to 1."""
     values = np.arange(256)[:, None]
     tinted = (values + opacity * (np.asarray(colour) - values)).round().astype(np.uint8)  # a table: images are large
@@ -41,7 +38,7 @@ def overlay(
     return out
 
 
-def outline(mask: Bool[np.ndarray, "h w"], width: int = 1) -> Bool[np.ndarray, "h w"]:
+def outline(mask: Mask, width: int = 1) -> Mask:
     """The mask's pixels within ``width`` pixels of its edge; the image's border is no edge."""
     inner = mask
     for _ in range(width):
@@ -50,7 +47,7 @@ def outline(mask: Bool[np.ndarray, "h w"], width: int = 1) -> Bool[np.ndarray, "
     return mask & ~inner
 
 
-def heat(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+def heat(values: Float[np.ndarray, "h w"]) -> RGB:
     """Colours from dark (0) to light (1)."""
     at, stops = np.clip(values, 0, 1), np.linspace(0, 1, len(_HEAT))
     return np.stack([np.interp(at, stops, channel) for channel in _HEAT.T], axis=-1).round().astype(np.uint8)
@@ -62,20 +59,18 @@ def fit_size(size: tuple[int, ...], side: int) -> tuple[int, int]:
     return height, width
 
 
-def fit_image(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "h_out w_out 3"]:
+def fit_image(image: RGB, side: int) -> UInt8[np.ndarray, "h_out w_out 3"]:
     """The image scaled to ``fit_size``."""
     size = fit_size(image.shape[:2], side)
     return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
-def fit_mask(mask: Bool[np.ndarray, "h w"], side: int) -> Bool[np.ndarray, "h_out w_out"]:
+def fit_mask(mask: Mask, side: int) -> Bool[np.ndarray, "h_out w_out"]:
     """The mask scaled likewise. A pixel that any of the mask falls into is True, so that nothing small is lost."""
     size = fit_size(mask.shape, side)
     return np.asarray(Image.fromarray(mask.astype(np.float32)).resize(size[::-1], Image.Resampling.BOX)) > 0
 
 
-def support_tile(
-    image: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"], side: int
-) -> UInt8[np.ndarray, "h_out w_out 3"]:
+def support_tile(image: RGB, mask: Mask, side: int) -> UInt8[np.ndarray, "h_out w_out 3"]:
     """A support image with its mask, as sheets show it."""
     return overlay(fit_image(image, side), fit_mask(mask, side), SUPPORT, 0.2)

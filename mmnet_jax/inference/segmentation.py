@@ -9,25 +9,24 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from mmnet_jax.cli.progress import Progress
 from mmnet_jax.data.images import read_image
 from mmnet_jax.data.transforms.evaluation import fitted_size, prepare_image
-from mmnet_jax.drawing.images import overlay, png_bytes
+from mmnet_jax.drawing.images import RGB, overlay, png_bytes
 from mmnet_jax.errors import UserError
 from mmnet_jax.inference import sheet
 from mmnet_jax.inference.supports import Supports
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.ops.resize import resize_on_host
-from mmnet_jax.storage.files import naming, whole_files
+from mmnet_jax.storage.files import whole_files
 
 PREDICTIONS = "predictions.json"
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -56,10 +55,9 @@ class QueryResult(NamedTuple):
 
     def entry(self) -> dict[str, Any]:
         """The result as ``predictions.json`` holds it."""
-        height, width = self.size
+        (height, width), names = self.size, [file.name for file in self.files]
         numbers = {"width": width, "height": height, "foreground": self.fraction, "probability": self.probability}
-        files = zip(("mask", "overlay", "logits"), (file.name for file in self.files), strict=False)
-        return {"image": str(self.query), **numbers, **dict(files)}
+        return {"image": str(self.query), **numbers, **dict(zip(("mask", "overlay", "logits"), names, strict=False))}
 
 
 def find_queries(paths: Sequence[str | Path], output: str | Path, keep: Sequence[str | Path] = ()) -> list[Path]:
@@ -108,33 +106,21 @@ def segment_images(
     output: Path,
     *,
     save_logits: bool = False,
-    made_by: Mapping[str, Any] = MappingProxyType({}),
+    made_by: Mapping[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> list[QueryResult]:
     """Segments each query with the same support set, which is encoded once, and writes the results.
 
     For each query ``NAME_mask.png`` (255 foreground, 0 background) and ``NAME_overlay.png``, both of the query's own
-    size. For all together ``sheet.png`` with its further pages, and ``predictions.json``. All files appear at the end,
-    or none.
-
-    Args:
-      config: resolved.
-      queries: image files, at least one, from ``find_queries``.
-      save_logits: write ``NAME.npy`` too: float32 [S, S, 2], background and foreground, padding included.
-      made_by: facts about the network for ``predictions.json``.
-
-    Raises:
-      UserError: naming the query that has gone or broken since.
-      OSError: naming what the file system refuses, ``output`` where its disk is full.
+    size; with ``save_logits`` ``NAME.npy`` too: float32 [S, S, 2], background and foreground, padding included. For all
+    together ``sheet.png`` with its further pages, and ``predictions.json``, which begins with ``made_by``. All files
+    appear at the end, or none. Raises ``UserError`` naming a query that has gone or broken since ``find_queries``, and
+    ``OSError`` naming what the file system refuses, ``output`` where its disk is full.
     """
     results: list[QueryResult] = []
     segmented = _segment(model, variables, config, supports, queries)
     count, side = len(queries), sheet.tile_side(len(queries))
-    with (
-        Progress("image", count, "images", say) as progress,
-        naming(output),
-        whole_files(output, PREDICTIONS) as folder,
-    ):
+    with Progress("image", count, "images", say) as progress, whole_files(output, PREDICTIONS) as folder:
         *sheets, predictions = summary_files(count, folder)
         for page, file in enumerate(sheets):
             cells = []
@@ -144,16 +130,15 @@ def segment_images(
                 mask = full > 0
                 probability = float(sheet.foreground_probability(full[mask]).mean()) if mask.any() else None
                 files = result_files(query, output, save_logits)
-                result = QueryResult(query, mask.shape, float(mask.mean()), probability, files)
-                results.append(result)
+                results.append(QueryResult(query, mask.shape, float(mask.mean()), probability, files))
                 (folder / files[0].name).write_bytes(png_bytes(mask.astype(np.uint8) * 255))
                 (folder / files[1].name).write_bytes(png_bytes(overlay(image, mask)))
                 if save_logits:
                     np.save(folder / files[2].name, logits)
-                cells.append(sheet.query_cell(image, mask, margin, side, (query.name, result.summary())))
+                cells.append(sheet.query_cell(image, mask, margin, side, (query.name, results[-1].summary())))
                 progress.update(len(results))
             file.write_bytes(png_bytes(sheet.draw_sheet(supports.examples, cells, page, len(sheets), count)))
-        numbers = dict(made_by) | {
+        numbers = dict(made_by or {}) | {
             "supports": [example.entry() for example in supports.examples],
             "queries": [result.entry() for result in results],
             "sheets": [file.name for file in sheets],
@@ -164,7 +149,7 @@ def segment_images(
 
 def _segment(
     model: FewShotNetwork, variables: Mapping[str, Any], config: ConfigDict, supports: Supports, queries: Sequence[Path]
-) -> Iterator[tuple[Path, UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "s s 2"]]]:
+) -> Iterator[tuple[Path, RGB, Float[np.ndarray, "s s 2"]]]:
     """Each query with its image and its logits."""
     state = _apply(model, "encode_support", variables, supports.images, supports.labels)
     batch = min(len(queries), config.evaluation.batch_size)
@@ -185,13 +170,14 @@ def _apply(model: FewShotNetwork, method: str, variables: Mapping[str, Any], *ar
 
 def result_files(query: Path, output: str | Path, save_logits: bool) -> list[Path]:
     """Mask, overlay and, if wanted, logits of a query."""
-    suffixes = ("_mask.png", "_overlay.png", ".npy")[: 3 if save_logits else 2]
-    return [Path(output) / f"{query.stem}{suffix}" for suffix in suffixes]
+    names = [query.stem + end for end in ("_mask.png", "_overlay.png", ".npy")]
+    return [Path(output) / name for name in names[: 3 if save_logits else 2]]
 
 
 def summary_files(queries: int, output: str | Path) -> list[Path]:
-    """The sheets, and ``predictions.json`` last."""
-    return [*sheet.sheet_files(queries, output), Path(output) / PREDICTIONS]
+    """``sheet.png``, where the queries need more than one ``sheet_2.png`` and so on, and ``predictions.json`` last."""
+    further = [f"sheet_{page + 1}.png" for page in range(1, -(-queries // sheet.QUERIES_PER_SHEET))]
+    return [Path(output) / name for name in ("sheet.png", *further, PREDICTIONS)]
 
 
 def foreground_margin(logits: Float[np.ndarray, "s s 2"], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 
-from mmnet_jax.drawing.images import fit_image, fit_mask, fit_size, heat, overlay, support_tile
+from mmnet_jax.drawing.images import RGB, Mask, fit_image, fit_mask, fit_size, heat, overlay, support_tile
 from mmnet_jax.drawing.page import TEXT, Page, shortened, text_width
 from mmnet_jax.inference.supports import Example
 from mmnet_jax.ops.resize import resize_on_host
@@ -17,8 +17,7 @@ from mmnet_jax.ops.resize import resize_on_host
 QUERIES_PER_SHEET = 24
 WIDTH, EDGE, GAP, BETWEEN = 1160, 16, 6, 24
 """A sheet, its edge, and the gaps within a query and between queries, pixels."""
-COLUMNS = 3
-EXAMPLES_IN_A_ROW, EXAMPLE = 6, 180
+COLUMNS, EXAMPLES_IN_A_ROW, EXAMPLE = 3, 6, 180
 LINE, TITLE = 18, 17
 """Height of a line and size of a title's letters, pixels."""
 GREY = (110, 110, 110)
@@ -31,12 +30,6 @@ class Cell(NamedTuple):
     lines: tuple[str, str]
 
 
-def sheet_files(queries: int, output: str | Path) -> list[Path]:
-    """``sheet.png`` and, where the queries need more than one, ``sheet_2.png`` and so on."""
-    pages = -(-queries // QUERIES_PER_SHEET)
-    return [Path(output) / ("sheet.png" if page == 0 else f"sheet_{page + 1}.png") for page in range(pages)]
-
-
 def tile_side(queries: int) -> int:
     """Longer side of a tile in pixels; fewer queries get larger tiles."""
     columns = min(queries, COLUMNS)
@@ -44,11 +37,7 @@ def tile_side(queries: int) -> int:
 
 
 def query_cell(
-    image: UInt8[np.ndarray, "h w 3"],
-    mask: Bool[np.ndarray, "h w"],
-    margin: Float[np.ndarray, "h_in w_in"],
-    side: int,
-    lines: tuple[str, str],
+    image: RGB, mask: Mask, margin: Float[np.ndarray, "h_in w_in"], side: int, lines: tuple[str, str]
 ) -> Cell:
     """A query with its mask, and the probability map of its ``foreground_margin``, which has any resolution."""
     probability = foreground_probability(resize_on_host(margin, fit_size(mask.shape, side)))
@@ -60,13 +49,8 @@ def foreground_probability(margin: Float[np.ndarray, "*n"]) -> Float[np.ndarray,
     return 0.5 + 0.5 * np.tanh(0.5 * margin)
 
 
-def draw_sheet(
-    examples: Sequence[Example], cells: Sequence[Cell], page: int, pages: int, queries: int
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Page ``page`` (from 0) of ``pages``: the supports on the first one, and the page's cells with a legend.
-
-    ``queries`` counts those of all pages, whose tiles have one ``tile_side``.
-    """
+def draw_sheet(examples: Sequence[Example], cells: Sequence[Cell], page: int, pages: int, queries: int) -> RGB:
+    """Page ``page`` (from 0) of ``pages`` with its cells of ``queries`` on all pages; the first shows the supports."""
     sheet = Page(WIDTH, EDGE)
     if page == 0 and examples:
         _title(sheet, f"the class, shown by {len(examples):,} example{'s' * (len(examples) > 1)}")
@@ -105,6 +89,6 @@ def _rows(sheet: Page, cells: Sequence[Cell], columns: int, width: int, gap: int
                 sheet.tile(at, tile, down=height - len(tile))
                 at += tile.shape[1] + GAP
             for n, line in enumerate(cell.lines):
-                text = shortened(printable(line), width)
-                sheet.text(left, text, GREY if n else "black", down=height + 3 + n * LINE)
+                colour = GREY if n else "black"
+                sheet.text(left, shortened(printable(line), width), colour, down=height + 3 + n * LINE)
         sheet.top += height + 2 * LINE + 16

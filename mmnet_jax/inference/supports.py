@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from mmnet_jax.data.images import read_image, read_mask
 from mmnet_jax.data.transforms.evaluation import prepare_image, prepare_label
-from mmnet_jax.drawing.images import fit_image, fit_mask
+from mmnet_jax.drawing.images import RGB, Mask, fit_image, fit_mask
 from mmnet_jax.episode import IGNORE
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import create_backbone
@@ -42,8 +42,8 @@ class Example(NamedTuple):
     source: str | Path
     annotation: str | Path | Box
     """A mask's file or a box."""
-    image: UInt8[np.ndarray, "h w 3"]
-    mask: Bool[np.ndarray, "h w"]
+    image: RGB
+    mask: Mask
     """True where the class is."""
 
     def entry(self) -> dict[str, Any]:
@@ -74,10 +74,7 @@ def parse_box(text: str) -> Box:
 
 
 def box_label(box: Box, size: tuple[int, int], image: str | Path = "its image") -> UInt8[np.ndarray, "h w"]:
-    """The label of an image of this height and width whose object fills a box: 1 inside, 0 outside.
-
-    Raises ``UserError`` where the box is empty, reversed or not inside the image, which the message calls ``image``.
-    """
+    """A label of this height and width, 1 in the box; ``UserError`` if the box is empty or not inside ``image``."""
     height, width = size
     for axis, first, end in (("x", box.x0, box.x1), ("y", box.y0, box.y1)):
         if end == first:
@@ -98,19 +95,16 @@ def read_supports(
     """Reads the support images, and for each a box or the file of a mask of its size.
 
     A pixel of a mask is foreground if it is not 0 and not ``ignore``; of a palette image the index counts, of a colour
-    image all channels. Raises ``UserError`` naming the file that is missing or broken, or the file or box that does not
-    fit.
+    image all channels. Raises ``UserError`` naming the file that is missing or broken, or the box that does not fit.
     """
     if not annotations:
         raise UserError("say where the class is: each --support needs a --mask=FILE or a --support_box=x0,y0,x1,y1.")
     if len(images) != len(annotations):
         boxes = sum(isinstance(annotation, Box) for annotation in annotations)
-        raise UserError(
-            f"each --support takes one --mask or one --support_box, but {len(images)} --support came with "
-            f"{len(annotations) - boxes} --mask and {boxes} --support_box."
-        )
+        given = f"{len(images)} --support came with {len(annotations) - boxes} --mask and {boxes} --support_box"
+        raise UserError(f"each --support takes one --mask or one --support_box, but {given}.")
     size, grid = config.data.image_size, create_backbone(config.model.backbone).grid(config.data.image_size)
-    read = [_read_support(*pair, size, grid, ignore) for pair in zip(images, annotations, strict=True)]
+    read = (_read_support(*pair, size, grid, ignore) for pair in zip(images, annotations, strict=True))
     fitted, labels, examples = zip(*read, strict=True)
     return Supports(jnp.stack(fitted), jnp.stack(labels), examples)
 
@@ -122,7 +116,13 @@ def _read_support(
     if isinstance(annotation, Box):
         name, label = f"box {annotation}", box_label(annotation, image.shape[:2], source)
     else:
-        name, label = f"mask {annotation}", _mask_label(annotation, image.shape[:2], source, ignore)
+        name, values = f"mask {annotation}", read_mask(annotation)
+        if values.shape != image.shape[:2]:
+            own, wanted = (f"{shape[1]} x {shape[0]}" for shape in (values.shape, image.shape))
+            raise UserError(f"{name} is {own} pixels, but its image {source} is {wanted}.")
+        label = np.where(values == ignore, IGNORE, values > 0).astype(np.uint8)
+        if not (label == 1).any():
+            raise UserError(f"{name} has no foreground: every pixel is 0" + (f" or {ignore}." if ignore else "."))
     fitted = prepare_label(label, size)
     if grid_masks(fitted == 1, grid).max() < 0.01:
         raise UserError(
@@ -131,18 +131,3 @@ def _read_support(
         )
     example = Example(source, annotation, fit_image(image, DISPLAYED), fit_mask(label == 1, DISPLAYED))
     return prepare_image(image, size), fitted, example
-
-
-def _mask_label(
-    mask: str | Path, size: tuple[int, int], image: str | Path, ignore: int | None
-) -> UInt8[np.ndarray, "h w"]:
-    values = read_mask(mask)
-    if values.shape != size:
-        own = f"{values.shape[1]} x {values.shape[0]}"
-        raise UserError(f"mask {mask} is {own} pixels, but its image {image} is {size[1]} x {size[0]}.")
-    label = (values > 0).astype(np.uint8)
-    if ignore is not None:
-        label[values == ignore] = IGNORE
-    if not (label == 1).any():
-        raise UserError(f"mask {mask} has no foreground: every pixel is 0" + (f" or {ignore}." if ignore else "."))
-    return label

@@ -60,11 +60,11 @@ def whole_folder(folder: Path, root: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def whole_files(folder: Path, last: str) -> Iterator[Path]:
-    """Adds files to a folder, which is made if it is absent: all of them or none.
+    """Adds files to a folder, which is made if it is absent: all of them or none. Errors name it, as by ``naming``.
 
     Yields a hidden folder inside to write to; its files are moved to ``folder`` at the end, ``last`` after all others.
     """
-    with _unfinished(folder, folder) as work:
+    with naming(folder), _unfinished(folder, folder) as work:
         yield work
         files = [file for file in work.iterdir() if file.name != LOCK]
         for file in sorted(files, key=lambda file: (file.name == last, file.name)):

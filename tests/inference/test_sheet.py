@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mmnet_jax.drawing.images import FOREGROUND, heat
+from mmnet_jax.inference.segmentation import summary_files
 from mmnet_jax.inference.sheet import (
     QUERIES_PER_SHEET,
     WIDTH,
@@ -13,7 +14,6 @@ from mmnet_jax.inference.sheet import (
     foreground_probability,
     printable,
     query_cell,
-    sheet_files,
     tile_side,
 )
 from mmnet_jax.inference.supports import Box, Example
@@ -38,9 +38,10 @@ def test_a_probability_is_the_softmax_of_two_logits():
 
 def test_hundreds_of_queries_take_several_sheets():
     n = QUERIES_PER_SHEET
-    assert [file.name for file in sheet_files(1, "out")] == ["sheet.png"]
-    assert len(sheet_files(n, "out")) == 1
-    assert [file.name for file in sheet_files(2 * n + 1, "out")] == ["sheet.png", "sheet_2.png", "sheet_3.png"]
+    for queries in (1, n):
+        assert [file.name for file in summary_files(queries, "out")] == ["sheet.png", "predictions.json"]
+    further = ["sheet_2.png", "sheet_3.png", "predictions.json"]
+    assert [file.name for file in summary_files(2 * n + 1, "out")] == ["sheet.png", *further]
 
 
 @pytest.mark.parametrize("size", [(4000, 6000), (5, 7), (1, 1), (4, 3000), (3000, 4)])
