@@ -1,4 +1,4 @@
-"""Every test runs on 8 virtual CPU devices, with implicit rank promotion an error."""
+"""Every test runs on 8 virtual CPU devices, with the package's types and shapes checked and no implicit promotion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import jax
 import pytest
 
-jax.config.update("jax_numpy_rank_promotion", "raise")
+from tests.strict import be_strict
+
+be_strict()
 # most tests run small arrays once: compiling them is the cost
 jax.config.update("jax_disable_most_optimizations", True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -40,12 +41,20 @@ def training_batches(
         raise UserError(f"training.batch_size = {batch_size} does not divide among {process_count} processes.")
     index.episodes_per_epoch(batch_size)
     part = batch_size // process_count
+    own = range(process_index * part, (process_index + 1) * part)
+    return read_ahead(functools.partial(_read, load, index, seed, batch_size, own), range(start_step, ENDLESS), workers)
 
-    def make(batch: int) -> Batch:
-        first = batch * batch_size + process_index * part
-        return load([training_episode(index, seed, i, batch_size) for i in range(first, first + part)])
 
-    return read_ahead(make, range(start_step, ENDLESS), workers)
+def _read(
+    load: Callable[[Sequence[EpisodeSpec]], Batch],
+    index: EpisodeIndex,
+    seed: int,
+    batch_size: int,
+    own: range,
+    batch: int,
+) -> Batch:
+    """The positions ``own`` of a batch."""
+    return load([training_episode(index, seed, batch * batch_size + i, batch_size) for i in own])
 
 
 def read_ahead(make: Callable[[int], Batch], numbers: range, workers: int = 0) -> grain.DatasetIterator[Batch]:

@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
     summary: dict[str, Any]
     """The content of ``result.json``."""
     asked: Asked
-    draws: Float[np.ndarray, " 1+r"]
+    draws: Float[np.ndarray, " r"]
     """mIoU in percent: of all episodes, then of each bootstrap draw, from ``miou_of_draws``."""
     config: ConfigDict
     """The training's, resolved."""
@@ -90,7 +90,7 @@ def read_outcome(workdir: Workdir) -> Outcome:
     return Outcome(workdir.path, summary, asked, draws, config, codes)
 
 
-def miou_of_draws(asked: Asked, counts: Integer[np.ndarray, "e 2"], key: Key) -> Float[np.ndarray, " 1+r"]:
+def miou_of_draws(asked: Asked, counts: Integer[np.ndarray, "e 2"], key: Key) -> Float[np.ndarray, " r"]:
     """mIoU of all episodes and of each bootstrap draw, from intersections and unions; ``key`` seeds the draws."""
     queries, names, _ = zip(*asked, strict=True)
     class_ids, units = (np.unique(column, return_inverse=True)[1] for column in (names, queries))
@@ -112,7 +112,7 @@ def difference(ours: Mapping[Key, Outcome], theirs: Mapping[Key, Outcome]) -> Sc
     return _pooled({key: own.draws - theirs[key].draws for key, own in ours.items()})
 
 
-def _pooled(parts: Mapping[Key, Float[np.ndarray, " 1+r"]]) -> Score:
+def _pooled(parts: Mapping[Key, Float[np.ndarray, " r"]]) -> Score:
     """The mean over folds of the means over seeds."""
     folds = sorted({fold for fold, _ in parts})
     by_fold = [np.mean([part for key, part in parts.items() if key[0] == fold], axis=0) for fold in folds]

@@ -112,7 +112,11 @@ def transform(
 
 
 def choose_crop(
-    foreground: Bool[Array, "h w"], size: Int[Array, "2"], parameters: Parameters, side: int, fraction: float
+    foreground: Bool[Array, "h w"],
+    size: Int[Array, "2"],
+    parameters: Parameters,
+    side: int | Int[Array, ""],
+    fraction: float | Float[Array, ""],
 ) -> Int[Array, "2"]:
     """Top left corner, in the flipped image, of the first candidate crop with ``fraction`` of the foreground.
 

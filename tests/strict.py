@@ -1,0 +1,26 @@
+"""How the tests check the package's own functions: annotated types and shapes, and no implicit promotion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from beartype import BeartypeConf, beartype
+from jaxtyping import install_import_hook
+
+
+def typechecker(function: Any) -> Any:
+    """Checks arguments and results against annotations; ``float`` allows an ``int``, as mypy does.
+
+    Constructors are left alone: JAX fills a pytree's fields with whatever it maps over them.
+    """
+    if getattr(function, "__name__", "") == "__init__":
+        return function
+    return beartype(function, conf=BeartypeConf(is_pep484_tower=True))
+
+
+def be_strict() -> None:
+    """Check every function of the package; to be called before it is imported."""
+    install_import_hook("mmnet_jax", f"{__name__}.typechecker")
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
