@@ -1,6 +1,4 @@
-"""Small made-up pictures, as files and as splits that live in memory."""
-
-from __future__ import annotations
+"""Small made-up images, as files and as splits that live in memory."""
 
 import io
 from collections.abc import Sequence
@@ -9,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmnet_jax.data.dataset import Split
+from mmnet_jax.data.dataset import Dataset, Split, open_dataset
+from mmnet_jax.data.prepare import prepare
 from mmnet_jax.drawing.images import png_bytes
 
 TRAIN = ["2008_000015", "2008_000008", "2007_000032"]  # ids of the protocol's train list, not in its order
@@ -38,6 +37,11 @@ def write_image(voc: Path, identity: str, mask: np.ndarray) -> None:
     (voc / "SegmentationClassAug" / f"{identity}.png").write_bytes(palette_png(mask))
 
 
+def prepare_voc(voc: Path, data_dir: Path, variant: str = "folder") -> Dataset:
+    prepare("pascal5i", voc, data_dir, variant)
+    return open_dataset("pascal5i", data_dir, variant)
+
+
 def a_mask(height: int, width: int, class_id: int) -> np.ndarray:
     """A third of the rows hold the class, one row is unknown, the rest is background."""
     mask = np.zeros((height, width), np.uint8)
@@ -55,8 +59,7 @@ def split_of_counts(counts: Sequence[Sequence[int]]) -> Split:
 def split_of_masks(masks: Sequence[np.ndarray], classes: int = 21) -> Split:
     """A split whose image i is filled with the grey value i."""
     counts = np.stack([np.bincount(mask.ravel(), minlength=256)[:classes] for mask in masks])
-    records = [
-        {"image": png_bytes(np.full(mask.shape, i, np.uint8)), "mask": png_bytes(mask)} for i, mask in enumerate(masks)
-    ]
+    images = [np.full(mask.shape, i, np.uint8) for i, mask in enumerate(masks)]
+    records = [{"image": png_bytes(image), "mask": png_bytes(mask)} for image, mask in zip(images, masks, strict=True)]
     side = max(max(mask.shape) for mask in masks)
     return Split("train", [f"image{i}" for i in range(len(masks))], counts, records, side)

@@ -1,7 +1,6 @@
-"""The training batches: the same for any workers and processes, and resumed exactly."""
+"""Episodes as the host loads them, and training batches: the same for any workers and processes, resumed exactly."""
 
-from __future__ import annotations
-
+import dataclasses
 import functools
 import itertools
 import json
@@ -11,8 +10,8 @@ import numpy as np
 import pytest
 
 from mmnet_jax.data.batches import training_batches
-from mmnet_jax.data.episodes import EpisodeIndex, training_episode
-from mmnet_jax.data.raw import load_episodes
+from mmnet_jax.data.episodes import EpisodeIndex, EpisodeSpec, training_episode
+from mmnet_jax.data.raw import load_episodes, load_labels
 from mmnet_jax.errors import UserError
 from tests.data.making import split_of_masks
 
@@ -32,6 +31,22 @@ def expected(batch):
 
 def assert_same(ours, theirs):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_labels_are_of_the_class_and_images_lie_top_left():
+    masks = [np.array([[0, 3, 7], [255, 3, 0]], np.uint8), np.array([[3], [3], [7], [255]], np.uint8)]
+    split = dataclasses.replace(split_of_masks(masks), max_side=5)
+    specs = [EpisodeSpec(0, 3, (1,)), EpisodeSpec(1, 7, (0,))]
+    labels, pixels = np.full((2, 2, 5, 5), 255), np.zeros((2, 2, 5, 5, 3))
+    labels[0, 0, :2, :3] = [[0, 1, 0], [255, 1, 0]]  # class 7 is background here, a novel one would be too
+    labels[0, 1, :4, 0] = [1, 1, 0, 255]
+    labels[1, 0, :4, 0] = [0, 0, 1, 255]
+    labels[1, 1, :2, :3] = [[0, 0, 1], [255, 0, 0]]
+    pixels[0, 1, :4, 0] = pixels[1, 0, :4, 0] = 1  # image 1 is filled with ones, image 0 with zeros
+    raw = load_episodes(split, specs)
+    assert_same((raw.images, raw.labels, raw.sizes), (pixels, labels, [[[2, 3], [4, 1]], [[4, 1], [2, 3]]]))
+    assert (raw.images.dtype, raw.labels.dtype, raw.sizes.dtype) == (np.uint8, np.uint8, np.int32)
+    assert_same(load_labels(split, specs), (raw.labels, raw.sizes))
 
 
 def test_batch_b_holds_episodes_b_times_b_on():
@@ -55,17 +70,14 @@ def test_worker_processes_give_the_same_batches_and_resume():
 def test_two_processes_share_a_batch():
     first, second = (batches(process_index=i, process_count=2) for i in range(2))
     for b in range(6):
-        together = jax.tree.map(lambda *parts: np.concatenate(parts), next(first), next(second))
-        assert_same(together, expected(b))
+        assert_same(jax.tree.map(lambda *parts: np.concatenate(parts), next(first), next(second)), expected(b))
 
 
 def test_a_state_resumes_exactly():
-    iterator = batches()
+    iterator, fresh = batches(), batches()
     for _ in range(3):
         next(iterator)
-    state = json.loads(json.dumps(iterator.get_state()))
-    fresh = batches()
-    fresh.set_state(state)
+    fresh.set_state(json.loads(json.dumps(iterator.get_state())))
     for b in range(3, 7):
         assert_same(next(fresh), expected(b))
 

@@ -1,7 +1,5 @@
 """Opening a prepared dataset."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import pickle
@@ -12,25 +10,23 @@ import pytest
 from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.prepare import prepare
 from mmnet_jax.errors import UserError
-from tests.data.making import a_mask, split_of_masks
+from tests.data.making import a_mask, prepare_voc, split_of_masks
 
 
 def test_an_unprepared_dataset_names_the_command_that_prepares_it(tmp_path):
     with pytest.raises(UserError) as error:
         open_dataset("pascal5i", tmp_path / "my data", "protocol")
-    assert str(error.value).endswith(
-        f"python scripts/prepare_data.py pascal5i --source=VOCdevkit --data_dir='{tmp_path}/my data'"
-    )
+    command = f"python scripts/prepare_data.py pascal5i --source=VOCdevkit --data_dir='{tmp_path}/my data'"
+    assert str(error.value).endswith(command)
     with pytest.raises(UserError, match=f"--data_dir={tmp_path} --split=folder$"):
         open_dataset("pascal5i", tmp_path, "folder")
 
 
-def test_the_other_variant_is_pointed_out(voc, tmp_path):
-    prepare("pascal5i", voc, tmp_path / "data", "folder")
-    with pytest.raises(
-        UserError, match=r"holds pascal5i with --split=folder and not --split=protocol: set data\.split to folder"
-    ):
-        open_dataset("pascal5i", tmp_path / "data", "protocol")
+def test_the_other_variant_is_pointed_out(voc, data):
+    prepare_voc(voc, data)
+    found = r"holds pascal5i with --split=folder and not --split=protocol: set data\.split to folder"
+    with pytest.raises(UserError, match=found):
+        open_dataset("pascal5i", data, "protocol")
 
 
 def test_a_dataset_or_variant_that_cannot_be_prepared_is_refused(tmp_path):
@@ -41,8 +37,8 @@ def test_a_dataset_or_variant_that_cannot_be_prepared_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["record file cut", "record file gone", "index of another split"])
-def test_a_damaged_dataset_is_told(voc, tmp_path, damage):
-    folder = prepare("pascal5i", voc, tmp_path / "data", "folder")
+def test_a_damaged_dataset_is_told(voc, data, damage):
+    folder = prepare("pascal5i", voc, data, "folder")
     records = next(folder.glob("*train.array_record*"))
     if damage == "record file cut":
         records.write_bytes(records.read_bytes()[:1000])
@@ -53,25 +49,18 @@ def test_a_damaged_dataset_is_told(voc, tmp_path, damage):
         metadata["splits"]["train"]["ids"].pop()
         (folder / "metadata.json").write_text(json.dumps(metadata))
     with pytest.raises(UserError, match=f"the prepared dataset in {folder} is damaged"):
-        open_dataset("pascal5i", tmp_path / "data", "folder")
+        open_dataset("pascal5i", data, "folder")
 
 
-def test_a_split_can_be_sent_to_another_process(voc, tmp_path):
-    prepare("pascal5i", voc, tmp_path / "data", "folder")
-    split = open_dataset("pascal5i", tmp_path / "data", "folder").train
-    copy = pickle.loads(pickle.dumps(split))
-    for ours, theirs in zip(split.read(1), copy.read(1), strict=True):
+def test_a_split_can_be_sent_to_another_process(voc, data):
+    split = prepare_voc(voc, data).train
+    for ours, theirs in zip(split.read(1), pickle.loads(pickle.dumps(split)).read(1), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("part", ["ids", "counts", "records", "max_side"])
 def test_a_fingerprint_covers_all_that_a_split_holds(part):
     split = split_of_masks([a_mask(20, 30, 1), a_mask(20, 30, 2)])
-    changes = {
-        "ids": ["image0", "other"],
-        "counts": split.counts + 1,
-        "records": [split.records[1], split.records[0]],
-        "max_side": split.max_side + 1,
-    }
+    changes = {"ids": ["image0", "other"], "counts": split.counts + 1, "records": split.records[::-1], "max_side": 31}
     assert dataclasses.replace(split, **{part: changes[part]}).fingerprint() != split.fingerprint()
     assert dataclasses.replace(split).fingerprint() == split.fingerprint()

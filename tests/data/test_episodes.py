@@ -1,7 +1,5 @@
 """Which images make an episode: PFENet's rules on sets small enough to follow by hand."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import logging

@@ -1,7 +1,5 @@
 """Real photographs all the way: prepared, indexed, drawn, loaded, augmented and fitted."""
 
-from __future__ import annotations
-
 import csv
 import functools
 

@@ -38,10 +38,7 @@ def linear_taps(
 
 
 def half_pixel_gather(
-    image: UInt8[Array, "m n c"],
-    size: Int[Array, " 2"],
-    rows: Float[Array, " h"],
-    columns: Float[Array, " w"],
+    image: UInt8[Array, "m n c"], size: Int[Array, " 2"], rows: Float[Array, " h"], columns: Float[Array, " w"]
 ) -> Float[Array, "h w c"]:
     """Bilinear values of the top left ``size`` part of one image at a grid of positions.
 

@@ -1,7 +1,5 @@
 """The generated dataset: what tells its kinds apart, that its masks are exact, and that a seed names it."""
 
-from __future__ import annotations
-
 from unittest import mock
 
 import numpy as np

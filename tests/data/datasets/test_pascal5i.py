@@ -1,22 +1,15 @@
 """Building PASCAL-5i from a VOCdevkit folder."""
 
-from __future__ import annotations
-
 import shutil
 
 import numpy as np
 import pytest
 
 from mmnet_jax.cli.progress import Printer
-from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.datasets.pascal5i import find_voc, packaged_ids
 from mmnet_jax.data.prepare import prepare, summary
 from mmnet_jax.errors import UserError
-from tests.data.making import TRAIN, VAL, a_mask, jpeg, palette_png, write_image
-
-
-def opened(data_dir, split="folder"):
-    return open_dataset("pascal5i", data_dir, split)
+from tests.data.making import TRAIN, VAL, a_mask, jpeg, palette_png, prepare_voc, write_image
 
 
 def test_protocol_lists_are_the_published_ones():
@@ -27,9 +20,8 @@ def test_protocol_lists_are_the_published_ones():
     assert len(set(val)) == 1449 and not set(train) & set(val)
 
 
-def test_records_keep_list_order_jpeg_bytes_and_mask_indices(voc, tmp_path):
-    prepare("pascal5i", voc.parent, tmp_path / "data", "folder")
-    dataset = opened(tmp_path / "data")
+def test_records_keep_list_order_jpeg_bytes_and_mask_indices(voc, data):
+    dataset = prepare_voc(voc.parent, data)
     assert list(dataset.train.ids) == TRAIN and list(dataset.test.ids) == VAL
     assert (dataset.name, dataset.test.max_side, len(dataset.class_names)) == ("pascal5i", 20, 21)
     for i, identity in enumerate(TRAIN):
@@ -44,12 +36,8 @@ def test_records_keep_list_order_jpeg_bytes_and_mask_indices(voc, tmp_path):
         expected[[0, 6 + i]] = 112, 64
         np.testing.assert_array_equal(record["counts"], expected)
         np.testing.assert_array_equal(dataset.train.counts[i], expected)
-
-
-def test_masks_come_out_as_indices_with_opencv_too(voc, tmp_path):
     cv2 = pytest.importorskip("cv2")
-    prepare("pascal5i", voc, tmp_path / "data", "folder")
-    stored = np.frombuffer(opened(tmp_path / "data").train.records[0]["mask"], np.uint8)
+    stored = np.frombuffer(dataset.train.records[0]["mask"], np.uint8)
     np.testing.assert_array_equal(cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE), a_mask(12, 16, 6))
 
 
@@ -57,69 +45,52 @@ def test_source_may_be_voc2012_vocdevkit_or_the_folder_above(voc):
     assert find_voc(voc) == find_voc(voc.parent) == find_voc(voc.parent.parent) == voc
 
 
-def test_protocol_takes_what_is_there_in_its_own_order_and_says_how_many(voc, tmp_path):
+def test_protocol_takes_what_is_there_in_its_own_order_and_says_how_many(voc, data):
     (voc / "SegmentationClassAug" / f"{VAL[0]}.png").unlink()
-    prepare("pascal5i", voc, tmp_path / "data", "protocol")
-    dataset = opened(tmp_path / "data", "protocol")
+    dataset = prepare_voc(voc, data, "protocol")
     assert list(dataset.train.ids) == ["2008_000008", "2008_000015", "2007_000032"]
     assert list(dataset.test.ids) == ["2007_000033"]
-    lines = summary("pascal5i", tmp_path / "data", "protocol").splitlines()
+    lines = summary("pascal5i", data, "protocol").splitlines()
     assert "train: found 3 of 5,953 images" in lines
     assert "val: found 1 of 1,449 images (1 more without a mask)" in lines
 
 
-def test_one_part_may_be_empty(voc, tmp_path):
+def test_one_part_may_be_empty(voc, data):
     for identity in TRAIN:
         (voc / "JPEGImages" / f"{identity}.jpg").unlink()
-    prepare("pascal5i", voc, tmp_path / "data", "protocol")
-    dataset = opened(tmp_path / "data", "protocol")
+    dataset = prepare_voc(voc, data, "protocol")
     assert (len(dataset.train), len(dataset.test)) == (0, 2)
     assert dataset.train.counts.shape == (0, 21)
 
 
-def test_summary_counts_images_of_each_class_and_names_the_next_command(voc, tmp_path):
+def test_summary_counts_images_of_each_class_and_names_the_next_command(voc, data):
     write_image(voc, TRAIN[0], a_mask(192, 40, 6))  # 64 rows of 40 pixels: more than 2,048
-    prepare("pascal5i", voc, tmp_path / "data", "folder")
-    text = summary("pascal5i", tmp_path / "data", "folder")
+    prepare_voc(voc, data)
+    text = summary("pascal5i", data, "folder")
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
     assert rows["bus"] == ["1", "1", "0", "0"]
     assert rows["car"] == ["1", "0", "0", "0"]
     assert rows["aeroplane"] == ["0", "0", "2", "0"]
-    assert f"--config=configs/pascal_small.py --workdir=WORKDIR --config.data.data_dir={tmp_path / 'data'} " in text
+    assert f"--config=configs/pascal_small.py --workdir=WORKDIR --config.data.data_dir={data} " in text
 
 
-def test_a_prepared_dataset_is_left_as_it_is(voc, tmp_path):
-    folder = prepare("pascal5i", voc, tmp_path / "data", "folder")
+def test_a_prepared_dataset_is_left_as_it_is_and_progress_ends_with_the_whole(voc, data, capsys):
+    folder = prepare("pascal5i", voc, data, "folder", Printer())
+    train, val = capsys.readouterr().out.splitlines()
+    assert train.startswith("pascal5i train: image 3/3  ") and val.startswith("pascal5i val: image 2/2  ")
     before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
-    assert prepare("pascal5i", voc, tmp_path / "data", "folder") == folder
+    assert prepare("pascal5i", voc, data, "folder") == folder
     assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before
 
 
-def test_progress_of_each_split_ends_with_the_whole(voc, tmp_path, capsys):
-    prepare("pascal5i", voc, tmp_path / "data", "folder", Printer())
-    train, val = capsys.readouterr().out.splitlines()
-    assert train.startswith("pascal5i train: image 3/3  ") and val.startswith("pascal5i val: image 2/2  ")
-
-
 JPEG, PNG, LIST = "JPEGImages/{}.jpg".format, "SegmentationClassAug/{}.png".format, "ImageSets/Segmentation/val.txt"
+TURNED, CLASS_37, COLOUR = palette_png(a_mask(10, 20, 1)), palette_png(a_mask(20, 10, 37)), np.uint8([[[9, 99, 200]]])
 FAULTS = {  # the file, its new content from the old (None: no file), and the message, in which {} is the file
     "a broken JPEG": (JPEG(TRAIN[1]), lambda data: data[:-200], "{} is broken and cannot be decoded"),
     "text for a JPEG": (JPEG(VAL[1]), lambda _: b"no image at all", "{} is not an image."),
-    "a mask of another size": (
-        PNG(TRAIN[2]),
-        lambda _: palette_png(a_mask(16, 12, 1)),
-        "{} is 12 x 16 pixels, but its image is 16 x 12.",
-    ),
-    "a mask of another dataset": (
-        PNG(TRAIN[2]),
-        lambda _: palette_png(a_mask(12, 16, 37)),
-        "{} holds index 37; its classes are 0 to 20, and 255 for unknown.",
-    ),
-    "a mask in colour": (
-        PNG(TRAIN[0]),
-        lambda _: jpeg(np.full((12, 16, 3), [9, 99, 200], np.uint8)),
-        "{} is in colour",
-    ),
+    "a mask of another size": (PNG(VAL[0]), lambda _: TURNED, "{} is 20 x 10 pixels, but its image is 10 x 20."),
+    "a mask of another dataset": (PNG(VAL[0]), lambda _: CLASS_37, "{} holds index 37; its classes are 0 to 20, and 2"),
+    "a mask in colour": (PNG(TRAIN[0]), lambda _: jpeg(COLOUR), "{} is in colour"),
     "no list": (LIST, lambda _: None, "{} does not exist"),
     "lists that leak": (LIST, lambda _: f"{VAL[0]} {TRAIN[1]}".encode(), "train.txt and val.txt of {VOC} share 1 im"),
     "unknown ids": (LIST, lambda _: b"x", "none of the 1 images of the folder lists lies in {VOC} with a mask."),
@@ -128,7 +99,7 @@ FAULTS = {  # the file, its new content from the old (None: no file), and the me
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_in_the_source_is_named_and_leaves_nothing(voc, tmp_path, fault):
+def test_a_fault_in_the_source_is_named_and_leaves_nothing(voc, data, fault):
     name, change, sentence = FAULTS[fault]
     file = voc / name
     if change is None:
@@ -140,45 +111,46 @@ def test_a_fault_in_the_source_is_named_and_leaves_nothing(voc, tmp_path, fault)
     if fault == "unknown ids":
         (voc / "ImageSets/Segmentation/train.txt").write_text("")
     with pytest.raises(UserError) as error:
-        prepare("pascal5i", voc, tmp_path / "data", "folder")
+        prepare_voc(voc, data)
     assert str(error.value).startswith(sentence.format(file, VOC=voc))
-    assert not (tmp_path / "data").exists()
+    assert not data.exists()
 
 
-def test_an_interrupted_build_leaves_nothing(voc, tmp_path):
+def test_an_interrupted_build_leaves_nothing(voc, data):
     def interrupt(line):
         if line.startswith("pascal5i val"):
             raise KeyboardInterrupt
 
-    (tmp_path / "data").mkdir()
+    data.mkdir()
     with pytest.raises(KeyboardInterrupt):
-        prepare("pascal5i", voc, tmp_path / "data", "folder", interrupt)
-    assert list((tmp_path / "data").iterdir()) == []
+        prepare("pascal5i", voc, data, "folder", interrupt)
+    assert list(data.iterdir()) == []
 
 
-def test_what_cannot_be_prepared_is_refused(voc, tmp_path):
-    with pytest.raises(UserError, match="unknown dataset kitti; there is pascal5i"):
-        prepare("kitti", voc, tmp_path / "data")
-    with pytest.raises(UserError, match="--split of pascal5i must be protocol or folder, but is thirds"):
-        prepare("pascal5i", voc, tmp_path / "data", "thirds")
-    with pytest.raises(UserError, match=r"--source .*nowhere is not a folder"):
-        prepare("pascal5i", tmp_path / "nowhere", tmp_path / "data")
+def test_what_cannot_be_prepared_is_refused(voc, data, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="empty is an empty folder"):
-        prepare("pascal5i", tmp_path / "empty", tmp_path / "data")
-    (tmp_path / "empty" / "a.jpg").touch()
-    with pytest.raises(UserError, match="empty holds no VOC2012/JPEGImages; the VOCdevkit folder is wanted"):
-        prepare("pascal5i", tmp_path / "empty", tmp_path / "data")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.jpg").touch()
+    for (name, source, variant), sentence in {
+        ("kitti", voc, None): "unknown dataset kitti; there is pascal5i",
+        ("pascal5i", voc, "thirds"): "--split of pascal5i must be protocol or folder, but is thirds",
+        ("pascal5i", tmp_path / "nowhere", None): r"--source .*nowhere is not a folder",
+        ("pascal5i", tmp_path / "empty", None): "empty is an empty folder",
+        ("pascal5i", tmp_path / "other", None): "other holds no VOC2012/JPEGImages; the VOCdevkit folder is wanted",
+        ("pascal5i", None, None): r"^--source is missing: pascal5i is made from a folder",
+    }.items():
+        with pytest.raises(UserError, match=sentence):
+            prepare(name, source, data, variant)
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError) as error:
         prepare("pascal5i", voc, tmp_path / "file" / "data", "folder")
     assert error.value.filename == str(tmp_path / "file" / "data")
 
 
-def test_an_image_that_cannot_be_read_is_named(voc, tmp_path):
+def test_an_image_that_cannot_be_read_is_named(voc, data):
     image = voc / "JPEGImages" / f"{TRAIN[0]}.jpg"
     image.unlink()
     image.mkdir()
     with pytest.raises(UserError) as error:
-        prepare("pascal5i", voc, tmp_path / "data")
+        prepare("pascal5i", voc, data)
     assert str(error.value) == f"{image} cannot be read: Is a directory."

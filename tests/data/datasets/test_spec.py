@@ -1,7 +1,5 @@
 """What a dataset's declaration says of its folds, and that it is all that a new dataset needs."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The test transform, and pictures of users' own."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

@@ -1,7 +1,5 @@
 """Where pixels come from, by OpenCV's conventions, on axes short enough to write down."""
 
-from __future__ import annotations
-
 import jax
 import numpy as np
 

@@ -1,7 +1,5 @@
 """The training transform: each part and the whole against OpenCV, and the draws."""
 
-from __future__ import annotations
-
 import functools
 
 import jax
@@ -121,42 +119,40 @@ def test_padding_is_centred_with_the_odd_pixel_below_and_right():
     np.testing.assert_allclose(got, np.where(inside[..., None], 255.0, FILL), atol=1e-3)
 
 
-@jax.jit
-def choose(foreground, size, drawn, side, fraction):
-    return choose_crop(foreground, size, drawn, side, fraction)
+FOUR = [(0.999, 0.999), (0.5, 0.0), (0.0, 0.0), (0.999, 0.0)]
+ENDS = [(0.0, 0.0), (0.9, 0.9)]
+COLUMN = dict.fromkeys(range(10), 1)
+CROPS = [  # foreground pixels of some of 10 rows, their length, S, candidates, changes, and the chosen corner
+    # 4 x 4 crops hold at most 4 of 10 and 8.5 are wanted: the last one stays.
+    ({0: 8, 9: 2}, 10, 4, FOUR, {}, [6, 0]),
+    # 9 x 9 crops: rows 0..8 hold 8, rows 1..9 hold 2; still the last one. 8 are enough for a fraction of 0.8.
+    ({0: 8, 9: 2}, 10, 9, FOUR, {}, [1, 0]),
+    ({0: 8, 9: 2}, 10, 9, FOUR, {"fraction": 0.8}, [0, 0]),
+    # 17 of 20 are exactly 85%, 16 of 19 are fewer.
+    ({0: 9, 1: 8, 9: 3}, 9, 9, ENDS, {}, [0, 0]),
+    ({0: 9, 1: 7, 9: 3}, 9, 9, ENDS, {}, [1, 0]),
+    # Without foreground the first one will do.
+    ({}, 10, 4, [(0.5, 0.9), (0, 0)], {}, [3, 6]),
+    # Flipped, the first column is the last one; corners 0 and 6.
+    (COLUMN, 10, 4, ENDS, {"fraction": 0.4, "flip": True}, [6, 6]),
+    (COLUMN, 10, 4, ENDS[::-1], {"fraction": 0.4}, [0, 0]),
+    # The canvas beyond 10 x 12 pixels is not cropped from.
+    ({}, 12, 9, [(0, 0)], {"flip": True}, [0, 0]),
+    ({}, 12, 9, [(0.999, 0.999)], {"flip": True}, [1, 3]),
+    # Smaller than S: the corner lies in the padding, 2 above and 1 left.
+    ({}, 12, 15, [(0.3, 0.8)], {}, [-2, -1]),
+]
+choose = jax.jit(choose_crop)
 
 
-def crop_of(foreground, side, crops, size=None, flip=False, fraction=0.85):
-    """The chosen crop; a larger canvas and repeats of the last candidate save compilations."""
+@pytest.mark.parametrize(("rows", "width", "side", "crops", "changes", "corner"), CROPS)
+def test_the_first_crop_that_keeps_enough_foreground_is_taken(rows, width, side, crops, changes, corner):
     canvas = np.zeros((20, 20), bool)
-    canvas[: foreground.shape[0], : foreground.shape[1]] = foreground
-    drawn = parameters(flip=flip, crops=[*crops, *[crops[-1]] * (4 - len(crops))])
-    return choose(canvas, np.array(size or foreground.shape), drawn, side, fraction).tolist()
-
-
-def test_the_first_crop_that_keeps_enough_foreground_is_taken():
-    foreground = np.zeros((10, 10), bool)
-    foreground[0, :8] = foreground[9, :2] = True  # eight above, two below; at least 8.5 of 10 are wanted
-    candidates = [(0.999, 0.999), (0.5, 0.0), (0.0, 0.0), (0.999, 0.0)]
-    # 4 x 4 crops hold at most 4: none is enough, so the last one stays.
-    assert crop_of(foreground, 4, candidates) == [6, 0]
-    # 9 x 9 crops: rows 0..8 hold 8, rows 1..9 hold 2; still the last one, whatever it is.
-    assert crop_of(foreground, 9, candidates) == [1, 0]
-    # With a share of 0.8 the first with rows 0..8 will do.
-    assert crop_of(foreground, 9, candidates, fraction=0.8) == [0, 0]
-
-
-def test_exactly_85_percent_is_enough():
-    foreground = np.zeros((10, 9), bool)
-    foreground[0] = True
-    foreground[1, :8] = foreground[9, :3] = True  # 17 pixels in rows 0 and 1, three in row 9
-    assert crop_of(foreground, 9, [(0.0, 0.0), (0.9, 0.9)])[0] == 0
-    foreground[1, 7] = False  # 16 of 19
-    assert crop_of(foreground, 9, [(0.0, 0.0), (0.9, 0.9)])[0] == 1
-
-
-def test_without_foreground_the_first_crop_will_do():
-    assert crop_of(np.zeros((10, 10), bool), 4, [(0.5, 0.9), (0, 0)]) == [3, 6]
+    for row, length in rows.items():
+        canvas[row, :length] = True
+    crops = [*crops, *[crops[-1]] * (4 - len(crops))]  # repeats of the last candidate save compilations
+    drawn = parameters(flip=changes.get("flip", False), crops=crops)
+    assert choose(canvas, np.array([10, width]), drawn, side, changes.get("fraction", 0.85)).tolist() == corner
 
 
 def test_every_corner_is_possible_up_to_the_last_row_and_column():
@@ -168,22 +164,6 @@ def test_every_corner_is_possible_up_to_the_last_row_and_column():
     corners, counts = np.unique(corner(empty, jnp.array([10, 12]), drawn), axis=0, return_counts=True)
     assert corners.tolist() == [[y, x] for y in range(2) for x in range(4)]
     np.testing.assert_array_equal(counts, 50 * 25)
-
-
-def test_the_crop_is_counted_in_the_flipped_image():
-    foreground = np.zeros((10, 10), bool)
-    foreground[:, 0] = True
-    # Flipped, the foreground is in the last column; corners 0 and 6.
-    assert crop_of(foreground, 4, [(0, 0), (0, 0.9)], fraction=0.4, flip=True) == [0, 6]
-    assert crop_of(foreground, 4, [(0, 0.9), (0, 0)], fraction=0.4) == [0, 0]
-
-
-def test_the_canvas_beyond_the_image_is_not_cropped_from():
-    # 10 x 12 of a 20 x 20 canvas, S = 9.
-    corners = [crop_of(np.zeros((20, 20), bool), 9, [(u, u)], size=(10, 12), flip=True) for u in (0, 0.999)]
-    assert corners == [[0, 0], [1, 3]]
-    # Smaller than S: the corner lies in the padding, 2 above and 1 left.
-    assert crop_of(np.zeros((20, 20), bool), 15, [(0.3, 0.8)], size=(10, 12)) == [-2, -1]
 
 
 OPTIONS = options_of(33)
@@ -235,9 +215,8 @@ def test_an_episode_does_not_depend_on_the_others_nor_on_the_devices():
 
 def test_draws_cover_their_ranges_with_their_probabilities():
     options = options_of(33, rotate_probability=0.25, flip_probability=0.75)
-    drawn = jax.jit(jax.vmap(lambda keys: draw_parameters(keys, options)))(
-        jax.random.split(jax.random.key(0), (4000, 6))
-    )
+    keys = jax.random.split(jax.random.key(0), (4000, 6))
+    drawn = jax.jit(jax.vmap(lambda keys: draw_parameters(keys, options)))(keys)
     assert 0.9 <= drawn.scale.min() < 0.901 and 1.099 < drawn.scale.max() <= 1.1
     turned = drawn.degrees[drawn.degrees != 0]
     assert abs(len(turned) / 4000 - 0.25) < 0.035  # five standard deviations

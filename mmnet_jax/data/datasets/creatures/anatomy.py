@@ -60,8 +60,6 @@ Part = Callable[[Plane, Plane, Look], Iterator[Paint]]
 
 
 # Bodies, about 1.2 long.
-
-
 def oval(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     yield Paint(ellipse(u, v, (0, 0), (0.62, 0.36)), look.main, "fur", look.phase)
 
@@ -81,8 +79,6 @@ def tube(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 
 
 # What it moves on, below the body.
-
-
 def legs(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     for i, hip in enumerate((-0.45, -0.2, 0.2, 0.45)):
         foot = hip + 0.14 * look.swing * (-1) ** i
@@ -115,8 +111,6 @@ def fins(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 
 
 # Heads, at the right end.
-
-
 def snout(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     lift = 0.08 * look.swing
     for ear in (0.5, 0.7):
@@ -160,8 +154,6 @@ def _eye(u: Plane, v: Plane, centre: tuple[float, float], look: Look) -> Iterato
 
 
 # On the back.
-
-
 def wings(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     turn = -0.9 - 0.25 * look.swing
     for root, shade in ((0.08, 0.75), (-0.12, 1.0)):
@@ -184,8 +176,6 @@ def rotor(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 
 
 # Behind.
-
-
 def fan(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     swing = 0.1 * look.swing
     upper = [(-0.5, 0.06), (-0.5, -0.1), (-1.02, -0.42 + swing), (-0.9, 0.0)]
