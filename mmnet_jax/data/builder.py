@@ -75,11 +75,7 @@ def make_record(identity: str, example: Example, classes: int) -> tuple[dict[str
     """A checked record, and its image's height and width; mask indices are below ``classes``, or 255.
 
     The image's bytes are kept as they are. The mask is encoded anew as a grey PNG of its indices, since some decoders
-    turn a palette PNG into colours.
-
-    Raises:
-      UserError: naming the file that is broken, the mask whose size is not its image's, or the mask with an index that
-        is no class.
+    turn a palette PNG into colours. A ``UserError`` names the file that is broken, or the mask that does not fit.
     """
     height, width, _ = images.decode_image(example.image, example.image_name).shape
     name, indices = example.mask_name, images.decode_mask(example.mask, example.mask_name)

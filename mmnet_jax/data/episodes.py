@@ -56,11 +56,7 @@ class EpisodeIndex:
         without: Collection[int] = (),
         class_names: Sequence[str] | None = None,
     ) -> EpisodeIndex:
-        """The index of a split's base or novel classes; images with any pixel of the classes ``without`` are dropped.
-
-        Raises:
-          UserError: if no class has shots + 1 eligible images.
-        """
+        """The index of some classes; drops images with a pixel of the classes ``without``; ``UserError`` if empty."""
         counts = np.asarray(split.counts)
         kept = ~(counts[:, list(without)] > 0).any(axis=1)
         eligible = {c: np.flatnonzero(kept & (counts[:, c] >= min_pixels)) for c in sorted(classes)}
@@ -110,10 +106,7 @@ class EpisodeIndex:
 
 
 def training_index(dataset: Dataset, fold: int, shots: int, min_pixels: int, drop_novel: bool = False) -> EpisodeIndex:
-    """The index that a run trains from: the base classes of ``fold`` in the training split.
-
-    Novel-class pixels count as background; ``drop_novel`` drops the images that have any (BAM's choice).
-    """
+    """The base classes of the training split; novel ones are background, or ``drop_novel`` their images (as in BAM)."""
     base, without = dataset.classes(fold, "base"), dataset.classes(fold, "novel") if drop_novel else ()
     return EpisodeIndex.build(dataset.train, base, min_pixels, shots, without, dataset.class_names)
 

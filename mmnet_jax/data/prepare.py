@@ -19,11 +19,8 @@ def prepare(
 ) -> Path:
     """Builds a variant of a dataset (None: the default) and returns its folder; one that is there is left as it is.
 
-    ``source`` is the folder of images and masks, None for a generated dataset.
-
-    Raises:
-      UserError: naming the folder that is missing or not what it should be, or the first file that is broken.
-      OSError: naming what the file system refuses.
+    ``source`` is the folder of images and masks, None for a generated dataset. A ``UserError`` names the folder or the
+    first file that is missing or broken, an ``OSError`` what the file system refuses.
     """
     spec = preparable(name)
     variant = variant or spec.variant(None, 0)

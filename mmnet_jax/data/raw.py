@@ -34,11 +34,7 @@ class RawEpisodes:
 
 
 def load_episodes(split: Split, specs: Sequence[EpisodeSpec]) -> RawEpisodes:
-    """Reads at least one episode, all with as many supports, as NumPy arrays padded to M = ``split.max_side``.
-
-    Raises:
-      UserError: naming the image that cannot be decoded.
-    """
+    """Reads at least one episode, all with as many supports, as NumPy arrays padded to M = ``split.max_side``."""
     images = np.zeros((len(specs), 1 + len(specs[0].supports), split.max_side, split.max_side, 3), np.uint8)
     return RawEpisodes(images, *load_labels(split, specs, images))
 

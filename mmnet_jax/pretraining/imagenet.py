@@ -67,9 +67,7 @@ class ImageNet:
 def open_imagenet(data_dir: str | Path, side: int, seed: int) -> tuple[ImageNet, ImageNet]:
     """The training split in random crops of ``side`` pixels, and the validation split in central ones.
 
-    Raises:
-      UserError: if ``data_dir`` does not hold it (the message has the command that prepares it) as ArrayRecord files,
-        or it is damaged.
+    A ``UserError`` holds the command that prepares it, where ``data_dir`` does not have it whole as ArrayRecord files.
     """
     home = Path(data_dir).expanduser() / NAME
     versions = [info.parent for info in home.glob("[0-9]*.[0-9]*.[0-9]*/dataset_info.json")]

@@ -35,10 +35,9 @@ class LabelledImages(Protocol):
 def shuffled_batches(
     images: LabelledImages, seed: int, batch_size: int, start: int = 0, workers: int = 0
 ) -> grain.DatasetIterator[LabelledBatch]:
-    """Batches from number ``start`` on, without end: one random order of all images after the other.
+    """Endless batches from number ``start`` on, one random order of all images after the other.
 
-    Batch b is a pure function of ``(seed, b)``. Images that are not held are read by ``workers`` processes, or by
-    threads (0).
+    Batch b is a pure function of ``(seed, b)``; images that are not held are read by ``workers`` processes or threads.
     """
 
     def make(b: int) -> LabelledBatch:

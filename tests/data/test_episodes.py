@@ -61,27 +61,19 @@ def test_admission_needs_min_pixels_of_one_class():
 
 
 @pytest.mark.parametrize("shots", [1, 3])
-def test_training_follows_the_plain_rule(shots):
+def test_training_and_testing_follow_the_plain_rule(shots):
     counts, classes, batch, seed = random_counts(), [1, 2, 3, 5, 6], 4, 7
     index = build(classes, shots, counts)
     admitted = [i for i, row in enumerate(counts) if any(row[c] >= MIN for c in classes)]
-    assert len(admitted) % batch, "the test needs an incomplete batch"
     per_epoch = len(admitted) // batch * batch
-    assert index.episodes_per_epoch(batch) == per_epoch
+    assert len(admitted) > per_epoch == index.episodes_per_epoch(batch), "the test needs an incomplete batch"
     for i in range(3 * per_epoch):
-        epoch, position = i // per_epoch, i % per_epoch
+        epoch, position = divmod(i, per_epoch)
         order = raw_numbers(seed, 0, epoch, len(admitted))
         query = admitted[sorted(range(len(admitted)), key=order.__getitem__)[position]]
         expected = plain_episode(counts, classes, shots, query, raw_numbers(seed, 1, i, 1 + shots))
         assert dataclasses.astuple(training_episode(index, seed, i, batch)) == expected
-
-
-def test_testing_follows_the_plain_rule_in_list_order_cycled():
-    counts, classes, shots, seed = random_counts(), [1, 2, 3, 5, 6], 2, 3
-    index = build(classes, shots, counts)
-    admitted = [i for i, row in enumerate(counts) if any(row[c] >= MIN for c in classes)]
-    for i in range(2 * len(admitted) + 5):
-        query, numbers = admitted[i % len(admitted)], raw_numbers(seed, 2, i, 1 + shots)
+        query, numbers = admitted[i % len(admitted)], raw_numbers(seed, 2, i, 1 + shots)  # in the list's order, cycled
         expected = plain_episode(counts, classes, shots, query, numbers)
         assert dataclasses.astuple(sampling.testing_episode(index, seed, i)) == expected
 
@@ -121,6 +113,8 @@ def test_the_last_incomplete_batch_is_dropped():
     epochs = [[training_episode(index, 1, 4 * epoch + i, 4).query for i in range(4)] for epoch in range(40)]
     assert all(len(set(epoch)) == 4 for epoch in epochs)
     assert set().union(*epochs) == {0, 1, 2, 4, 6, 7}
+    with pytest.raises(UserError, match="6 images are admitted, too few for a batch of 8"):
+        training_episode(index, 0, 0, 8)
 
 
 def test_an_episode_is_a_function_of_seed_and_number_alone():
@@ -162,11 +156,6 @@ def test_shots_decide_how_many_images_a_class_needs():
     assert build(classes=(1, 2), shots=3).left_out == (2,)
     with pytest.raises(UserError, match="no class has 5 images with at least 2048 of its pixels in the train split"):
         build(classes=(1, 2), shots=4)
-
-
-def test_too_few_images_for_a_batch_are_refused():
-    with pytest.raises(UserError, match="6 images are admitted, too few for a batch of 8"):
-        training_episode(build(), 0, 0, 8)
 
 
 def test_a_query_that_does_not_support_its_class_leaves_the_whole_list_to_choose_from():

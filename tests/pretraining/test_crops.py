@@ -28,22 +28,18 @@ def test_a_crop_for_each_class_with_enough_pixels():
     assert open_crops(split, (1, 3), 50, 8, memory=0).crops == [(0, 1, 0), (1, 3, 1)]
 
 
-def test_a_crop_is_the_objects_square_with_its_margin():
+def test_a_crop_is_the_objects_square_with_its_margin_moved_inside():
     # 10 rows of 6 columns: 13 pixels around the middle, from (15 + 25 - 13) // 2 = 13 and (30 + 36 - 13) // 2 = 26 on
     pixels = cut(numbered(60, 70), rectangle(60, 70, 15, 30, 25, 36), 13)
     np.testing.assert_array_equal(pixels, numbered(60, 70)[13:26, 26:39])
+    pixels = cut(numbered(40, 40), rectangle(40, 40, 0, 30, 10, 40), 13)
+    np.testing.assert_array_equal(pixels, numbered(40, 40)[:13, 27:])
 
 
 def test_a_crop_is_of_the_largest_connected_part():
     mask = rectangle(60, 60, 2, 2, 8, 8) | rectangle(60, 60, 30, 30, 40, 40) | rectangle(60, 60, 55, 0, 56, 20)
     mask[40, 40] = True  # touches by a corner
-    pixels = cut(numbered(60, 60), mask, 14)
-    np.testing.assert_array_equal(pixels[0, 0], [28, 28, 7])
-
-
-def test_a_square_beyond_the_edge_is_moved_inside():
-    pixels = cut(numbered(40, 40), rectangle(40, 40, 0, 30, 10, 40), 13)
-    np.testing.assert_array_equal(pixels, numbered(40, 40)[:13, 27:])
+    np.testing.assert_array_equal(cut(numbered(60, 60), mask, 14)[0, 0], [28, 28, 7])
 
 
 def test_what_a_square_lacks_is_filled_with_the_mean_colour():

@@ -22,13 +22,9 @@ class Imagenet2012(tfds.core.GeneratorBasedBuilder):
     code_path = None
 
     def _info(self):
-        features = tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Image(encoding_format="jpeg"),
-                "label": tfds.features.ClassLabel(num_classes=CLASSES),
-                "file_name": tfds.features.Text(),
-            }
-        )
+        image, label = tfds.features.Image(encoding_format="jpeg"), tfds.features.ClassLabel(num_classes=CLASSES)
+        features = {"image": image, "label": label, "file_name": tfds.features.Text()}
+        features = tfds.features.FeaturesDict(features)
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager):
@@ -41,15 +37,12 @@ class Imagenet2012(tfds.core.GeneratorBasedBuilder):
             yield i, {"image": jpeg(image), "label": i % CLASSES, "file_name": f"{i}.JPEG"}
 
 
-def make_imagenet(folder):
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
     tfds.disable_progress_bar()
     Imagenet2012(data_dir=str(folder), file_format="array_record").download_and_prepare()
     return folder
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return make_imagenet(tmp_path_factory.mktemp("data"))
 
 
 def test_both_splits_are_read_with_their_labels(prepared):
@@ -85,9 +78,12 @@ def test_without_the_dataset_the_sentence_says_how_to_prepare_it(tmp_path):
     )
 
 
-def test_another_format_and_damage_are_told(prepared, tmp_path):
+def test_the_newest_version_is_read_and_its_format_or_damage_told(prepared, tmp_path):
     folder = tmp_path / "imagenet2012" / "5.1.0"
     shutil.copytree(prepared / "imagenet2012" / "5.1.0", folder)
+    (folder.parent / "5.0.0").mkdir()
+    (folder.parent / "5.0.0" / "dataset_info.json").write_text("{")
+    assert len(open_imagenet(tmp_path, 16, 0)[0]) == 7
     info = json.loads((folder / "dataset_info.json").read_text())
     (folder / "dataset_info.json").write_text(json.dumps({**info, "fileFormat": "tfrecord"}))
     with pytest.raises(UserError, match=r"5\.1\.0 is of the format tfrecord, not array_record; prepare it with: tfds"):
@@ -95,17 +91,6 @@ def test_another_format_and_damage_are_told(prepared, tmp_path):
     (folder / "dataset_info.json").write_text(json.dumps({**info, "splits": []}))
     with pytest.raises(UserError, match=r"the prepared imagenet2012 in .*5\.1\.0 is damaged, prepare it again"):
         open_imagenet(tmp_path, 16, 0)
-
-
-def test_the_newest_version_is_read(prepared, tmp_path):
-    shutil.copytree(prepared / "imagenet2012" / "5.1.0", tmp_path / "imagenet2012" / "5.1.0")
-    (tmp_path / "imagenet2012" / "5.0.0").mkdir()
-    (tmp_path / "imagenet2012" / "5.0.0" / "dataset_info.json").write_text("{")
-    assert len(open_imagenet(tmp_path, 16, 0)[0]) == 7
-
-
-def test_the_box_in_the_middle_by_hand():
-    assert central_box((100, 50)) == (28.125, 3.125, 71.875, 46.875)
 
 
 def test_random_boxes_are_inside_of_the_wanted_area_and_shape():
@@ -119,5 +104,6 @@ def test_random_boxes_are_inside_of_the_wanted_area_and_shape():
     assert random_box((500, 375), 0, 5) == tuple(boxes[5]) != random_box((500, 375), 1, 5)
 
 
-def test_where_no_random_box_fits_it_is_the_middle():
+def test_the_middle_by_hand_and_where_no_random_box_fits():
+    assert central_box((100, 50)) == (28.125, 3.125, 71.875, 46.875)
     assert random_box((1000, 10), 0, 0) == central_box((1000, 10))

@@ -36,10 +36,8 @@ def find_voc(source: Path) -> Path:
 def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
     """The images of the train and val lists that lie in a VOCdevkit folder with a mask, in the lists' order.
 
-    The lists are the published ones (``protocol``) or those in the folder's ImageSets/Segmentation (``folder``).
-
-    Raises:
-      UserError: if a list is missing, train and val share an image, or no image at all is found.
+    The lists are the published ones (``protocol``) or those in the folder's ImageSets/Segmentation (``folder``). It is
+    a ``UserError`` if a list is missing, train and val share an image, or no image at all is found.
     """
     assert source is not None
     voc = find_voc(source)

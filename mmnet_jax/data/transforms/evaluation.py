@@ -19,10 +19,7 @@ _STEP = 512  # users' images are padded to multiples of it, so that few sizes ar
 
 
 def fitted_size(size: Int[AnyArray, "2"], image_size: int) -> Int[AnyArray, "2"]:
-    """Height and width after the test transform: the longer side to S, both floored to multiples of 8 (at least 8).
-
-    Works on NumPy and on traced arrays.
-    """
+    """Height and width, NumPy or traced, with the longer side S, both floored to multiples of 8 and at least 8."""
     return (size * image_size // size.max() // 8 * 8).clip(8)
 
 

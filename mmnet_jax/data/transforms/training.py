@@ -75,10 +75,7 @@ def draw_parameters(keys: Key[Array, "6"], options: Augmentation) -> Parameters:
 
 
 def augment(key: PRNGKeyArray, raw: RawEpisodes, options: Augmentation) -> Episode:
-    """Raw episodes -> episodes for training; every image has draws of its own.
-
-    Episode b's draws depend on the batch's ``key`` and b alone.
-    """
+    """Raw episodes -> episodes for training; the draws of image n of episode b depend on the key, b and n alone."""
 
     def one(keys: Any, image: Any, label: Any, size: Any) -> tuple[Array, Array]:
         return transform(image, label, size, draw_parameters(keys, options), options)
