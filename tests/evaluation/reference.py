@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 
-def resize_align_corners(image: np.ndarray, side: int) -> np.ndarray:
-    """[s, s] -> [side, side], corner pixels on corner pixels."""
-    at = np.linspace(0, image.shape[0] - 1, side) if side > 1 else np.zeros(1)
-    known = np.arange(image.shape[0])
-    down = np.stack([np.interp(at, known, column) for column in image.astype(np.float64).T], axis=1)
-    return np.stack([np.interp(at, known, row) for row in down])
+def resize_align_corners(image: np.ndarray, height: int, width: int | None = None) -> np.ndarray:
+    """[h, w] -> [height, width], a square if no width is given, corner pixels on corner pixels."""
+    for side in (height, width or height):
+        at, known = np.linspace(0, len(image) - 1, side), np.arange(len(image))
+        image = np.stack([np.interp(at, known, column) for column in image.astype(np.float64).T])
+    return image
 
 
 def predicted_labels(logits: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

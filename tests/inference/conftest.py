@@ -8,10 +8,18 @@ from PIL import Image
 
 from mmnet_jax import get_config
 from mmnet_jax.config import resolve
+from mmnet_jax.errors import UserError
 from mmnet_jax.inference.supports import read_supports
 from tests.tiny import tiny_network
 
 SIZE = 33
+
+
+def refused(message, call, *arguments):
+    """The call raises a ``UserError`` with this very message."""
+    with pytest.raises(UserError) as error:
+        call(*arguments)
+    assert str(error.value) == message
 
 
 @pytest.fixture(scope="session")

@@ -20,20 +20,12 @@ def command(folder, config, network, monkeypatch):
 
 
 def test_the_command_pairs_masks_and_boxes_in_their_order_and_says_where_to_look(folder, command):
-    status, shown, errors = command(
-        "--support=a.jpg",
-        "--support_box=5,10,25,30",
-        "--support=b.png",
-        "--mask=b_label.png",
-        "--query=queries/one.jpg",
-        "--query=queries/two.JPEG",
-    )
+    supports = "--support=a.jpg --support_box=5,10,25,30 --support=b.png --mask=b_label.png"
+    status, shown, errors = command(*supports.split(), "--query=queries/one.jpg", "--query=queries/two.JPEG")
     assert status == 0 and errors.startswith("image 2/2")
     numbers = json.loads((folder / "out" / "predictions.json").read_text())
-    assert numbers["supports"] == [
-        {"image": "a.jpg", "box": [5, 10, 25, 30]},
-        {"image": "b.png", "mask": "b_label.png"},
-    ]
+    box, mask = {"image": "a.jpg", "box": [5, 10, 25, 30]}, {"image": "b.png", "mask": "b_label.png"}
+    assert numbers["supports"] == [box, mask]
     assert (numbers["workdir"], numbers["checkpoint"], numbers["step"]) == ("w", "best", 7)
     *lines, last = shown.splitlines()
     for line, query, mask in zip(lines, numbers["queries"], ("out/one_mask.png", "out/two_mask.png"), strict=True):

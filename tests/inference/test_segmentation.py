@@ -20,7 +20,7 @@ from mmnet_jax.inference.sheet import QUERIES_PER_SHEET
 from mmnet_jax.inference.supports import Box, read_supports
 from mmnet_jax.ops.resize import resize_on_host
 from tests.evaluation.reference import resize_align_corners
-from tests.inference.conftest import SIZE
+from tests.inference.conftest import SIZE, refused
 
 
 def test_each_query_gets_a_mask_and_an_overlay_of_its_own_size(folder, config, network, supports_of):
@@ -54,11 +54,7 @@ def test_the_mask_is_the_networks_own_answer(config, network, folder, supports_o
         np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
         height, width = (max(8, side // 8 * 8) for side in sizes[query.stem])
         mask = np.array(Image.open(folder / "out" / f"{query.stem}_mask.png")) == 255
-        margin = logits[:height, :width, 1] - logits[:height, :width, 0]
-        rows = np.linspace(0, height - 1, mask.shape[0])
-        columns = np.linspace(0, width - 1, mask.shape[1])
-        along = np.stack([np.interp(columns, np.arange(width), row) for row in margin])
-        full = np.stack([np.interp(rows, np.arange(height), column) for column in along.T], axis=1)
+        full = resize_align_corners(logits[:height, :width, 1] - logits[:height, :width, 0], *mask.shape)
         decided = np.abs(full) > 1e-5
         np.testing.assert_array_equal(mask[decided], (full > 0)[decided])
 
@@ -107,87 +103,66 @@ def test_many_queries_fill_further_sheets(folder, config, network, supports_of):
 def test_any_kind_of_picture_is_segmented_at_its_own_size(folder, config, network, supports_of):
     sizes = [(5, 7), (1, 400), (300, 2), (1, 1), (640, 480), (8, 8)]
     for mode, size in zip(("L", "RGBA", "P", "1", "CMYK", "I;16"), sizes, strict=True):
-        Image.new("RGB", size, "teal").convert("L" if mode == "I;16" else mode).convert(mode).save(
-            folder / f"{mode[0]}.tif"
-        )
+        image = Image.new("RGB", size, "teal").convert("L" if mode == "I;16" else mode)
+        image.convert(mode).save(folder / f"{mode[0]}.tif")
     queries = find_queries([folder / f"{mode}.tif" for mode in "LRP1CI"], folder / "out")
     answers = segment_images(*network, config, supports_of(), queries, folder / "out")
     assert [answer.size[::-1] for answer in answers] == sizes
     assert [Image.open(file).size for answer in answers for file in answer.files] == [s for s in sizes for _ in "mo"]
 
 
-def test_padding_does_not_reach_the_mask():
+def test_the_margin_is_resized_with_corners_on_corners_and_without_padding():
     logits = np.zeros((SIZE, SIZE, 2), np.float32)
     logits[:16, :32, 1] = 1  # where a picture twice as wide as high lies
     logits[16:, :, 0] = logits[:, 32:, 0] = 100
     assert (resize_on_host(foreground_margin(logits, (64, 128)), (64, 128)) == 1).all()
-
-
-def test_the_mask_is_resized_with_corners_on_corners():
     logits = np.random.default_rng(1).normal(size=(SIZE, SIZE, 2)).astype(np.float32)
     expected = resize_align_corners(logits[:32, :32, 1] - logits[:32, :32, 0], 50) > 0
     np.testing.assert_array_equal(resize_on_host(foreground_margin(logits, (50, 50)), (50, 50)) > 0, expected)
 
 
-def refused(call, message):
-    with pytest.raises(UserError) as error:
-        call()
-    assert str(error.value) == message
-
-
 def test_queries_that_do_not_fit_are_refused(folder):
-    out, queries = folder / "out", folder / "queries"
+    out, queries, a = folder / "out", folder / "queries", folder / "a.jpg"
     (folder / "empty").mkdir()
-    refused(lambda: find_queries([folder / "empty"], out), f"folder {folder / 'empty'} holds no picture.")
-    refused(lambda: find_queries([folder / "x.jpg"], out), f"{folder / 'x.jpg'} does not exist.")
-    refused(
-        lambda: find_queries([queries], queries),
-        f"--output {queries} is also a --query; its results would be taken for pictures.",
-    )
-    refused(lambda: find_queries([queries], folder / "a.jpg"), f"--output {folder / 'a.jpg'} is a file, not a folder.")
-    Image.new("RGB", (9, 9)).save(queries / "one.png")
-    refused(
-        lambda: find_queries([queries], out),
-        f"queries {queries / 'one.jpg'} and {queries / 'one.png'} would both be written as one_mask.png; rename one.",
-    )
-    (queries / "one.png").write_bytes((queries / "three.png").read_bytes()[:200])
+    for paths, output, message in [
+        (folder / "empty", out, f"folder {folder / 'empty'} holds no picture."),
+        (folder / "x.jpg", out, f"{folder / 'x.jpg'} does not exist."),
+        (queries, queries, f"--output {queries} is also a --query; its results would be taken for pictures."),
+        (queries, a, f"--output {a} is a file, not a folder."),
+    ]:
+        refused(message, find_queries, [paths], output)
+    one, other = queries / "one.jpg", queries / "one.png"
+    Image.new("RGB", (9, 9)).save(other)
+    message = f"queries {one} and {other} would both be written as one_mask.png; rename one."
+    refused(message, find_queries, [queries], out)
+    other.write_bytes((queries / "three.png").read_bytes()[:200])
     with pytest.raises(UserError, match=r"one\.png is broken and cannot be decoded"):
-        find_queries([queries / "one.png"], out)
+        find_queries([other], out)
     assert not out.exists()
 
 
 def test_no_picture_of_the_users_is_overwritten(folder):
-    mask = folder / "a_mask.png"
-    (folder / "a_label.png").rename(mask)
-    refused(
-        lambda: find_queries([folder / "a.jpg"], folder, keep=[folder / "a.jpg", mask]),
-        f"{mask} would be overwritten by the result of {folder / 'a.jpg'}; choose another --output.",
-    )
-
-
-def test_the_sheet_and_the_numbers_take_no_pictures_place(folder):
-    sheet, query = folder / "sheet.png", folder / "queries" / "sheet.png"
-    Image.new("RGB", (9, 9)).save(sheet)
+    mask, sheet, a, query = folder / "a_mask.png", folder / "sheet.png", folder / "a.jpg", folder / "queries/sheet.png"
+    for image in (mask, sheet, query):
+        Image.new("RGB", (9, 9)).save(image)
     assert find_queries([sheet], folder / "out") == [sheet]  # sheet_mask.png is another name
-    message = f"{sheet} would be overwritten by the sheet of results; choose another --output."
-    refused(lambda: find_queries([sheet], folder), message)
-    refused(lambda: find_queries([folder / "a.jpg"], folder, keep=[sheet]), message)
-    Image.new("RGB", (9, 9)).save(query)
-    refused(lambda: find_queries([query], folder / "queries"), message.replace(str(sheet), str(query)))
-    second = folder / "sheet_2.png"  # one sheet is enough for so few
-    assert find_queries([folder / "a.jpg"], folder, keep=[second]) == [folder / "a.jpg"]
+    assert find_queries([a], folder, keep=[folder / "sheet_2.png"]) == [a]  # one sheet is enough for so few
+    for path, output, keep, taken, result in [
+        (a, folder, [a, mask], mask, f"the result of {a}"),
+        (sheet, folder, [], sheet, "the sheet of results"),
+        (a, folder, [sheet], sheet, "the sheet of results"),
+        (query, query.parent, [], query, "the sheet of results"),
+    ]:
+        message = f"{taken} would be overwritten by {result}; choose another --output."
+        refused(message, find_queries, [path], output, keep)
 
 
 def test_a_folder_in_a_results_place_is_refused(folder):
-    for name, result in {
-        "a_overlay.png": f"the result of {folder / 'a.jpg'}",
-        "sheet.png": "the sheet of results",
-    }.items():
+    a = folder / "a.jpg"
+    for name, result in {"a_overlay.png": f"the result of {a}", "sheet.png": "the sheet of results"}.items():
         (folder / name).mkdir()
-        refused(
-            lambda: find_queries([folder / "a.jpg"], folder),
-            f"{folder / name} is a folder, in the way of {result}; choose another --output.",
-        )
+        message = f"{folder / name} is a folder, in the way of {result}; choose another --output."
+        refused(message, find_queries, [a], folder)
         (folder / name).rmdir()
 
 
@@ -198,29 +173,34 @@ def test_a_picture_named_twice_is_segmented_once(folder):
     ]
 
 
-def test_a_full_disk_is_told_by_the_outputs_name_and_leaves_nothing(folder, config, network, monkeypatch, supports_of):
-    queries = find_queries([folder / "queries"], folder / "out")
+@pytest.fixture
+def failing(folder, config, network, supports_of):
+    """Segments the three queries into ``output``, which fails; returns the error."""
+    queries, supports = find_queries([folder / "queries"], folder / "out"), supports_of()
 
+    def segment(error, output):
+        with pytest.raises(error) as caught:
+            segment_images(*network, config, supports, queries, output)
+        return caught.value
+
+    return segment
+
+
+def test_a_full_disk_is_told_by_the_outputs_name_and_leaves_nothing(folder, failing, monkeypatch):
     def full(self, content):
         self.touch()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a write that fails names no file
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError) as error:
-        segment_images(*network, config, supports_of(), queries, folder / "out")
-    assert error.value.filename == str(folder / "out")
+    assert failing(OSError, folder / "out").filename == str(folder / "out")
     assert not (folder / "out").exists()
 
 
-def test_a_failure_leaves_nothing_behind(folder, config, network, supports_of):
-    queries = find_queries([folder / "queries"], folder / "out")
-    queries[-1].unlink()
-    with pytest.raises(UserError, match="does not exist"):
-        segment_images(*network, config, supports_of(), queries, folder / "out" / "deep")
+def test_a_failure_leaves_nothing_behind(folder, failing):
+    (folder / "queries" / "two.JPEG").unlink()
+    assert "does not exist" in str(failing(UserError, folder / "out" / "deep"))
     assert not (folder / "out").exists()
     (folder / "out").mkdir()
     (folder / "out" / "one_mask.png").write_text("earlier")
-    with pytest.raises(UserError, match="does not exist"):
-        segment_images(*network, config, supports_of(), queries, folder / "out")
-    assert [file.name for file in (folder / "out").iterdir()] == ["one_mask.png"]
-    assert (folder / "out" / "one_mask.png").read_text() == "earlier"
+    failing(UserError, folder / "out")
+    assert {file.name: file.read_text() for file in (folder / "out").iterdir()} == {"one_mask.png": "earlier"}

@@ -8,13 +8,7 @@ from PIL import Image
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.inference.supports import DISPLAYED, Box, box_label, parse_box, read_supports
-from tests.inference.conftest import SIZE
-
-
-def refused(call, message):
-    with pytest.raises(UserError) as error:
-        call()
-    assert str(error.value) == message
+from tests.inference.conftest import SIZE, refused
 
 
 def test_a_box_is_read_and_written_as_its_corners():
@@ -24,7 +18,7 @@ def test_a_box_is_read_and_written_as_its_corners():
 
 @pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "1,2,3,x", "1.5,2,3,4", "1,2,,4", "1_0,2,30,4", "1;2;3;4"])
 def test_a_box_that_is_not_four_whole_numbers_is_refused(text):
-    refused(lambda: parse_box(text), f"box {text!r} is not four whole numbers x0,y0,x1,y1.")
+    refused(f"box {text!r} is not four whole numbers x0,y0,x1,y1.", parse_box, text)
 
 
 def test_the_label_of_a_box_is_its_inside():
@@ -34,24 +28,15 @@ def test_the_label_of_a_box_is_its_inside():
     assert box_label(Box(3, 4, 4, 5), (5, 4)).sum() == 1
 
 
-@pytest.mark.parametrize(
-    ("box", "message"),
-    [
-        ((2, 0, 2, 3), "box 2,0,2,3 is empty: x1, the first pixel outside, must be larger than x0."),
-        ((0, 3, 2, 3), "box 0,3,2,3 is empty: y1, the first pixel outside, must be larger than y0."),
-        (
-            (3, 0, 2, 3),
-            "box 3,0,2,3 is reversed: x1 must be larger than x0 "
-            "(a box is two corners x0,y0,x1,y1, not a corner and a size).",
-        ),
-        ((0, 0, 5, 5), "box 0,0,5,5 is not inside cow.jpg, which is 4 x 5 pixels."),
-        ((0, 0, 4, 6), "box 0,0,4,6 is not inside cow.jpg, which is 4 x 5 pixels."),
-        ((-1, 0, 3, 3), "box -1,0,3,3 is not inside cow.jpg, which is 4 x 5 pixels."),
-        ((0, -1, 3, 3), "box 0,-1,3,3 is not inside cow.jpg, which is 4 x 5 pixels."),
-    ],
-)
-def test_a_box_that_does_not_fit_is_refused(box, message):
-    refused(lambda: box_label(Box(*box), (5, 4), "cow.jpg"), message)
+def test_a_box_that_does_not_fit_is_refused():
+    for axis, box in {"x": "2,0,2,3", "y": "0,3,2,3"}.items():
+        message = f"box {box} is empty: {axis}1, the first pixel outside, must be larger than {axis}0."
+        refused(message, box_label, parse_box(box), (5, 4))
+    message = "box 3,0,2,3 is reversed: x1 must be larger than x0 (a box is two corners x0,y0,x1,y1, not a corner and "
+    refused(message + "a size).", box_label, Box(3, 0, 2, 3), (5, 4))
+    for box in ("0,0,5,5", "0,0,4,6", "-1,0,3,3", "0,-1,3,3"):
+        message = f"box {box} is not inside cow.jpg, which is 4 x 5 pixels."
+        refused(message, box_label, parse_box(box), (5, 4), "cow.jpg")
 
 
 def test_masks_and_boxes_take_turns_and_mean_the_same(folder, config, supports_of):
@@ -118,45 +103,32 @@ def test_ignored_pixels_become_unknown(folder, supports_of):
 
 
 def test_supports_that_do_not_fit_are_refused(folder, config):
-    a, b, label = folder / "a.jpg", folder / "b.png", folder / "a_label.png"
-    box = Box(0, 0, 9, 9)
-    refused(
-        lambda: read_supports([a], [], config),
-        "say where the class is: each --support needs a --mask=FILE or a --support_box=x0,y0,x1,y1.",
-    )
-    refused(
-        lambda: read_supports([a, b], [label], config),
-        "each --support takes one --mask or one --support_box, but 2 --support came with 1 --mask and 0 --support_box.",
-    )
-    refused(
-        lambda: read_supports([a], [label, box], config),
-        "each --support takes one --mask or one --support_box, but 1 --support came with 1 --mask and 1 --support_box.",
-    )
-    refused(
-        lambda: read_supports([a], [Box(0, 0, 61, 9)], config),
-        f"box 0,0,61,9 is not inside {a}, which is 60 x 40 pixels.",
-    )
-    refused(
-        lambda: read_supports([b], [label], config),
-        f"mask {label} is 60 x 40 pixels, but its image {b} is 30 x 50.",
-    )
-    refused(lambda: read_supports([folder / "c.jpg"], [label], config), f"{folder / 'c.jpg'} does not exist.")
-    text = folder / "text.jpg"
+    a, b, label, black = (folder / name for name in ("a.jpg", "b.png", "a_label.png", "black.png"))
+    absent, text = folder / "c.jpg", folder / "text.jpg"
     text.write_text("not a picture")
-    refused(lambda: read_supports([text], [label], config), f"{text} is not an image.")
-    Image.new("L", (60, 40)).save(label)
-    refused(lambda: read_supports([a], [label], config), f"mask {label} has no foreground: every pixel is 0.")
+    Image.new("L", (60, 40)).save(black)
+    one_each = "each --support takes one --mask or one --support_box, but"
+    needed = "say where the class is: each --support needs a --mask=FILE or a --support_box=x0,y0,x1,y1."
+    for images, places, message in [
+        ([a], [], needed),
+        ([a, b], [label], f"{one_each} 2 --support came with 1 --mask and 0 --support_box."),
+        ([a], [label, Box(0, 0, 9, 9)], f"{one_each} 1 --support came with 1 --mask and 1 --support_box."),
+        ([a], [Box(0, 0, 61, 9)], f"box 0,0,61,9 is not inside {a}, which is 60 x 40 pixels."),
+        ([b], [label], f"mask {label} is 60 x 40 pixels, but its image {b} is 30 x 50."),
+        ([absent], [label], f"{absent} does not exist."),
+        ([text], [label], f"{text} is not an image."),
+        ([a], [black], f"mask {black} has no foreground: every pixel is 0."),
+    ]:
+        refused(message, read_supports, images, places, config)
 
 
 def test_foreground_that_the_networks_grid_would_miss_is_refused(folder, config):
     """900 pixels become 32, of which the 5 x 5 grid takes each 8th: 225 pixels lie between two of its points."""
     large = folder / "large.png"
     Image.new("RGB", (900, 900)).save(large)
-    refused(
-        lambda: read_supports([large], [Box(30, 30, 200, 200)], config),
-        f"box 30,30,200,200 has too little foreground: in {large} scaled to the network's 33 pixels it slips between "
-        "the points of the 5 x 5 grid; crop the picture closer to it.",
-    )
+    message = f"box 30,30,200,200 has too little foreground: in {large} scaled to the network's 33 pixels it slips "
+    message += "between the points of the 5 x 5 grid; crop the picture closer to it."
+    refused(message, read_supports, [large], [Box(30, 30, 200, 200)], config)
     mask = np.zeros((900, 900), np.uint8)
     mask[1, 1] = 1
     Image.fromarray(mask).save(folder / "dot.png")
