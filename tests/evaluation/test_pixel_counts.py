@@ -7,14 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmnet_jax.evaluation.pixel_counts import (
-    THRESHOLDS,
-    count_above_thresholds,
-    count_pixels,
-    predicted_foreground,
-    threshold_bins,
-)
+from mmnet_jax.evaluation import pixel_counts
+from mmnet_jax.evaluation.pixel_counts import THRESHOLDS, count_above_thresholds, predicted_foreground, threshold_bins
 from tests.evaluation.reference import episode_counts
+
+count_pixels = jax.jit(pixel_counts.count_pixels)
 
 
 def test_a_tie_is_background_as_in_argmax():
@@ -26,7 +23,7 @@ def test_a_tie_is_background_as_in_argmax():
 def test_counts_of_a_label_worked_by_hand():
     label = jnp.array([[[1, 1, 0, 255], [1, 0, 0, 255], [255, 255, 255, 255], [255, 255, 255, 255]]], jnp.uint8)
     predicted = jnp.zeros((1, 4, 4), bool).at[0, 0].set(True)
-    counts = jax.jit(count_pixels)(predicted, label)
+    counts = count_pixels(predicted, label)
     # Predicted foreground 1, 1, 0; background 1, 0, 0 in the second row; the fourth column does not count.
     assert counts.intersection.tolist() == [[2, 2]]
     assert counts.union.tolist() == [[4, 4]]
@@ -37,7 +34,7 @@ def test_counts_of_a_label_worked_by_hand():
 def test_counts_stay_exact_where_float32_sums_would_not():
     side = 4100  # 16,810,000 pixels, more than 2^24
     label = jnp.zeros((1, side, side), jnp.uint8).at[0, 0, 0].set(1)
-    counts = jax.jit(count_pixels)(jnp.zeros(label.shape, bool), label)
+    counts = count_pixels(jnp.zeros(label.shape, bool), label)
     assert counts.intersection.tolist() == [[side * side - 1, 0]]
     assert counts.union.tolist() == [[side * side, 1]]
 
@@ -68,13 +65,8 @@ def test_counts_equal_the_slow_reference(size):
     shapes = [(50, 33), (21, 64), (40, 40), (1, 13), (7, 1)]
     logits = random.normal(size=(len(shapes), size, size, 2)).astype(np.float32)
     labels = [random.choice([0, 1, 255], p=[0.5, 0.4, 0.1], size=shape).astype(np.uint8) for shape in shapes]
-    canvas = np.full((len(shapes), 64, 64), 255, np.uint8)
-    for padded, label in zip(canvas, labels, strict=True):
-        padded[: label.shape[0], : label.shape[1]] = label
+    canvas = np.stack([np.pad(x, ((0, 64 - len(x)), (0, 64 - x.shape[1])), constant_values=255) for x in labels])
     sides = jnp.array([max(shape) for shape in shapes])
-    predicted = jax.jit(predicted_foreground, static_argnums=2)(logits, sides, 64)
-    counts = jax.jit(count_pixels)(predicted, canvas)
-    for i, label in enumerate(labels):
-        intersection, union = episode_counts(logits[i], label)
-        assert counts.intersection[i].tolist() == intersection
-        assert counts.union[i].tolist() == union
+    counts = count_pixels(jax.jit(predicted_foreground, static_argnums=2)(logits, sides, 64), canvas)
+    expected = [episode_counts(*episode) for episode in zip(logits, labels, strict=True)]
+    assert list(zip(counts.intersection.tolist(), counts.union.tolist(), strict=True)) == expected

@@ -19,20 +19,14 @@ def manifest(dataset):
     return draw_manifest(dataset, **RULES, episodes=25)
 
 
-def test_pfenet_has_the_papers_numbers_of_episodes_and_one_of_ours():
+def test_pfenet_has_the_papers_numbers_of_episodes_and_one_of_ours(dataset):
     counts = {name: default_episodes(spec, "pfenet") for name, spec in DATASETS.items()}
     assert counts == {"pascal5i": 5000, "coco20i": 20000, "creatures": 1000}
-
-
-def test_the_protocols_own_number_is_the_default(dataset):
     assert len(draw_manifest(dataset, **RULES).episodes) == 5000
 
 
-def test_queries_come_in_list_order_and_cycle(manifest):
+def test_queries_cycle_through_the_list_and_supports_hold_the_class_once_each(manifest, dataset):
     assert [e.query for e in manifest.episodes] == [i % 11 for i in range(25)]
-
-
-def test_supports_hold_the_class_and_are_neither_the_query_nor_each_other(manifest, dataset):
     for episode in manifest.episodes:
         assert len({episode.query, *episode.supports}) == 3
         for position in (episode.query, *episode.supports):
@@ -51,12 +45,9 @@ def test_base_classes_are_asked_for_where_wanted(dataset):
         draw_manifest(dataset, **RULES, classes="base")
 
 
-def test_an_unknown_protocol_is_named(dataset):
+def test_an_unknown_protocol_or_fold_is_named(dataset):
     with pytest.raises(UserError, match=r"^unknown protocol best; there is pfenet\.$"):
         draw_manifest(dataset, **{**RULES, "protocol": "best"})
-
-
-def test_an_unknown_fold_is_named(dataset):
     with pytest.raises(UserError, match=r"^fold must be 0 to 3, but is 4\.$"):
         draw_manifest(dataset, **{**RULES, "fold": 4})
 
@@ -68,22 +59,12 @@ def test_what_is_not_given_comes_from_the_config(dataset, config):
     assert ours.name == f"pfenet_pascal5i_fold1_1shot_3episodes_seed{config.seed}"
 
 
-def test_a_manifest_survives_its_file(manifest, dataset, tmp_path):
+def test_a_manifest_names_images_and_classes_and_survives_its_file(manifest, dataset, tmp_path):
     (tmp_path / "m.json").write_text(manifest_text(manifest, dataset))
     assert read_manifest(tmp_path / "m.json", dataset) == manifest
-
-
-def test_a_manifest_names_images_and_classes(manifest, dataset):
-    text = json.loads(manifest_text(manifest, dataset))
-    assert {name: text[name] for name in ("dataset", "fold", "shots", "protocol", "seed", "classes")} == {
-        "dataset": "pascal5i",
-        "fold": 1,
-        "shots": 2,
-        "protocol": "pfenet",
-        "seed": 7,
-        "classes": "novel",
-    }
-    first, spec = text["episodes"][0], manifest.episodes[0]
+    head = json.loads(manifest_text(manifest, dataset))
+    first, spec = head.pop("episodes")[0], manifest.episodes[0]
+    assert head == {"dataset": "pascal5i", "fold": 1, "classes": "novel", "shots": 2, "protocol": "pfenet", "seed": 7}
     assert first == {"query": "val_000", "class": "bus", "supports": [f"val_{s:03d}" for s in spec.supports]}
 
 

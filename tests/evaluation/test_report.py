@@ -58,10 +58,7 @@ def test_an_example_is_an_episode_of_the_best_class(result, run, dataset, tmp_pa
     write_example(tmp_path / "example", result.manifest, dataset, summary)
     best = max(summary["class_iou"], key=summary["class_iou"].get)
     spec = next(e for e in result.manifest.episodes if dataset.class_names[e.class_id] == best)
-    images = {
-        name: np.asarray(Image.open(tmp_path / "example" / f"{name}.png")) for name in ("support", "mask", "query")
-    }
-    image, mask = dataset.test.read(spec.supports[0])
-    np.testing.assert_array_equal(images["support"], image)
-    np.testing.assert_array_equal(images["mask"] == 255, mask == spec.class_id)
-    np.testing.assert_array_equal(images["query"], dataset.test.read(spec.query)[0])
+    (image, mask), (query, _) = dataset.test.read(spec.supports[0]), dataset.test.read(spec.query)
+    expected = {"support": image, "mask": np.where(mask == spec.class_id, 255, 0), "query": query}
+    for name, pixels in expected.items():
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "example" / f"{name}.png")), pixels)

@@ -17,16 +17,9 @@ def test_a_sheet_has_a_row_for_each_sample_and_a_column_for_each_image(network, 
     assert len(result.samples) == 3
     sheet = episode_sheet(result, dataset)
     # a row is as high as its highest tile: 150 pixels where one of them is upright, less where all are wide
-    heights = [
-        max(
-            fit_size(dataset.test.read(i)[1].shape, 150)[0]
-            for i in (
-                result.manifest.episodes[sample.episode].query,
-                *result.manifest.episodes[sample.episode].supports,
-            )
-        )
-        for sample in result.samples
-    ]
+    episodes = [manifest.episodes[sample.episode] for sample in result.samples]
+    shapes = [[dataset.test.read_mask(i).shape for i in (e.query, *e.supports)] for e in episodes]
+    heights = [max(fit_size(shape, 150)[0] for shape in row) for row in shapes]
     assert sheet.shape == (22 + sum(heights) + 3 * 6, 96 + (2 + 4 + 3) * 156, 3)
     # the last tile is the heat of the last activation, without the query's padding
     sample = result.samples[-1]
