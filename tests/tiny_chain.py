@@ -22,13 +22,12 @@ def main() -> None:
     sys.argv[1:] = [a for a in sys.argv[1:] if not a.startswith("--stop_at=")]
     sys.argv[1:1] = [f"--config={Path(__file__).with_name('tiny_chain_config.py')}"]
 
-    def say(line: str, **_: object) -> None:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+    def say(line: str) -> None:
+        print(line, flush=True)
         if line.startswith(tuple(stop_at)):
             time.sleep(600)
 
-    train.print = say  # type: ignore[attr-defined]
+    train._say = say
     train.define_flags()
     run(train.main)
 

@@ -86,8 +86,13 @@ class StoreEncoder:
         if episodes.support_high is not None:
             high = jnp.asarray(episodes.support_high)
         else:
-            flat_mid, flat_masks = (x.reshape(-1, *x.shape[2:]) for x in (mid, masks))
-            high = split_shots(nn.apply(masked_high, model.backbone)(_own(variables), flat_mid, flat_masks), len(mid))
+            level4 = functools.partial(nn.apply(masked_high, model.backbone), _own(variables))
+            shots = mid.reshape(-1, *mid.shape[2:]), masks.reshape(-1, *masks.shape[2:])
+            if model.sequential:
+                high = jax.lax.map(lambda shot: level4(shot[0][None], shot[1][None])[0], shots)
+            else:
+                high = level4(*shots)
+            high = split_shots(high, len(mid))
         return Features(query_mid, query_high, mid, high, masks), {}
 
 

@@ -57,7 +57,7 @@ def finished(folder):
     return workdir, lines, read
 
 
-@pytest.mark.parametrize("support_level4", ["masked", "masked_twice"])
+@pytest.mark.parametrize("support_level4", ["masked", pytest.param("masked_twice", marks=pytest.mark.slow)])
 def test_training_from_stored_features_is_training_from_unaugmented_images(folder, finished, support_level4):
     stored = finished[0]
     if support_level4 == "masked_twice":

@@ -63,10 +63,10 @@ def test_an_interrupt_at_an_evaluating_step_does_not_lose_the_evaluation(tmp_pat
 
 
 def test_an_interrupt_in_the_last_step_stops_before_the_next_stage(tmp_path):
-    config = tiny_config(steps=2, log_every=1, evaluation_episodes=0)
+    config = tiny_config(evaluation_episodes=0)
     config.evaluation.after_training = True
-    with pytest.raises(Stopped, match="training stopped at step 2 of 2; a checkpoint is saved"):
-        train_tiny(tmp_path / "run", config, interrupt_at(2))
+    with pytest.raises(Stopped, match="training stopped at step 8 of 8; a checkpoint is saved"):
+        train_tiny(tmp_path / "run", config, interrupt_at(8))
 
 
 def run_two(*command, signals):

@@ -41,8 +41,8 @@ def pretrain(config, workdir, say, dataset):
 
 
 def short_config(**training):
-    """Two steps that are evaluated at the end alone."""
-    config = tiny_config(steps=2, evaluation_episodes=0, **training)
+    """A training that is evaluated at its end alone."""
+    config = tiny_config(evaluation_episodes=0, **training)
     config.evaluation.update(after_training=True, episodes=6)
     return config
 
@@ -79,7 +79,7 @@ def test_a_training_ends_with_the_result_of_its_checkpoint(finished):
     summary = json.loads((workdir.results / "result.json").read_text())
     assert summary == scored.summary
     told = {name: summary[name] for name in ("checkpoint", "step", "episodes", "seeds", "classes")}
-    assert told == {"checkpoint": "best", "step": 2, "episodes": 6, "seeds": [321], "classes": "novel"}
+    assert told == {"checkpoint": "best", "step": 8, "episodes": 6, "seeds": [321], "classes": "novel"}
     assert set(summary["baselines"]) == {"untrained", "confidence"}
 
 
@@ -107,13 +107,13 @@ def test_stages_are_announced_numbered_and_timed(finished):
 
 
 def test_without_evaluation_there_is_one_stage_and_best_is_the_newest_checkpoint(tmp_path):
-    config, lines = tiny_config(steps=2, evaluation_episodes=0, checkpoint_every=1, keep_latest=2), []
+    config, lines = tiny_config(evaluation_episodes=0, checkpoint_every=1, keep_latest=2), []
     assert train(config, Workdir(tmp_path / "run"), lines.append, tiny_dataset()) is None
     assert [line[:5] for line in stage_lines(lines)] == ["[1/1]", "[1/1]"]
     assert not any("mIoU" in line for line in lines)
     (curve,) = (tmp_path / "run" / "results").iterdir()
     assert curve.name == "training.png"
-    assert load_step(tmp_path / "run", "best")[3] == 2
+    assert load_step(tmp_path / "run", "best")[3] == 8
 
 
 def test_config_and_result_tell_which_data_they_are_of(finished, copy):

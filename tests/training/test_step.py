@@ -7,24 +7,24 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from mmnet_jax import create_model
 from mmnet_jax.config.values import augmentation, objective, sgd
 from mmnet_jax.data.raw import RawEpisodes
 from mmnet_jax.features.source import ImageEncoder
 from mmnet_jax.training.state import SGD, create_optimizer, create_state, learning_rate
 from mmnet_jax.training.step import data_mesh, train_step, update_fn
-from tests.tiny import draw_episode, no_dropout, tiny_network
+from tests.evaluation.conftest import SIDE as LARGEST
+from tests.tiny import draw_episode, no_dropout
 from tests.training.tiny_training import tiny_config
 
 SIDE = 33
-PAPER = SGD(learning_rate=0.025, power=0.9, momentum=0.9, weight_decay=1e-4, steps=10)
 
 
-def start(reading):
-    """Model, encoder and optimiser of the update, the first state and the frozen variables."""
-    model, variables = tiny_network(reading)
-    optimizer = create_optimizer(PAPER)
-    state = create_state(variables, optimizer, model.batch_statistics)
-    return (model.clone(dropout=0.0), ImageEncoder(SIDE), optimizer), state, variables
+def start(config):
+    """Model and optimiser, the first state and the frozen variables."""
+    model, variables = create_model(config)
+    optimizer = create_optimizer(sgd(config, config.training.steps))
+    return model, optimizer, create_state(variables, optimizer, model.batch_statistics), variables
 
 
 def uneven_episode(batch):
@@ -60,9 +60,11 @@ def test_sgd_worked_by_hand():
 
 @pytest.mark.parametrize("reading", ["paper", "released"])
 def test_eight_devices_and_a_batch_in_parts_compute_what_one_device_does_at_once(reading):
-    arguments, state, frozen = start(reading)
-    aims, key, episode = objective(tiny_config(reading)), jax.random.key(0), uneven_episode(8)
-    update = jax.jit(no_dropout(update_fn(*arguments, aims)))
+    config = tiny_config(reading)
+    model, optimizer, state, frozen = start(config)
+    arguments = model, ImageEncoder(SIDE), optimizer, objective(config)
+    key, episode = jax.random.key(0), uneven_episode(8)
+    update = jax.jit(no_dropout(update_fn(*arguments)))
     one, losses = update(state, frozen, episode, key)
     assert bool(one.batch_stats) == (reading == "released")
 
@@ -72,7 +74,7 @@ def test_eight_devices_and_a_batch_in_parts_compute_what_one_device_does_at_once
     placed = [jax.device_put(x, s) for x, s in [(state, everywhere), (frozen, everywhere), (episode, split)]]
     results = [update(*placed, jax.device_put(key, everywhere))]
     if reading == "paper":  # the other's statistics are of a whole batch
-        results.append(jax.jit(no_dropout(update_fn(*arguments, aims, accumulate=2)))(state, frozen, episode, key))
+        results.append(jax.jit(no_dropout(update_fn(*arguments, accumulate=2)))(state, frozen, episode, key))
     for other, terms in results:
         close(terms, losses, 1e-5)
         close(other.params, one.params, 1e-5)
@@ -81,11 +83,11 @@ def test_eight_devices_and_a_batch_in_parts_compute_what_one_device_does_at_once
 
 def test_the_compiled_step_donates_its_state_and_trains_only_the_head():
     config = tiny_config()
-    (model, _, _), state, frozen = start("paper")
+    model, _, state, frozen = start(config)
     draw = np.random.default_rng(0)
     raw = RawEpisodes(
-        images=draw.integers(0, 256, (4, 2, 40, 40, 3), np.uint8),
-        labels=draw.integers(0, 2, (4, 2, 40, 40)).astype(np.uint8),
+        images=draw.integers(0, 256, (4, 2, LARGEST, LARGEST, 3), np.uint8),
+        labels=draw.integers(0, 2, (4, 2, LARGEST, LARGEST)).astype(np.uint8),
         sizes=np.full((4, 2, 2), 40, np.int32),
     )
     mesh = data_mesh(4)
@@ -93,7 +95,7 @@ def test_the_compiled_step_donates_its_state_and_trains_only_the_head():
     everywhere = NamedSharding(mesh, PartitionSpec())
     state, frozen = jax.device_put((state, frozen), everywhere)
     before = jax.tree.map(np.array, state.params)
-    arguments = model, ImageEncoder(SIDE, augmentation(config)), PAPER, objective(config), 1, mesh
+    arguments = model, ImageEncoder(SIDE, augmentation(config)), sgd(config, 8), objective(config), 1, mesh
     step = train_step(*arguments)
     assert train_step(*arguments) is step
     after, losses = step(state, frozen, raw, jax.device_put(jax.random.key(0), everywhere))
