@@ -33,20 +33,10 @@ def finish(run, hits, workdir=None, code=CODE, classes="aabb", queries=None, **s
     workdir = begin(run, workdir, step=8, code=code)
     ious = {c: sum(h for h, k in zip(hits, classes, strict=True) if k == c) / classes.count(c) for c in set(classes)}
     (workdir / "results").mkdir()
-    text = {
-        "dataset": "pascal5i",
-        "fold": run.fold,
-        "shots": run.config.shots,
-        "protocol": "pfenet",
-        "episodes": len(hits),
-        "miou": sum(ious.values()) / len(ious),
-        "class_iou": ious,
-        "step": 8,
-        **code._asdict(),
-        "hardware": "1 x cpu",
-        "date": "2026-01-02T03:04:05+00:00",
-    } | summary
-    (workdir / "results" / "result.json").write_text(json.dumps(text))
+    text = {"dataset": "pascal5i", "fold": run.fold, "shots": run.config.shots, "step": 8, "class_iou": ious}
+    text |= {"miou": sum(ious.values()) / len(ious), "protocol": "pfenet", "episodes": len(hits)}
+    text |= {"hardware": "1 x cpu", "date": "2026-01-02T03:04:05+00:00"}
+    (workdir / "results" / "result.json").write_text(json.dumps(text | code._asdict() | summary))
     asked = zip(queries or range(len(hits)), classes, hits, strict=True)
     rows = [f"q{q},{k},s{i},100,{h},100,{h}" for i, (q, k, h) in enumerate(asked)]
     head = "query,class,supports,area,intersection,union,iou"

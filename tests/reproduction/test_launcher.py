@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -94,11 +94,9 @@ def test_an_interrupt_stops_what_runs_and_starts_nothing_new(tmp_path, end, sign
             os.kill(os.getpid(), signal.SIGINT)
 
     lines = []
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(Stopped):
+    with ThreadPoolExecutor() as pool, pytest.raises(Stopped):
+        pool.submit(interrupt)
         launch(jobs, [{}], lines.append)
-    thread.join()
     assert last_line(jobs[0].log) == "saved" and not jobs[1].log.exists() and lines[-1] == "a: stopped"
 
 
@@ -111,9 +109,9 @@ def wait_for(log, line):
 
 def test_a_slurm_job_stops_at_a_checkpoint_when_its_time_is_up_and_is_queued_again(tmp_path):
     pytest.importorskip("submitit")
-    stub = "open('begun', 'x')\n" + STUB.format(end="sys.exit(130)")
-    code = f"import os\nos.chdir({str(tmp_path)!r})\nexec({stub!r} if not os.path.exists('begun') else 'print(1)')"
-    task = SlurmTask(job(tmp_path, "a", code))
+    begun = str(tmp_path / "begun")
+    stub = f"open({begun!r}, 'x')\n" + STUB.format(end="sys.exit(130)")
+    task = SlurmTask(job(tmp_path, "a", f"import os\nexec({stub!r} if not os.path.exists({begun!r}) else 'print(1)')"))
     queued = []
 
     def time_is_up(number, frame):  # as submitit's handler
@@ -126,11 +124,9 @@ def test_a_slurm_job_stops_at_a_checkpoint_when_its_time_is_up_and_is_queued_aga
         os.kill(os.getpid(), signal.SIGUSR2)
 
     before = signal.signal(signal.SIGUSR2, time_is_up)
-    thread = threading.Thread(target=warn)
-    thread.start()
-    with pytest.raises(SystemExit):
+    with ThreadPoolExecutor() as pool, pytest.raises(SystemExit):
+        pool.submit(warn)
         task()
-    thread.join()
     queued[0].result()
     signal.signal(signal.SIGUSR2, before)
     lines = task.job.log.read_text().splitlines()
@@ -158,11 +154,12 @@ def test_jobs_are_submitted_as_one_array(tmp_path, monkeypatch):
     ((parameters, names),) = arrays
     expected = {"job_name": "table_3", "array_parallelism": 1, "partition": "gpu", "time": 90, "gpus_per_node": 1}
     assert expected.items() <= parameters.items() and names == ["a", "b"]
+    again = jobs, tmp_path, "table_3", None
     with pytest.raises(UserError, match=r"--launcher=slurm: .*'colour'"):
-        submit(jobs, tmp_path, "table_3", None, ["colour=red"])
+        submit(*again, ["colour=red"])
     (tmp_path / "srun").unlink()
     with pytest.raises(UserError, match='Could not detect "srun"'):
-        submit(jobs, tmp_path, "table_3", None, [])
+        submit(*again, [])
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(UserError, match=r"install it with: pip install 'mmnet-jax\[cluster\]'"):
-        submit(jobs, tmp_path, "table_3", None, [])
+        submit(*again, [])
