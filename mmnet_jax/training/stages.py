@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,6 +16,7 @@ from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.dataset import Dataset, open_dataset
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.spec import Part
+from mmnet_jax.data.prepare import ensure_dataset
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.checkpoint import Scored, score_workdir
 from mmnet_jax.evaluation.manifest import configured_manifest
@@ -53,62 +55,48 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
     first = jax.process_index() == 0  # of several processes one logs, and makes what all share
     generated = DATASETS[config.data.dataset].generated and dataset is None
     count = 1 + sum([generated, pretrains(config), bool(config.evaluation.after_training)])
-    stages = Stages(count, say if first else lambda line: None)
+    numbers = itertools.count(1)
+    say = say if first else lambda line: None
+
+    @contextmanager
+    def stage(what: str) -> Iterator[None]:
+        prefix, start = f"[{next(numbers)}/{count}]", time.perf_counter()
+        say(f"{prefix} {what}")
+        yield
+        say(f"{prefix} done in {duration(time.perf_counter() - start)}")
+
     with workdir.lock() if first else nullcontext():
         resumed = workdir.resumes(config)
         multihost_utils.sync_global_devices("looked")  # before anything there is changed
         if generated:
             seed, folder = config.data.generator_seed, config.data.data_dir
-            with stages.stage(f"data: {config.data.dataset} of seed {seed} in {folder}"):
-                if first:
-                    _make_data(config, stages.say)
+            with stage(f"data: {config.data.dataset} of seed {seed} in {folder}"):
+                if first and not ensure_dataset(*dataset_choice(config), say):
+                    say("there already")
                 multihost_utils.sync_global_devices("data")
         dataset = dataset or open_dataset(*dataset_choice(config))
         if first and not resumed:
             workdir.create(config, dataset.fingerprints())
         multihost_utils.sync_global_devices("workdir")
         if pretrains(config):
-            with stages.stage(f"pretraining: {_pretraining(config)}"):
-                _pretrain(config, workdir, dataset, stages.say)
+            with stage(f"pretraining: {_pretraining(config)}"):
+                _pretrain(config, workdir, dataset, say)
         base = _classes(config, dataset, "base")
-        with stages.stage(f"training: {HEADS[config.model.network].title}'s head, {config.shots}-shot, {base}"):
-            train_head(config, workdir, dataset, stages.say)
+        with stage(f"training: {HEADS[config.model.network].title}'s head, {config.shots}-shot, {base}"):
+            train_head(config, workdir, dataset, say)
         if not config.evaluation.after_training:
             return None
         manifest = configured_manifest(dataset, config)
         novel = _classes(config, dataset, "novel")
-        with stages.stage(f"evaluation: {len(manifest.episodes):,} episodes, {manifest.shots}-shot, {novel}"):
+        with stage(f"evaluation: {len(manifest.episodes):,} episodes, {manifest.shots}-shot, {novel}"):
             scored = score_workdir(
-                *(workdir, config, dataset, manifest), output=workdir.results / RESULT, keep=True, say=stages.say
+                workdir, config, dataset, manifest, output=workdir.results / RESULT, keep=True, say=say
             )
             if not scored.fresh:
-                stages.say("the result of this very network and these episodes is there already")
+                say("the result of this very network and these episodes is there already")
             if first and (scored.fresh or not (workdir.results / EXAMPLE).exists()):
                 write_example(workdir.results / EXAMPLE, manifest, dataset, scored.summary)
         return scored
-
-
-class Stages:
-    """Logs the start and the duration of each of ``count`` stages."""
-
-    def __init__(self, count: int, say: Say) -> None:
-        self.say, self._count, self._number = say, count, 0
-
-    @contextmanager
-    def stage(self, what: str) -> Iterator[None]:
-        """Around a stage."""
-        self._number += 1
-        start = time.perf_counter()
-        self.say(f"[{self._number}/{self._count}] {what}")
-        yield
-        self.say(f"[{self._number}/{self._count}] done in {duration(time.perf_counter() - start)}")
-
-
-def _make_data(config: ConfigDict, say: Say) -> None:
-    from mmnet_jax.data.prepare import ensure_dataset
-
-    if not ensure_dataset(*dataset_choice(config), say):
-        say("there already")
 
 
 def _pretrain(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say) -> None:

@@ -50,6 +50,13 @@ def test_what_nohup_ignores_stays_ignored():
         signal.signal(signal.SIGHUP, before)
 
 
+def test_waiting_for_signals_takes_hold_of_no_device(monkeypatch):
+    """The table runner waits, too, and leaves its GPUs to its runs."""
+    monkeypatch.setattr(jax, "process_count", lambda: pytest.fail("the backend was asked"))
+    with interrupts() as stop_requested:
+        assert not stop_requested()
+
+
 def interrupt_at(step):
     return lambda line: send(signal.SIGINT) if line.startswith(f"step {step}/") else None
 
