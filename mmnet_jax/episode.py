@@ -13,10 +13,10 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""Of red, green and blue in [0, 1]; what every image is normalised by, whichever network sees it."""
+"""Mean of red, green and blue in [0, 1]; every image is normalised by it, whatever the backbone."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
 IGNORE = 255
-"""Label of pixels of which nothing is known."""
+"""Label of pixels to ignore."""
 
 
 @struct.dataclass
@@ -24,7 +24,7 @@ class Episode:
     """One or several few-shot tasks: a query image to segment, K labelled support images of the same class.
 
     Images are RGB, normalised by the ImageNet mean and standard deviation. Labels hold 1 where the class is, 0 where
-    it is not, 255 where nothing is known.
+    it is not, 255 to ignore.
     """
 
     query_image: Float[Array, "b s s 3"]

@@ -37,18 +37,18 @@ def reconstruction_loss(logits: Float[Array, "b h w n"], probabilities: Float[Ar
       probabilities: softmax over the N embeddings of the same positions' activations or logits (eq. 10).
 
     Returns:
-      One loss an image, at least 0; the log of the number of positions where nothing can be told apart.
+      One loss an image, at least 0; the log of the number of positions where all look alike.
     """
     batch, height, width, _ = logits.shape
     nodes = logits.reshape(batch, height * width, -1)
-    shares = probabilities.reshape(batch, height * width, -1)
+    weights = probabilities.reshape(batch, height * width, -1)
     streamed = split_blocks(nodes), split_blocks(jnp.ones(nodes.shape[:2], nodes.dtype))
-    spread = sum_over_blocks(_log_partition, shares, streamed, jnp.asarray(streamed[0].shape[1]))
-    agreement = jnp.sum(nodes * shares, axis=(1, 2))
+    spread = sum_over_blocks(_log_partition, weights, streamed, jnp.asarray(streamed[0].shape[1]))
+    agreement = jnp.sum(nodes * weights, axis=(1, 2))
     return (spread - agreement) / (height * width)
 
 
-def _log_partition(shares: Array, streamed: tuple[Array, Array]) -> Array:
-    nodes, counted = streamed
-    products = jnp.einsum("bpn,brn->bpr", shares, nodes, precision="highest")
-    return jnp.sum(jax.nn.logsumexp(products, axis=1) * counted, axis=1)
+def _log_partition(weights: Array, streamed: tuple[Array, Array]) -> Array:
+    nodes, valid = streamed
+    products = jnp.einsum("bpn,brn->bpr", weights, nodes, precision="highest")
+    return jnp.sum(jax.nn.logsumexp(products, axis=1) * valid, axis=1)

@@ -12,12 +12,12 @@ from mmnet_jax.episode import IGNORE
 def segmentation_loss(
     logits: Float[Array, "b h w 2"], labels: Int[Array, "b h w"], num_valid: Float[Array, ""] | None = None
 ) -> Float[Array, ""]:
-    """Cross entropy, mean over all counted pixels of the whole batch together; 0 where there are none.
+    """Cross entropy, mean over all valid pixels of the batch together; 0 where there are none.
 
     Args:
       logits: background and foreground.
-      labels: 0, 1, or 255 for pixels that do not count.
-      num_valid: what to divide the sum by, where the batch is a part of a larger one; its own counted pixels if None.
+      labels: 0, 1, or 255 (ignore).
+      num_valid: what to divide the sum by, where the batch is a part of a larger one; its own valid pixels if None.
     """
     valid = labels != IGNORE
     chosen = jnp.where(labels == 1, logits[..., 1], logits[..., 0])

@@ -33,7 +33,7 @@ class StateDict(NamedTuple):
     tensors: dict[str, np.ndarray]
     """By their names there, without a ``module.`` that all have; floating-point ones as float32."""
     epoch: int | None
-    """After which it was taken, if it tells."""
+    """The epoch that the file names, if it does."""
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

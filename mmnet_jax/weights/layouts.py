@@ -32,13 +32,13 @@ class Layout(NamedTuple):
     """How the checkpoints of one family of backbones are written."""
 
     rules: Callable[[Any, Collection[str]], list[Rule]]
-    """The table of a backbone of the family; the source's names tell which of several layouts they follow."""
+    """The table of a backbone of the family; the source's names decide between several layouts."""
     classifier: tuple[str, ...]
     """Patterns of the names of the classifier on top, which a backbone leaves out."""
 
 
 def backbone_rules(name: str, names: Collection[str]) -> list[Rule]:
-    """The table for backbone ``name``; ``names`` of the source tell which layout they follow."""
+    """The table for backbone ``name``; the source's ``names`` decide between several layouts."""
     return find_layout(name).rules(create_backbone(name), names)
 
 

@@ -13,7 +13,7 @@ from mmnet_jax.errors import UserError
 
 CONVOLUTION = (2, 3, 1, 0)  # PyTorch's O x I x h x w to h x w x I x O
 DENSE = (1, 0)  # PyTorch's O x I to I x O
-MAX_NAMES = 10  # of one kind of error; the rest is counted
+MAX_NAMES = 10  # listed of one kind of error
 
 
 class Rule(NamedTuple):
@@ -88,7 +88,7 @@ def _find(name: str, rules: Sequence[Rule]) -> tuple[str, tuple[int, ...] | None
 
 
 def _with_name(target: str, rules: Sequence[Rule]) -> str:
-    """``target``, and in brackets the name that a rule would have sent there, if its groups tell it."""
+    """``target``, and in brackets the name that a rule would have sent there, where its groups determine it."""
     for rule in rules:
         parts = re.split(r"\\(\d)", rule.target)  # text, number of a group, text, ...
         backwards = "".join(f"(?P<group{part}>.+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))

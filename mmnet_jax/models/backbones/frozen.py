@@ -47,7 +47,7 @@ class FrozenConv(nn.Module):
     activation: Callable[[Array], Array] | None = jax.nn.relu
     epsilon: float = 1e-5
     biased: bool = False
-    momentum: float = 0.1  # share of a call's own statistics in the new running ones
+    momentum: float = 0.1  # weight of a call's own statistics in the new running ones
     initial_scale: float = 1.0  # of a random network's normalisation; below 1 where a residual branch ends
 
     @nn.compact
