@@ -69,7 +69,7 @@ def test_a_chain_killed_in_training_ends_with_the_result_of_one_left_alone(tmp_p
 
 def test_moments_are_drawn_over_all_stages():
     lines = [(2.0, "[1/2] training: MM-Net's head"), (3.0, "step 1/9"), (42.0, "[2/2] evaluation: 9 episodes")]
-    whole = Ended(0, lines, seconds=82.0, stage=1, left=0)
+    whole = Ended(0, lines, seconds=82.0)
     moments = draw_moments(whole, 40, at_writes=0.25, seed=0)
     assert sum(moment.writing for moment in moments) == 10
     assert all(moment.stage in (0, 1) and 0 <= moment.after <= 40 for moment in moments)
