@@ -25,14 +25,9 @@ Variables = dict[str, Any]
 
 
 def create_model(config: ConfigDict, seed: int = 0) -> tuple[FewShotNetwork, Variables]:
-    """The network that ``config`` describes, with a fresh head and a pretrained backbone.
+    """The network that ``config`` (resolved or not) describes, with a fresh head and a pretrained backbone.
 
-    Args:
-      config: as ``get_config`` gives it, resolved or not.
-      seed: of the head's parameters.
-
-    Returns:
-      The module and its variables, for ``model.apply(variables, episode)``.
+    Gives the module and its variables, for ``model.apply(variables, episode)``; ``seed`` is of the head's parameters.
 
     Raises:
       UserError: ``model.weights`` is not set and ``model.random_backbone`` is not asked for, or its file does not fit.
@@ -46,9 +41,7 @@ def create_model(config: ConfigDict, seed: int = 0) -> tuple[FewShotNetwork, Var
 def load_model(workdir: str | Path, checkpoint: str | int = "best") -> tuple[FewShotNetwork, Variables, ConfigDict]:
     """A trained network: the module, its variables, and the config it was trained with.
 
-    Args:
-      workdir: the folder that training wrote.
-      checkpoint: ``"best"`` by the mIoU measured while training, ``"latest"``, or a step.
+    ``checkpoint`` is ``"best"`` by the mIoU measured while training, ``"latest"``, or a step.
 
     Raises:
       UserError: the folder is not a workdir, or holds no such checkpoint.
@@ -71,12 +64,10 @@ def open_dataset(config: ConfigDict) -> Dataset:
 
 
 def prepare_image(source: ImageSource, config: ConfigDict) -> Float[Array, "s s 3"]:
-    """An image of any size and kind as the network takes it, by the test transform.
+    """An image of any size and kind as the network takes it, by the test transform, at ``data.image_size``.
 
-    Args:
-      source: a path, a PIL image, or a uint8 array ``[h, w]``, ``[h, w, 3]`` or ``[h, w, 4]``. Files and PIL images
-        are turned as their EXIF orientation says.
-      config: ``data.image_size`` is read.
+    ``source`` is a path, a PIL image, or a uint8 array ``[h, w]``, ``[h, w, 3]`` or ``[h, w, 4]``. Files and PIL images
+    are turned as their EXIF orientation says.
 
     Raises:
       UserError: naming the file that is missing, broken or no image.
@@ -85,11 +76,9 @@ def prepare_image(source: ImageSource, config: ConfigDict) -> Float[Array, "s s 
 
 
 def prepare_label(mask: np.ndarray, config: ConfigDict) -> Int[Array, "s s"]:
-    """The label of such an image: 1 for the class, 0 for the rest, 255 for ignore.
+    """The label of such an image: 1 for the class, 0 for the rest, 255 for ignore, at ``data.image_size``.
 
-    Args:
-      mask: ``[h, w]``, bool or integers 0, 1 and 255, of the image's size.
-      config: ``data.image_size`` is read.
+    ``mask`` is ``[h, w]``, bool or integers 0, 1 and 255, of the image's size.
 
     Raises:
       UserError: it has another number of axes or holds other values.

@@ -58,9 +58,5 @@ class Prediction:
     """Foreground confidence C_Q (eq. 8), in [0, 1]; ``None`` from a head without it."""
 
     def own_losses(self, objective: Any) -> dict[str, tuple[float, Float[Array, ""]]]:
-        """Weight and value of each loss term of this head alone, by name.
-
-        Args:
-          objective: the ``losses.Objective`` of the training.
-        """
+        """Weight and value of each loss term of this head alone, by name; ``objective`` is a ``losses.Objective``."""
         return {}

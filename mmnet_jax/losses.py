@@ -50,11 +50,7 @@ def episode_losses(
 ) -> Losses:
     """Cross entropy of the final logits and of the decoder's scales at image size, and the head's own terms (eq. 13).
 
-    Args:
-      prediction: of the episode, in training mode for training.
-      episode: with its query label.
-      config: resolved or not; its ``loss`` section and its reading are used.
-      num_valid: as in ``segmentation_loss``.
+    The config's ``loss`` section and reading are used; ``num_valid`` is as in ``segmentation_loss``.
 
     Raises:
       ValueError: the episode has no query label.
@@ -65,10 +61,7 @@ def episode_losses(
 
 
 def compute_losses(
-    prediction: Prediction,
-    labels: Int[Array, "b s s"],
-    objective: Objective,
-    num_valid: Float[Array, ""] | None = None,
+    prediction: Prediction, labels: Int[Array, "b s s"], objective: Objective, num_valid: Array | None = None
 ) -> Losses:
     """``episode_losses`` (eq. 13) of the queries' labels, with the objective as values."""
     main = ops.segmentation_loss(prediction.logits, labels, num_valid)

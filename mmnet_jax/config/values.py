@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 if TYPE_CHECKING:
     from mmnet_jax.data.transforms.training import Augmentation
     from mmnet_jax.losses import Objective
-    from mmnet_jax.models.settings import NetworkSettings
+    from mmnet_jax.models.heads.spec import NetworkSettings
     from mmnet_jax.pretraining.step import Pretraining
     from mmnet_jax.training.state import SGD
 
@@ -43,7 +43,7 @@ def augmentation(config: ConfigDict) -> Augmentation:
 
 def network_settings(config: ConfigDict) -> NetworkSettings:
     """What ``build_model`` takes."""
-    from mmnet_jax.models.settings import NetworkSettings
+    from mmnet_jax.models.heads.spec import NetworkSettings
 
     known = {field.name for field in dataclasses.fields(NetworkSettings)}.intersection(config.model.keys())
     return NetworkSettings(

@@ -13,10 +13,7 @@ from mmnet_jax.ops import resize_bilinear
 
 
 class FeatureEnrichment(nn.Module):
-    """Decodes one input at several scales, each scale seeing the one before, into final and auxiliary logits.
-
-    What goes in at each scale is the caller's business, so that other networks can feed it otherwise than MM-Net.
-    """
+    """Decodes one input at several scales, each scale seeing the one before, into final and auxiliary logits."""
 
     channels: int = 256
 
@@ -24,15 +21,8 @@ class FeatureEnrichment(nn.Module):
     def __call__(
         self, inputs: Sequence[Float[Array, "b _ _ c"]], grid: tuple[int, ...], train: bool = False
     ) -> tuple[Float[Array, "b h w 2"], tuple[Float[Array, "b _ _ 2"], ...]]:
-        """
-        Args:
-          inputs: the input at each scale, from the first bin to the last.
-          grid: h and w of the full grid.
-          train: whether dropout is on (takes a ``dropout`` rng).
-
-        Returns:
-          Final logits on the full grid, and each scale's auxiliary logits at that scale's own size.
-        """
+        """From the input at each scale to final logits on the full grid and each scale's at its own size (dropout with
+        ``train``)."""
         pyramid: list[Array] = []
         auxiliary: list[Array] = []
         for i, x in enumerate(inputs):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -31,11 +30,7 @@ class Classifier(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h w 2"]:
         x = nn.relu(convolution(self.channels, 3, "hidden")(x))
         x = channel_dropout(0.1)(x, deterministic=not train)
-        bound = self.channels**-0.5
-
-        def bias(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-            return jax.random.uniform(key, shape, dtype, -bound, bound)
-
+        bias = partial(jax.random.uniform, minval=-(self.channels**-0.5), maxval=self.channels**-0.5)
         return nn.Conv(2, (1, 1), kernel_init=KERNEL_INIT, bias_init=bias, name="output")(x)
 
 

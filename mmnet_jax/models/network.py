@@ -15,6 +15,9 @@ from mmnet_jax.episode import Episode, Prediction, SupportState
 from mmnet_jax.models.decoder import FeatureEnrichment, bin_sizes
 from mmnet_jax.models.layers import channel_dropout
 
+Size = tuple[int, ...]
+"""Height and width."""
+
 
 @struct.dataclass
 class Features:
@@ -62,10 +65,8 @@ class FewShotNetwork(nn.Module):
     def __call__(self, episode: Episode, train: bool = False) -> Prediction:
         """Segments the query of each episode.
 
-        Args:
-          episode: images of a side that the backbone takes.
-          train: dropout on (takes a ``dropout`` rng) and, with ``batch_statistics``, each call's own statistics
-            (``batch_stats`` is then to be mutable).
+        ``train`` turns on dropout (it takes a ``dropout`` rng) and, with ``batch_statistics``, each call's own
+        statistics (``batch_stats`` is then to be mutable).
 
         Raises:
           ValueError: the backbone does not take images of this side.
@@ -77,10 +78,8 @@ class FewShotNetwork(nn.Module):
         masks = self._grid_masks(episode.support_labels)
         batch, shots = masks.shape[:2]
         if train and self.batch_statistics:
-            query = list(self._levels(episode.query_image, None, batch_statistics=True))
-            by_shot = [
-                self._levels(episode.support_images[:, k], masks[:, k], batch_statistics=True) for k in range(shots)
-            ]
+            query = list(self._levels(episode.query_image, None, True))
+            by_shot = [self._levels(episode.support_images[:, k], masks[:, k], True) for k in range(shots)]
             support = [jnp.stack(levels, axis=1) for levels in zip(*by_shot, strict=True)]
         else:
             images = [episode.query_image, _join_shots(episode.support_images)]
@@ -89,7 +88,7 @@ class FewShotNetwork(nn.Module):
             query, support = [x[:batch] for x in levels], [split_shots(x[batch:], batch) for x in levels]
         return jax.lax.stop_gradient(Features(query[0], query[1], support[0], support[1], masks))
 
-    def decode(self, features: Features, size: tuple[int, ...], train: bool = False) -> Prediction:
+    def decode(self, features: Features, size: Size, train: bool = False) -> Prediction:
         """The trained part: from features to logits at ``size`` (height, width)."""
         batch = features.query_mid.shape[0]
         query = self.encode_query(features.query_mid, train)
@@ -122,9 +121,7 @@ class FewShotNetwork(nn.Module):
         """What the head keeps of queries, from their levels 3 and 2."""
         raise NotImplementedError
 
-    def encode_shots(
-        self, mid: Float[Array, "n h w m"], high: Float[Array, "n h w c"], mask: Float[Array, "n h w"], train: bool
-    ) -> SupportState:
+    def encode_shots(self, mid: Array, high: Array, mask: Float[Array, "n h w"], train: bool) -> SupportState:
         """What the head keeps of support images, the shots of all episodes in a row."""
         raise NotImplementedError
 
@@ -132,13 +129,11 @@ class FewShotNetwork(nn.Module):
         """Result of matching each query to its support set; ``state`` has leading axes B and K."""
         raise NotImplementedError
 
-    def predict(self, query: Any, state: Any, matched: Any, size: tuple[int, ...], train: bool) -> Prediction:
+    def predict(self, query: Any, state: Any, matched: Any, size: Size, train: bool) -> Prediction:
         """From the result of ``match`` to logits at ``size``."""
         raise NotImplementedError
 
-    def _decode_bins(
-        self, input_at: Callable[[int], Array], grid: tuple[int, ...], size: tuple[int, ...], train: bool
-    ) -> tuple[Array, tuple[Array, ...]]:
+    def _decode_bins(self, input_at: Callable[[int], Array], grid: Size, size: Size, train: bool) -> tuple[Array, Any]:
         """FEM's logits at ``size`` and each bin's at its own, from the decoder's input at each bin's side."""
         with jax.named_scope("fem"):
             inputs = [input_at(side) for side in bin_sizes(self.bins, grid[0])]
@@ -155,9 +150,7 @@ class FewShotNetwork(nn.Module):
     def _grid_masks(self, labels: Int[Array, "*b s s"]) -> Float[Array, "*b h w"]:
         return grid_masks(labels == 1, self.backbone.grid(labels.shape[-1]))
 
-    def _levels(
-        self, images: Float[Array, "n s s 3"], masks: Float[Array, "n h w"] | None, batch_statistics: bool = False
-    ) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"]]:
+    def _levels(self, images: Array, masks: Array | None, batch_statistics: bool = False) -> tuple[Array, Array]:
         """Levels 3 and 2 side by side, and level 4; of (level 3 * masks) with ``mask_level3``."""
         self.backbone.check_side(images.shape[1])
         masks = masks if self.mask_level3 else None
@@ -173,10 +166,7 @@ class FewShotNetwork(nn.Module):
 
 
 def mid_and_high(
-    backbone: nn.Module,
-    images: Float[Array, "n s s 3"],
-    masks: Float[Array, "n h w"] | None = None,
-    batch_statistics: bool = False,
+    backbone: nn.Module, images: Float[Array, "n s s 3"], masks: Array | None = None, batch_statistics: bool = False
 ) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"]]:
     """A bound backbone's levels 3 and 2 side by side, and its level 4 of (level 3 * masks)."""
     with jax.named_scope("backbone"):
@@ -188,12 +178,9 @@ def mid_and_high(
     return jnp.concatenate([levels["level3"], levels["level2"]], axis=-1), levels["level4"]
 
 
-def masked_high(
-    backbone: nn.Module, mid: Float[Array, "n h w m"], masks: Float[Array, "n h w"]
-) -> Float[Array, "n h w c"]:
+def masked_high(backbone: nn.Module, mid: Float[Array, "n h w m"], masks: Array) -> Float[Array, "n h w c"]:
     """A bound backbone's level 4 of (level 3 * masks), from levels 3 and 2 side by side."""
-    level3 = mid[..., : backbone.channels["level3"]]
-    return backbone.high_level(level3 * masks[..., None])
+    return backbone.high_level(mid[..., : backbone.channels["level3"]] * masks[..., None])
 
 
 def grid_masks(foreground: Array, grid: int | tuple[int, ...]) -> Float[Array, "*b h w"]:

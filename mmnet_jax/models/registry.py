@@ -13,8 +13,8 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import create_backbone
 from mmnet_jax.models.backbones.backbone import StagedBackbone
 from mmnet_jax.models.heads import HEADS
+from mmnet_jax.models.heads.spec import NetworkSettings
 from mmnet_jax.models.network import Features, FewShotNetwork
-from mmnet_jax.models.settings import NetworkSettings
 
 
 def build_model(settings: NetworkSettings) -> FewShotNetwork:
@@ -24,8 +24,7 @@ def build_model(settings: NetworkSettings) -> FewShotNetwork:
       UserError: there is no such backbone, or it cannot do what the settings ask for.
     """
     check_backbone(settings)
-    on_cpu = jax.default_backend() == "cpu"
-    dtype = settings.confidence_dtype
+    on_cpu, dtype = jax.default_backend() == "cpu", settings.confidence_dtype
     if dtype == "auto":
         dtype = "float32" if on_cpu else "bfloat16"
     names = ("channels", "bins", "dropout", "projection_kernel", "projection_shared")

@@ -20,8 +20,8 @@ from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.config import load_recipe, resolve, shipped_recipes
 from mmnet_jax.config.values import network_settings
 from mmnet_jax.errors import UserError
+from mmnet_jax.models.heads.spec import NetworkSettings
 from mmnet_jax.models.registry import build_model, init_head
-from mmnet_jax.models.settings import NetworkSettings
 from mmnet_jax.reproduction import launcher
 from mmnet_jax.reproduction.report import filled, markdown
 from mmnet_jax.reproduction.runs import (

@@ -10,29 +10,9 @@ from mmnet_jax.weights.backbones import (
     port_file,
     save_backbone,
 )
-from mmnet_jax.weights.files import StateDict, read_checkpoint, read_state_dict, sha256
+from mmnet_jax.weights.files import read_checkpoint, read_state_dict, sha256
 from mmnet_jax.weights.layouts import backbone_rules, portable
 from mmnet_jax.weights.released import count_bins, from_released, infer_config
 from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port
 
-__all__ = [
-    "CONVOLUTION",
-    "DENSE",
-    "DTYPES",
-    "Rule",
-    "StateDict",
-    "backbone_rules",
-    "backbone_variables",
-    "count_bins",
-    "from_released",
-    "infer_config",
-    "load_backbone",
-    "port",
-    "port_backbone",
-    "port_file",
-    "portable",
-    "read_checkpoint",
-    "read_state_dict",
-    "save_backbone",
-    "sha256",
-]
+__all__ = ["from_released", "infer_config", "load_backbone", "port_backbone", "read_state_dict", "save_backbone"]

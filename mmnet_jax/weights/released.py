@@ -31,15 +31,9 @@ UNUSED = (r"alpha\..*", r"beta\..*")
 def infer_config(state_dict: Mapping[str, np.ndarray], source: str = "the state dict") -> dict[str, Any]:
     """Config fields that an authors' checkpoint implies by its tensors' names and shapes.
 
-    A tensor that is missing or misshapen leaves its field out: ``from_released`` names it.
-
-    Args:
-      state_dict: tensors by the authors' names, perhaps each behind ``module.``.
-      source: what messages call the checkpoint.
-
-    Returns:
-      Values by field, as in ``model.memory_size``. A 3x3 projection that query and support share is the paper's
-      reading, any other the released one's.
+    Gives values by field, as in ``model.memory_size``: a 3x3 projection that query and support share is the paper's
+    reading, any other the released one's. A missing or misshapen tensor leaves its field out: ``from_released`` names
+    it.
 
     Raises:
       UserError: these are no tensors of MM-Net's or PFENet's authors.
@@ -68,16 +62,11 @@ def count_bins(state_dict: Mapping[str, np.ndarray]) -> int:
 def from_released(
     state_dict: Mapping[str, np.ndarray], config: ConfigDict, source: str = "the checkpoint"
 ) -> dict[str, Any]:
-    """Variables of the network that ``config`` describes, from an authors' checkpoint.
+    """Variables of the network that ``config`` describes, from an authors' checkpoint: ``params``, ``backbone`` and
+    ``batch_stats`` (the checkpoint's own: training has moved them from ImageNet's).
 
-    Args:
-      state_dict: tensors by the authors' names, perhaps each behind ``module.``.
-      config: resolved or not; its network, backbone, reading and bins must be those of the checkpoint.
-      source: what messages call the checkpoint.
-
-    Returns:
-      ``{"params": ..., "backbone": ..., "batch_stats": ...}``. The running statistics are the checkpoint's: training
-      has moved them from ImageNet's.
+    ``state_dict`` holds NumPy arrays by the authors' names, perhaps each behind ``module.``; the config's network,
+    backbone, reading and bins must be those of the checkpoint.
 
     Raises:
       UserError: naming every tensor that is missing, unexpected or of the wrong shape.

@@ -31,17 +31,10 @@ def port(
     ignored: Sequence[str] = (),
     what: str = "the weights",
 ) -> dict[str, np.ndarray]:
-    """Rename and transpose every tensor of ``source``, accounting for each.
+    """Rename and transpose every tensor of ``source``, by the first rule that matches its whole name.
 
-    Args:
-      source: tensors by their foreign names.
-      rules: the first whose pattern matches a whole name decides; ``target`` may use the pattern's groups.
-      targets: the shape of every tensor to fill, by our path.
-      ignored: patterns of names that may be left out.
-      what: how messages call the whole, as in "a.pth as resnet50".
-
-    Returns:
-      Every target's tensor, float32.
+    ``targets`` holds the shape of every tensor to fill, by our path; ``ignored`` the patterns of names that may be left
+    out. Gives every target's tensor, float32.
 
     Raises:
       UserError: telling every name that nothing uses, target that nothing fills or that is filled twice, and wrong
@@ -67,13 +60,8 @@ def port(
             else:
                 shapes.append(f"{name} is {_sides(tensor.shape)}, not {_sides(_before(targets[target], axes))}")
     unfilled = [_with_name(target, rules) for target in targets if target not in filled_by]
-    kinds = [
-        ("nothing uses", unused),
-        ("nothing fills", unfilled),
-        ("filled twice:", twice),
-        ("wrong shape:", shapes),
-    ]
-    errors = [f"{label} {_list(names)}" for label, names in kinds if names]
+    kinds = {"nothing uses": unused, "nothing fills": unfilled, "filled twice:": twice, "wrong shape:": shapes}
+    errors = [f"{label} {_list(names)}" for label, names in kinds.items() if names]
     if errors:
         raise UserError(f"{what}: {'; '.join(errors)}.")
     return ported
@@ -103,9 +91,7 @@ def _with_name(target: str, rules: Sequence[Rule]) -> str:
 
 def _before(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, ...]:
     """The shape that ``axes`` permutes to ``shape``."""
-    if axes is None:
-        return tuple(shape)
-    return tuple(size for _, size in sorted(zip(axes, shape, strict=True)))
+    return tuple(shape if axes is None else (size for _, size in sorted(zip(axes, shape, strict=True))))
 
 
 def _sides(shape: tuple[int, ...]) -> str:

@@ -34,22 +34,14 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
 
 
 def create_backbone(name: str) -> Backbone:
-    """The backbone called ``name``, without its weights.
-
-    Raises:
-      UserError: if there is no backbone of that name.
-    """
+    """The backbone called ``name``, without its weights; raises a ``UserError`` if there is none."""
     if name not in BACKBONES:
         raise UserError(f"unknown backbone {name}; there are {', '.join(BACKBONES)}.")
     return BACKBONES[name]()
 
 
 def variable_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor of a backbone, by its path, as in ``backbone/stem_0/kernel``.
-
-    Raises:
-      UserError: if there is no backbone of that name.
-    """
+    """Shape of every tensor of a backbone, by its path, as in ``backbone/stem_0/kernel``."""
     return _shapes(create_backbone(name))
 
 
@@ -57,16 +49,15 @@ def random_variables(name: str, seed: int = 0) -> dict[str, Any]:
     """Variables of an untrained backbone: normal kernels of He's deviation, neutral normalisation.
 
     As ``init`` gives them, but drawn on the host, in a second: compiling a generator for every kernel takes ten.
-
-    Raises:
-      UserError: if there is no backbone of that name.
     """
     generator = np.random.default_rng(seed)
-    flat = dict(_normalisation(create_backbone(name)))
-    for path, shape in variable_shapes(name).items():
-        if path not in flat:
-            flat[path] = generator.standard_normal(shape, np.float32) * np.float32(he_deviation(shape))
-    return unflatten_variables(flat)
+    normalisation = _normalisation(create_backbone(name))
+    kernels = {
+        path: generator.standard_normal(shape, np.float32) * np.float32(he_deviation(shape))
+        for path, shape in variable_shapes(name).items()
+        if path not in normalisation
+    }
+    return unflatten_variables(normalisation | kernels)
 
 
 def unflatten_variables(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,6 +83,5 @@ def _normalisation(backbone: Backbone) -> dict[str, np.ndarray]:
 
 
 def _init(backbone: Backbone, key: jax.Array) -> dict[str, jax.Array]:
-    step, offset = backbone.SIDES
-    side = 4 * step + offset
+    side = 4 * backbone.SIDES[0] + backbone.SIDES[1]
     return flax.traverse_util.flatten_dict(backbone.init(key, jnp.zeros((1, side, side, 3))), sep="/")

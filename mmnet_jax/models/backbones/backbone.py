@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 Levels = dict[str, Array]
 """``level2``, ``level3`` and ``level4``, each ``[n, h, w, channels]``."""
-Layer = Callable[[Array, bool], Array]
-"""From features and ``batch_statistics`` to features."""
+Layers = Sequence[Callable[[Any, bool], Array]]
+"""Each from features and ``batch_statistics`` to features."""
 
 
 class Backbone(nn.Module):
@@ -55,7 +55,7 @@ class StagedBackbone(Backbone):
     """A backbone whose level 4 is computed from level 3 alone, so that level 3 can be masked in between."""
 
     @property
-    def stages(self) -> tuple[Sequence[Layer], Sequence[Layer], Sequence[Layer]]:
+    def stages(self) -> tuple[Layers, Layers, Layers]:
         """The layers from images to level 2, on to level 3, and on to level 4."""
         raise NotImplementedError
 
@@ -73,7 +73,7 @@ class StagedBackbone(Backbone):
         return levels | {"level4": self.high_level(levels["level3"], batch_statistics)}
 
 
-def _run(layers: Sequence[Layer], x: Array, batch_statistics: bool) -> Array:
+def _run(layers: Layers, x: Array, batch_statistics: bool) -> Array:
     for layer in layers:
         x = layer(x, batch_statistics)
     return x

@@ -12,12 +12,15 @@ A backbone's time on a CPU is decided here; measured on two cores with XLA's own
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 Padding = tuple[int, int]
 Paddings = tuple[Padding, Padding]
 
@@ -44,45 +47,27 @@ def convolve(
 ) -> Float[Array, "n h_out w_out o"]:
     """A convolution without bias; depthwise where the kernel has one input channel and ``x`` has as many as outputs.
 
-    Args:
-      x: images or features.
-      kernel: side x side x input channels (1: depthwise) x output channels.
-      stride, dilation: the same for both axes.
-      padding: zeros (before, after) for the height and the width.
+    ``stride`` and ``dilation`` hold for both axes; ``padding`` is zeros (before, after) for the height and the width.
     """
+    layout: dict[str, Any] = {"stride": stride, "dilation": dilation, "padding": padding}
+    full: Callable[..., Array] = partial(_full, **layout)
     if kernel.shape[2] == 1 and x.shape[-1] == kernel.shape[3]:
-        return lax.platform_dependent(
-            x,
-            kernel,
-            cpu=lambda x, kernel: _shifted_products(x, kernel, stride, dilation, padding),
-            default=lambda x, kernel: _full(x, kernel, stride, dilation, padding, groups=x.shape[-1]),
-        )
-    if kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
+        faster, full = _shifted_products, partial(full, groups=x.shape[-1])
+    elif kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
         return _pointwise(x[:, ::stride, ::stride], kernel[0, 0])
-    faster = None
-    if max(_output_sides(x, kernel, stride, dilation, padding)) <= 2:
+    elif max(_output_sides(x, kernel, **layout)) <= 2:
         faster = _window_products
     elif x.shape[-1] == 3 and kernel.shape[3] <= 32:
         faster = _four_channels
-    if faster is None:
-        return _full(x, kernel, stride, dilation, padding)
-    return lax.platform_dependent(
-        x,
-        kernel,
-        cpu=lambda x, kernel: faster(x, kernel, stride, dilation, padding),
-        default=lambda x, kernel: _full(x, kernel, stride, dilation, padding),
-    )
+    else:
+        return full(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=partial(faster, **layout), default=full)
 
 
 def _full(x: Array, kernel: Array, stride: int, dilation: int, padding: Paddings, groups: int = 1) -> Array:
+    strides, dilations = (stride, stride), (dilation, dilation)
     return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        padding,
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=DIMENSIONS,
-        feature_group_count=groups,
+        x, kernel, strides, padding, None, dilations, ("NHWC", "HWIO", "NHWC"), feature_group_count=groups
     )
 
 
@@ -129,14 +114,10 @@ def _windows(x: Array, kernel: Array, stride: int, dilation: int, padding: Paddi
     rows, columns = _output_sides(x, kernel, stride, dilation, padding)
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     n, channels = x.shape[0], x.shape[-1]
+    height, width = (rows - 1) * stride + 1, (columns - 1) * stride + 1
     starts = [(i * dilation, j * dilation) for i in range(kernel.shape[0]) for j in range(kernel.shape[1])]
     return [
-        lax.slice(
-            x,
-            (0, top, left, 0),
-            (n, top + (rows - 1) * stride + 1, left + (columns - 1) * stride + 1, channels),
-            (1, stride, stride, 1),
-        )
+        lax.slice(x, (0, top, left, 0), (n, top + height, left + width, channels), (1, stride, stride, 1))
         for top, left in starts
     ]
 

@@ -6,7 +6,6 @@ dilation before it, the blocks after it double it. Padding is TensorFlow's SAME,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mmnet_jax.episode import IMAGENET_MEAN, IMAGENET_STD
-from mmnet_jax.models.backbones.backbone import Layer, StagedBackbone
+from mmnet_jax.models.backbones.backbone import Layers, StagedBackbone
 from mmnet_jax.models.backbones.frozen import FrozenConv
 
 
@@ -60,12 +59,8 @@ def plan_blocks(output_stride: int) -> list[Block]:
     for stage in STAGES:
         keeps = stage.stride == 1 or stride * stage.stride <= output_stride
         blocks.append(Block(stage.kernel_size, stage.stride if keeps else 1, dilation, stage.expansion, stage.channels))
-        if keeps:
-            stride *= stage.stride
-        else:
-            dilation *= stage.stride
-        rest = Block(stage.kernel_size, 1, dilation, stage.expansion, stage.channels)
-        blocks.extend([rest] * (stage.blocks - 1))
+        stride, dilation = (stride * stage.stride, dilation) if keeps else (stride, dilation * stage.stride)
+        blocks += (stage.blocks - 1) * [Block(stage.kernel_size, 1, dilation, stage.expansion, stage.channels)]
     return blocks
 
 
@@ -100,9 +95,9 @@ class EfficientNetLite2(StagedBackbone):
         return {f"level{i}": STAGES[stage - 1].channels for i, stage in enumerate(LEVEL_STAGES, start=2)}
 
     @property
-    def stages(self) -> tuple[Sequence[Layer], Sequence[Layer], Sequence[Layer]]:
+    def stages(self) -> tuple[Layers, Layers, Layers]:
         level2, level3, _ = (sum(stage.blocks for stage in STAGES[:n]) for n in LEVEL_STAGES)
-        first: list[Layer] = [_own_normalisation, self.stem, *self.blocks[:level2]]
+        first: Layers = [_own_normalisation, self.stem, *self.blocks[:level2]]
         return first, self.blocks[level2:level3], self.blocks[level3:]
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mmnet_jax.models.backbones.convolution import Paddings, centred_padding, convolve, same_padding
+from mmnet_jax.models.backbones.convolution import centred_padding, convolve, same_padding
 
 
 def he_deviation(kernel_shape: tuple[int, ...]) -> float:
@@ -62,7 +62,13 @@ class FrozenConv(nn.Module):
         mean = self.variable("batch_stats", "mean", lambda: jnp.zeros(shape))
         var = self.variable("batch_stats", "var", lambda: jnp.ones(shape))
 
-        y = convolve(x, kernel, stride=self.stride, dilation=self.dilation, padding=self._padding(x))
+        height, width = (
+            same_padding(side, self.kernel_size, self.stride, self.dilation)
+            if self.padding == "same"
+            else centred_padding(self.kernel_size, self.dilation)
+            for side in x.shape[1:3]
+        )
+        y = convolve(x, kernel, stride=self.stride, dilation=self.dilation, padding=(height, width))
         if batch_statistics:
             used_mean, used_var = jnp.mean(y, axis=(0, 1, 2)), jnp.var(y, axis=(0, 1, 2))
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
@@ -76,10 +82,3 @@ class FrozenConv(nn.Module):
         bias = bias - used_mean * scale
         y = y * scale[None, None, None, :] + bias[None, None, None, :]
         return y if self.activation is None else self.activation(y)
-
-    def _padding(self, x: Array) -> Paddings:
-        if self.padding == "same":
-            height, width = (same_padding(n, self.kernel_size, self.stride, self.dilation) for n in x.shape[1:3])
-            return height, width
-        both = centred_padding(self.kernel_size, self.dilation)
-        return both, both

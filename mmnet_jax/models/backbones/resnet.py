@@ -7,14 +7,13 @@ convolutions that PFENet uses: neither pre-activation nor torchvision's IMAGENET
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from mmnet_jax.models.backbones.backbone import Layer, StagedBackbone
+from mmnet_jax.models.backbones.backbone import Layers, StagedBackbone
 from mmnet_jax.models.backbones.convolution import max_pool_3x3
 from mmnet_jax.models.backbones.frozen import FrozenConv
 
@@ -62,27 +61,20 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(StagedBackbone):
-    """A ResNet of ``depths`` blocks in its four stages, with the 7x7 stem or the deep one.
-
-    ``width`` is the stem's and the first stage's.
-    """
+    """A ResNet of ``depths`` blocks; ``width`` is that of the stem (7x7 or deep) and of the first stage."""
 
     depths: tuple[int, int, int, int] = (3, 4, 6, 3)
     deep_stem: bool = False
     width: int = 64
 
     def setup(self) -> None:
-        if self.deep_stem:
-            self.stem = [FrozenConv(self.width, 3, 2), FrozenConv(self.width, 3), FrozenConv(2 * self.width, 3)]
-        else:
-            self.stem = [FrozenConv(self.width, 7, 2)]
-        stages = plan_stages(self.width, self.output_stride)
+        deep: list[Any] = [(self.width, 3, 2), (self.width, 3), (2 * self.width, 3)]
+        self.stem = [FrozenConv(*layer) for layer in (deep if self.deep_stem else [(self.width, 7, 2)])]
         self.stage1, self.stage2, self.stage3, self.stage4 = (
-            [
-                Bottleneck(stage.width, stage.stride, stage.dilation, project=True),
-                *(Bottleneck(stage.width, 1, stage.dilation) for _ in range(depth - 1)),
-            ]
-            for stage, depth in zip(stages, self.depths, strict=True)
+            [Bottleneck(width, 1 if i else stride, dilation, project=not i) for i in range(depth)]
+            for depth, (width, stride, dilation) in zip(
+                self.depths, plan_stages(self.width, self.output_stride), strict=True
+            )
         )
 
     @property
@@ -90,9 +82,5 @@ class ResNet(StagedBackbone):
         return {"level2": 8 * self.width, "level3": 16 * self.width, "level4": 32 * self.width}
 
     @property
-    def stages(self) -> tuple[Sequence[Layer], Sequence[Layer], Sequence[Layer]]:
-        return [*self.stem, _pool, *self.stage1, *self.stage2], self.stage3, self.stage4
-
-
-def _pool(x: Array, batch_statistics: bool) -> Array:
-    return max_pool_3x3(x)
+    def stages(self) -> tuple[Layers, Layers, Layers]:
+        return [*self.stem, lambda x, _: max_pool_3x3(x), *self.stage1, *self.stage2], self.stage3, self.stage4

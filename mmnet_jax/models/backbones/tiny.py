@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from mmnet_jax.models.backbones.backbone import Layer, StagedBackbone
+from mmnet_jax.models.backbones.backbone import Layers, StagedBackbone
 from mmnet_jax.models.backbones.frozen import FrozenConv
 
 
@@ -21,5 +19,5 @@ class Tiny(StagedBackbone):
         return {"level2": 8, "level3": 12, "level4": 16}
 
     @property
-    def stages(self) -> tuple[Sequence[Layer], Sequence[Layer], Sequence[Layer]]:
+    def stages(self) -> tuple[Layers, Layers, Layers]:
         return self.stem, [self.stage3], [self.stage4]

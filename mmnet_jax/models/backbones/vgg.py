@@ -6,13 +6,14 @@ their common grid is level 3's, at stride 16: level 2 is resized to it and the f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mmnet_jax.models.backbones.backbone import Layer, Levels, StagedBackbone
+from mmnet_jax.models.backbones.backbone import Layers, Levels, StagedBackbone
 from mmnet_jax.models.backbones.convolution import convolve, max_pool_2x2
 from mmnet_jax.models.backbones.frozen import FrozenConv, random_kernel
 from mmnet_jax.ops.resize import resize_bilinear
@@ -35,39 +36,30 @@ class BiasedConv(nn.Module):
 
 
 class VGG(StagedBackbone):
-    """VGG-16's features.
-
-    At an ``output_stride`` of 32 the fifth block is pooled, too, and level 2 keeps its own grid.
-    """
+    """VGG-16's features; at an ``output_stride`` of 32 block 5 is pooled, too, and level 2 keeps its own grid."""
 
     output_stride: int = 16
     batch_norm: bool = True
     blocks: tuple[tuple[int, ...], ...] = BLOCKS
 
     def setup(self) -> None:
-        def convolutions(channels: tuple[int, ...]) -> list[nn.Module]:
-            if self.batch_norm:
-                return [FrozenConv(features, 3, biased=True) for features in channels]
-            return [BiasedConv(features) for features in channels]
-
-        self.block1, self.block2, self.block3, self.block4, self.block5 = map(convolutions, self.blocks)
+        conv: Any = partial(FrozenConv, kernel_size=3, biased=True) if self.batch_norm else BiasedConv
+        self.block1, self.block2, self.block3, self.block4, self.block5 = (
+            [conv(features) for features in block] for block in self.blocks
+        )
 
     @property
     def channels(self) -> dict[str, int]:
         return {f"level{i}": block[-1] for i, block in enumerate(self.blocks[2:], start=2)}
 
     @property
-    def stages(self) -> tuple[Sequence[Layer], Sequence[Layer], Sequence[Layer]]:
-        last: list[Layer] = [_pool] if self.output_stride == 32 else []
-        level2: list[Layer] = [*self.block1, _pool, *self.block2, _pool, *self.block3, _pool]
-        return level2, [*self.block4, _pool], [*self.block5, *last]
+    def stages(self) -> tuple[Layers, Layers, Layers]:
+        pool: Any = lambda x, _: max_pool_2x2(x)  # noqa: E731
+        level4 = [*self.block5, pool] if self.output_stride == 32 else self.block5
+        return [*self.block1, pool, *self.block2, pool, *self.block3, pool], [*self.block4, pool], level4
 
     def mid_levels(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Levels:
         levels = super().mid_levels(images, batch_statistics)
         if self.output_stride < 32:
             levels["level2"] = resize_bilinear(levels["level2"], levels["level3"].shape[1:3])
         return levels
-
-
-def _pool(x: Array, batch_statistics: bool) -> Array:
-    return max_pool_2x2(x)

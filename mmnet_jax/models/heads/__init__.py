@@ -5,8 +5,5 @@ from __future__ import annotations
 from mmnet_jax.models.heads import pfenet, variants
 from mmnet_jax.models.heads.spec import HeadSpec
 
-HEADS: dict[str, HeadSpec] = {
-    "mmnet": variants.SPEC,
-    "pfenet": pfenet.SPEC,
-}
+HEADS: dict[str, HeadSpec] = {"mmnet": variants.SPEC, "pfenet": pfenet.SPEC}
 """By the value of ``model.network``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ from mmnet_jax import ops
 from mmnet_jax.episode import Prediction, SupportState
 from mmnet_jax.losses import Objective
 from mmnet_jax.models.layers import convolution
-from mmnet_jax.models.network import FewShotNetwork
+from mmnet_jax.models.network import FewShotNetwork, Size
 
 Masks = Float[Array, "b k h w"]
 
@@ -66,10 +67,7 @@ class MMNetPrediction(Prediction):
     """F_S . M before the sigmoid, likewise."""
 
     def own_losses(self, objective: Objective) -> dict[str, tuple[float, Float[Array, ""]]]:
-        """The memory reconstruction loss (eq. 10, eq. 11, eq. 12).
-
-        It is summed over the memories, and over query and support where both are asked for.
-        """
+        """The memory reconstruction loss (eq. 10-12), summed over the memories, and over query and support."""
         total = jnp.zeros(())
         if objective.reconstruction_on in ("support", "both"):
             for logits in self.support_memory_logits:
@@ -97,72 +95,60 @@ def propagate_activations(
     return jnp.moveaxis(received, 0, 1), jnp.moveaxis(quality, 0, 1)
 
 
-def own_masks(masks: Masks) -> Masks:
-    """Each shot is seen through its own mask."""
-    return masks
-
-
-def summed_quality(quality: Masks, masks: Masks) -> Masks:
-    """Eq. 9 as it is written."""
-    return quality
-
-
 class MMNet(FewShotNetwork):
     """MM-Net (ICCV 2021)."""
 
-    memory_size: int = 50
+    memory_size: int | None = 50
+    """``None``: APM matches and carries the projected features themselves ("FCM + Feat")."""
     branches: tuple[Branch, ...] = (Branch(),)
     cosine_on_logits: bool = False
     """Take the cosine of APM and QMM on F . M before the sigmoid."""
     propagate: Callable[..., tuple[Array, Array]] = propagate_activations
-    shot_masks: Callable[[Array], Array] = own_masks
-    """The masks through which APM and QMM see the shots."""
-    shot_quality: Callable[[Array, Array], Array] = summed_quality
-    """From p_q and the masks to what the softmax over the shots takes."""
+    shot_masks: Callable[[Array], Array] = lambda masks: masks
+    """The masks through which APM and QMM see the shots: the paper's are their own."""
+    shot_quality: Callable[[Array, Array], Array] = lambda quality, masks: quality
+    """From p_q (eq. 9) and the masks to what the softmax over the shots takes."""
     decoder_inputs: tuple[str, ...] = ("fused", "confidence")
 
-    HAS_MEMORY: ClassVar[bool] = True
+    KEEPS_FEATURES: ClassVar[bool] = False
+    """Whether ``weigh`` needs the support's F."""
 
     def setup(self) -> None:
         super().setup()
         for branch in self.branches:
-            if self.HAS_MEMORY:
+            if self.memory_size is not None:
                 name, shape = f"memory{branch.suffix}", (self.memory_size, self.channels)
                 setattr(self, name, self.param(name, nn.initializers.normal(1.0), shape))
             for prefix in ("", "support_")[: 1 if self.projection_shared else 2]:
                 projection = convolution(self.channels, self.projection_kernel)
                 setattr(self, f"{prefix}projection{branch.suffix}", projection)
 
-    def nodes(self, projected: Float[Array, "n h w d"], suffix: str) -> Float[Array, "n h w v"]:
-        """What APM matches and carries: F . M before the sigmoid (eq. 1)."""
-        return ops.memory_logits(projected, getattr(self, f"memory{suffix}"))
-
     def activate(self, nodes: Array) -> Array:
         """Act, the sigmoid of the nodes (eq. 1)."""
-        return nn.sigmoid(nodes)
+        return nodes if self.memory_size is None else nn.sigmoid(nodes)
 
-    def encode(self, mid: Float[Array, "n h w m"], projection: str, train: bool) -> tuple[Encoded, ...]:
+    def encode(self, mid: Array, projection: str, train: bool) -> tuple[Encoded, ...]:
         """Each branch's view of some images."""
         encoded = []
         with jax.named_scope("memory"):
             for branch in self.branches:
-                channels = mid[..., branch.start : branch.stop]
-                projected = self._project(channels, getattr(self, f"{projection}{branch.suffix}"), train)
-                encoded.append(Encoded(projected, self.nodes(projected, branch.suffix)))
+                nodes = projected = self._project(
+                    mid[..., branch.start : branch.stop], getattr(self, f"{projection}{branch.suffix}"), train
+                )
+                if self.memory_size is not None:
+                    nodes = ops.memory_logits(projected, getattr(self, f"memory{branch.suffix}"))
+                encoded.append(Encoded(projected, nodes))
         return tuple(encoded)
 
-    def encode_query(self, mid: Float[Array, "b h w m"], train: bool) -> tuple[Encoded, ...]:
+    def encode_query(self, mid: Array, train: bool) -> tuple[Encoded, ...]:
         return self.encode(mid, "projection", train)
 
-    def encode_shots(
-        self, mid: Float[Array, "n h w m"], high: Float[Array, "n h w c"], mask: Float[Array, "n h w"], train: bool
-    ) -> MMNetSupport:
+    def encode_shots(self, mid: Array, high: Array, mask: Array, train: bool) -> MMNetSupport:
         encoded = self.encode(mid, "projection" if self.projection_shared else "support_projection", train)
-        return MMNetSupport(high, mask, nodes=tuple(branch.nodes for branch in encoded))
+        projected = tuple(branch.projected for branch in encoded) if self.KEEPS_FEATURES else ()
+        return MMNetSupport(high, mask, tuple(branch.nodes for branch in encoded), projected)
 
-    def match(
-        self, query: tuple[Encoded, ...], query_high: Float[Array, "b h w c"], state: MMNetSupport
-    ) -> dict[str, Array]:
+    def match(self, query: tuple[Encoded, ...], query_high: Array, state: MMNetSupport) -> dict[str, Array]:
         """APM's maps (eq. 5) averaged over the shots by quality (eq. 9), and the confidence map (eq. 8)."""
         masks = self.shot_masks(state.mask)
         # a shot without foreground of its own has no say, whichever mask it was seen through
@@ -192,24 +178,19 @@ class MMNet(FewShotNetwork):
         return self.shot_quality(quality, masks)
 
     def predict(
-        self,
-        query: tuple[Encoded, ...],
-        state: MMNetSupport,
-        matched: dict[str, Array],
-        size: tuple[int, ...],
-        train: bool,
+        self, query: tuple[Encoded, ...], state: MMNetSupport, matched: dict[str, Array], size: Size, train: bool
     ) -> MMNetPrediction:
         maps = matched | {"confidence": matched["confidence"][..., None]}
         decoded = jnp.concatenate([maps[name] for name in self.decoder_inputs], axis=-1)
-        logits, auxiliary = self._decode_bins(
-            lambda side: ops.resize_bilinear(decoded, side), decoded.shape[1:3], size, train
-        )
+        inputs_at = partial(ops.resize_bilinear, decoded)
+        logits, auxiliary = self._decode_bins(inputs_at, decoded.shape[1:3], size, train)
         nodes = tuple(branch.nodes for branch in query)
+        memory = self.memory_size is not None
         return MMNetPrediction(
             logits,
             auxiliary,
             activations=jnp.concatenate(list(map(self.activate, nodes)) or [matched["fused"]], axis=-1),
-            query_memory_logits=nodes if self.HAS_MEMORY else (),
-            support_memory_logits=state.nodes if self.HAS_MEMORY else (),
+            query_memory_logits=nodes if memory else (),
+            support_memory_logits=state.nodes if memory else (),
             **matched,
         )

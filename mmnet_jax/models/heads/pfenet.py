@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
@@ -12,7 +10,7 @@ from mmnet_jax import ops
 from mmnet_jax.episode import Prediction, SupportState
 from mmnet_jax.models.heads.spec import HeadSpec
 from mmnet_jax.models.layers import convolution
-from mmnet_jax.models.network import FewShotNetwork
+from mmnet_jax.models.network import FewShotNetwork, Size
 
 AREA = 0.0005
 """Added to the mask's area in a prototype."""
@@ -20,17 +18,9 @@ AREA = 0.0005
 
 @struct.dataclass
 class PFENetSupport(SupportState):
-    """An encoded support set."""
+    """An encoded support set: F, averaged over the mask."""
 
     prototype: Float[Array, "*b k d"]
-    """F, averaged over the mask."""
-
-
-class Matched(NamedTuple):
-    """The prototype of all shots, and the prior (the foreground confidence map)."""
-
-    prototype: Float[Array, "b d"]
-    confidence: Float[Array, "b h w"]
 
 
 class PFENet(FewShotNetwork):
@@ -46,36 +36,33 @@ class PFENet(FewShotNetwork):
         if not self.projection_shared:
             self.support_projection = convolution(self.channels, self.projection_kernel)
 
-    def encode_query(self, mid: Float[Array, "b h w m"], train: bool) -> Float[Array, "b h w d"]:
+    def encode_query(self, mid: Array, train: bool) -> Array:
         return self._project(mid, self.projection, train)
 
-    def encode_shots(
-        self, mid: Float[Array, "n h w m"], high: Float[Array, "n h w c"], mask: Float[Array, "n h w"], train: bool
-    ) -> PFENetSupport:
+    def encode_shots(self, mid: Array, high: Array, mask: Array, train: bool) -> PFENetSupport:
         projection = self.projection if self.projection_shared else self.support_projection
         return PFENetSupport(high, mask, ops.masked_average(self._project(mid, projection, train), mask, AREA))
 
-    def match(
-        self, query: Float[Array, "b h w d"], query_high: Float[Array, "b h w c"], state: PFENetSupport
-    ) -> Matched:
+    def match(self, query: Array, query_high: Array, state: PFENetSupport) -> tuple[Array, Array]:
         """The mean of the prototypes of the shots with foreground, and the confidence map (eq. 8)."""
         has_foreground = jnp.any(state.mask > 0, axis=(2, 3))
         counts = (has_foreground | ~jnp.any(has_foreground, axis=1, keepdims=True)).astype(jnp.float32)
         weights = counts / jnp.sum(counts, axis=1, keepdims=True)
         prototype = jnp.sum(state.prototype * weights[..., None], axis=1)
-        return Matched(prototype, self._confidence(query_high, state))
+        return prototype, self._confidence(query_high, state)
 
     def predict(
-        self, query: Float[Array, "b h w d"], state: PFENetSupport, matched: Matched, size: tuple[int, ...], train: bool
+        self, query: Array, state: PFENetSupport, matched: tuple[Array, Array], size: Size, train: bool
     ) -> Prediction:
         batch, *grid, channels = query.shape
+        prototype, confidence = matched
 
         def input_at(side: int) -> Float[Array, "b side side c"]:
-            everywhere = jnp.broadcast_to(matched.prototype[:, None, None], (batch, side, side, channels))
-            prior = ops.resize_bilinear(matched.confidence[..., None], side)
+            everywhere = jnp.broadcast_to(prototype[:, None, None], (batch, side, side, channels))
+            prior = ops.resize_bilinear(confidence[..., None], side)
             return jnp.concatenate([ops.adaptive_average_pool(query, side), everywhere, prior], axis=-1)
 
-        return Prediction(*self._decode_bins(input_at, tuple(grid), size, train), matched.confidence)
+        return Prediction(*self._decode_bins(input_at, tuple(grid), size, train), confidence)
 
 
 SPEC = HeadSpec(

@@ -1,4 +1,4 @@
-"""What a head declares: all that the rest of the package reads of it."""
+"""What a head is built from, and what it declares to the rest of the package."""
 
 from __future__ import annotations
 
@@ -7,7 +7,31 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mmnet_jax.models.network import FewShotNetwork
-from mmnet_jax.models.settings import NetworkSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSettings:
+    """What ``build_model`` takes: the config's ``model`` and ``quality`` sections (see ``config/fields.py``)."""
+
+    head: str  # as in HEADS
+    backbone: str  # as in BACKBONES
+    channels: int
+    bins: tuple[float, ...]
+    dropout: float
+    projection_kernel: int
+    projection_shared: bool
+    support_level4: str
+    batch_norm: str
+    confidence_dtype: str
+    memory_size: int
+    nodes: str
+    levels: str
+    cosine_on: str
+    propagation: str
+    shot_mask: str
+    quality: str
+    quality_normalise: str
+    fem_input: str
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,20 +11,10 @@ from jaxtyping import Array, Float
 
 from mmnet_jax import ops
 from mmnet_jax.models.backbones.convolution import max_pool_3x3
-from mmnet_jax.models.heads.mmnet import (
-    Branch,
-    Encoded,
-    Masks,
-    MMNet,
-    MMNetSupport,
-    own_masks,
-    propagate_activations,
-    summed_quality,
-)
-from mmnet_jax.models.heads.spec import HeadSpec
+from mmnet_jax.models.heads.mmnet import Branch, Encoded, Masks, MMNet, MMNetSupport, propagate_activations
+from mmnet_jax.models.heads.spec import HeadSpec, NetworkSettings
 from mmnet_jax.models.layers import convolution
 from mmnet_jax.models.network import split_shots
-from mmnet_jax.models.settings import NetworkSettings
 
 
 def average_foreground(
@@ -51,32 +41,15 @@ def equal_quality(quality: Masks, masks: Masks) -> Masks:
     return jnp.zeros_like(quality)
 
 
-class FeatureMMNet(MMNet):
-    """Without a memory: APM matches and carries the projected features themselves ("FCM + Feat")."""
-
-    HAS_MEMORY: ClassVar[bool] = False
-
-    def nodes(self, projected: Float[Array, "n h w d"], suffix: str) -> Float[Array, "n h w d"]:
-        return projected
-
-    def activate(self, nodes: Array) -> Array:
-        return nodes
-
-
 class AttentionMMNet(MMNet):
     """Shots weighed by an attention over query and support side by side, CANet's way, instead of eq. 9."""
+
+    KEEPS_FEATURES: ClassVar[bool] = True
 
     def setup(self) -> None:
         super().setup()
         self.attention_hidden = convolution(self.channels, 3)
         self.attention_score = convolution(1, 3)
-
-    def encode_shots(
-        self, mid: Float[Array, "n h w m"], high: Float[Array, "n h w c"], mask: Float[Array, "n h w"], train: bool
-    ) -> MMNetSupport:
-        encoded = self.encode(mid, "projection" if self.projection_shared else "support_projection", train)
-        projected, nodes = zip(*encoded, strict=True)
-        return MMNetSupport(high, mask, nodes=nodes, projected=projected)
 
     def weigh(self, quality: Masks, masks: Masks, query: tuple[Encoded, ...], state: MMNetSupport) -> Masks:
         with jax.named_scope("attention"):
@@ -90,10 +63,6 @@ class AttentionMMNet(MMNet):
         return jnp.broadcast_to(scores[:, :, None, None], quality.shape)
 
 
-class FeatureAttentionMMNet(AttentionMMNet, FeatureMMNet):
-    """Both."""
-
-
 def build(settings: NetworkSettings, shared: dict[str, Any]) -> MMNet:
     """The network whose parts the settings name; ``shared`` holds the fields of every head."""
     level3 = shared["backbone"].channels["level3"]
@@ -103,33 +72,26 @@ def build(settings: NetworkSettings, shared: dict[str, Any]) -> MMNet:
         "3": (Branch(stop=level3),),
         "2,3": (Branch("_level2", start=level3), Branch("_level3", stop=level3)),
     }
-    quality = {"none": summed_quality, "mean": mean_quality}[settings.quality_normalise]
+    quality = {"none": MMNet.shot_quality, "mean": mean_quality}[settings.quality_normalise]
     decoder_inputs = {"both": ("fused", "confidence"), "confidence": ("confidence",), "activations": ("fused",)}
-    network = {
-        ("memory", False): MMNet,
-        ("features", False): FeatureMMNet,
-        ("memory", True): AttentionMMNet,
-        ("features", True): FeatureAttentionMMNet,
-    }[settings.nodes, settings.quality == "attention"]
-    return network(
+    return (AttentionMMNet if settings.quality == "attention" else MMNet)(
         **shared,
-        memory_size=settings.memory_size,
+        memory_size=settings.memory_size if settings.nodes == "memory" else None,
         # a decoder that sees the confidence map alone needs no memory
         branches=() if settings.fem_input == "confidence" else branches[settings.levels],
         cosine_on_logits=settings.cosine_on == "logits",
         propagate={"apm": propagate_activations, "global": average_foreground}[settings.propagation],
-        shot_masks={"own": own_masks, "last": last_mask}[settings.shot_mask],
+        shot_masks={"own": MMNet.shot_masks, "last": last_mask}[settings.shot_mask],
         shot_quality=equal_quality if settings.quality == "mean" else quality,
         decoder_inputs=decoder_inputs[settings.fem_input],
     )
 
 
-MEMORY_FIELDS = ("model.nodes", "model.levels", "model.propagation", "model.fem_input", "model.cosine_on")
-SHOT_FIELDS = ("model.shot_mask", "quality.module", "quality.normalise")
+MODEL_FIELDS = ("nodes", "levels", "propagation", "fem_input", "cosine_on", "shot_mask")
 SPEC = HeadSpec(
     title="MM-Net",
     build=build,
-    own_fields=MEMORY_FIELDS + SHOT_FIELDS,
+    own_fields=(*(f"model.{name}" for name in MODEL_FIELDS), "quality.module", "quality.normalise"),
     bypass=("model.fem_input", "confidence"),
     has_memory=lambda settings: settings.nodes == "memory" and settings.fem_input != "confidence",
 )
