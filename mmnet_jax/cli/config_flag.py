@@ -48,11 +48,7 @@ def take_overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def override(config: ConfigDict, name: str, text: str) -> None:
-    """Set the field called ``name`` to what ``text`` says.
-
-    Raises:
-      UserError: the field is unknown, or ``text`` is not of its type.
-    """
+    """Set the field called ``name`` to what ``text`` says."""
     for section in (name[: dot.start()] for dot in re.finditer(r"\.", name)):
         if section in FIELDS:
             raise UserError(f"config field {section} is no section; --config.{name} cannot be set.")

@@ -22,15 +22,6 @@ def interrupts(message: bytes = STOPPING) -> Iterator[Callable[..., bool]]:
     Of several processes all stop at the same step, whichever got the signal: jax's preemption service agrees on it
     in the background. It needs the handler of SIGTERM that ``jax.distributed.initialize`` installs, so that one stays,
     and the other signals are passed on to it.
-
-    Args:
-      message: for stderr at the first signal.
-
-    Yields:
-      ``stop_requested(step)``. Several processes all call it at every step; a single one may leave the step out.
-
-    Raises:
-      KeyboardInterrupt: inside, at the second signal.
     """
     import jax
     from jax.experimental import multihost_utils

@@ -9,12 +9,4 @@ from ml_collections import ConfigDict
 
 from mmnet_jax.config.fields import FIELDS, FREE_FIELDS, READING_FIELDS, READINGS
 from mmnet_jax.config.recipes import Row, apply, load_recipe, pick, recipe_rows, shipped_recipes
-from mmnet_jax.config.resolution import (
-    differences,
-    from_dict,
-    get_config,
-    get_field,
-    has_memory,
-    resolve,
-    set_field,
-)
+from mmnet_jax.config.resolution import differences, from_dict, get_config, get_field, has_memory, resolve, set_field

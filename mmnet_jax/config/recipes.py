@@ -30,33 +30,21 @@ class Row(NamedTuple):
 
 
 def apply(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
-    """``config`` itself, with the given fields set.
-
-    Raises:
-      UserError: naming a field that is unknown or of the wrong type.
-    """
+    """``config`` itself, with the given fields set."""
     for field, value in fields.items():
         set_field(config, field, value)
     return config
 
 
 def pick(rows: Mapping[str, Row], name: str, file: str, base: ConfigDict) -> ConfigDict:
-    """``base`` with the fields of the row called ``name``; ``file`` is how the message calls the recipe.
-
-    Raises:
-      UserError: listing the names, if there is no such row.
-    """
+    """``base`` with the fields of the row called ``name``; ``file`` is how the message calls the recipe."""
     if name not in rows:
         raise UserError(f"{file}:{name} is no configuration; after the colon comes one of {', '.join(rows)}.")
     return apply(base, rows[name].fields)
 
 
 def find_recipe(file: str) -> Path:
-    """The recipe that ``file`` names: a path, or the bare name of a shipped one, such as ``coco_1shot``.
-
-    Raises:
-      UserError: it is a bare name, and no such recipe is shipped.
-    """
+    """The recipe that ``file`` names: a path, or the bare name of a shipped one, such as ``coco_1shot``."""
     if not re.fullmatch(r"\w+", file):
         return Path(file)
     path = SHIPPED / f"{file}.py"

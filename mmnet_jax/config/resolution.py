@@ -54,11 +54,7 @@ def get_field(config: ConfigDict, field: str) -> Any:
 
 
 def set_field(config: ConfigDict, field: str, value: Any) -> None:
-    """Set a field by its whole name.
-
-    Raises:
-      UserError: naming the field, if it is unknown or the value of another type.
-    """
+    """Set a field by its whole name."""
     if field not in FIELDS:
         near = difflib.get_close_matches(field, FIELDS, n=1)
         raise UserError(f"unknown config field {field}" + (f"; did you mean {near[0]}?" if near else "."))

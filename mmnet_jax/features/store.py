@@ -129,20 +129,7 @@ def stored_sources(
     splits: Sequence[Split],
     say: Say,
 ) -> list[Source]:
-    """The sources that read the stored features of some splits, which are computed first where they are missing.
-
-    Args:
-      config: resolved; names the dataset, its folder and the image size.
-      model: the network.
-      frozen: collections ``backbone`` and ``batch_stats`` of the network.
-      weights_sha256: of the file that they came from.
-      splits: of ``config``'s dataset.
-      say: gets the progress.
-
-    Raises:
-      UserError: there is no room for them, or this is one of several processes.
-      OSError: naming the folder that cannot be written.
-    """
+    """The sources that read the stored features of some splits, which are computed first where they are missing."""
     if jax.process_count() > 1:
         raise UserError("training.cache_features works in one process; set it to False to train with several.")
     size, variables = config.data.image_size, _own(frozen)

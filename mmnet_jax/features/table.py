@@ -46,15 +46,7 @@ class Table(NamedTuple):
         return np.asarray(rows)  # a plain array on the same mapping: NumPy's own kind is slower to index
 
     def ensure(self, fill: Callable[[], Iterable[np.ndarray]], say: Say) -> np.ndarray:
-        """``read``, after writing the table if it is missing; of several processes one writes and the others wait.
-
-        Args:
-          fill: gives blocks of rows in order.
-          say: told when there is another process to wait for.
-
-        Raises:
-          OSError: naming the folder that cannot be written, or has no room.
-        """
+        """``read``, after writing the table if it is missing; of several processes one writes and the others wait."""
         name, parent = self.folder.name, self.folder.parent
         rows = self.read()
         if rows is None:

@@ -43,22 +43,14 @@ class Classifier(nn.Module):
 
 
 def create_classifier(name: str, classes: int) -> Classifier:
-    """The classifier of backbone ``name``, without its variables.
-
-    Raises:
-      UserError: if there is no backbone of that name.
-    """
+    """The classifier of backbone ``name``, without its variables."""
     backbone = create_backbone(name).clone(output_stride=CLASSIFYING_STRIDE)
     head = Conv(HEAD, activation=nn.relu6) if isinstance(backbone, EfficientNetLite2) else None
     return Classifier(backbone, classes, head)
 
 
 def untrained_variables(name: str, classes: int, seed: int) -> dict[str, Any]:
-    """Variables of ``create_classifier(name, classes)``: random kernels, and a linear layer of zeros.
-
-    Raises:
-      UserError: if there is no backbone of that name.
-    """
+    """Variables of ``create_classifier(name, classes)``: random kernels, and a linear layer of zeros."""
     init = create_classifier(name, classes).init
     side = 2 * CLASSIFYING_STRIDE
     shapes = flax.traverse_util.flatten_dict(jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, side, side, 3))))

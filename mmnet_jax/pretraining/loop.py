@@ -115,11 +115,7 @@ def check_images(config: ConfigDict) -> None:
 
 
 def open_images(config: ConfigDict, say: Say, dataset: Dataset | None = None) -> tuple[LabelledImages, LabelledImages]:
-    """The images to pretrain on, and held-out ones to measure the accuracy on.
-
-    Raises:
-      UserError: there are none, or they cannot be read.
-    """
+    """The images to pretrain on, and held-out ones to measure the accuracy on."""
     settings = config.pretraining
     if settings.dataset == "imagenet2012":
         return _open_imagenet(config)

@@ -43,34 +43,7 @@ def run_steps(
     describe: Callable[[dict[str, float]], str],
     evaluate: Callable[[TrainState, int], float] | None = None,
 ) -> TrainState:
-    """Updates the newest checkpoint's state, or ``state`` where there is none, until step ``steps``.
-
-    Args:
-      what: the stage, for messages.
-      state: before the first step; donated.
-      update: ``(state, batch) -> (state, loss terms)``.
-      batches: gives the iterator over this process's part of each batch, from a step on.
-      sharding: of a batch.
-      settings: the stage's section of the config: ``batch_size``, ``log_every``, ``checkpoint_every``, and
-        ``evaluate_every`` (also saves; 0: at the end alone).
-      steps: the last step.
-      checkpoints: closed at the end, with everything saved.
-      log_folder: of the metrics; None in a process that writes none.
-      say: gets the log lines and progress.
-      opening: said before the first step.
-      unit: what a batch holds.
-      learning_rate: by step, counted from 0.
-      describe: the loss terms, averaged since the last log line, in words.
-      evaluate: ``(state, step) -> mIoU``, by which the best checkpoint is chosen.
-
-    Returns:
-      The state after the last step.
-
-    Raises:
-      UserError: a loss or a parameter is not finite.
-      OSError: naming a file that could not be written; the checkpoints written before are whole.
-      Stopped: after the first interrupt; a checkpoint was written.
-    """
+    """Updates the newest checkpoint's state, or ``state`` where there is none, until step ``steps``."""
     start = checkpoints.latest() or 0
     if start:
         state = checkpoints.restore(start, state)
@@ -117,16 +90,7 @@ def _due(step: int, every: int) -> bool:
 
 
 def finite_mean(pending: Sequence[Terms], step: int, saved: int | None) -> dict[str, float]:
-    """The mean of each loss term over the last steps.
-
-    Args:
-      pending: the terms of the steps up to ``step`` since the last call.
-      step: the last of them.
-      saved: step of the newest checkpoint.
-
-    Raises:
-      UserError: naming the first step whose loss is not finite, and the newest checkpoint.
-    """
+    """The mean of each loss term over the last steps."""
     fetched = jax.device_get(pending)
     values = np.array([[terms[name] for name in pending[0]] for terms in fetched], np.float64)
     broken = np.flatnonzero(~np.isfinite(values).all(axis=1))

@@ -48,30 +48,18 @@ def learning_rate(sgd: SGD) -> optax.Schedule:
 def create_optimizer(sgd: SGD) -> optax.GradientTransformation:
     """SGD as PyTorch has it: weight decay is added to the gradient of every tensor before the momentum."""
     return optax.chain(
-        optax.add_decayed_weights(sgd.weight_decay),
-        optax.sgd(learning_rate(sgd), momentum=sgd.momentum or None),
+        optax.add_decayed_weights(sgd.weight_decay), optax.sgd(learning_rate(sgd), momentum=sgd.momentum or None)
     )
 
 
 def create_state(variables: dict[str, Any], optimizer: optax.GradientTransformation, moving: bool) -> TrainState:
-    """The state before the first step.
-
-    Args:
-      variables: of the whole network.
-      optimizer: of ``params``.
-      moving: whether the backbone's running statistics move in training: the network's ``batch_statistics``.
-    """
+    """The state before the first step."""
     # copies: a training step donates its state, and the caller's variables must outlive it
     params, batch_stats = jax.tree.map(jnp.array, (variables["params"], variables["batch_stats"]))
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), batch_stats if moving else {})
 
 
 def state_variables(state: TrainState, frozen: dict[str, Any]) -> dict[str, Any]:
-    """The variables to apply the network with: the state's, and the frozen ones beside them.
-
-    Args:
-      state: of a training.
-      frozen: collections ``backbone`` and ``batch_stats``; moving statistics of the state come before the latter.
-    """
+    """The variables to apply the network with: the state's, and the frozen ones beside them."""
     batch_stats = state.batch_stats or frozen["batch_stats"]
     return {"params": state.params, "backbone": frozen["backbone"], "batch_stats": batch_stats}

@@ -78,13 +78,6 @@ def update_fn(
     """The update from transformed episodes on, not yet jitted: ``(state, frozen, episodes, dropout key)``.
 
     The gradient is taken of the trained parameters alone; features come from the encoder, without gradient.
-
-    Args:
-      model: the network.
-      encoder: of the episodes.
-      optimizer: of the parameters.
-      objective: the loss terms and their weights.
-      accumulate: parts of the batch that are run one after the other.
     """
 
     def loss_fn(params: Any, features: Features, labels: Array, key: Array, num_valid: Array) -> tuple[Array, Losses]:

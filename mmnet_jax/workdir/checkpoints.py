@@ -48,23 +48,11 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(path, item_names=("model", "training"), options=options)
 
     def save(self, state: TrainState, miou: float | None = None) -> None:
-        """Starts to write a checkpoint of ``state``.
-
-        Args:
-          state: copied first, since the next training step takes its buffers.
-          miou: what evaluation gave at this step, if there was one.
-
-        Raises:
-          OSError: the disk did not take this checkpoint, or the one before; those that are there stay whole.
-        """
+        """Starts to write a checkpoint of ``state``."""
         self._save(int(state.step), _items(jax.tree.map(jnp.copy, state)), None if miou is None else {MIOU: miou})
 
     def save_model(self, step: int, model: dict[str, Any]) -> None:
-        """Writes a checkpoint that no training can continue from: parameters and running statistics alone.
-
-        Raises:
-          OSError: the disk did not take it.
-        """
+        """Writes a checkpoint that no training can continue from: parameters and running statistics alone."""
         self._save(step, {"model": model}, None)
 
     def _save(self, step: int, items: dict[str, Any], metrics: dict[str, float] | None) -> None:

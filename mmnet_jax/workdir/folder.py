@@ -50,11 +50,7 @@ class Workdir:
         return locked(self.path)
 
     def resumes(self, config: ConfigDict) -> bool:
-        """Whether there is something to resume; a workdir without it may be begun anew.
-
-        Raises:
-          UserError: there is, and it was made with another config or other weights, or by a version of another format.
-        """
+        """Whether there is something to resume; a workdir without it may be begun anew."""
         checkpoints = holds_checkpoint(self.checkpoints) or holds_checkpoint(self.pretraining)
         if not checkpoints and not self.config_file.exists():
             return False
@@ -82,10 +78,6 @@ class Workdir:
         """Makes the folder self-contained: the resolved config, and a copy of the backbone's weights.
 
         Where the backbone is to be trained first, that writes its weights.
-
-        Args:
-          config: resolved.
-          data_sha256: of the dataset's splits, by their names.
         """
         model = config.model
         if not pretrains(config):  # first: bad weights leave no folder
@@ -101,14 +93,7 @@ class Workdir:
         self._write(config, **({"data_sha256": dict(data_sha256)} if data_sha256 else {}))
 
     def create_ported(self, config: ConfigDict, variables: dict[str, Any], step: int, origin: dict[str, Any]) -> None:
-        """Makes a folder of a ported network, which has one checkpoint and cannot be trained further.
-
-        Args:
-          config: resolved.
-          variables: of the whole network.
-          step: number of the checkpoint.
-          origin: where it comes from, for ``config.json``.
-        """
+        """Makes a folder of a ported network, which has one checkpoint and cannot be trained further."""
         self.path.mkdir(parents=True)
         own = {name: variables[name].get("backbone", {}) for name in ("backbone", "batch_stats")}
         weights.save_backbone(self.backbone_file, config.model.backbone, own)
@@ -118,11 +103,7 @@ class Workdir:
         self._write(config, **{PORTED: origin})
 
     def load_config(self) -> ConfigDict:
-        """The resolved config that the workdir was made with.
-
-        Raises:
-          UserError: there is none, it cannot be read, or it is of a version whose workdirs this one cannot read.
-        """
+        """The resolved config that the workdir was made with."""
         text = self._read()
         try:
             config, version, format = text["config"], text["version"], text.get("format", FORMAT)

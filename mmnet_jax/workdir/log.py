@@ -40,11 +40,7 @@ class MetricLog:
             self._events.flush()
 
     def write(self, step: int, **metrics: float) -> None:
-        """Records named numbers at a step.
-
-        Raises:
-          OSError: naming the file that cannot be written.
-        """
+        """Records named numbers at a step."""
         if self._folder is None:
             return
         path = self._folder / METRICS
