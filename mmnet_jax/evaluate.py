@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from mmnet_jax.evaluation.manifest import Manifest
 
 FLAGS = flags.FLAGS
-CHOICES = ("fold", "shots", "protocol", "episodes", "seed")
-"""Flags that choose the episodes."""
+CHOICES = ("fold", "shots", "protocol", "episodes", "seed")  # flags that choose the episodes
 
 
 def define_flags() -> None:

@@ -23,12 +23,9 @@ _say = Printer()
 def define_flags() -> None:
     define_config_flag()
     flags.DEFINE_string("workdir", None, "Folder of this training; one that holds a checkpoint is resumed.")
-    flags.DEFINE_bool(
-        "distributed",
-        False,
-        "This is one process of several: found by jax on Slurm and its like, or told by JAX_COORDINATOR_ADDRESS, "
-        "JAX_NUM_PROCESSES and JAX_PROCESS_ID.",
-    )
+    told = "told by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID."
+    several = f"This is one process of several: found by jax on Slurm and its like, or {told}"
+    flags.DEFINE_bool("distributed", False, several)
 
 
 def main() -> None:
@@ -71,9 +68,8 @@ def _join_processes() -> None:
     """Makes this process one of several that train together, by the environment."""
     import jax
 
-    address, count, number = (
-        os.environ.get(f"JAX_{name}") for name in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
-    )
+    names = "COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID"
+    address, count, number = (os.environ.get(f"JAX_{name}") for name in names)
     if address and count and number:
         jax.distributed.initialize(address, int(count), int(number))
     else:
@@ -97,22 +93,16 @@ def _closing(scored: Any, seconds: float) -> str:
             f"trained in {duration(seconds)}; the checkpoints, log and curve are in {FLAGS.workdir}\n"
             f"next: python -m mmnet_jax.evaluate --workdir={workdir}"
         )
-    result, *_, sheet = (
-        Path(FLAGS.workdir) / file.relative_to(Path(FLAGS.workdir).absolute()) for file in scored.files
-    )
-    results = Path(FLAGS.workdir) / "results"
+    folder = Path(FLAGS.workdir)
+    result, *_, sheet = (folder / file.relative_to(folder.absolute()) for file in scored.files)
+    results = folder / "results"
     example, found = shlex.quote(str(results / EXAMPLE)), shlex.quote(str(results / "found"))
     head = f"done in {duration(seconds)}" if scored.fresh else "everything was done before"
-    return "\n".join(
-        [
-            "",
-            f"{head}: few-shot segmentation of classes that training never saw, 95% intervals in brackets",
-            report(scored.summary),
-            f"result:   {result}",
-            f"pictures: {sheet}",
-            f"next, one of these episodes by hand: python -m mmnet_jax.predict --workdir={workdir} "
-            f"--support={example}/{SUPPORT} --mask={example}/{MASK} --query={example}/{QUERY} --output={found}",
-        ]
+    return (
+        f"\n{head}: few-shot segmentation of classes that training never saw, 95% intervals in brackets\n"
+        f"{report(scored.summary)}\nresult:   {result}\npictures: {sheet}\n"
+        f"next, one of these episodes by hand: python -m mmnet_jax.predict --workdir={workdir} "
+        f"--support={example}/{SUPPORT} --mask={example}/{MASK} --query={example}/{QUERY} --output={found}"
     )
 
 

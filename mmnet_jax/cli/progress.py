@@ -13,8 +13,7 @@ from tqdm import tqdm
 
 from mmnet_jax.storage.files import naming
 
-SECONDS = 10.0
-"""Between two lines of a job."""
+SECONDS = 10.0  # between two lines of a job
 
 Say = Callable[[str], None]
 
@@ -23,8 +22,7 @@ Say = Callable[[str], None]
 class Printer:
     """Prints lines to a standard stream; on a terminal a ``Progress`` draws its bar below them."""
 
-    error: bool = False
-    """To standard error instead of standard output."""
+    error: bool = False  # to standard error instead of standard output
 
     @property
     def stream(self) -> Any:  # TextIO, but for the capturing streams of tests
@@ -98,7 +96,6 @@ class Progress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Ends the bar."""
         if self._bar is not None:
             self._bar.close()
 

@@ -34,13 +34,11 @@ class ByReading:
 class Field:
     """The declaration of one field."""
 
-    default: Any
-    """``None``: open, until the reading or a rule of ``resolve`` fills it, or for the run to do without."""
+    default: Any  # ``None``: open, until the reading or a rule of ``resolve`` fills it, or for the run to do without
     allowed: type | Range | ByReading | tuple[Any, ...] | Callable[[], Iterable[str]]
     """Any value of a type, a range, one of some choices, or a function that lists the choices of a registry."""
     help: str
-    free: bool = False
-    """Changes nothing that is computed: a run may be resumed with another value."""
+    free: bool = False  # changes nothing that is computed: a run may be resumed with another value
 
     @property
     def choices(self) -> tuple[Any, ...] | None:
@@ -198,8 +196,7 @@ FIELDS = {
     "evaluation.batch_size": Field(4, Range(1, 10**6), "Episodes per batch.", free=True),
 }
 
-FREE_FIELDS = tuple(name for name, field in FIELDS.items() if field.free)
-"""Fields that a resumed run may change."""
+FREE_FIELDS = tuple(name for name, field in FIELDS.items() if field.free)  # fields that a resumed run may change
 
 READING_FIELDS = tuple(name for name, field in FIELDS.items() if isinstance(field.allowed, ByReading))
 """Fields in which the readings differ."""

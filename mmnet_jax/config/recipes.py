@@ -23,10 +23,8 @@ SHIPPED = next((folder for folder in (PACKAGE / "configs", PACKAGE.parent / "con
 class Row(NamedTuple):
     """One config of a recipe file with several."""
 
-    fields: dict[str, Any]
-    """Field name, such as ``model.memory_size``, to value; all others are the base config's."""
-    about: str
-    """One line for people."""
+    fields: dict[str, Any]  # field name, such as ``model.memory_size``, to value; all others are the base config's
+    about: str  # one line for people
 
 
 def apply(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:

@@ -1,7 +1,7 @@
 """Where training and evaluation get encoded episodes from: images, or features that are stored.
 
 A source has two halves. ``load`` runs on the host and reads a batch; its ``encoder`` runs on the device and turns the
-batch into what the trained part of the network takes. ``FeatureStore.source`` in ``store.py`` is the other source.
+batch into what the trained part of the network takes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from mmnet_jax.data.transforms.training import Augmentation, augment
 from mmnet_jax.episode import Episode
 from mmnet_jax.models.network import Features, FewShotNetwork
 
+Encoded = tuple[Features, Any]  # and the running statistics that moved, empty where none do
+
 
 @runtime_checkable
 class Encoder(Protocol):
@@ -32,17 +34,14 @@ class Encoder(Protocol):
     def transform(self, batch: Any, key: PRNGKeyArray | None = None) -> Any:
         """The episodes of a batch, with ``query_label`` and ``support_labels`` at image size; random with a key."""
 
-    def extract(
-        self, model: FewShotNetwork, variables: dict[str, Any], episodes: Any, train: bool = False
-    ) -> tuple[Features, Any]:
-        """Their frozen features, without gradient, and the running statistics that moved (empty where none do)."""
+    def extract(self, model: FewShotNetwork, variables: Any, episodes: Any, train: bool = False) -> Encoded:
+        """Their frozen features, without gradient."""
 
 
 class Source(NamedTuple):
     """Encoded episodes of one split."""
 
-    load: Callable[[Sequence[EpisodeSpec]], Any]
-    """Reads at least one episode, all with as many supports, on the host."""
+    load: Callable[[Sequence[EpisodeSpec]], Any]  # reads at least one episode, all with as many supports, on the host
     encoder: Encoder
 
 
@@ -50,12 +49,9 @@ class Source(NamedTuple):
 class ImageEncoder:
     """Images, transformed and run through the backbone."""
 
-    image_size: int
-    """S, pixels."""
-    augmentation: Augmentation | None = None
-    """For the training transform, which takes a key; ``fit`` if None."""
-    fit: Callable[[RawEpisodes, int], Episode] = test_transform
-    """Raw episodes and S -> episodes; an evaluation protocol's image size rule."""
+    image_size: int  # side S, pixels
+    augmentation: Augmentation | None = None  # for the training transform, which takes a key; ``fit`` if None
+    fit: Callable[[RawEpisodes, int], Episode] = test_transform  # takes S; an evaluation protocol's image size rule
 
     def transform(self, batch: RawEpisodes, key: PRNGKeyArray | None = None) -> Episode:
         """See ``Encoder``."""
@@ -64,9 +60,7 @@ class ImageEncoder:
         with jax.named_scope("augment"):
             return augment(key, batch, self.augmentation)
 
-    def extract(
-        self, model: FewShotNetwork, variables: dict[str, Any], episodes: Episode, train: bool = False
-    ) -> tuple[Features, Any]:
+    def extract(self, model: FewShotNetwork, variables: Any, episodes: Episode, train: bool = False) -> Encoded:
         """See ``Encoder``."""
         mutable = ["batch_stats"] if train and model.batch_statistics else []
         features, moved = model.apply(variables, episodes, train, method="extract", mutable=mutable)

@@ -1,8 +1,7 @@
 """Stored features of a frozen backbone: what it computes from each image, once, by the test transform.
 
 Nothing stored depends on an episode's masks. A store is found by all that its numbers depend on; delete ``features/``
-in the data folder whenever it is in the way. The rows are mapped from the disk here; a place in host memory would
-fill the same ``FeatureStore`` with other arrays, and one on the device would look its rows up in ``transform``.
+in the data folder whenever it is in the way.
 """
 
 from __future__ import annotations
@@ -32,15 +31,13 @@ from mmnet_jax.data.episodes import EpisodeSpec
 from mmnet_jax.data.raw import AnyArray, RawEpisodes, load_episodes, load_labels
 from mmnet_jax.data.transforms.evaluation import fit_image, fit_labels
 from mmnet_jax.errors import UserError
-from mmnet_jax.features.source import Source
+from mmnet_jax.features.source import Encoded, Source
 from mmnet_jax.features.table import Table
 from mmnet_jax.models.network import Features, FewShotNetwork, grid_masks, masked_high, mid_and_high, split_shots
 from mmnet_jax.workdir.provenance import CODE
 
-FOLDER = "features"
-"""In the data folder."""
-FORMAT = 2
-"""Of a store's files; raised when they change."""
+FOLDER = "features"  # in the data folder
+FORMAT = 2  # of a store's files; raised when they change
 
 
 @struct.dataclass
@@ -50,8 +47,7 @@ class StoredEpisodes:
     query_mid: Float[AnyArray, "b h w m"]
     query_high: Float[AnyArray, "b h w c"]
     support_mid: Float[AnyArray, "b k h w m"]
-    support_high: Float[AnyArray, "b k h w c"] | None
-    """None where the network takes level 4 of masked level-3 features."""
+    support_high: Float[AnyArray, "b k h w c"] | None  # None where the network takes level 4 of masked level-3 features
     labels: Int[AnyArray, "b 1+k s s"]
     sizes: Int32[AnyArray, "b 1+k 2"]
 
@@ -70,16 +66,13 @@ class StoredEpisodes:
 class StoreEncoder:
     """The device's half of a ``FeatureStore``; see ``source.Encoder``."""
 
-    image_size: int
-    """S, pixels."""
+    image_size: int  # side S, pixels
 
     def transform(self, batch: StoredEpisodes, key: PRNGKeyArray | None = None) -> StoredEpisodes:
         """The labels by the test transform."""
         return dataclasses.replace(batch, labels=fit_labels(batch.labels, batch.sizes, self.image_size))
 
-    def extract(
-        self, model: FewShotNetwork, variables: dict[str, Any], episodes: StoredEpisodes, train: bool = False
-    ) -> tuple[Features, Any]:
+    def extract(self, model: FewShotNetwork, variables: Any, episodes: StoredEpisodes, train: bool = False) -> Encoded:
         """The stored features; level 4 of masked features depends on the masks and is computed here."""
         query_mid, query_high, mid = map(jnp.asarray, (episodes.query_mid, episodes.query_high, episodes.support_mid))
         masks = grid_masks(jnp.asarray(episodes.support_labels) == 1, mid.shape[2:4])
@@ -88,11 +81,8 @@ class StoreEncoder:
         else:
             level4 = functools.partial(nn.apply(masked_high, model.backbone), _own(variables))
             shots = mid.reshape(-1, *mid.shape[2:]), masks.reshape(-1, *masks.shape[2:])
-            if model.sequential:
-                high = jax.lax.map(lambda shot: level4(shot[0][None], shot[1][None])[0], shots)
-            else:
-                high = level4(*shots)
-            high = split_shots(high, len(mid))
+            one = lambda shot: level4(shot[0][None], shot[1][None])[0]  # noqa: E731
+            high = split_shots(jax.lax.map(one, shots) if model.sequential else level4(*shots), len(mid))
         return Features(query_mid, query_high, mid, high, masks), {}
 
 
@@ -103,31 +93,20 @@ class FeatureStore:
     split: Split
     rows: np.ndarray
     """For each image ``mid`` [h, w, m], levels 3 and 2 side by side, and ``high`` [h, w, c], level 4; float32."""
-    support_high: bool
-    """Whether the network takes level 4 of supports as it is stored."""
+    support_high: bool  # whether the network takes level 4 of supports as it is stored
 
     def load(self, specs: Sequence[EpisodeSpec]) -> StoredEpisodes:
         """Reads at least one episode, all with as many supports."""
         queries = np.array([spec.query for spec in specs])
         supports = np.array([spec.supports for spec in specs])
+        mid, high = self.rows["mid"], self.rows["high"]
+        support_high = high[supports] if self.support_high else None
         labels, sizes = load_labels(self.split, specs)
-        return StoredEpisodes(
-            query_mid=self.rows["mid"][queries],
-            query_high=self.rows["high"][queries],
-            support_mid=self.rows["mid"][supports],
-            support_high=self.rows["high"][supports] if self.support_high else None,
-            labels=labels,
-            sizes=sizes,
-        )
+        return StoredEpisodes(mid[queries], high[queries], mid[supports], support_high, labels, sizes)
 
 
 def stored_sources(
-    config: ConfigDict,
-    model: FewShotNetwork,
-    frozen: Mapping[str, Any],
-    weights_sha256: str,
-    splits: Sequence[Split],
-    say: Say,
+    config: ConfigDict, model: FewShotNetwork, frozen: Any, weights_sha256: str, splits: Sequence[Split], say: Say
 ) -> list[Source]:
     """The sources that read the stored features of some splits, which are computed first where they are missing."""
     if jax.process_count() > 1:
@@ -143,18 +122,17 @@ def stored_sources(
     return sources
 
 
-def _table(
-    config: ConfigDict, model: FewShotNetwork, variables: dict[str, Any], weights_sha256: str, split: Split
-) -> Table:
+def _table(config: ConfigDict, model: FewShotNetwork, variables: Any, weights_sha256: str, split: Split) -> Table:
     """The table of a split's features, by everything that its numbers depend on."""
     size = config.data.image_size
+    dataset, _, variant = dataset_choice(config)
     about = {
         "format": FORMAT,
         "backbone": config.model.backbone,
         "weights_sha256": weights_sha256,
         "image_size": size,
-        "dataset": config.data.dataset,
-        "variant": dataset_choice(config).variant,
+        "dataset": dataset,
+        "variant": variant,
         "split": split.name,
         "fingerprint": split.fingerprint(),
         "dtype": "float32",
@@ -164,7 +142,7 @@ def _table(
         **CODE.key(),
     }
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
-    name = "_".join([about["backbone"], f"{size}px", about["dataset"], about["variant"], split.name, digest])
+    name = "_".join([config.model.backbone, f"{size}px", dataset, variant, split.name, digest])
     square, own = jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8), jax.ShapeDtypeStruct((1, 2), jnp.int32)
     levels = jax.eval_shape(functools.partial(_levels, model.backbone, size), variables, square, own)
     row = np.dtype([(level, "<f4", array.shape[1:]) for level, array in zip(("mid", "high"), levels, strict=True)])
@@ -172,7 +150,7 @@ def _table(
 
 
 def _rows(
-    model: FewShotNetwork, variables: dict[str, Any], split: Split, size: int, row: np.dtype, say: Say
+    model: FewShotNetwork, variables: Any, split: Split, size: int, row: np.dtype, say: Say
 ) -> Iterator[np.ndarray]:
     """Blocks of a split's rows, some images at a time: one on a CPU, whose convolutions slow down with the batch."""
     at_once = 1 if jax.default_backend() == "cpu" else 16

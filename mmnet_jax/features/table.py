@@ -22,12 +22,9 @@ class Table(NamedTuple):
     """A table by what it is to hold; the folder need not exist."""
 
     folder: Path
-    about: Mapping[str, Any]
-    """Everything that the numbers depend on; a folder about anything else is another table."""
-    length: int
-    """Number of rows."""
-    row: np.dtype
-    """A row's arrays, as a structured type."""
+    about: Mapping[str, Any]  # everything that the numbers depend on; a folder about anything else is another table
+    length: int  # number of rows
+    row: np.dtype  # a row's arrays, as a structured type
 
     @property
     def bytes(self) -> int:

@@ -29,8 +29,7 @@ class Classifier(nn.Module):
 
     backbone: Backbone
     classes: int
-    head: FrozenConv | None = None
-    """A convolution before the average, where the original network has one."""
+    head: FrozenConv | None = None  # a convolution before the average, where the original network has one
 
     @nn.compact
     def __call__(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Float[Array, "n classes"]:

@@ -33,8 +33,7 @@ from mmnet_jax.training.step import data_mesh, describe_devices, shardings
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
 
-ROOM = 1.25
-"""Side of the crops that are cut from a dataset, times the side of those that are trained on: room to move these."""
+ROOM = 1.25  # side of the crops cut from a dataset, over the side of those trained on: room to move these
 
 
 def pretrain(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Dataset | None = None) -> None:
@@ -43,10 +42,8 @@ def pretrain(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Da
     Checkpoints are kept in ``workdir.pretraining`` until the file exists; a call that finds the file does nothing.
 
     Args:
-      config: resolved; ``pretraining``, ``model.backbone``, ``seed`` and ``data.workers`` are read, and for crops
-        ``fold`` and what names the dataset. The caller checks that a run resumes with the config it began with.
+      config: resolved; the caller checks that a run resumes with the config it began with.
       workdir: for the checkpoints, the log in ``log/pretraining``, and the file, which appears whole or not at all.
-      say: gets the log lines and progress.
       dataset: for crops, instead of the prepared one that ``config`` names.
 
     Raises:
@@ -58,8 +55,7 @@ def pretrain(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Da
     if workdir.backbone_file.exists():
         shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed between its last two lines
         return
-    settings = config.pretraining
-    name = config.model.backbone
+    settings, name = config.pretraining, config.model.backbone
 
     # Images, with some held out to measure the accuracy.
     train, held_out = open_images(config, say, dataset)

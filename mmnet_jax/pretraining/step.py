@@ -13,23 +13,21 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int
 
 from mmnet_jax.pretraining.classifier import Classifier
 from mmnet_jax.pretraining.jitter import centre, jitter
 from mmnet_jax.training.state import TrainState
 from mmnet_jax.training.step import shardings
 
-TRAINED = ("params", "backbone")
-"""Variable collections that pretraining changes; the running statistics move besides."""
+TRAINED = ("params", "backbone")  # variable collections that pretraining changes; the running statistics move besides
 
 
 class Scores(NamedTuple):
     """Loss and accuracy of one batch."""
 
     loss: Float[Array, ""]
-    correct: Float[Array, ""]
-    """Fraction of the images whose largest logit is their label's."""
+    correct: Float[Array, ""]  # fraction of the images whose largest logit is their label's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +85,7 @@ def state_variables(state: TrainState) -> dict[str, Any]:
     return {**state.params, "batch_stats": state.batch_stats}
 
 
-def smoothed_cross_entropy(
-    logits: Float[Array, "b classes"], labels: Int[Array, " b"], smoothing: float
-) -> Float[Array, ""]:
+def smoothed_cross_entropy(logits: Float[Array, "b c"], labels: Int[Array, " b"], smoothing: float) -> Float[Array, ""]:
     """Mean cross entropy with 1 - smoothing on each label and the rest spread over all classes alike."""
     targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
     return jnp.mean(optax.softmax_cross_entropy(logits, targets))
@@ -111,9 +107,7 @@ def classifier_step(classifier: Classifier, settings: Pretraining, mesh: Mesh) -
         correct = jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32))
         return loss, (Scores(loss, correct), moved["batch_stats"])
 
-    def step(
-        state: TrainState, images: UInt8[Array, "b m m 3"], labels: Int[Array, " b"], key: Array
-    ) -> tuple[TrainState, Scores]:
+    def step(state: TrainState, images: Array, labels: Array, key: Array) -> tuple[TrainState, Scores]:
         with jax.named_scope("jitter"):
             x = jitter(jax.random.fold_in(key, state.step), images, settings.image_size)
         gradients, (scores, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params, state.batch_stats, x, labels)
@@ -122,17 +116,11 @@ def classifier_step(classifier: Classifier, settings: Pretraining, mesh: Mesh) -
         return TrainState(state.step + 1, trained, optimizer_state, batch_stats), scores
 
     everywhere, split = shardings(mesh)
-    return jax.jit(
-        step,
-        in_shardings=(everywhere, split, split, everywhere),
-        out_shardings=(everywhere, everywhere),
-        donate_argnums=0,
-    )
+    taken = everywhere, split, split, everywhere
+    return jax.jit(step, in_shardings=taken, out_shardings=(everywhere, everywhere), donate_argnums=0)
 
 
-def count_correct(
-    classifier: Classifier, side: int, mesh: Mesh
-) -> Callable[[dict[str, Any], Array, Array], Int[Array, ""]]:
+def count_correct(classifier: Classifier, side: int, mesh: Mesh) -> Callable[[Any, Array, Array], Int[Array, ""]]:
     """The compiled count ``(variables, images, labels) -> how many are right``, with running statistics."""
 
     def count(variables: dict[str, Any], images: Array, labels: Array) -> Array:

@@ -31,16 +31,7 @@ from mmnet_jax.workdir.folder import Workdir
 def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say) -> None:
     """Trains everything but the backbone, or continues from the newest checkpoint.
 
-    Args:
-      config: resolved.
-      workdir: as ``Workdir.create`` left it, with its backbone.
-      dataset: the one that ``config`` names.
-      say: gets the log lines and progress.
-
-    Raises:
-      UserError: a loss is not finite.
-      OSError: naming a file that could not be written; the checkpoints written before are whole.
-      Stopped: after the first interrupt; a checkpoint was written.
+    ``workdir`` is as ``Workdir.create`` left it, with its backbone.
     """
     settings = config.training
     first = jax.process_index() == 0  # of several processes one writes all but the checkpoints
@@ -92,10 +83,8 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
     def measure(state: TrainState, step: int) -> float:
         result = evaluate(model, state_variables(state, frozen), config, dataset, manifest, source=test_source, say=say)
         low, high = result.scores.interval95
-        say(
-            f"step {step}: {settings.select_on} mIoU {result.scores.miou:.2f} [{low:.2f}, {high:.2f}] "
-            f"over {len(manifest.episodes)} episodes, FB-IoU {result.scores.fb_iou:.2f}"
-        )
+        miou = f"{settings.select_on} mIoU {result.scores.miou:.2f} [{low:.2f}, {high:.2f}]"
+        say(f"step {step}: {miou} over {len(manifest.episodes)} episodes, FB-IoU {result.scores.fb_iou:.2f}")
         return result.scores.miou
 
     if settings.evaluation_episodes:

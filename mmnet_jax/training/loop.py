@@ -21,8 +21,7 @@ from mmnet_jax.training.state import TrainState
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.log import MetricLog
 
-Terms = dict[str, Array]
-"""Scalars of one step by name: the loss and its parts."""
+Terms = dict[str, Array]  # scalars of one step by name: the loss and its parts
 
 
 def run_steps(

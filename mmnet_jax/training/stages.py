@@ -25,8 +25,8 @@ from mmnet_jax.models.heads import HEADS
 from mmnet_jax.training.head import train_head
 from mmnet_jax.workdir.folder import Workdir, pretrains
 
+# in ``results/`` of the workdir: the final evaluation, and a folder with one of its episodes
 RESULT, EXAMPLE = "result.json", "example"
-"""In ``results/`` of the workdir: the final evaluation, and a folder with one of its episodes."""
 
 
 def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Dataset | None = None) -> Scored | None:
@@ -39,7 +39,6 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
     Args:
       config: resolved.
       workdir: made if it is new; locked meanwhile.
-      say: gets the log lines and progress.
       dataset: instead of the prepared one that ``config`` names.
 
     Returns:
@@ -49,8 +48,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
       UserError: the workdir is in use or holds another training, the data or the weights do not fit, or a loss is not
         finite.
       OSError: naming a file that could not be written; what was written before is whole.
-      Stopped: after an interrupt in pretraining or training; a checkpoint was written.
-      KeyboardInterrupt: after an interrupt elsewhere.
+      Stopped: after an interrupt in pretraining or training, with a checkpoint; elsewhere KeyboardInterrupt.
     """
     first = jax.process_index() == 0  # of several processes one logs, and makes what all share
     generated = DATASETS[config.data.dataset].generated and dataset is None
@@ -89,13 +87,12 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
         manifest = configured_manifest(dataset, config)
         novel = _classes(config, dataset, "novel")
         with stage(f"evaluation: {len(manifest.episodes):,} episodes, {manifest.shots}-shot, {novel}"):
-            scored = score_workdir(
-                workdir, config, dataset, manifest, output=workdir.results / RESULT, keep=True, say=say
-            )
+            output, example = workdir.results / RESULT, workdir.results / EXAMPLE
+            scored = score_workdir(workdir, config, dataset, manifest, output=output, keep=True, say=say)
             if not scored.fresh:
                 say("the result of this very network and these episodes is there already")
-            if first and (scored.fresh or not (workdir.results / EXAMPLE).exists()):
-                write_example(workdir.results / EXAMPLE, manifest, dataset, scored.summary)
+            if first and (scored.fresh or not example.exists()):
+                write_example(example, manifest, dataset, scored.summary)
         return scored
 
 
@@ -113,8 +110,7 @@ def _pretrain(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say) 
 def _pretraining(config: ConfigDict) -> str:
     backbone, source = config.model.backbone, config.pretraining.dataset
     if source == "crops":
-        count = len(DATASETS[config.data.dataset].classes(config.fold, "base"))
-        source = f"crops of {count} base classes"
+        source = f"crops of {len(DATASETS[config.data.dataset].classes(config.fold, 'base'))} base classes"
     return f"{backbone} as a classifier of {source}, {config.pretraining.steps:,} steps"
 
 

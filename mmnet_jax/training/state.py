@@ -16,12 +16,10 @@ from jaxtyping import Array, Int
 class TrainState:
     """All that a checkpoint holds; the frozen backbone is not part of it."""
 
-    step: Int[Array, ""]
-    """Steps taken so far."""
+    step: Int[Array, ""]  # steps taken so far
     params: Any
     optimizer: optax.OptState
-    batch_stats: Any
-    """Running statistics where they move in training, else empty."""
+    batch_stats: Any  # running statistics where they move in training, else empty
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
+from optax import GradientTransformation, apply_updates
 
 from mmnet_jax.episode import IGNORE
 from mmnet_jax.errors import UserError
@@ -60,18 +60,14 @@ def train_step(
         return update(state, frozen, encoder.transform(batch, transform_key), dropout_key)
 
     everywhere, split = shardings(mesh)
-    return jax.jit(
-        step,
-        in_shardings=(everywhere, everywhere, split, everywhere),
-        out_shardings=(everywhere, everywhere),
-        donate_argnums=0,
-    )
+    taken = everywhere, everywhere, split, everywhere
+    return jax.jit(step, in_shardings=taken, out_shardings=(everywhere, everywhere), donate_argnums=0)
 
 
 def update_fn(
     model: FewShotNetwork,
     encoder: Encoder,
-    optimizer: optax.GradientTransformation,
+    optimizer: GradientTransformation,
     objective: Objective,
     accumulate: int = 1,
 ) -> Update:
@@ -108,18 +104,15 @@ def update_fn(
             def add(total: Any, part: tuple[Any, Array]) -> tuple[Any, None]:
                 return jax.tree.map(jnp.add, total, one(part)), None
 
-            parts = _split(episodes, accumulate), jax.random.split(key, accumulate)
+            # [B, ...] to [parts, B / parts, ...], each part taken from all devices that share the batch
+            split = lambda x: jnp.swapaxes(x.reshape(-1, accumulate, *x.shape[1:]), 0, 1)  # noqa: E731
+            parts = jax.tree.map(split, episodes), jax.random.split(key, accumulate)
             shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], parts))
             zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
             total, _ = jax.lax.scan(add, zeros, parts)
             gradients, losses = jax.tree.map(lambda x: x / accumulate, total)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, optimizer_state, moved), losses
 
     return update
-
-
-def _split(episodes: Any, parts: int) -> Any:
-    """``[B, ...]`` to ``[parts, B / parts, ...]``, each part taken from all devices that share the batch."""
-    return jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), episodes)

@@ -26,11 +26,9 @@ from mmnet_jax.storage.lock import locked
 from mmnet_jax.workdir.checkpoints import Checkpoints, holds_checkpoint
 from mmnet_jax.workdir.provenance import CODE, Code, read_code
 
-FORMAT = 1
-"""Of a workdir's files; raised with the first version that cannot read earlier workdirs."""
+FORMAT = 1  # of a workdir's files; raised with the first version that cannot read earlier workdirs
 
-PORTED = "ported"
-"""Key of ``config.json`` for the origin of a ported checkpoint."""
+PORTED = "ported"  # key of ``config.json`` for the origin of a ported checkpoint
 
 
 class Workdir:

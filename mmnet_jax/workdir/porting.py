@@ -18,15 +18,9 @@ from mmnet_jax.models.heads import HEADS
 from mmnet_jax.storage.files import whole_folder
 from mmnet_jax.workdir.folder import Workdir
 
-ASSUMED = {
-    "dataset": "data.dataset",
-    "split": "data.split",
-    "fold": "fold",
-    "shots": "shots",
-    "image_size": "data.image_size",
-    "bins": "model.bins",
-}
-"""Config fields that a checkpoint does not imply, by their flags in ``scripts/port_weights.py``."""
+# config fields that a checkpoint does not imply, by their flags in ``scripts/port_weights.py``
+_ASSUMED = "data.dataset", "data.split", "fold", "shots", "data.image_size", "model.bins"
+ASSUMED = {field.rpartition(".")[2]: field for field in _ASSUMED}
 
 
 class Ported(NamedTuple):
@@ -34,8 +28,7 @@ class Ported(NamedTuple):
 
     config: ConfigDict
     tensors: int
-    epoch: int | None
-    """The checkpoint's, if the file holds it."""
+    epoch: int | None  # the checkpoint's, if the file holds it
 
     def report(self, workdir: str) -> str:
         """What was found, what was assumed, and the next command."""
@@ -44,13 +37,11 @@ class Ported(NamedTuple):
         epoch = "" if self.epoch is None else f", epoch {self.epoch}"
         flat = {flag: get_field(config, field) for flag, field in ASSUMED.items()}
         assumed = " ".join(f"--{flag}={_text(value)}" for flag, value in flat.items())
-        return "\n".join(
-            [
-                f"{HEADS[config.model.network].title}{memory}, {config.model.backbone}{epoch}: "
-                f"{self.tensors} tensors written to {workdir}",
-                f"not told by the file and taken to be (if they are others, port again with those): {assumed}",
-                f"next: python -m mmnet_jax.evaluate --workdir={shlex.quote(workdir)} --data_dir=DATA",
-            ]
+        return (
+            f"{HEADS[config.model.network].title}{memory}, {config.model.backbone}{epoch}: "
+            f"{self.tensors} tensors written to {workdir}\n"
+            f"not told by the file and taken to be (if they are others, port again with those): {assumed}\n"
+            f"next: python -m mmnet_jax.evaluate --workdir={shlex.quote(workdir)} --data_dir=DATA"
         )
 
 

@@ -21,8 +21,7 @@ class Code(NamedTuple):
     numerics: int
     commit: str | None
     """Commit of the checkout that the package runs from, ``+dirty`` where files differ from it; None elsewhere."""
-    changes_sha256: str | None
-    """SHA-256 of commit and differences of a dirty checkout; None where there are none."""
+    changes_sha256: str | None  # SHA-256 of commit and differences of a dirty checkout; None where there are none
 
     def computes_like(self, other: Code | None) -> bool:
         """Whether both give the same numbers. A dirty checkout only matches itself."""
