@@ -20,7 +20,13 @@ be_strict()
 # most tests run small arrays once: compiling them is the cost
 jax.config.update("jax_disable_most_optimizations", True)
 
-REFERENCE = Path(__file__).parent / "reference"
+TESTS = Path(__file__).parent
+REFERENCE = TESTS / "reference"
+FAST = ("cli", "data", "drawing", "evaluation/test_m", "evaluation/test_p", "evaluation/test_report")
+FAST += ("inference/test_sheet", "inference/test_supports", "pretraining/test_crops", "pretraining/test_imagenet")
+FAST += ("reproduction", "storage", "test_config", "test_packaging", "test_train_command")
+FAST += ("weights/test_files", "weights/test_table", "workdir/test_folder", "workdir/test_provenance")
+"""Where paths of the tests marked ``fast`` begin: data, configs, files and commands, and metrics."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,10 +34,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--slow"):
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
+    for item in items:
+        if item.path.relative_to(TESTS).as_posix().startswith(FAST) and "slow" not in item.keywords:
+            item.add_marker(pytest.mark.fast)
+        if "slow" in item.keywords and not config.getoption("--slow") and config.getoption("-m") != "slow":
+            item.add_marker(pytest.mark.skip(reason="slow; run with --slow, or alone with -m slow"))
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,8 @@ def test_terminated_it_leaves_nothing_behind(voc, data):
         while process.poll() is None:  # a signal is lost where it interrupts a callback of the garbage collector
             assert time.monotonic() < deadline, "it does not end"
             process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
         assert process.returncode == 130, process.stderr.read()
     finally:
         process.kill()
