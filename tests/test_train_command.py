@@ -1,7 +1,5 @@
 """How the train command ends, whatever happens in a stage; the stages themselves are stood in for."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shlex

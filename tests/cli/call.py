@@ -1,7 +1,5 @@
 """A command of ours called in this process, as its own would run it."""
 
-from __future__ import annotations
-
 import io
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Every mistake on a command line: one sentence on stderr, status 2, no traceback."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Progress as lines and as a bar."""
 
-from __future__ import annotations
-
 import io
 import re
 import sys

@@ -1,7 +1,5 @@
 """A small dataset of coloured rectangles in memory, and a network of two numbers to run through an evaluation."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

@@ -1,7 +1,5 @@
 """The evaluation protocol written the slow way: one episode at a time, float64, loops over classes."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """mIoU, FB-IoU, the bootstrap interval and the best threshold, worked by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Which embeddings are shown, worked by hand."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

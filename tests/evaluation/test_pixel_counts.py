@@ -1,7 +1,5 @@
 """Pixel counts on the device, against hand-worked numbers and a slow float64 reference."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

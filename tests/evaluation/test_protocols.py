@@ -1,7 +1,5 @@
 """Protocols draw episodes, manifests keep them."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

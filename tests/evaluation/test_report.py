@@ -1,7 +1,5 @@
 """Result files: whole or not there."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

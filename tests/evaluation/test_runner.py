@@ -1,7 +1,5 @@
 """A whole evaluation against a slow float64 reference that starts from the network's logits."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

@@ -1,7 +1,5 @@
 """The sheet of evaluated episodes by its pixels."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from mmnet_jax.drawing.images import fit_size, heat

@@ -1,7 +1,5 @@
 """A store's features against those that the network extracts from the images, and when it is made anew."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import re

@@ -1,7 +1,5 @@
 """Tables on the disk: whole or not at all, made once, whatever happens to who makes them."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import json

@@ -1,7 +1,5 @@
 """Images of two supports and three queries, and a tiny network to segment them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from PIL import Image

@@ -1,7 +1,5 @@
 """The predict command with a tiny network in the workdir's place."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Images segmented by example: what is written, and what is refused before anything is."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """Sheets of a user's pictures by their pixels."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

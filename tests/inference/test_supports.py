@@ -1,7 +1,5 @@
 """Examples of a class: what a mask or a box means, and what is refused."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from PIL import Image

@@ -1,7 +1,5 @@
 """The whole ImageNet network against the original one, on photographs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import jax

@@ -1,7 +1,5 @@
 """The command's own part; that it is killed and resumed is in tests/test_chain.py."""
 
-from __future__ import annotations
-
 import types
 
 import pytest

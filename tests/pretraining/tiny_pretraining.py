@@ -1,7 +1,5 @@
 """A pretraining small enough to be interrupted and resumed in a test."""
 
-from __future__ import annotations
-
 import functools
 
 from mmnet_jax import get_config

@@ -1,7 +1,5 @@
 """Workdirs of finished runs, written by hand."""
 
-from __future__ import annotations
-
 import json
 
 from mmnet_jax.reproduction.runs import Settings, plan_run

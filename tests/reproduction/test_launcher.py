@@ -1,7 +1,5 @@
 """Processes one after the other, in slots and as Slurm jobs; stubs stand in for trainings."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

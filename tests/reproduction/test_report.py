@@ -1,7 +1,5 @@
 """The written table: our numbers beside the paper's, and claims."""
 
-from __future__ import annotations
-
 import itertools
 import json
 

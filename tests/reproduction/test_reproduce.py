@@ -1,7 +1,5 @@
 """The script from its flags to its table."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

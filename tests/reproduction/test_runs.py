@@ -1,7 +1,5 @@
 """Which runs a table needs, the command of each, and which workdirs are reused, resumed, or left alone."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

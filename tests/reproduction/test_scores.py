@@ -1,7 +1,5 @@
 """mIoU and paired differences of hand-made episodes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The rows of the tables: the paper's numbers, and recipes that are what the rows say."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Training and evaluation from stored features, against the same from the images."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

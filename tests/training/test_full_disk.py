@@ -1,7 +1,5 @@
 """Disks that take no more: the place is named, and what was saved before stays whole."""
 
-from __future__ import annotations
-
 import errno
 import os
 import resource

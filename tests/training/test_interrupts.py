@@ -1,7 +1,5 @@
 """Interrupted trainings stop with a checkpoint; of several processes all stop at the same step."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Every row of the paper's tables trains, evaluates, and comes back from its checkpoint, with 1 and with K shots."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

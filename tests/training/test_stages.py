@@ -1,7 +1,5 @@
 """A training as a whole: which stages there are, what each leaves for the next call, and what is refused."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from unittest import mock

@@ -3,8 +3,6 @@
 It is sent SIGNAL (or none: ``never``) before its seventh step; then the training is resumed, and evaluated at its end.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """A whole training small enough to be interrupted and resumed in a test: the tiny backbone on rectangles at 33 px."""
 
-from __future__ import annotations
-
 import functools
 import json
 

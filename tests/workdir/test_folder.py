@@ -1,7 +1,5 @@
 """Workdirs that cannot be used: of other versions, not writable."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

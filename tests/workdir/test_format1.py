@@ -1,7 +1,5 @@
 """A workdir of version 0.1.0 (format 1, reading ``released``, the tiny backbone) still evaluates and predicts."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

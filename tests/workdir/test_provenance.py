@@ -1,7 +1,5 @@
 """Which code may reuse the numbers of which."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 
