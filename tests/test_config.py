@@ -41,11 +41,14 @@ def test_a_declaration_allows_its_own_default_and_says_what_it_means(name):
         assert len(set(field.choices)) == len(field.choices) > 0
 
 
-def test_resolving_leaves_its_argument_alone_and_is_idempotent():
+def test_resolving_leaves_its_argument_alone_and_is_idempotent_and_differences_name_the_fields():
     config = get_config()
     resolved = resolve(config)
     assert config.model.cosine_on is None
     assert differences(resolve(resolved), resolved) == []
+    changed = resolve(config)
+    changed.optimizer.learning_rate = 0.0025
+    assert differences(resolved, changed) == ["optimizer.learning_rate: 0.025 -> 0.0025"]
 
 
 def test_bins_are_sizes_at_473_px_and_fractions_elsewhere():
@@ -53,12 +56,6 @@ def test_bins_are_sizes_at_473_px_and_fractions_elsewhere():
     assert resolve(config).model.bins == (60, 30, 15, 8)
     config.data.image_size = 321
     assert resolve(config).model.bins == (1.0, 0.5, 0.25, 0.125)
-
-
-def test_differences_name_the_fields():
-    old, new = resolve(get_config()), resolve(get_config())
-    new.optimizer.learning_rate = 0.0025
-    assert differences(old, new) == ["optimizer.learning_rate: 0.025 -> 0.0025"]
 
 
 @pytest.mark.parametrize(
@@ -156,9 +153,8 @@ def test_a_recipe_is_found_by_its_bare_name_from_any_folder_or_by_path(tmp_path,
     shipped = find_recipe("coco_1shot")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(
-        "from mmnet_jax.config import load_recipe\n\n"
-        "def get_config(shots='1'):\n    config = load_recipe('coco_1shot')\n    config.shots = int(shots)\n"
-        "    return config\n"
+        "from mmnet_jax.config import apply, load_recipe\n\n"
+        "def get_config(shots='1'):\n    return apply(load_recipe('coco_1shot'), {'shots': int(shots)})\n"
     )
     for reference in (f"{shipped}", "coco_1shot", "mine.py:1"):
         assert load_recipe(reference).data.dataset == "coco20i"

@@ -15,7 +15,12 @@ from tests.cli.call import call
 
 ARGUMENTS = ["--config=pascal_small", "--workdir=my run"]
 GO_ON = f"to go on: python -m mmnet_jax.train {ARGUMENTS[0]} '--workdir=my run'\n"
+NOT_USED = "cannot be written or read"
 GOES_ON = "; what was saved before is whole, and the same command goes on from there.\n"
+
+
+def os_error(number, *place):
+    return OSError(number, os.strerror(number), *place)
 
 
 def command(monkeypatch, stage, *arguments):
@@ -28,18 +33,8 @@ def command(monkeypatch, stage, *arguments):
     [
         (Stopped("stopped at step 3."), 130, "stopped at step 3.\n" + GO_ON, ""),
         (KeyboardInterrupt(), 130, "interrupted.\n" + GO_ON, ""),
-        (
-            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "run/log/metrics.jsonl"),
-            2,
-            "",
-            "run/log/metrics.jsonl cannot be written or read: No space left on device" + GOES_ON,
-        ),
-        (
-            OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
-            2,
-            "",
-            "my run cannot be written or read: Disk quota exceeded" + GOES_ON,
-        ),
+        (os_error(errno.ENOSPC, "run/log"), 2, "", f"run/log {NOT_USED}: No space left on device{GOES_ON}"),
+        (os_error(errno.EDQUOT), 2, "", f"my run {NOT_USED}: Disk quota exceeded{GOES_ON}"),
     ],
 )
 def test_a_stage_that_ends_early_is_told_with_the_way_to_go_on(monkeypatch, event, status, output, error):
@@ -61,12 +56,8 @@ def test_a_finished_one_sums_up_and_names_a_command_that_can_be_typed(monkeypatc
     last = done.stdout.splitlines()[-1]
     words = shlex.split(last[last.index("python -m") :])
     assert words[:4] == ["python", "-m", "mmnet_jax.predict", "--workdir=my run"]
-    assert words[4:] == [
-        "--support=my run/results/example/support.png",
-        "--mask=my run/results/example/mask.png",
-        "--query=my run/results/example/query.png",
-        "--output=my run/results/found",
-    ]
+    images = [f"--{name}=my run/results/example/{name}.png" for name in ("support", "mask", "query")]
+    assert words[4:] == [*images, "--output=my run/results/found"]
 
 
 @pytest.mark.parametrize(
@@ -96,5 +87,4 @@ def test_the_reading_is_applied_first_wherever_it_stands_and_set_fields_win(monk
     ],
 )
 def test_what_is_missing_or_out_of_range_is_named(monkeypatch, arguments, sentence):
-    done = command(monkeypatch, pytest.fail, *arguments)
-    assert done == (2, "", sentence)
+    assert command(monkeypatch, pytest.fail, *arguments) == (2, "", sentence)

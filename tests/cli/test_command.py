@@ -14,6 +14,7 @@ from mmnet_jax.config import FIELDS
 from mmnet_jax.errors import UserError
 from tests.cli.call import call
 
+ROOT = Path(__file__).parents[2]
 RECIPES = {
     "good.py": "from mmnet_jax.config import get_config",
     "syntax.py": "x = 1\ndef get_config(:\n",
@@ -61,6 +62,33 @@ def command(*arguments):
     return call(define_flags, main, *arguments)
 
 
+NO_RECIPES = {
+    "none.py": "config file none.py cannot be read: No such file or directory.",
+    "none.py --config.fold=1": "config file none.py cannot be read: No such file or directory.",
+    ".": "config file . cannot be read: Is a directory.",
+    "coco_1sht": "no recipe coco_1sht is shipped; did you mean coco_1shot?",
+    "pfenet:pascal_1shot:2": "configs/pfenet.py:pascal_1shot:2 is no configuration;",
+    "syntax.py": "config file syntax.py has a syntax error in line 2: invalid syntax.",
+    "importing.py": "config file importing.py cannot be used: "
+    "ModuleNotFoundError: No module named 'nothing_of_this_name'.",
+    "empty.py": "config file empty.py cannot be used: AttributeError: module 'empty' has no attribute 'get_config'.",
+    "raising.py": "config file raising.py cannot be used: ValueError: invalid literal for int() with base 10: 'x'.",
+    "unknown.py": "unknown config field fool; did you mean fold?",
+}
+BAD_FIELDS = {
+    "fool=2": "unknown config field fool; did you mean fold?",
+    "dta.fold=2": "unknown config field dta.fold; did you mean fold?",
+    "fold.x=2": "config field fold is no section; --config.fold.x cannot be set.",
+    "fold": "Missing value for flag --config.fold.",
+    "fold=abc": "config field fold must be a whole number, but is 'abc'.",
+    "fold=1.5": "config field fold must be a whole number, but is '1.5'.",
+    "training.steps=ten": "config field training.steps must be a whole number, but is 'ten'.",
+    "optimizer.learning_rate=fast": "config field optimizer.learning_rate must be a number, but is 'fast'.",
+    "model.random_backbone=maybe": "config field model.random_backbone must be True or False, but is 'maybe'.",
+    "model.bins=large": "config field model.bins must be numbers, as in 60,30,15,8, but is 'large'.",
+}
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -72,56 +100,11 @@ def command(*arguments):
         ("--workdir=x --shots=two", "--shots must be a whole number, but is 'two'."),
         ("--workdir=x --shots=0", "--shots cannot be '0': 0 is not a positive integer."),
         ("--workdir=x --part=c", "--part cannot be 'c': value should be one of <a|b>."),
-        ("--workdir=x --config=none.py", "config file none.py cannot be read: No such file or directory."),
-        (
-            "--workdir=x --config=none.py --config.fold=1",
-            "config file none.py cannot be read: No such file or directory.",
-        ),
-        ("--workdir=x --config=.", "config file . cannot be read: Is a directory."),
-        ("--workdir=x --config=coco_1sht", "no recipe coco_1sht is shipped; did you mean coco_1shot?"),
-        ("--workdir=x --config=pfenet:pascal_1shot:2", "configs/pfenet.py:pascal_1shot:2 is no configuration;"),
-        ("--workdir=x --config=syntax.py", "config file syntax.py has a syntax error in line 2: invalid syntax."),
-        (
-            "--workdir=x --config=importing.py",
-            "config file importing.py cannot be used: ModuleNotFoundError: No module named 'nothing_of_this_name'.",
-        ),
-        (
-            "--workdir=x --config=empty.py",
-            "config file empty.py cannot be used: AttributeError: module 'empty' has no attribute 'get_config'.",
-        ),
-        (
-            "--workdir=x --config=raising.py",
-            "config file raising.py cannot be used: ValueError: invalid literal for int() with base 10: 'x'.",
-        ),
-        ("--workdir=x --config=unknown.py", "unknown config field fool; did you mean fold?"),
         ("--workdir=x --config.fold=2", "--config.fold needs --config=FILE before it."),
-        ("--workdir=x --config=good.py --config.fool=2", "unknown config field fool; did you mean fold?"),
-        ("--workdir=x --config=good.py --config.dta.fold=2", "unknown config field dta.fold; did you mean fold?"),
-        (
-            "--workdir=x --config=good.py --config.fold.x=2",
-            "config field fold is no section; --config.fold.x cannot be set.",
-        ),
-        ("--workdir=x --config=good.py --config.fold", "Missing value for flag --config.fold."),
-        ("--workdir=x --config=good.py --config.fold=abc", "config field fold must be a whole number, but is 'abc'."),
-        ("--workdir=x --config=good.py --config.fold=1.5", "config field fold must be a whole number, but is '1.5'."),
-        (
-            "--workdir=x --config=good.py --config.training.steps=ten",
-            "config field training.steps must be a whole number, but is 'ten'.",
-        ),
-        (
-            "--workdir=x --config=good.py --config.optimizer.learning_rate=fast",
-            "config field optimizer.learning_rate must be a number, but is 'fast'.",
-        ),
-        (
-            "--workdir=x --config=good.py --config.model.random_backbone=maybe",
-            "config field model.random_backbone must be True or False, but is 'maybe'.",
-        ),
-        (
-            "--workdir=x --config=good.py --config.model.bins=large",
-            "config field model.bins must be numbers, as in 60,30,15,8, but is 'large'.",
-        ),
         ("--workdir=missing", "warning: class bus is left out\nmissing is no workdir."),
         ("--workdir=/", "warning: class bus is left out\n/: Is a directory."),
+        *[(f"--workdir=x --config={reference}", sentence) for reference, sentence in NO_RECIPES.items()],
+        *[(f"--workdir=x --config=good.py --config.{field}", sentence) for field, sentence in BAD_FIELDS.items()],
     ],
 )
 def test_a_mistake_is_told_in_one_sentence_with_status_2(arguments, sentence):
@@ -134,6 +117,7 @@ def test_a_mistake_is_told_in_one_sentence_with_status_2(arguments, sentence):
     ("arguments", "printed"),
     [
         ("--config=good.py", "pascal5i 0 None False None"),
+        (f"--config={ROOT}/configs/pfenet.py:coco_1shot", "coco20i 0 None False None"),
         ("--config=coco_1shot --config.fold=2", "coco20i 2 None False None"),
         ("--config.fold=2 --config coco_1shot", "coco20i 2 None False None"),
         ("--config=ablations:fcm_only --config.fold 3", "pascal5i 3 None False None"),
@@ -151,22 +135,13 @@ def test_recipes_and_their_fields_are_read(arguments, printed):
     assert done.stderr == "warning: class bus is left out\n"
 
 
-def test_a_shipped_recipe_is_found_by_its_path_too():
-    shipped = Path(__file__).parents[2] / "configs"
-    assert command("--workdir=x", f"--config={shipped}/pfenet.py:coco_1shot").stdout == "coco20i 0 None False None\n"
-
-
-def test_a_bug_keeps_its_traceback():
+def test_a_bug_keeps_its_traceback_and_an_interrupt_ends_with_130():
     with pytest.raises(ValueError, match="a bug"):
         command("--workdir=bug")
     with pytest.raises(FileNotFoundError):
         command("--workdir=lost")
-
-
-def test_an_interrupt_ends_with_130():
     done = command("--workdir=wait")
-    assert done.returncode == 130
-    assert done.stderr.endswith("interrupted.\n")
+    assert done.returncode == 130 and done.stderr.endswith("interrupted.\n")
 
 
 def test_help_config_lists_every_field_with_its_values_default_and_meaning():
@@ -185,12 +160,11 @@ def test_a_process_of_its_own_ends_alike():
     """What a shell sees of ``--help``, and of an exception that is a bug."""
 
     def shell(*arguments):
-        environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
+        environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
         return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=60)
 
     done = shell("-m", "mmnet_jax.train", "--help")
     assert done.returncode == 0
     assert all(f"--{flag}:" in done.stdout for flag in ("config", "workdir")) and "--[no]help-config:" in done.stdout
-    script = "from mmnet_jax.cli import command; command.run(lambda: int('x'))"
-    done = shell("-c", script)
+    done = shell("-c", "from mmnet_jax.cli import command; command.run(lambda: int('x'))")
     assert done.returncode == 1 and "Traceback" in done.stderr and "ValueError: invalid literal" in done.stderr

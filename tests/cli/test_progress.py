@@ -44,13 +44,9 @@ def test_updates_report_every_few_seconds_and_at_the_end(clock):
         images.update(done)
     expected = {5: "0m16s", 8: "0m04s", 9: "0m00s"}
     assert lines == [f"image {done}/9  0.25 images/s  ETA {left}" for done, left in expected.items()]
-
-
-def test_a_job_of_one_update_has_no_rate():
-    lines = []
-    for say in (lines.append, None):
+    for say in (lines.append, None):  # a job of one update has no rate
         Progress("image", 3, "images", say).update(3)
-    assert lines == ["image 3/3"]
+    assert lines[3:] == ["image 3/3"]
 
 
 def test_a_terminal_gets_a_bar_with_lines_above_it(monkeypatch, clock):

@@ -42,11 +42,8 @@ def make_split(name: str, classes: list[int], seed: int) -> Split:
 @pytest.fixture(scope="session")
 def dataset() -> Dataset:
     """Fold 1's novel classes 6, 7 and 8 in 11 test images; 9 and 10 have none."""
-    return Dataset(
-        spec=PASCAL5I,
-        train=make_split("train", [1, 2], 0),
-        test=make_split("val", [6, 7, 8, 6, 7, 8, 6, 7, 8, 6, 6], 1),
-    )
+    test = make_split("val", [6, 7, 8, 6, 7, 8, 6, 7, 8, 6, 6], 1)
+    return Dataset(PASCAL5I, make_split("train", [1, 2], 0), test)
 
 
 @pytest.fixture(scope="session")
@@ -85,17 +82,11 @@ class ColourNetwork(MMNet):
 
     def decode(self, features, size, train=False):
         logits = features.query_mid[..., :2] * self.weights[None, None, None]
-        # every fourth pixel, as from a coarser grid, resized by whoever wants more
+        # every fourth pixel, as from a coarser grid, resized by whoever wants more; colours in the memory's place
         confidence = jax.nn.sigmoid(features.query_high[:, ::4, ::4, 2])
-        # the colours in the memory's place
         query, supports = features.query_mid[:, ::4, ::4], features.support_mid[:, :, ::4, ::4]
-        return MMNetPrediction(
-            logits,
-            confidence=confidence,
-            activations=jax.nn.sigmoid(query),
-            query_memory_logits=(query,),
-            support_memory_logits=(supports,),
-        )
+        memory = {"query_memory_logits": (query,), "support_memory_logits": (supports,)}
+        return MMNetPrediction(logits, confidence=confidence, activations=jax.nn.sigmoid(query), **memory)
 
 
 @pytest.fixture(scope="session")

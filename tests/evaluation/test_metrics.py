@@ -41,16 +41,13 @@ def test_sums_past_32_bits_are_exact_and_nothing_to_score_is_refused():
         score(np.zeros((1, 2), int), np.zeros((1, 2), int), np.array([1]))
 
 
-def test_interval_of_equal_episodes_is_a_point():
-    low, high = bootstrap_interval(np.full(30, 2), np.full(30, 8), np.arange(30) % 3)
-    assert low == high == 25
-
-
-def test_interval_of_one_class_with_equal_unions_is_that_of_a_binomial():
+def test_intervals_by_hand():
+    assert bootstrap_interval(np.full(30, 2), np.full(30, 8), np.arange(30) % 3) == (25, 25)
+    # Class 1 has IoU 1 and class 2 has 1/2 in one of two episodes: draws give 1, 3/4 or 1/2, never a class at 0.
+    assert bootstrap_interval(np.array([4, 2]), np.array([4, 4]), np.array([1, 2])) == (50, 100)
     # Half the episodes have IoU 0, half 1: the mean of 400 draws has standard deviation 0.5 / 20.
-    low, high = bootstrap_interval(np.arange(400) % 2, np.ones(400, int), np.zeros(400, int), resamples=4000)
-    assert low == pytest.approx(50 - 1.96 * 2.5, abs=0.4)
-    assert high == pytest.approx(50 + 1.96 * 2.5, abs=0.4)
+    interval = bootstrap_interval(np.arange(400) % 2, np.ones(400, int), np.zeros(400, int), resamples=4000)
+    assert interval == pytest.approx((50 - 1.96 * 2.5, 50 + 1.96 * 2.5), abs=0.4)
 
 
 def test_two_methods_are_scored_on_the_same_draws():
@@ -84,21 +81,13 @@ def test_copies_of_episodes_that_are_drawn_together_tell_nothing_new():
     assert bootstrap_draws(*four[:3]).std() < 0.7 * once.std()
 
 
-def test_interval_leaves_a_class_out_of_draws_that_miss_it():
-    # Class 1 has IoU 1 and class 2 has 1/2 in one of two episodes: draws give 1, 3/4 or 1/2, never a class at 0.
-    low, high = bootstrap_interval(np.array([4, 2]), np.array([4, 4]), np.array([1, 2]))
-    assert (low, high) == (50, 100)
-
-
 def test_best_threshold_is_found_over_all_episodes_together():
     # Thresholds 0, 1/2, 1. Episode of class 1: 4 foreground pixels, 3 of them at 1/2 or more; 6 background, 1 of them.
     above = np.array([[[6, 1, 0], [4, 3, 1]], [[8, 2, 0], [2, 2, 2]]])
     classes = np.array([1, 2])
     # IoU at 0: 4/10, 2/10; at 1/2: 3/5, 2/4; at 1: 1/4, 2/2.
     threshold, scores = best_threshold(above, classes)
-    assert threshold == 1.0
-    assert scores.miou == pytest.approx((25 + 100) / 2)
+    assert threshold == 1.0 and scores.miou == pytest.approx((25 + 100) / 2)
     threshold, scores = best_threshold(above[:1], classes[:1])
-    assert threshold == 0.5
-    assert scores.class_iou == {1: 60}
+    assert threshold == 0.5 and scores.class_iou == {1: 60}
     assert scores.fb_iou == pytest.approx(100 * (3 / 5 + 5 / 7) / 2)

@@ -23,10 +23,8 @@ def test_counts_of_a_label_worked_by_hand():
     predicted = jnp.zeros((1, 4, 4), bool).at[0, 0].set(True)
     counts = count_pixels(predicted, label)
     # Predicted foreground 1, 1, 0; background 1, 0, 0 in the second row; the fourth column does not count.
-    assert counts.intersection.tolist() == [[2, 2]]
-    assert counts.union.tolist() == [[4, 4]]
-    assert counts.area.tolist() == [[3, 3]]
-    assert counts.union.dtype == jnp.int32
+    found = [x.tolist() for x in (counts.intersection, counts.union, counts.area)]
+    assert found == [[[2, 2]], [[4, 4]], [[3, 3]]] and counts.union.dtype == jnp.int32
 
 
 def test_counts_stay_exact_where_float32_sums_would_not():
@@ -37,16 +35,13 @@ def test_counts_stay_exact_where_float32_sums_would_not():
     assert counts.union.tolist() == [[side * side, 1]]
 
 
-def test_thresholds_count_pixels_at_or_above():
+def test_thresholds_count_pixels_at_or_above_as_counting_one_threshold_at_a_time_does():
     confidence = jnp.array([[[0.0, 0.25], [0.5, 1.0]]])
     label = jnp.array([[[0, 1], [1, 255]]], jnp.uint8)
     above = count_above_thresholds(np.asarray(threshold_bins(confidence, label)))
     assert above.shape == (1, 2, THRESHOLDS)
     assert above[0, 0, 0] == 1 and above[0, 0, 1] == 0
     assert [int(above[0, 1, t]) for t in (0, 25, 26, 50, 51, 100)] == [2, 2, 1, 1, 0, 0]
-
-
-def test_thresholds_agree_with_counting_one_threshold_at_a_time():
     random = np.random.default_rng(1)
     confidence = random.random((2, 20, 20)).astype(np.float32)
     label = random.choice([0, 1, 255], size=(2, 20, 20)).astype(np.uint8)

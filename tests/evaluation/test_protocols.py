@@ -29,25 +29,21 @@ def test_queries_cycle_through_the_list_and_supports_hold_the_class_once_each(ma
         assert len({episode.query, *episode.supports}) == 3
         for position in (episode.query, *episode.supports):
             assert dataset.test.counts[position, episode.class_id] > 0
-
-
-def test_a_seed_names_the_episodes(manifest, dataset):
+    # a seed names the episodes
     assert draw_manifest(dataset, **RULES, episodes=25) == manifest
-    assert draw_manifest(dataset, **{**RULES, "seed": 8}, episodes=25).episodes != manifest.episodes
+    assert draw_manifest(dataset, **RULES | {"seed": 8}, episodes=25).episodes != manifest.episodes
 
 
-def test_base_classes_are_asked_for_where_wanted(dataset):
-    base = draw_manifest(dataset, **{**RULES, "fold": 0}, classes="base", episodes=5)
+def test_base_classes_are_asked_for_where_wanted_and_what_cannot_be_drawn_is_named(dataset):
+    base = draw_manifest(dataset, **RULES | {"fold": 0}, classes="base", episodes=5)
     assert {e.class_id for e in base.episodes} <= {6, 7, 8}
-    with pytest.raises(UserError, match="no class has 3 images"):
-        draw_manifest(dataset, **RULES, classes="base")
-
-
-def test_an_unknown_protocol_or_fold_is_named(dataset):
-    with pytest.raises(UserError, match=r"^unknown protocol best; there is pfenet\.$"):
-        draw_manifest(dataset, **{**RULES, "protocol": "best"})
-    with pytest.raises(UserError, match=r"^fold must be 0 to 3, but is 4\.$"):
-        draw_manifest(dataset, **{**RULES, "fold": 4})
+    for change, message in [
+        ({"classes": "base"}, "no class has 3 images"),
+        ({"protocol": "best"}, r"^unknown protocol best; there is pfenet\.$"),
+        ({"fold": 4}, r"^fold must be 0 to 3, but is 4\.$"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            draw_manifest(dataset, **RULES | change)
 
 
 def test_what_is_not_given_comes_from_the_config(dataset, config):

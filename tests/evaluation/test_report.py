@@ -1,4 +1,4 @@
-"""Result files: whole or not there."""
+"""Result files, whole or not there, and the sheet of evaluated episodes by its pixels."""
 
 import json
 
@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmnet_jax.drawing.images import fit_size, heat
 from mmnet_jax.evaluation import report as results_module
 from mmnet_jax.evaluation.manifest import draw_manifest
 from mmnet_jax.evaluation.report import about_run, report, result_files, result_json, write_example, write_result
 from mmnet_jax.evaluation.runner import evaluate
+from mmnet_jax.evaluation.sheet import episode_sheet
+from mmnet_jax.ops.resize import resize_on_host
 
 
 @pytest.fixture(scope="module")
@@ -19,20 +22,18 @@ def result(network, config, dataset):
 
 
 @pytest.fixture(scope="module")
-def run(network, config):
-    return about_run(config, network[1]["params"], checkpoint="best", step=1)
+def summary(network, config, result, dataset):
+    return result_json(result, dataset, about_run(config, network[1]["params"], checkpoint="best", step=1))
 
 
-def test_the_result_is_written_last(result, run, dataset, tmp_path, monkeypatch):
+def test_the_result_is_written_last(result, summary, dataset, tmp_path, monkeypatch):
     order = []
     monkeypatch.setattr(results_module, "write_whole", lambda path, content: order.append(path.name))
-    summary = result_json(result, dataset, run)
     write_result(tmp_path / "new" / "r.json", summary, result, dataset)
     assert order == ["r.manifest.json", "r.episodes.csv", "r.json"]
 
 
-def test_a_name_without_its_ending_is_kept(result, run, dataset, tmp_path):
-    summary = result_json(result, dataset, run)
+def test_a_name_without_its_ending_is_kept(result, summary, dataset, tmp_path):
     write_result(tmp_path / "run.2", summary, result, dataset)
     files = result_files(tmp_path / "run.2")[:3]  # no samples, no sheet
     assert [file.name for file in files] == ["run.2", "run.2.manifest.json", "run.2.episodes.csv"]
@@ -40,8 +41,7 @@ def test_a_name_without_its_ending_is_kept(result, run, dataset, tmp_path):
     assert json.loads(files[0].read_text())["baselines"] == {}
 
 
-def test_classes_are_named_and_those_without_episodes_left_out(result, run, dataset):
-    summary = result_json(result, dataset, run)
+def test_classes_are_named_and_those_without_episodes_left_out(summary):
     assert set(summary["class_iou"]) == {"bus", "car", "cat"}
     assert summary["left_out"] == ["chair", "cow"]
     assert summary["miou"] == pytest.approx(np.mean(list(summary["class_iou"].values())))
@@ -51,8 +51,7 @@ def test_classes_are_named_and_those_without_episodes_left_out(result, run, data
     assert f"mIoU {summary['miou']:.2f} [{low:.2f}, {high:.2f}]" in words and "not in the mean: chair, cow" in words
 
 
-def test_an_example_is_an_episode_of_the_best_class(result, run, dataset, tmp_path):
-    summary = result_json(result, dataset, run)
+def test_an_example_is_an_episode_of_the_best_class(result, summary, dataset, tmp_path):
     write_example(tmp_path / "example", result.manifest, dataset, summary)
     best = max(summary["class_iou"], key=summary["class_iou"].get)
     spec = next(e for e in result.manifest.episodes if dataset.class_names[e.class_id] == best)
@@ -60,3 +59,23 @@ def test_an_example_is_an_episode_of_the_best_class(result, run, dataset, tmp_pa
     expected = {"support": image, "mask": np.where(mask == spec.class_id, 255, 0), "query": query}
     for name, pixels in expected.items():
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "example" / f"{name}.png")), pixels)
+
+
+def test_a_sheet_has_a_row_for_each_sample_and_a_column_for_each_image(network, config, dataset):
+    manifest = draw_manifest(dataset, fold=1, shots=2, protocol="pfenet", seed=0, min_pixels=20, episodes=8)
+    result = evaluate(*network, config, dataset, manifest, samples=3)
+    assert len(result.samples) == 3
+    sheet = episode_sheet(result, dataset)
+    # a row is as high as its highest tile: 150 pixels where one of them is upright, less where all are wide
+    episodes = [manifest.episodes[sample.episode] for sample in result.samples]
+    shapes = [[dataset.test.read_mask(i).shape for i in (e.query, *e.supports)] for e in episodes]
+    heights = [max(fit_size(shape, 150)[0] for shape in row) for row in shapes]
+    assert sheet.shape == (22 + sum(heights) + 3 * 6, 96 + (2 + 4 + 3) * 156, 3)
+    # the last tile is the heat of the last activation, without the query's padding
+    sample = result.samples[-1]
+    height, width = fit_size(sample.predicted.shape, 150)
+    expected = heat(resize_on_host(sample.activations[-1], (150, 150))[:height, :width])
+    left, top = 96 + 8 * 156, sheet.shape[0] - 6 - heights[-1]
+    shown = sheet[top : top + height, left : left + width]
+    np.testing.assert_array_equal(shown[30:], expected[30:])  # its number stands above
+    assert (sheet[top : top + height, left + width :] == 255).all()

@@ -129,10 +129,8 @@ def squash(image, size, side, axes=(0, 1)):
 
 def squash_episodes(raw, image_size):
     squash_all = jax.vmap(jax.vmap(lambda x, size: squash(x, size, image_size)))
-    images, labels = (
-        squash_all(raw.images, raw.sizes).astype(np.float32) / 255.0,
-        squash_all(raw.labels, raw.sizes).astype(np.int32),
-    )
+    images = squash_all(raw.images, raw.sizes).astype(np.float32) / 255.0
+    labels = squash_all(raw.labels, raw.sizes).astype(np.int32)
     return Episode(images[:, 0], images[:, 1:], labels[:, 1:], labels[:, 0])
 
 

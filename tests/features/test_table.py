@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -48,10 +49,6 @@ def rows(value=ROWS):
     return lambda: iter(np.split(value.view(np.dtype([("x", "<f4", value.shape[1:])]))[:, 0], [3]))
 
 
-def never():
-    raise AssertionError("made again")
-
-
 def silent(line):
     pass
 
@@ -63,27 +60,22 @@ def maker(folder, seconds):
 
 def test_a_table_is_made_once_and_mapped_from_the_disk(tmp_path):
     made = table(tmp_path / "t").ensure(rows(), silent)
-    again = table(tmp_path / "t").ensure(never, silent)
+    again = table(tmp_path / "t").ensure(pytest.fail, silent)
     np.testing.assert_array_equal(made["x"], ROWS)
     np.testing.assert_array_equal(again["x"], ROWS)
     assert isinstance(again.base, np.memmap) and not again.flags.writeable
     assert table(tmp_path / "t").bytes == ROWS.nbytes
-
-
-def test_a_table_of_something_else_in_its_place_is_replaced(tmp_path):
-    table(tmp_path / "t").ensure(rows(), silent)
+    # another table in its place is replaced
     np.testing.assert_array_equal(table(tmp_path / "t", about=2).ensure(rows(ROWS + 1), silent)["x"], ROWS + 1)
 
 
-@pytest.mark.parametrize("damage", ["truncate", "remove", "about"])
-def test_a_damaged_table_is_made_again(tmp_path, damage):
+@pytest.mark.parametrize(("file", "left"), [("rows.npy", 150), ("rows.npy", None), ("about.json", 1)])
+def test_a_table_that_is_cut_or_lacks_its_rows_is_made_again(tmp_path, file, left):
     table(tmp_path / "t").ensure(rows(), silent)
-    if damage == "truncate":
-        os.truncate(tmp_path / "t" / "rows.npy", 150)
-    elif damage == "remove":
-        (tmp_path / "t" / "rows.npy").unlink()
+    if left is None:
+        (tmp_path / "t" / file).unlink()
     else:
-        (tmp_path / "t" / "about.json").write_text("{")
+        os.truncate(tmp_path / "t" / file, left)
     assert table(tmp_path / "t").read() is None
     np.testing.assert_array_equal(table(tmp_path / "t").ensure(rows(), silent)["x"], ROWS)
 
@@ -120,10 +112,7 @@ def test_of_two_at_once_one_makes_it_and_the_other_waits(tmp_path):
 
 
 def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch):
-    def refuse(*arguments):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", mock.Mock(side_effect=OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))))
     (tmp_path / ".unfinished-other").mkdir()
     np.testing.assert_array_equal(table(tmp_path / "t").ensure(rows(), silent)["x"], ROWS)
     assert (tmp_path / ".unfinished-other").is_dir()  # it may be another process's

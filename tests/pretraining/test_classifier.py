@@ -1,7 +1,5 @@
 """The whole ImageNet network against the original one, on photographs."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,34 +46,15 @@ def classifiers():
     return theirs, ours
 
 
-def photographs(real_data: Path) -> list[Path]:
-    return sorted((real_data / "VOCdevkit/VOC2012/JPEGImages").glob("*.jpg"))
-
-
-def compare(paths, theirs, ours):
-    """Largest difference of a logit, and how many of the photographs get the same first class."""
-    worst, same = 0.0, 0
+@pytest.mark.parametrize("every", [36, pytest.param(1, marks=pytest.mark.slow)])
+def test_logits_and_classes_equal_the_original_networks_on_photographs(real_data, classifiers, every):
+    theirs, ours = classifiers
+    paths, worst, same = sorted((real_data / "VOCdevkit/VOC2012/JPEGImages").glob("*.jpg"))[::every], 0.0, 0
     for path in paths:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC), float)[None]
         their, our = theirs(pixels), ours(pixels)
         worst = max(worst, float(np.abs(their - our).max()))
         same += int(their.argmax() == our.argmax())
-    return worst, same
-
-
-def test_logits_equal_the_original_networks_on_photographs(real_data, classifiers):
-    paths = photographs(real_data)[::36]
-    assert len(paths) >= 24
-    worst, same = compare(paths, *classifiers)
-    assert same == len(paths)
-    assert worst < 1e-3
-
-
-@pytest.mark.slow
-def test_every_photograph_gets_the_original_networks_class(real_data, classifiers):
-    paths = photographs(real_data)
-    worst, same = compare(paths, *classifiers)
     print(f"EfficientNet-Lite2 at {SIZE} px: same class on {same} of {len(paths)}, logits within {worst:.1e}")
-    assert same == len(paths)
-    assert worst < 1e-3
+    assert same == len(paths) >= 24 and worst < 1e-3

@@ -13,35 +13,26 @@ from tests.pretraining.tiny_pretraining import tiny_config, tiny_dataset
 
 @pytest.fixture
 def command(monkeypatch, tmp_path):
-    """The command as a function of its config, in the workdir ``run``."""
+    """The command as a function of its config and workdir, by default ``run``."""
 
-    def run(config):
-        flags = types.SimpleNamespace(config=config, workdir=str(tmp_path / "run"))
-        monkeypatch.setattr(pretrain, "FLAGS", flags)
+    def run(config, workdir=tmp_path / "run"):
+        monkeypatch.setattr(pretrain, "FLAGS", types.SimpleNamespace(config=config, workdir=workdir and str(workdir)))
         pretrain.main()
 
     return run
 
 
-def test_its_flags_are_asked_for(command, monkeypatch):
+def test_its_flags_are_asked_for_and_what_cannot_be_pretrained_leaves_no_folder(command, tmp_path):
     with pytest.raises(UserError, match=r"--config is missing: .*configs/pretrain_imagenet\.py"):
         command(None)
-    monkeypatch.setattr(pretrain, "FLAGS", types.SimpleNamespace(config=tiny_config(), workdir=None))
     with pytest.raises(UserError, match="--workdir is missing"):
-        pretrain.main()
-
-
-def test_a_config_that_pretrains_nothing_is_refused(command, tmp_path):
+        command(tiny_config(), None)
     with pytest.raises(UserError, match=r"pretraining\.dataset is none: set it to crops or imagenet2012"):
         command(tiny_config(dataset="none"))
     config = tiny_config()
     config.model.weights = "w.safetensors"
     with pytest.raises(UserError, match=r"model\.weights names w\.safetensors; "):
         command(config)
-    assert not (tmp_path / "run").exists()
-
-
-def test_missing_images_leave_no_folder_behind(command, tmp_path):
     with pytest.raises(UserError, match="holds no prepared imagenet2012; prepare it with: tfds build imagenet2012"):
         command(tiny_config(dataset="imagenet2012", data_dir=str(tmp_path / "data")))
     assert not (tmp_path / "run").exists()

@@ -37,12 +37,15 @@ class Imagenet2012(tfds.core.GeneratorBasedBuilder):
             yield i, {"image": jpeg(image), "label": i % CLASSES, "file_name": f"{i}.JPEG"}
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
+def make_imagenet(folder):
     tfds.disable_progress_bar()
     Imagenet2012(data_dir=str(folder), file_format="array_record").download_and_prepare()
     return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return make_imagenet(tmp_path_factory.mktemp("data"))
 
 
 def test_both_splits_are_read_with_their_labels(prepared):

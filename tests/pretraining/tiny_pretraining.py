@@ -29,7 +29,6 @@ def tiny_dataset():
 
 
 def pretrain_tiny(path, config=None, say=lambda line: None):
-    """A pretraining in a workdir, of which it returns the workdir."""
     workdir = Workdir(path)
     pretrain(config or tiny_config(), workdir, say, tiny_dataset())
     return workdir

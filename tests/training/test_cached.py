@@ -3,9 +3,8 @@
 import errno
 import json
 import os
-import signal
+from unittest import mock
 
-import jax
 import numpy as np
 import pytest
 
@@ -18,8 +17,10 @@ from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.features.store import stored_sources
 from tests.training.tiny_training import (
+    assert_close,
     assert_same_bits,
     final_parameters,
+    interrupt_at,
     records,
     tiny_config,
     tiny_dataset,
@@ -64,20 +65,15 @@ def test_training_from_stored_features_is_training_from_unaugmented_images(folde
     losses = [[[record[term] for term in TERMS] for record in records(place, "main")] for place in (stored, images)]
     assert len(losses[0]) == 3
     np.testing.assert_allclose(*losses, rtol=1e-5)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), final_parameters(stored), final_parameters(images)
-    )
+    assert_close(final_parameters(stored), final_parameters(images))
 
 
 def test_stores_are_made_before_the_first_step_from_one_look_at_each_image(finished):
     workdir, lines, read = finished
     stored = [number for number, line in enumerate(lines) if line.startswith("features of ")]
     first_step = next(number for number, line in enumerate(lines) if line.startswith("step 1/"))
-    assert [lines[number].split("  ")[0] for number in stored] == [
-        "features of train: image 8/8",
-        "features of val: image 6/6",
-    ]
-    assert max(stored) < first_step
+    told = [lines[number].split("  ")[0] for number in stored]
+    assert told == ["features of train: image 8/8", "features of val: image 6/6"] and max(stored) < first_step
     assert (workdir.results / "result.json").is_file()
     # the sheet and the example of the final evaluation show images
     assert read[:14] == 8 * ["train"] + 6 * ["val"] and "train" not in read[14:]
@@ -100,21 +96,15 @@ def test_an_evaluation_from_stored_features_counts_the_same_pixels(finished):
 
 
 def test_an_interrupted_training_from_stored_features_ends_at_the_same_parameters_bit_for_bit(folder, finished):
-    def interrupt(line):
-        if line.startswith("step 1/"):
-            os.kill(os.getpid(), signal.SIGINT)
-
     with pytest.raises(Stopped, match="stopped at step 2 of 3"):
-        train_tiny(folder / "interrupted", configured(folder, True), interrupt)
+        train_tiny(folder / "interrupted", configured(folder, True), interrupt_at(1))
     workdir = train_tiny(folder / "interrupted", configured(folder, True))
     assert_same_bits(final_parameters(workdir), final_parameters(finished[0]))
 
 
 def test_a_trained_network_is_evaluated_where_nothing_can_be_stored(finished, tmp_path, monkeypatch):
-    def refuse(*arguments):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "data/features")
-
-    monkeypatch.setattr(scoring, "stored_sources", refuse)
+    refused = OSError(errno.EROFS, os.strerror(errno.EROFS), "data/features")
+    monkeypatch.setattr(scoring, "stored_sources", mock.Mock(side_effect=refused))
     workdir, lines = finished[0], []
     config = workdir.load_config()
     dataset = tiny_dataset()

@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import time
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -31,9 +32,7 @@ def test_a_log_that_finds_no_room_is_named(tmp_path):
 
 
 def test_events_that_find_no_room_are_told_and_do_not_hang(tmp_path, monkeypatch):
-    def refuse(self):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
+    refuse = mock.Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     with MetricLog(tmp_path, 0) as log:
         with monkeypatch.context() as patch, pytest.raises(OSError) as error:
             patch.setattr("tensorboardX.event_file_writer.EventsWriter.flush", refuse)

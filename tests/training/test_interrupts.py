@@ -16,7 +16,7 @@ from mmnet_jax.cli.signals import Stopped, interrupts
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
 from tests.training.tiny_job import CONFIG
-from tests.training.tiny_training import final_parameters, records, tiny_config, train_tiny
+from tests.training.tiny_training import assert_close, final_parameters, interrupt_at, records, tiny_config, train_tiny
 
 
 def send(number):
@@ -55,10 +55,6 @@ def test_waiting_for_signals_takes_hold_of_no_device(monkeypatch):
         assert not stop_requested()
 
 
-def interrupt_at(step):
-    return lambda line: send(signal.SIGINT) if line.startswith(f"step {step}/") else None
-
-
 def test_an_interrupt_at_an_evaluating_step_does_not_lose_the_evaluation(tmp_path):
     config = tiny_config(evaluate_every=3, checkpoint_every=3)
     with pytest.raises(Stopped, match="training stopped at step 3 of 8; a checkpoint is saved"):
@@ -81,14 +77,9 @@ def run_two(*command, signals):
         port = free.getsockname()[1]
     shared = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     shared |= {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [
-        subprocess.Popen(
-            [sys.executable, *command, name],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=shared | {"JAX_PROCESS_ID": str(number)},
-        )
+        subprocess.Popen([sys.executable, *command, name], env=shared | {"JAX_PROCESS_ID": str(number)}, **pipes)
         for number, name in enumerate(signals)
     ]
     outputs = [process.communicate(timeout=300) for process in processes]
@@ -132,9 +123,7 @@ def test_two_processes_stop_together_resume_and_train_what_one_does(tmp_path):
 
     alone = train_tiny(tmp_path / "alone", tiny_config(**CONFIG))
     together = Workdir(place)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), final_parameters(together), final_parameters(alone)
-    )
+    assert_close(final_parameters(together), final_parameters(alone))
     losses = [[record["total"] for record in records(workdir, "total")] for workdir in (together, alone)]
     assert len(losses[0]) == 12
     np.testing.assert_allclose(*losses, rtol=1e-4)

@@ -1,7 +1,5 @@
-import os
 import re
 import shutil
-import signal
 import types
 from pathlib import Path
 
@@ -11,14 +9,13 @@ import numpy as np
 import pytest
 
 from mmnet_jax import load_model
-from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.errors import UserError
 from mmnet_jax.training import head
 from mmnet_jax.training.loop import finite_mean, refuse_broken
 from mmnet_jax.training.state import TrainState
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
-from tests.training.tiny_training import assert_same_bits, final_parameters, records, tiny_config, train_tiny
+from tests.training.tiny_training import STOPS, assert_same_bits, final_parameters, records, tiny_config, train_tiny
 
 
 @pytest.fixture(scope="module")
@@ -51,23 +48,7 @@ def test_the_log_has_every_term_as_lines_and_as_tensorboard_events(finished):
     assert list(workdir.log.glob("events.out.tfevents*"))
 
 
-class Crash(Exception):
-    pass
-
-
-def crash(line):
-    if line.startswith("step 6/8"):
-        raise Crash
-
-
-def interrupt(line):
-    if line.startswith("step 2/8"):
-        os.kill(os.getpid(), signal.SIGINT)
-
-
-@pytest.mark.parametrize(
-    ("end", "error", "resumed"), [(crash, Crash, 4), (interrupt, Stopped, 3)], ids=["crash", "interrupt"]
-)
+@pytest.mark.parametrize(("end", "error", "resumed"), STOPS.values(), ids=STOPS)
 def test_a_resumed_training_ends_at_the_same_parameters_bit_for_bit(finished, tmp_path, end, error, resumed):
     with pytest.raises(error):
         train_tiny(tmp_path / "run", say=end)
@@ -86,15 +67,12 @@ def test_a_workdir_without_a_checkpoint_may_begin_anew_with_another_config(tmp_p
     assert train_tiny(tmp_path / "run", config).load_config().seed == 5
 
 
-def test_resuming_with_other_weights_is_refused(finished, tmp_path):
+def test_resuming_with_other_weights_or_another_config_is_refused(finished, tmp_path):
     config = tiny_config()
     config.model.weights = str(tmp_path / "other.safetensors")
     Path(config.model.weights).write_bytes(b"other")
     with pytest.raises(UserError, match=r"other weights than model\.weights = "):
         train_tiny(finished[0].path, config)
-
-
-def test_resuming_with_another_config_is_refused_by_field(finished):
     config = tiny_config(log_every=7)  # changes nothing that is computed
     config.optimizer.learning_rate = 0.01
     with pytest.raises(UserError, match=r"another config \(optimizer.learning_rate: 0.025 -> 0.01\); choose a new one"):
@@ -146,21 +124,17 @@ def test_the_newest_and_the_best_checkpoints_are_kept(tmp_path, monkeypatch):
         checkpoints.find("newest")
 
 
-def test_a_folder_that_is_no_workdir_is_refused(tmp_path):
+def test_a_folder_that_is_no_workdir_and_a_damaged_checkpoint_are_refused(finished, tmp_path):
     with pytest.raises(UserError, match=r"is not a workdir: it has no config\.json"):
         load_model(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="is not a config of this package"):
         load_model(tmp_path)
-
-
-def test_a_damaged_checkpoint_is_told(finished, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished[0].path, copy)
     for path in Path(copy / "checkpoints" / "8" / "model").rglob("*"):
         if path.is_file() and path.stat().st_size > 1000:
             path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match="cannot be read"):
-        load_model(copy, "latest")
-    with pytest.raises(UserError, match="cannot be read"):
-        train_tiny(copy)
+    for use in (lambda path: load_model(path, "latest"), train_tiny):
+        with pytest.raises(UserError, match="cannot be read"):
+            use(copy)

@@ -45,10 +45,10 @@ def short_config(**training):
     return config
 
 
-def pretraining_config():
+def pretraining_config(seed=321):
     config = short_config()
-    config.evaluation.after_training = False
-    config.model.random_backbone = False
+    config.seed = seed
+    config.evaluation.after_training = config.model.random_backbone = False
     config.pretraining.dataset = "crops"
     return config
 
@@ -66,8 +66,8 @@ def copy(finished, tmp_path):
     return Workdir(tmp_path / "copy")
 
 
-def stage_lines(lines):
-    return [line for line in lines if line.startswith("[")]
+def stage_lines(lines, length=None):
+    return [line[:length] for line in lines if line.startswith("[")]
 
 
 def test_a_training_ends_with_the_result_of_its_checkpoint(finished):
@@ -79,6 +79,7 @@ def test_a_training_ends_with_the_result_of_its_checkpoint(finished):
     told = {name: summary[name] for name in ("checkpoint", "step", "episodes", "seeds", "classes")}
     assert told == {"checkpoint": "best", "step": 8, "episodes": 6, "seeds": [321], "classes": "novel"}
     assert set(summary["baselines"]) == {"untrained", "confidence"}
+    assert workdir.data_sha256() == tiny_dataset().fingerprints() == summary["data_sha256"]
 
 
 def test_an_episode_to_try_lies_beside_the_result(finished):
@@ -107,15 +108,11 @@ def test_stages_are_announced_numbered_and_timed(finished):
 def test_without_evaluation_there_is_one_stage_and_best_is_the_newest_checkpoint(tmp_path):
     config, lines = tiny_config(evaluation_episodes=0, checkpoint_every=1, keep_latest=2), []
     assert train(config, Workdir(tmp_path / "run"), lines.append, tiny_dataset()) is None
-    assert [line[:5] for line in stage_lines(lines)] == ["[1/1]", "[1/1]"]
+    assert stage_lines(lines, 5) == ["[1/1]", "[1/1]"]
     assert not any("mIoU" in line for line in lines)
     (curve,) = (tmp_path / "run" / "results").iterdir()
     assert curve.name == "training.png"
     assert load_step(tmp_path / "run", "best")[3] == 8
-
-
-def test_config_and_result_tell_which_data_they_are_of(finished, copy):
-    assert copy.data_sha256() == tiny_dataset().fingerprints() == finished[1].summary["data_sha256"]
 
 
 def test_a_finished_training_is_not_evaluated_again(finished, copy, monkeypatch):
@@ -126,25 +123,22 @@ def test_a_finished_training_is_not_evaluated_again(finished, copy, monkeypatch)
     assert (copy.results / "result.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("change", ["episodes", "parameters", "data", "sheet", "damage"])
+@pytest.mark.parametrize("change", ["episodes", "parameters_sha256", "data_sha256", "sheet", "damage"])
 def test_a_result_of_something_else_is_made_anew(copy, change, monkeypatch):
-    class EvaluatedAgain(Exception):
-        pass
-
-    monkeypatch.setattr(scoring, "evaluate", mock.Mock(side_effect=EvaluatedAgain))
+    monkeypatch.setattr(scoring, "evaluate", mock.Mock(side_effect=ArithmeticError("evaluated again")))
     config, result = short_config(), copy.results / "result.json"
     summary = json.loads(result.read_text())
-    if change == "episodes":
-        config.evaluation.episodes = 7
-    elif change == "parameters":
-        result.write_text(json.dumps(summary | {"parameters_sha256": "0" * 64}))
-    elif change == "data":
-        result.write_text(json.dumps(summary | {"data_sha256": summary["data_sha256"] | {"val": "0" * 64}}))
-    elif change == "sheet":
-        (copy.results / "result.sheet.png").unlink()
-    else:
-        result.write_text("{")
-    with pytest.raises(EvaluatedAgain):
+    match change:
+        case "episodes":
+            config.evaluation.episodes = 7
+        case "sheet":
+            (copy.results / "result.sheet.png").unlink()
+        case "damage":
+            result.write_text("{")
+        case field:
+            other = "0" * 64 if field == "parameters_sha256" else summary[field] | {"val": "0" * 64}
+            result.write_text(json.dumps(summary | {field: other}))
+    with pytest.raises(ArithmeticError, match="evaluated again"):
         train(config, copy, lambda line: None, tiny_dataset())
 
 
@@ -156,35 +150,23 @@ def test_a_training_stopped_in_pretraining_goes_on_there(tmp_path):
     with pytest.raises(UserError, match=r"holds no checkpoint\.$"):
         load_model(workdir.path)
     with pytest.raises(UserError, match=r"another config \(seed: 321 -> 5\)"):
-        train(_with_seed(5), workdir, dataset=tiny_dataset())
+        train(pretraining_config(5), workdir, dataset=tiny_dataset())
     train(pretraining_config(), workdir, lines.append, tiny_dataset())
-    assert [line[:5] for line in stage_lines(lines)] == ["[1/2]"] + 2 * ["[1/2]"] + 2 * ["[2/2]"]
+    assert stage_lines(lines, 5) == ["[1/2]"] + 2 * ["[1/2]"] + 2 * ["[2/2]"]
     assert load_model(workdir.path)
 
 
-def test_a_pretrained_backbone_is_kept_for_the_config_it_was_made_with(tmp_path):
+def test_a_pretrained_backbone_is_kept_for_the_config_it_was_made_with_and_another_is_not_taken_for_it(tmp_path):
     workdir = Workdir(tmp_path / "run")
+    workdir.create(short_config())
+    assert workdir.backbone_file.is_file() and not workdir.resumes(pretraining_config())
     workdir.create(pretraining_config())
-    assert not workdir.resumes(_with_seed(5))  # nothing is lost yet
+    assert not workdir.backbone_file.exists()
+    assert not workdir.resumes(pretraining_config(5))  # nothing is lost yet
     save_backbone(workdir.backbone_file, "tiny", random_variables("tiny"))
     assert workdir.resumes(pretraining_config())
     with pytest.raises(UserError, match="another config"):
-        workdir.resumes(_with_seed(5))
-
-
-def test_a_backbone_of_another_training_is_not_taken_for_the_pretrained_one(tmp_path):
-    workdir = Workdir(tmp_path / "run")
-    workdir.create(short_config())
-    assert workdir.backbone_file.is_file()
-    assert not workdir.resumes(pretraining_config())
-    workdir.create(pretraining_config())
-    assert not workdir.backbone_file.exists()
-
-
-def _with_seed(seed):
-    config = pretraining_config()
-    config.seed = seed
-    return config
+        workdir.resumes(pretraining_config(5))
 
 
 def test_a_second_training_in_a_workdir_is_refused(tmp_path):
@@ -193,15 +175,11 @@ def test_a_second_training_in_a_workdir_is_refused(tmp_path):
         train(short_config(), workdir, dataset=tiny_dataset())
 
 
-def test_a_refused_training_leaves_no_folder(tmp_path):
+def test_a_refused_training_leaves_no_folder(tmp_path, monkeypatch):
     config = short_config()
     config.model.weights = str(tmp_path / "missing.safetensors")
     with pytest.raises(UserError, match=r"missing\.safetensors does not exist"):
         train(config, Workdir(tmp_path / "new" / "run"), dataset=tiny_dataset())
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_missing_dataset_leaves_no_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "open_dataset", mock.Mock(side_effect=UserError("no data.")))
     with pytest.raises(UserError, match="no data"):
         train(short_config(), Workdir(tmp_path / "run"))

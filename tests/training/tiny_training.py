@@ -2,11 +2,14 @@
 
 import functools
 import json
+import os
+import signal
 
 import jax
 import numpy as np
 
 from mmnet_jax import get_config, load_model
+from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.config import resolve
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I
@@ -27,15 +30,11 @@ def tiny_config(reading="paper", **training):
 
 @functools.cache
 def tiny_dataset():
-    return Dataset(
-        spec=PASCAL5I,
-        train=make_split("train", [1, 2, 1, 2, 1, 2, 11, 11], 0),
-        test=make_split("val", [6, 7, 8, 6, 7, 8], 1),
-    )
+    train, test = make_split("train", [1, 2, 1, 2, 1, 2, 11, 11], 0), make_split("val", [6, 7, 8, 6, 7, 8], 1)
+    return Dataset(PASCAL5I, train, test)
 
 
 def train_tiny(path, config=None, say=lambda line: None):
-    """A training in a workdir, of which it returns the workdir."""
     workdir = Workdir(path)
     train(config or tiny_config(), workdir, say, tiny_dataset())
     return workdir
@@ -47,6 +46,28 @@ def final_parameters(workdir):
 
 def assert_same_bits(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def assert_close(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), a, b)
+
+
+class Crash(Exception):
+    pass
+
+
+def crash(line):
+    if line.startswith("step 6/8"):
+        raise Crash("crash")
+
+
+def interrupt_at(step):
+    """A ``say`` that sends SIGINT as soon as the step is reported."""
+    return lambda line: os.kill(os.getpid(), signal.SIGINT) if line.startswith(f"step {step}/") else None
+
+
+STOPS = {"crash": (crash, Crash, 4), "interrupt": (interrupt_at(2), Stopped, 3)}
+"""How a run of 8 steps is cut short, the error, and the step at which the next call resumes it."""
 
 
 def records(workdir, field):

@@ -20,18 +20,13 @@ def write_config(workdir, **changes):
     workdir.config_file.write_text(json.dumps(text | changes))
 
 
-def test_a_config_is_read_as_it_was_written(tmp_path):
+def test_a_config_is_read_as_it_was_written_also_before_formats_were_numbered(tmp_path):
     workdir = Workdir(tmp_path)
     write_config(workdir)
+    text = json.loads(workdir.config_file.read_text())
+    assert workdir.load_config() == resolve(tiny_config()) and text.pop("format") == FORMAT
+    workdir.config_file.write_text(json.dumps(text))
     assert workdir.load_config() == resolve(tiny_config())
-
-
-def test_a_workdir_from_before_formats_were_numbered_is_read(tmp_path):
-    write_config(Workdir(tmp_path))
-    text = json.loads((tmp_path / "config.json").read_text())
-    del text["format"]
-    (tmp_path / "config.json").write_text(json.dumps(text))
-    assert Workdir(tmp_path).load_config().fold == 1
 
 
 @pytest.mark.parametrize(
@@ -48,25 +43,21 @@ def test_a_workdir_of_a_version_that_does_not_fit_is_refused_by_both_versions(tm
     write_config(workdir, version="9.8.7", **changes)
     with pytest.raises(UserError) as error:
         workdir.load_config()
-    assert str(error.value) == (
-        f"workdir {tmp_path} was written by mmnet_jax 9.8.7 and cannot be read by {__version__}, this one: {reason}"
-    )
+    written = f"workdir {tmp_path} was written by mmnet_jax 9.8.7 and cannot be read by {__version__}, this one: "
+    assert str(error.value) == written + reason
 
 
-def test_a_config_without_its_parts_is_told(tmp_path):
+def test_checkpoints_without_a_config_are_not_written_over_and_one_without_its_parts_is_told(tmp_path):
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"is not a workdir: it has no config\.json"):
+        Workdir(tmp_path).resumes(tiny_config())
     for text in ("[]", "{}", "7", "{"):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(UserError, match=r"config\.json is not a config of this package"):
             Workdir(tmp_path).load_config()
 
 
-def test_checkpoints_without_a_config_are_not_written_over(tmp_path):
-    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"is not a workdir: it has no config\.json"):
-        Workdir(tmp_path).resumes(tiny_config())
-
-
-def test_a_read_only_place_is_told(tmp_path, monkeypatch):
+def test_a_read_only_place_and_a_file_in_the_folders_place_are_told(tmp_path, monkeypatch):
     def refuse(self, *_, **__):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
 
@@ -75,6 +66,9 @@ def test_a_read_only_place_is_told(tmp_path, monkeypatch):
             patch.setattr(Path, method, refuse)
             with pytest.raises(UserError, match=r"workdir .*run cannot be written: Read-only file system\.$"):
                 Workdir(tmp_path / "run").lock().__enter__()
+    (tmp_path / "run").touch()
+    with pytest.raises(UserError, match=r"run is a file, not a folder\.$"):
+        Workdir(tmp_path / "run").lock().__enter__()
 
 
 def test_a_lock_is_free_again_after_its_training(tmp_path):
@@ -83,9 +77,3 @@ def test_a_lock_is_free_again_after_its_training(tmp_path):
         with workdir.lock():
             workdir.config_file.write_text("{}")
     assert {path.name for path in workdir.path.iterdir()} == {".lock", "config.json"}
-
-
-def test_a_file_in_the_folders_place_is_told(tmp_path):
-    (tmp_path / "run").touch()
-    with pytest.raises(UserError, match=r"run is a file, not a folder\.$"):
-        Workdir(tmp_path / "run").lock().__enter__()

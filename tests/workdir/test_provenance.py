@@ -1,5 +1,6 @@
 """Which code may reuse the numbers of which."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -32,18 +33,13 @@ def test_a_commit_is_named_and_a_dirty_checkout_says_so(checkout):
     assert dirty == f"{commit}+dirty"
     (checkout / "code.py").write_text("ONE = 3\n")
     assert describe_checkout(checkout)[1] not in (None, first)
+    shutil.rmtree(checkout / ".git")  # a folder that is no checkout has no commit
+    assert describe_checkout(checkout) == (None, None)
 
 
-def test_a_folder_that_is_no_checkout_has_no_commit(tmp_path):
-    assert describe_checkout(tmp_path) == (None, None)
-
-
-def test_clean_code_is_compared_by_numerics_alone():
+def test_clean_code_is_compared_by_numerics_alone_and_dirty_code_matches_only_itself():
     assert CLEAN.computes_like(CLEAN._replace(commit="b" * 40, version="0.2.0"))
-    assert not CLEAN.computes_like(CLEAN._replace(numerics=4))
-
-
-def test_dirty_code_matches_only_itself():
+    assert not CLEAN.computes_like(CLEAN._replace(numerics=4)) and not CLEAN.computes_like(None)
     dirty = CLEAN._replace(commit=f"{CLEAN.commit}+dirty", changes_sha256="1" * 64)
     assert dirty.computes_like(dirty) and not dirty.computes_like(CLEAN) and not CLEAN.computes_like(dirty)
     assert not dirty.computes_like(dirty._replace(changes_sha256="2" * 64))
@@ -52,7 +48,6 @@ def test_dirty_code_matches_only_itself():
 def test_a_record_of_before_names_no_code():
     assert read_code({"version": "0.1.0", "code": "0123456789abcdef"}) is None
     assert read_code({**CLEAN._asdict(), "miou": 50.0}) == CLEAN
-    assert not CLEAN.computes_like(None)
 
 
 def test_the_running_code_is_read_once(checkout, monkeypatch):
