@@ -38,8 +38,7 @@ def define_flags(name: str | None) -> None:
     flags.DEFINE_integer("fold", 0, "The fold whose classes it was not trained on.", 0, 3)
     flags.DEFINE_integer("shots", 1, "Support images an episode.", lower_bound=1)
     flags.DEFINE_integer("image_size", 473, "Side of its images, pixels; 8k + 1.")
-    bins = "The decoder's scales. (default: 60,30,15,8 at 473 px, else 1.0,0.5,0.25,0.125)"
-    flags.DEFINE_list("bins", None, bins)
+    flags.DEFINE_list("bins", None, "The decoder's scales. (default: 60,30,15,8 at 473 px, else 1.0,0.5,0.25,0.125)")
     for flag, field in INFERRED.items():
         about = f"The {flag} that it must hold. (default: what it does hold)"
         flags.DEFINE_enum(flag, None, FIELDS[field].choices, about)

@@ -21,8 +21,7 @@ class FeatureEnrichment(nn.Module):
     def __call__(
         self, inputs: Sequence[Float[Array, "b _ _ c"]], grid: tuple[int, ...], train: bool = False
     ) -> tuple[Float[Array, "b h w 2"], tuple[Float[Array, "b _ _ 2"], ...]]:
-        """From the input at each scale to final logits on the full grid and each scale's at its own size (dropout with
-        ``train``)."""
+        """Final logits on the full grid, and each scale's at its own size; dropout is on with ``train``."""
         pyramid: list[Array] = []
         auxiliary: list[Array] = []
         for i, x in enumerate(inputs):

@@ -18,11 +18,7 @@ from mmnet_jax.models.network import Features, FewShotNetwork
 
 
 def build_model(settings: NetworkSettings) -> FewShotNetwork:
-    """The module alone, without variables.
-
-    Raises:
-      UserError: there is no such backbone, or it cannot do what the settings ask for.
-    """
+    """The module alone, without variables; raises a ``UserError`` if its backbone cannot do what is asked for."""
     check_backbone(settings)
     on_cpu, dtype = jax.default_backend() == "cpu", settings.confidence_dtype
     if dtype == "auto":

@@ -31,8 +31,7 @@ class StateDict(NamedTuple):
 
     tensors: dict[str, np.ndarray]
     """By their names there, without a ``module.`` that all have; floating-point ones as float32."""
-    epoch: int | None
-    """The epoch that the file names, if it does."""
+    epoch: int | None  # that the file names, if it does
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:

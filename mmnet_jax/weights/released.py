@@ -24,8 +24,7 @@ from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port
 MEMORY = "part_emb_2_level"
 PROJECTIONS = {"mmnet": ("down_query_level_2.0", "down_supp_level_2.0"), "pfenet": ("down_query.0", "down_supp.0")}
 """The query's and the support's, by head."""
-UNUSED = (r"alpha\..*", r"beta\..*")
-"""Layers that the released network has and never calls."""
+UNUSED = (r"alpha\..*", r"beta\..*")  # layers that the released network has and never calls
 
 
 def infer_config(state_dict: Mapping[str, np.ndarray], source: str = "the state dict") -> dict[str, Any]:
@@ -137,10 +136,8 @@ def _infer_backbone(tensors: Mapping[str, np.ndarray], source: str) -> str:
         return ("resnet101" if has(r"layer3\.6\.") else "resnet50") + ("_v2" if has(r"layer0\.[3-9]\.") else "")
     if has(r"layer[1-4]\.\d+\.weight"):
         return "vgg16" if has(r"layer\d\.\d+\.running_mean") else "vgg16_plain"
-    raise UserError(
-        f"{source} holds no backbone: it has none of the tensors that the authors call layer1 to layer4, so it cannot "
-        "be evaluated."
-    )
+    missing = "it has none of the tensors that the authors call layer1 to layer4, so it cannot be evaluated."
+    raise UserError(f"{source} holds no backbone: {missing}")
 
 
 def _nested(path: str) -> str:

@@ -95,7 +95,7 @@ def _before(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, 
 
 
 def _sides(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) if shape else "a scalar"
+    return " x ".join(map(str, shape)) or "a scalar"
 
 
 def _list(names: Sequence[str]) -> str:

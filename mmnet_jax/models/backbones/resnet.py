@@ -7,7 +7,7 @@ convolutions that PFENet uses: neither pre-activation nor torchvision's IMAGENET
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -22,22 +22,14 @@ STEM_STRIDE = 4
 EXPANSION = 4
 
 
-class Stage(NamedTuple):
-    """One stage of blocks, placed on its grid; the stride is its first block's."""
-
-    width: int
-    stride: int
-    dilation: int
-
-
-def plan_stages(width: int, output_stride: int) -> list[Stage]:
-    """The four stages, such that the network's stride is at most ``output_stride``."""
+def plan_stages(width: int, output_stride: int) -> list[tuple[int, int, int]]:
+    """Width, first block's stride and dilation of each stage; the network's stride is at most ``output_stride``."""
     stages, total, dilation = [], STEM_STRIDE, 1
     for i, stride in enumerate(STRIDES):
         if total * stride > output_stride:
             stride, dilation = 1, dilation * stride
         total *= stride
-        stages.append(Stage(width * 2**i, stride, dilation))
+        stages.append((width * 2**i, stride, dilation))
     return stages
 
 
@@ -70,11 +62,10 @@ class ResNet(StagedBackbone):
     def setup(self) -> None:
         deep: list[Any] = [(self.width, 3, 2), (self.width, 3), (2 * self.width, 3)]
         self.stem = [FrozenConv(*layer) for layer in (deep if self.deep_stem else [(self.width, 7, 2)])]
+        plan = zip(self.depths, plan_stages(self.width, self.output_stride), strict=True)
         self.stage1, self.stage2, self.stage3, self.stage4 = (
             [Bottleneck(width, 1 if i else stride, dilation, project=not i) for i in range(depth)]
-            for depth, (width, stride, dilation) in zip(
-                self.depths, plan_stages(self.width, self.output_stride), strict=True
-            )
+            for depth, (width, stride, dilation) in plan
         )
 
     @property

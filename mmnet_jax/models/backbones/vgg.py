@@ -18,9 +18,6 @@ from mmnet_jax.models.backbones.convolution import convolve, max_pool_2x2
 from mmnet_jax.models.backbones.frozen import FrozenConv, random_kernel
 from mmnet_jax.ops.resize import resize_bilinear
 
-BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-"""Channels of each block's convolutions."""
-
 
 class BiasedConv(nn.Module):
     """3x3 convolution with a bias, and ReLU. Without normalisation ``batch_statistics`` means nothing."""
@@ -40,7 +37,7 @@ class VGG(StagedBackbone):
 
     output_stride: int = 16
     batch_norm: bool = True
-    blocks: tuple[tuple[int, ...], ...] = BLOCKS
+    blocks: tuple[tuple[int, ...], ...] = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
     def setup(self) -> None:
         conv: Any = partial(FrozenConv, kernel_size=3, biased=True) if self.batch_norm else BiasedConv

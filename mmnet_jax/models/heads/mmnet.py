@@ -1,8 +1,4 @@
-"""MM-Net: meta-class memory, activation propagation, confidence and quality around a frozen backbone.
-
-``MMNet`` is the paper's network. Its fields take the parts that the paper's ablations and the released code exchange;
-those parts, and the settings that choose them, are in ``variants``.
-"""
+"""MM-Net: meta-class memory, activation propagation, confidence and quality; other parts for it are in ``variants``."""
 
 from __future__ import annotations
 
@@ -67,7 +63,7 @@ class MMNetPrediction(Prediction):
     """F_S . M before the sigmoid, likewise."""
 
     def own_losses(self, objective: Objective) -> dict[str, tuple[float, Float[Array, ""]]]:
-        """The memory reconstruction loss (eq. 10-12), summed over the memories, and over query and support."""
+        """The memory reconstruction loss (eq. 10, eq. 11, eq. 12), summed over memories, query and support."""
         total = jnp.zeros(())
         if objective.reconstruction_on in ("support", "both"):
             for logits in self.support_memory_logits:

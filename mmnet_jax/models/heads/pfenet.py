@@ -12,9 +12,6 @@ from mmnet_jax.models.heads.spec import HeadSpec
 from mmnet_jax.models.layers import convolution
 from mmnet_jax.models.network import FewShotNetwork, Size
 
-AREA = 0.0005
-"""Added to the mask's area in a prototype."""
-
 
 @struct.dataclass
 class PFENetSupport(SupportState):
@@ -41,7 +38,8 @@ class PFENet(FewShotNetwork):
 
     def encode_shots(self, mid: Array, high: Array, mask: Array, train: bool) -> PFENetSupport:
         projection = self.projection if self.projection_shared else self.support_projection
-        return PFENetSupport(high, mask, ops.masked_average(self._project(mid, projection, train), mask, AREA))
+        features, added_area = self._project(mid, projection, train), 0.0005
+        return PFENetSupport(high, mask, ops.masked_average(features, mask, added_area))
 
     def match(self, query: Array, query_high: Array, state: PFENetSupport) -> tuple[Array, Array]:
         """The mean of the prototypes of the shots with foreground, and the confidence map (eq. 8)."""

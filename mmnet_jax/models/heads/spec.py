@@ -36,10 +36,9 @@ class NetworkSettings:
 
 @dataclasses.dataclass(frozen=True)
 class HeadSpec:
-    """One head of the registry ``HEADS``."""
+    """One head of the registry ``HEADS``; ``title`` is its name in messages and tables."""
 
     title: str
-    """Its name in messages and tables."""
     build: Callable[[NetworkSettings, dict[str, Any]], FewShotNetwork]
     """From the settings, and the fields of ``FewShotNetwork`` that ``build_model`` has filled from them."""
     presets: Mapping[str, Any] = dataclasses.field(default_factory=dict)
