@@ -79,11 +79,8 @@ def _manifest(config: ConfigDict, dataset: Dataset) -> Manifest:
     given = {name: FLAGS[name].value for name in CHOICES}
     manifest = _read_manifest(dataset, given) if FLAGS.manifest else configured_manifest(dataset, config, **given)
     if manifest.fold != config.fold:
-        print(
-            f"note: this network was trained on the base classes of fold {config.fold}, "
-            f"to which the novel classes of fold {manifest.fold} belong.",
-            file=sys.stderr,
-        )
+        trained = f"this network was trained on the base classes of fold {config.fold}"
+        print(f"note: {trained}, to which the novel classes of fold {manifest.fold} belong.", file=sys.stderr)
     return manifest
 
 

@@ -27,9 +27,6 @@ def run(main: Callable[[], None]) -> NoReturn:
 
     Exit status: 0; 2 for a ``UserError``, a mistake in a flag or config field, or a file that the system refuses, each
     told in one sentence on stderr; 130 when interrupted. Any other exception keeps its traceback.
-
-    Args:
-      main: the command, called without arguments once ``flags.FLAGS`` is parsed.
     """
 
     def guarded(_: list[str]) -> None:
@@ -49,11 +46,7 @@ def take_word() -> str | None:
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Parses ``argv`` into ``flags.FLAGS``, all mistakes made one kind.
-
-    Raises:
-      UserError: naming the flag, config field or recipe at fault.
-    """
+    """Parses ``argv`` into ``flags.FLAGS``; a ``UserError`` names the flag, config field or recipe at fault."""
     overrides: list[tuple[str, str]] = []
     if "config" in flags.FLAGS:
         argv, overrides = take_overrides(argv)
@@ -93,13 +86,10 @@ def _worth_reading(record: LogRecord) -> bool:
 
     Orbax and asyncio also log what its threads raise, which comes out of the next call to it as well.
     """
-    if record.exc_info and ("orbax" in record.pathname or (record.name == "asyncio" and _of_disk(record.exc_info[1]))):
+    error = record.exc_info[1] if record.exc_info else None
+    if error and ("orbax" in record.pathname or (record.name == "asyncio" and system_error(error) is not None)):
         return False
     return record.levelno >= ERROR or not any(name in record.pathname for name in ("orbax", "tensorflow_datasets"))
-
-
-def _of_disk(error: BaseException | None) -> bool:
-    return error is not None and system_error(error) is not None
 
 
 def _show_unraisable(unraisable: sys.UnraisableHookArgs) -> None:

@@ -21,7 +21,7 @@ def interrupts(message: bytes = STOPPING) -> Iterator[Callable[..., bool]]:
 
     Of several processes all stop at the same step, whichever got the signal: jax's preemption service agrees on it
     in the background. It needs the handler of SIGTERM that ``jax.distributed.initialize`` installs, so that one stays,
-    and the other signals are passed on to it.
+    and the other signals are passed on to it. All call ``stop_requested(step)`` at every step.
     """
     import jax
     from jax.experimental import multihost_utils

@@ -1,8 +1,7 @@
 """Configs: an ``ml_collections.ConfigDict`` whose fields ``fields`` declares.
 
-``get_config`` gives the defaults, a recipe of ``configs/`` changes some of them, the command line changes others
-(``--config.fold=2``), and ``resolve`` fills the open fields, checks all of them and returns the config that a run is
-made with and stores.
+``get_config`` gives the defaults, recipes and the command line (``--config.fold=2``) change some, and ``resolve`` fills
+the open fields, checks all of them and returns the config that a run is made with and stores.
 """
 
 from ml_collections import ConfigDict

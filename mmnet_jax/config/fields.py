@@ -199,4 +199,3 @@ FIELDS = {
 FREE_FIELDS = tuple(name for name, field in FIELDS.items() if field.free)  # fields that a resumed run may change
 
 READING_FIELDS = tuple(name for name, field in FIELDS.items() if isinstance(field.allowed, ByReading))
-"""Fields in which the readings differ."""

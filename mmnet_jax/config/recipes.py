@@ -15,9 +15,8 @@ from mmnet_jax.config.resolution import from_dict, set_field
 from mmnet_jax.errors import UserError
 
 PACKAGE = Path(__file__).parents[1]
-# in an installed wheel inside the package, in a checkout beside it
+# shipped recipes: in an installed wheel inside the package, in a checkout beside it
 SHIPPED = next((folder for folder in (PACKAGE / "configs", PACKAGE.parent / "configs") if folder.is_dir()), PACKAGE)
-"""Folder of the shipped recipes."""
 
 
 class Row(NamedTuple):

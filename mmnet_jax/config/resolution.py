@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 
 def get_config(reading: str = "paper") -> ConfigDict:
-    """The defaults: MM-Net on PASCAL-5i, fold 0, 1 shot, ResNet-50 with the deep stem at 473 px.
-
-    Args:
-      reading: ``"paper"`` (the equations) or ``"released"`` (the authors' code).
-    """
+    """The defaults (MM-Net on PASCAL-5i at 473 px) in the ``paper``'s reading, or that of the ``released`` code."""
     config = ConfigDict()
     for name, field in FIELDS.items():
         section, _, leaf = name.rpartition(".")

@@ -54,14 +54,12 @@ class ImageEncoder:
     fit: Callable[[RawEpisodes, int], Episode] = test_transform  # takes S; an evaluation protocol's image size rule
 
     def transform(self, batch: RawEpisodes, key: PRNGKeyArray | None = None) -> Episode:
-        """See ``Encoder``."""
         if self.augmentation is None or key is None:
             return self.fit(batch, self.image_size)
         with jax.named_scope("augment"):
             return augment(key, batch, self.augmentation)
 
     def extract(self, model: FewShotNetwork, variables: Any, episodes: Episode, train: bool = False) -> Encoded:
-        """See ``Encoder``."""
         mutable = ["batch_stats"] if train and model.batch_statistics else []
         features, moved = model.apply(variables, episodes, train, method="extract", mutable=mutable)
         return features, moved.get("batch_stats", {})

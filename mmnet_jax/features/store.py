@@ -53,12 +53,10 @@ class StoredEpisodes:
 
     @property
     def query_label(self) -> Int[AnyArray, "b s s"]:
-        """As in ``Episode``."""
         return self.labels[:, 0]
 
     @property
     def support_labels(self) -> Int[AnyArray, "b k s s"]:
-        """As in ``Episode``."""
         return self.labels[:, 1:]
 
 
@@ -69,7 +67,6 @@ class StoreEncoder:
     image_size: int  # side S, pixels
 
     def transform(self, batch: StoredEpisodes, key: PRNGKeyArray | None = None) -> StoredEpisodes:
-        """The labels by the test transform."""
         return dataclasses.replace(batch, labels=fit_labels(batch.labels, batch.sizes, self.image_size))
 
     def extract(self, model: FewShotNetwork, variables: Any, episodes: StoredEpisodes, train: bool = False) -> Encoded:

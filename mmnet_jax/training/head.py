@@ -13,7 +13,7 @@ from mmnet_jax.cli.progress import Say
 from mmnet_jax.config.values import augmentation, network_settings, objective, sgd
 from mmnet_jax.data.batches import training_batches
 from mmnet_jax.data.dataset import Dataset
-from mmnet_jax.data.episodes import EpisodeIndex, training_index
+from mmnet_jax.data.episodes import training_index
 from mmnet_jax.drawing.curve import draw_curve
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.runner import evaluate
@@ -38,7 +38,8 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
 
     # Data: the images that make episodes, and the number of steps.
     index = training_index(dataset, config.fold, config.shots, config.data.min_pixels, config.data.drop_novel)
-    steps = total_steps(config, index)
+    size = settings.batch_size
+    steps = settings.steps or settings.epochs * index.episodes_per_epoch(size) // size  # no last incomplete batch
 
     # Network: trained parameters are replicated over the mesh, the batch is split over it.
     mesh = data_mesh(settings.batch_size)
@@ -116,14 +117,6 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
     )
     if first:
         draw_curve(workdir.log, workdir.results / "training.png")
-
-
-def total_steps(config: ConfigDict, index: EpisodeIndex) -> int:
-    """Optimisation steps of the whole training; an epoch leaves out a last incomplete batch."""
-    if config.training.steps is not None:
-        return config.training.steps
-    batch_size = config.training.batch_size
-    return config.training.epochs * index.episodes_per_epoch(batch_size) // batch_size
 
 
 def _losses(terms: dict[str, Any]) -> str:

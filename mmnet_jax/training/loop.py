@@ -42,7 +42,11 @@ def run_steps(
     describe: Callable[[dict[str, float]], str],
     evaluate: Callable[[TrainState, int], float] | None = None,
 ) -> TrainState:
-    """Updates the newest checkpoint's state, or ``state`` where there is none, until step ``steps``."""
+    """Updates the newest checkpoint's state, or ``state`` where there is none, until step ``steps``.
+
+    ``state`` is donated. ``batches(start)`` iterates over this process's part of each batch; ``log_folder`` is None in
+    a process that writes none. ``evaluate(state, step)`` gives the mIoU by which the best checkpoint is chosen.
+    """
     start = checkpoints.latest() or 0
     if start:
         state = checkpoints.restore(start, state)

@@ -16,40 +16,27 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.storage.files import naming
 from mmnet_jax.training.state import TrainState
 
-MIOU = "miou"
-
 
 class Checkpoints:
-    """Saves in the background; a checkpoint is there wholly or not at all.
-
-    Each has two items, ``model`` (what evaluation needs) and ``training`` (the optimiser's state), so that reading a
-    model does not read the momentum.
-    """
+    """Whole checkpoints, saved in the background, of two items: what evaluation needs, and the optimiser's state."""
 
     def __init__(self, path: Path, config: ConfigDict, read_only: bool = False) -> None:
         if read_only and not path.is_dir():
             raise UserError(f"workdir {path.parent} holds no checkpoint.")
         self.path = path
-        managers, miou = ocp.checkpoint_managers, operator.itemgetter(MIOU)
+        managers, miou = ocp.checkpoint_managers, operator.itemgetter("miou")
         latest, best = config.training.keep_latest, config.training.keep_best
+        highest = managers.BestN(get_metric_fn=miou, n=best, keep_checkpoints_without_metrics=False)
+        policy, writes = managers.AnyPreservationPolicy([managers.LatestN(latest), highest]), not read_only
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=managers.AnyPreservationPolicy(
-                [
-                    managers.LatestN(latest),
-                    managers.BestN(get_metric_fn=miou, n=best, keep_checkpoints_without_metrics=False),
-                ]
-            ),
-            best_fn=miou,
-            create=not read_only,
-            cleanup_tmp_directories=not read_only,
-            read_only=read_only,
+            preservation_policy=policy, best_fn=miou, create=writes, cleanup_tmp_directories=writes, read_only=read_only
         )
         with naming(path):
             self._manager = ocp.CheckpointManager(path, item_names=("model", "training"), options=options)
 
     def save(self, state: TrainState, miou: float | None = None) -> None:
-        """Starts to write a checkpoint of ``state``."""
-        self._save(int(state.step), _items(jax.tree.map(jnp.copy, state)), None if miou is None else {MIOU: miou})
+        """Starts to write a checkpoint of a copy of ``state``, whose buffers the next training step takes."""
+        self._save(int(state.step), _items(jax.tree.map(jnp.copy, state)), None if miou is None else {"miou": miou})
 
     def save_model(self, step: int, model: dict[str, Any]) -> None:
         """Writes a checkpoint that no training can continue from: parameters and running statistics alone."""
@@ -65,10 +52,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def find(self, checkpoint: str | int) -> int:
-        """The step that ``best``, ``latest`` or a number means.
-
-        ``best`` is the newest where no checkpoint has been evaluated yet.
-        """
+        """The step that a number, ``latest`` or ``best`` means: the newest where none has been evaluated yet."""
         steps = sorted(self._manager.all_steps())
         if not steps:
             raise UserError(f"workdir {self.path.parent} holds no checkpoint.")
@@ -145,7 +129,5 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _items(state: TrainState) -> dict[str, Any]:
-    return {
-        "model": {"params": state.params, "batch_stats": state.batch_stats},
-        "training": {"optimizer": state.optimizer, "step": state.step},
-    }
+    model = {"params": state.params, "batch_stats": state.batch_stats}
+    return {"model": model, "training": {"optimizer": state.optimizer, "step": state.step}}

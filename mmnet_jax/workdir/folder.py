@@ -54,29 +54,22 @@ class Workdir:
             return False
         before = self.load_config()
         if PORTED in self._read():
-            raise UserError(
-                f"workdir {self.path} holds a ported checkpoint, without the state of an optimiser: no training can go "
-                "on from it; choose a new one."
-            )
+            lacking = "a ported checkpoint, without the state of an optimiser: no training can go on from it"
+            raise UserError(f"workdir {self.path} holds {lacking}; choose a new one.")
         if not checkpoints and not (pretrains(before) and self.backbone_file.exists()):
             return False
         changes = [line for line in differences(before, config) if not line.startswith(FREE_FIELDS)]
         if changes:
-            raise UserError(
-                f"the workdir holds a training with another config ({'; '.join(changes)}); choose a new one."
-            )
+            listed = "; ".join(changes)
+            raise UserError(f"the workdir holds a training with another config ({listed}); choose a new one.")
         given, own = config.model.weights, self.backbone_file
         if given and Path(given).is_file() and not (own.is_file() and weights.sha256(given) == weights.sha256(own)):
-            raise UserError(
-                f"the workdir holds a training with other weights than model.weights = {given}; choose a new one."
-            )
+            other = f"other weights than model.weights = {given}"
+            raise UserError(f"the workdir holds a training with {other}; choose a new one.")
         return True
 
     def create(self, config: ConfigDict, data_sha256: Mapping[str, str] | None = None) -> None:
-        """Makes the folder self-contained: the resolved config, and a copy of the backbone's weights.
-
-        Where the backbone is to be trained first, that writes its weights.
-        """
+        """Writes the resolved config and a copy of the backbone's weights; pretraining, if any, writes those itself."""
         model = config.model
         if not pretrains(config):  # first: bad weights leave no folder
             variables = weights.backbone_variables(model.backbone, model.weights, model.random_backbone)
@@ -101,7 +94,7 @@ class Workdir:
         self._write(config, **{PORTED: origin})
 
     def load_config(self) -> ConfigDict:
-        """The resolved config that the workdir was made with."""
+        """The resolved config that the workdir was made with; a ``UserError`` says why it cannot be read."""
         text = self._read()
         try:
             config, version, format = text["config"], text["version"], text.get("format", FORMAT)
@@ -147,9 +140,7 @@ def pretrains(config: ConfigDict) -> bool:
     return config.pretraining.dataset != "none" and not config.model.weights
 
 
-def load_step(
-    workdir: str | Path, checkpoint: str | int = "best"
-) -> tuple[FewShotNetwork, dict[str, Any], ConfigDict, int]:
+def load_step(workdir: str | Path, checkpoint: str | int) -> tuple[FewShotNetwork, dict[str, Any], ConfigDict, int]:
     """``mmnet_jax.load_model``, and the step that the checkpoint was taken at."""
     place = Workdir(workdir)
     config = place.load_config()
@@ -160,7 +151,4 @@ def load_step(
         params = jax.eval_shape(lambda: init_head(model, 0))
         moving = variables["batch_stats"] if config.model.batch_norm == "batch" else {}
         saved = checkpoints.restore_model(step, {"params": params, "batch_stats": moving})
-    variables["params"] = saved["params"]
-    if moving:
-        variables["batch_stats"] = saved["batch_stats"]
-    return model, variables, config, step
+    return model, variables | (saved if moving else {"params": saved["params"]}), config, step

@@ -18,8 +18,7 @@ METRICS = "metrics.jsonl"
 class MetricLog:
     """Appends to ``metrics.jsonl`` and to TensorBoard's files in a folder.
 
-    Everything is in the files when ``write`` returns, and a full disk raises there: tensorboardX's own
-    ``SummaryWriter`` writes in a thread whose end nobody hears of.
+    A full disk raises in ``write``: tensorboardX's ``SummaryWriter`` writes in a thread whose end nobody hears of.
     """
 
     def __init__(self, folder: Path | None, step: int) -> None:
