@@ -28,10 +28,7 @@ def define_config_flag() -> None:
 
 
 def take_overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Split ``argv`` into what absl parses and the (field, text) of each ``--config.FIELD=VALUE``.
-
-    ``--config.FIELD VALUE`` is read too, and ``--config.FIELD`` and ``--noconfig.FIELD`` of a bool.
-    """
+    """Split ``argv`` into what absl parses and the (field, text) of each ``--config.FIELD=VALUE``, however spelt."""
     rest, overrides, words = [], [], iter(argv)
     for word in words:
         found = OVERRIDE.fullmatch(word)

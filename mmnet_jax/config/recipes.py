@@ -56,9 +56,8 @@ def find_recipe(file: str) -> Path:
 def load_recipe(reference: str) -> ConfigDict:
     """The config of a recipe, open fields left open.
 
-    Args:
-      reference: a path or the bare name of a shipped recipe, and what its ``get_config`` takes after a colon: a row,
-        as in ``ablations:fcm_only``, or a reading.
+    ``reference`` is a path or the bare name of a shipped recipe, and what its ``get_config`` takes after a colon: a
+    row, as in ``ablations:fcm_only``, or a reading.
 
     Raises:
       UserError: there is no such file or row, the file cannot be run, or sets a field that is unknown or ill-typed.

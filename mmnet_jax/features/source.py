@@ -1,7 +1,6 @@
 """Where training and evaluation get encoded episodes from: images, or features that are stored.
 
-A source has two halves. ``load`` runs on the host and reads a batch; its ``encoder`` runs on the device and turns the
-batch into what the trained part of the network takes.
+``load`` of a source reads a batch on the host; its ``encoder`` computes on the device what the trained part takes.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class StoredEpisodes:
 
 @dataclasses.dataclass(frozen=True)
 class StoreEncoder:
-    """The device's half of a ``FeatureStore``; see ``source.Encoder``."""
+    """The device's half of a source of stored features."""
 
     image_size: int  # side S, pixels
 
@@ -83,23 +83,14 @@ class StoreEncoder:
         return Features(query_mid, query_high, mid, high, masks), {}
 
 
-@dataclasses.dataclass(frozen=True)
-class FeatureStore:
-    """The frozen features of a split's images, mapped from the disk; an image is named by its position."""
-
-    split: Split
-    rows: np.ndarray
-    """For each image ``mid`` [h, w, m], levels 3 and 2 side by side, and ``high`` [h, w, c], level 4; float32."""
-    support_high: bool  # whether the network takes level 4 of supports as it is stored
-
-    def load(self, specs: Sequence[EpisodeSpec]) -> StoredEpisodes:
-        """Reads at least one episode, all with as many supports."""
-        queries = np.array([spec.query for spec in specs])
-        supports = np.array([spec.supports for spec in specs])
-        mid, high = self.rows["mid"], self.rows["high"]
-        support_high = high[supports] if self.support_high else None
-        labels, sizes = load_labels(self.split, specs)
-        return StoredEpisodes(mid[queries], high[queries], mid[supports], support_high, labels, sizes)
+def _load(split: Split, rows: np.ndarray, mask_level3: bool, specs: Sequence[EpisodeSpec]) -> StoredEpisodes:
+    """Reads episodes from rows of float32 ``mid`` [h, w, m], levels 3 and 2, and ``high`` [h, w, c], level 4."""
+    queries = np.array([spec.query for spec in specs])
+    supports = np.array([spec.supports for spec in specs])
+    mid, high = rows["mid"], rows["high"]
+    support_high = None if mask_level3 else high[supports]
+    labels, sizes = load_labels(split, specs)
+    return StoredEpisodes(mid[queries], high[queries], mid[supports], support_high, labels, sizes)
 
 
 def stored_sources(
@@ -114,8 +105,8 @@ def stored_sources(
     sources = []
     for split, table in zip(splits, tables, strict=True):
         rows = functools.partial(_rows, model, variables, split, size, table.row, say)
-        store = FeatureStore(split, table.ensure(rows, say), support_high=not model.mask_level3)
-        sources.append(Source(store.load, StoreEncoder(size)))
+        load = functools.partial(_load, split, table.ensure(rows, say), model.mask_level3)
+        sources.append(Source(load, StoreEncoder(size)))
     return sources
 
 

@@ -28,7 +28,6 @@ class Table(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Its size on the disk."""
         return self.length * self.row.itemsize
 
     def read(self) -> np.ndarray | None:
@@ -38,9 +37,8 @@ class Table(NamedTuple):
             rows = np.load(self.folder / ROWS, mmap_mode="r")
         except (OSError, ValueError, EOFError):
             return None
-        if about != self.about or rows.shape != (self.length,) or rows.dtype != self.row:
-            return None
-        return np.asarray(rows)  # a plain array on the same mapping: NumPy's own kind is slower to index
+        fits = about == self.about and rows.shape == (self.length,) and rows.dtype == self.row
+        return np.asarray(rows) if fits else None  # a plain array on the mapping: NumPy's own kind is slower to index
 
     def ensure(self, fill: Callable[[], Iterable[np.ndarray]], say: Say) -> np.ndarray:
         """``read``, after writing the table if it is missing; of several processes one writes and the others wait."""

@@ -35,10 +35,7 @@ class LabelledImages(Protocol):
 def shuffled_batches(
     images: LabelledImages, seed: int, batch_size: int, start: int = 0, workers: int = 0
 ) -> grain.DatasetIterator[LabelledBatch]:
-    """Endless batches from number ``start`` on, one random order of all images after the other.
-
-    Batch b is a pure function of ``(seed, b)``; images that are not held are read by ``workers`` processes or threads.
-    """
+    """Endless batches from number ``start`` on, in one random order after the other: batch b depends on (seed, b)."""
 
     def make(b: int) -> LabelledBatch:
         draws = np.arange(b * batch_size, (b + 1) * batch_size)

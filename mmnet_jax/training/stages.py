@@ -51,7 +51,8 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
       Stopped: after an interrupt in pretraining or training, with a checkpoint; elsewhere KeyboardInterrupt.
     """
     first = jax.process_index() == 0  # of several processes one logs, and makes what all share
-    generated = DATASETS[config.data.dataset].generated and dataset is None
+    spec = DATASETS[config.data.dataset]
+    generated = spec.generated and dataset is None
     count = 1 + sum([generated, pretrains(config), bool(config.evaluation.after_training)])
     numbers = itertools.count(1)
     say = say if first else lambda line: None
@@ -77,7 +78,10 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
             workdir.create(config, dataset.fingerprints())
         multihost_utils.sync_global_devices("workdir")
         if pretrains(config):
-            with stage(f"pretraining: {_pretraining(config)}"):
+            images, steps = config.pretraining.dataset, config.pretraining.steps
+            if images == "crops":
+                images += f" of {len(spec.classes(config.fold, 'base'))} base classes"
+            with stage(f"pretraining: {config.model.backbone} as a classifier of {images}, {steps:,} steps"):
                 _pretrain(config, workdir, dataset, say)
         base = _classes(config, dataset, "base")
         with stage(f"training: {HEADS[config.model.network].title}'s head, {config.shots}-shot, {base}"):
@@ -105,13 +109,6 @@ def _pretrain(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say) 
         raise UserError("pretraining runs in one process: run it alone first, then train with several.")
     if jax.process_count() == 1:
         pretrain(config, workdir, say, dataset)
-
-
-def _pretraining(config: ConfigDict) -> str:
-    backbone, source = config.model.backbone, config.pretraining.dataset
-    if source == "crops":
-        source = f"crops of {len(DATASETS[config.data.dataset].classes(config.fold, 'base'))} base classes"
-    return f"{backbone} as a classifier of {source}, {config.pretraining.steps:,} steps"
 
 
 def _classes(config: ConfigDict, dataset: Dataset, part: Part) -> str:

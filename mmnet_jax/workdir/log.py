@@ -22,10 +22,7 @@ class MetricLog:
     """
 
     def __init__(self, folder: Path | None, step: int) -> None:
-        """Opens the log of a training at ``step``; what an interrupted one wrote beyond it is dropped.
-
-        Without a folder, in a process that is not the first, nothing is written.
-        """
+        """Opens the log at ``step`` and drops what an interrupted training wrote beyond it; no folder: no log."""
         self._folder = folder
         if folder is None:
             return
