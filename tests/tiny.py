@@ -5,9 +5,14 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmnet_jax import Episode, create_model, get_config
 from mmnet_jax.config import apply, resolve
+from mmnet_jax.config.values import objective, sgd
+from mmnet_jax.features.source import ImageEncoder
+from mmnet_jax.training.state import create_optimizer, create_state
+from mmnet_jax.training.step import update_fn
 
 
 def tiny_config(reading="paper", size=33, **fields):
@@ -46,3 +51,29 @@ def no_dropout(function):
             return function(*arguments)
 
     return wrapped
+
+
+def segment_both_ways(model, variables, apply, shots):
+    """Predictions of two queries: with a support that is encoded once, and by ``apply`` in episodes of their own."""
+    support = draw_episode(1, shots, 33)
+    queries = jax.random.normal(jax.random.key(9), (2, 33, 33, 3))
+
+    @jax.jit
+    def encoded_once(variables):
+        state = model.apply(variables, support.support_images[0], support.support_labels[0], method="encode_support")
+        return model.apply(variables, queries, state, method="segment")
+
+    repeated = jax.tree.map(lambda x: jnp.broadcast_to(x, (2, *x.shape[1:])), support)
+    return encoded_once(variables), apply(repeated.replace(query_image=queries))
+
+
+def assert_trees_close(ours, theirs, tolerance=2e-5):
+    for x, y in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * (1 + float(jnp.abs(y).max(initial=0))))
+
+
+def training_step(config, model, variables, steps=10):
+    """The first state of a training and its compiled update, without dropout."""
+    optimizer = create_optimizer(sgd(config, steps))
+    update = update_fn(model, ImageEncoder(config.data.image_size), optimizer, objective(config))
+    return create_state(variables, optimizer, config.model.batch_norm == "batch"), jax.jit(no_dropout(update))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tests.evaluation.reference import resize_align_corners
 from tests.ops import references
-from tests.ops.references import sigmoid
+from tests.ops.references import confidence, propagate, sigmoid
 
 
 def softmax(x, axis):
@@ -13,26 +14,9 @@ def softmax(x, axis):
     return x / x.sum(axis=axis, keepdims=True)
 
 
-def nodes_of(x):
-    """[h, w, ...] to [h * w, ...]."""
-    return x.reshape(-1, *x.shape[2:])
-
-
-def confidence(query, supports, masks):
-    return references.confidence(nodes_of(query), *([nodes_of(x) for x in xs] for xs in (supports, masks))).reshape(
-        query.shape[:2]
-    )
-
-
-def propagate(query, support, mask):
-    """v_q and p_q at every query position."""
-    carried, quality = references.propagate(*map(nodes_of, (query, support, support, mask)))
-    return carried.reshape(query.shape), quality.reshape(query.shape[:2])
-
-
 def reconstruction(logits):
-    """Of one image: [h, w, n], softmax on the activations."""
-    return references.reconstruction(nodes_of(logits), softmax(sigmoid(nodes_of(logits)), 1))
+    """The loss of one image's [h, w, n], softmax on the activations."""
+    return references.reconstruction(logits, softmax(sigmoid(logits), -1))
 
 
 def convolve(x, kernel, bias=0.0):
@@ -49,14 +33,7 @@ def convolve(x, kernel, bias=0.0):
 
 def resize(x, size):
     """Align-corners bilinear, [h, w, c] to [size, size, c]."""
-    for axis in (0, 1):
-        n = x.shape[axis]
-        at = np.linspace(0, n - 1, size)
-        low = np.minimum(np.floor(at).astype(int), max(n - 2, 0))
-        high = np.minimum(low + 1, n - 1)
-        share = (at - low).reshape([-1 if a == axis else 1 for a in range(3)])
-        x = np.take(x, low, axis) * (1 - share) + np.take(x, high, axis) * share
-    return x
+    return np.stack([resize_align_corners(channel, size) for channel in np.moveaxis(x, -1, 0)], axis=-1)
 
 
 def pool(x, size):
@@ -104,51 +81,50 @@ def mmnet(params, features, config, level3, size, bins):
     if not has_foreground.any():
         has_foreground[:] = True
     even = has_foreground / has_foreground.sum()
+    level2, level3 = slice(level3, None), slice(0, level3)
     branches = {
         "2+3": {"": slice(None)},
-        "3": {"": slice(0, level3)},
-        "2": {"": slice(level3, None)},
-        "2,3": {"_level2": slice(level3, None), "_level3": slice(0, level3)},
+        "3": {"": level3},
+        "2": {"": level2},
+        "2,3": {"_level2": level2, "_level3": level3},
     }[model.levels]
     if model.fem_input == "confidence":
         branches = {}
     with_memory = model.nodes == "memory"
     act = sigmoid if with_memory else lambda x: x
-    fused, weights, query_logits, support_logits, projections = [], [], [], [], []
-    for name, channels in branches.items():
-        kernel = params[f"projection{name}"]["kernel"]
-        project = lambda mid, k=kernel, c=channels: np.maximum(convolve(mid[..., c], k), 0)  # noqa: E731
-        projected = [project(mid) for mid in (query_mid, *support_mids)]
-        nodes = [x @ params[f"memory{name}"].T if with_memory else x for x in projected]
-        projections.append(projected)
-        query_logits.append(nodes[0])
-        support_logits.append(nodes[1:])
-    for nodes, supports in zip(query_logits, support_logits, strict=True):
+    mids = (query_mid, *support_mids)
+    projections = [
+        [np.maximum(convolve(mid[..., channels], params[f"projection{name}"]["kernel"]), 0) for mid in mids]
+        for name, channels in branches.items()
+    ]
+    logits_of = [
+        [x @ params[f"memory{name}"].T if with_memory else x for x in projected]
+        for name, projected in zip(branches, projections, strict=True)
+    ]
+    fused, weights = [], []
+    for query, *supports in logits_of:
         maps, quality = [], []
         for support, mask in zip(supports, masks, strict=True):
-            carried, p = propagate(act(nodes), act(support), mask)
+            carried, p = propagate(act(query), act(support), act(support), mask)
             if model.propagation == "global":
                 carried = (act(support) * mask[..., None]).sum(axis=(0, 1)) / max(mask.sum(), 1e-30)
-            maps.append(act(nodes) * carried)
+            maps.append(act(query) * carried)
             quality.append(p)
         if config.quality.module == "mean":
             quality = [np.zeros_like(p) for p in quality]
         elif config.quality.module == "attention":
             quality = [np.full_like(p, score) for p, score in zip(quality, attention(params, projections), strict=True)]
-        quality = np.where(has_foreground[:, None, None], np.stack(quality), -np.inf)
-        share = softmax(quality, 0)
-        weights.append(share)
-        fused.append(sum(m * s[..., None] for m, s in zip(maps, share, strict=True)))
+        weights.append(softmax(np.where(has_foreground[:, None, None], np.stack(quality), -np.inf), 0))
+        fused.append(sum(m * w[..., None] for m, w in zip(maps, weights[-1], strict=True)))
     cmap = confidence(query_high, support_highs, masks)
     grid = len(cmap)
-    seen = (fused if model.fem_input != "confidence" else []) + (
-        [cmap[..., None]] if model.fem_input != "activations" else []
-    )
+    seen = fused if model.fem_input != "confidence" else []
+    seen = seen + ([cmap[..., None]] if model.fem_input != "activations" else [])
     decoded = np.concatenate(seen, axis=-1)
     logits, auxiliary = fem(params["fem"], [resize(decoded, b) for b in bins], grid, size)
     losses = {
-        "support": sum(np.mean([reconstruction(s) for s in branch]) for branch in support_logits),
-        "query": sum(reconstruction(q) for q in query_logits),
+        "support": sum(np.mean([reconstruction(support) for support in supports]) for _, *supports in logits_of),
+        "query": sum(reconstruction(query) for query, *_ in logits_of),
         "none": 0.0,
     }
     losses["both"] = losses["support"] + losses["query"]
@@ -164,11 +140,10 @@ def mmnet(params, features, config, level3, size, bins):
 
 def attention(params, projections):
     """One number a shot, from the projected features of query and shot side by side."""
-    queries = np.concatenate([projected[0] for projected in projections], axis=-1)
+    query, *supports = (np.concatenate(branches, axis=-1) for branches in zip(*projections, strict=True))
     scores = []
-    for k in range(1, len(projections[0])):
-        supports = np.concatenate([projected[k] for projected in projections], axis=-1)
-        pair = np.concatenate([queries, supports], axis=-1)
+    for support in supports:
+        pair = np.concatenate([query, support], axis=-1)
         hidden = max_pool(np.maximum(convolve(pair, params["attention_hidden"]["kernel"]), 0))
         scores.append(convolve(hidden, params["attention_score"]["kernel"]).mean())
     return scores
@@ -185,11 +160,7 @@ def pfenet(params, features, size, bins):
             prototypes.append((support * mask[..., None]).sum(axis=(0, 1)) / (mask.sum() + 0.0005))
     prototype = np.mean(prototypes, axis=0) if prototypes else np.zeros(query.shape[-1])
     cmap = confidence(query_high, support_highs, masks)
-    inputs = [
-        np.concatenate(
-            [pool(query, b), np.broadcast_to(prototype, (b, b, len(prototype))), resize(cmap[..., None], b)], -1
-        )
-        for b in bins
-    ]
+    spread = lambda b: np.broadcast_to(prototype, (b, b, len(prototype)))  # noqa: E731
+    inputs = [np.concatenate([pool(query, b), spread(b), resize(cmap[..., None], b)], axis=-1) for b in bins]
     logits, auxiliary = fem(params["fem"], inputs, len(cmap), size)
     return {"logits": logits, "auxiliary": auxiliary, "confidence": cmap}

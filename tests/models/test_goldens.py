@@ -40,22 +40,20 @@ def state_dict(reading):
 
 def golden_episode(shots):
     make = inputs()
-    image = lambda seed: jnp.asarray(make.image(seed, SIZE).transpose(1, 2, 0))  # noqa: E731
-    label = lambda seed: jnp.asarray(make.mask(seed, SIZE))  # noqa: E731
+    image = lambda seed: make.image(seed, SIZE).transpose(1, 2, 0)  # noqa: E731
+    supports = range(10, 10 + shots)
     return Episode(
-        query_image=image(1)[None],
-        query_label=label(1)[None],
-        support_images=jnp.stack([image(10 + k) for k in range(shots)])[None],
-        support_labels=jnp.stack([label(10 + k) for k in range(shots)])[None],
+        query_image=jnp.asarray(image(1))[None],
+        query_label=jnp.asarray(make.mask(1, SIZE))[None],
+        support_images=jnp.stack([image(seed) for seed in supports])[None],
+        support_labels=jnp.stack([make.mask(seed, SIZE) for seed in supports])[None],
     )
 
 
 def golden_config(reading, shots):
     config = get_config("released" if reading == "released" else "paper")
-    config.model.backbone = "resnet50_v2"
-    config.model.batch_norm = "frozen"
-    config.data.image_size = SIZE
-    config.shots = shots
+    config.model.update(backbone="resnet50_v2", batch_norm="frozen")
+    config.data.image_size, config.shots = SIZE, shots
     if reading == "pfenet":
         config.model.network, config.loss.reconstruction_on = "pfenet", "none"
     return config
@@ -74,9 +72,7 @@ def authors_names(params):
         (r"fem/classifier_(\d)/hidden/kernel", r"inner_cls.\1.0.weight"),
         (r"fem/classifier_(\d)/output/kernel", r"inner_cls.\1.3.weight"),
         (r"fem/classifier_(\d)/output/bias", r"inner_cls.\1.3.bias"),
-        (r"fem/alpha_1/kernel", "alpha_conv.0.0.weight"),
-        (r"fem/alpha_2/kernel", "alpha_conv.1.0.weight"),
-        (r"fem/alpha_3/kernel", "alpha_conv.2.0.weight"),
+        *((rf"fem/alpha_{i}/kernel", f"alpha_conv.{i - 1}.0.weight") for i in (1, 2, 3)),
         (r"fem/merge/kernel", "res1.0.weight"),
         (r"fem/beta/first/kernel", "res2.0.weight"),
         (r"fem/beta/second/kernel", "res2.2.weight"),
@@ -134,17 +130,25 @@ def computed(names, shots):
 
 
 def test_all_four_goldens_are_there():
-    assert [path.name.split("_")[0] + path.name.split("_")[3] for path in GOLDENS] == [
-        "paper1shot",
-        "paper2shot",
-        "released1shot",
-        "released2shot",
-    ]
+    found = [(path.stem.split("_")[0], path.stem.split("_")[3]) for path in GOLDENS]
+    assert found == [(reading, shots) for reading in ("paper", "released") for shots in ("1shot", "2shot")]
 
 
 def compared(path):
-    reading, _, _, shots, _ = path.stem.split("_")
-    return np.load(path), *computed(reading, int(shots.removesuffix("shot")))
+    names, _, _, shots, _ = path.stem.split("_")
+    return np.load(path), *computed(names, int(shots.removesuffix("shot")))
+
+
+def assert_close(ours, golden, tolerance=1e-4):
+    assert np.shape(ours) == golden.shape
+    np.testing.assert_allclose(ours, golden, rtol=0, atol=tolerance * np.abs(golden).max())
+
+
+def assert_norms_equal(gradients, golden):
+    expected = {key.removeprefix("gradnorm/"): golden[key] for key in golden.files if key.startswith("gradnorm/")}
+    assert expected.keys() == gradients.keys()
+    for name, norm in expected.items():
+        np.testing.assert_allclose(np.linalg.norm(gradients[name]), norm, rtol=1e-3, err_msg=name)
 
 
 @pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
@@ -152,30 +156,23 @@ class TestGolden:
     @pytest.mark.parametrize("key", VALUES + TERMS)
     def test_value(self, path, key):
         golden, values, _ = compared(path)
-        assert np.shape(values[key]) == golden[key].shape
-        np.testing.assert_allclose(values[key], golden[key], rtol=0, atol=1e-4 * np.abs(golden[key]).max())
+        assert_close(values[key], golden[key])
 
     def test_gradient_of_the_memory(self, path):
         golden, _, gradients = compared(path)
-        expected = golden["grad_memory"]
-        np.testing.assert_allclose(gradients["part_emb_2_level"], expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+        assert_close(gradients["part_emb_2_level"], golden["grad_memory"], 1e-3)
 
     def test_norm_of_every_gradient(self, path):
         golden, _, gradients = compared(path)
-        expected = {key.removeprefix("gradnorm/"): golden[key] for key in golden.files if key.startswith("gradnorm/")}
-        assert expected.keys() == gradients.keys()
-        for name, norm in expected.items():
-            np.testing.assert_allclose(np.linalg.norm(gradients[name]), norm, rtol=1e-3, err_msg=name)
+        assert_norms_equal(gradients, golden)
 
 
 @pytest.mark.parametrize("shots", [1, 2])
 @pytest.mark.parametrize("key", ["logits", "main", "aux"])
 def test_pfenet(shots, key):
-    golden = np.load(REFERENCE / f"pfenet_deep_97px_{shots}shot_seed0.npz")
+    golden, values, _ = compared(REFERENCE / f"pfenet_deep_97px_{shots}shot_seed0.npz")
     assert sorted(golden.files) == ["aux", "logits", "main"]
-    ours = computed("pfenet", shots)[0][key]
-    assert np.shape(ours) == golden[key].shape
-    np.testing.assert_allclose(ours, golden[key], rtol=0, atol=1e-4 * np.abs(golden[key]).max())
+    assert_close(values[key], golden[key])
 
 
 @pytest.mark.slow
@@ -184,7 +181,6 @@ def test_goldens_hold_with_all_of_xlas_optimisations(optimised):
     for path in GOLDENS:
         golden, values, gradients = compared(path)
         for key in VALUES + TERMS:
-            np.testing.assert_allclose(values[key], golden[key], rtol=0, atol=1e-4 * np.abs(golden[key]).max())
-        for name, gradient in gradients.items():
-            np.testing.assert_allclose(np.linalg.norm(gradient), golden[f"gradnorm/{name}"], rtol=1e-3)
+            assert_close(values[key], golden[key])
+        assert_norms_equal(gradients, golden)
     computed.cache_clear()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mmnet_jax.ops import memory_activations, memory_logits, reconstruction_loss
 from tests.ops import references
@@ -15,32 +16,24 @@ def test_activation_is_the_sigmoid_of_the_product_with_each_embedding():
     np.testing.assert_allclose(memory_activations(features, memory)[0, 0, 0], [0.9525741, 0.1192029, 0.5], rtol=1e-6)
 
 
-def test_reconstruction_of_two_positions_worked_by_hand():
-    # C_f[p, r] = sum_n probabilities_p[n] logits_r[n] = [[2, 1], [0, 3]]; losses log(e^2+1)-2 and log(e+e^3)-3
-    logits = jnp.array([[2.0, 0.0], [1.0, 3.0]]).reshape(1, 1, 2, 2)
-    probabilities = jnp.eye(2).reshape(1, 1, 2, 2)
-    expected = ((np.log(np.exp(2) + 1) - 2) + (np.log(np.exp(1) + np.exp(3)) - 3)) / 2
-    np.testing.assert_allclose(reconstruction_loss(logits, probabilities), [expected], rtol=1e-6)
-
-
-def test_reconstruction_is_the_log_of_the_positions_where_all_look_alike():
-    logits = jnp.ones((2, 3, 5, 4))
-    np.testing.assert_allclose(reconstruction_loss(logits, jnp.full_like(logits, 0.25)), np.log([15, 15]), rtol=1e-6)
-
-
-def test_reconstruction_of_one_position_is_zero():
-    np.testing.assert_allclose(
-        reconstruction_loss(jnp.ones((1, 1, 1, 3)), jnp.full((1, 1, 1, 3), 1 / 3)), [0.0], atol=1e-6
-    )
+@pytest.mark.parametrize(
+    ("logits", "probabilities", "expected"),
+    [
+        # C_f[p, r] = sum_n probabilities_p[n] logits_r[n] = [[2, 1], [0, 3]]
+        ([[2, 0], [1, 3]], np.eye(2), (np.log(np.exp(2) + 1) - 2 + np.log(np.exp(1) + np.exp(3)) - 3) / 2),
+        (np.ones((15, 4)), np.full((15, 4), 0.25), np.log(15)),  # all positions look alike
+        (np.ones((1, 3)), np.full((1, 3), 1 / 3), 0),  # one position
+    ],
+)
+def test_reconstruction_worked_by_hand(logits, probabilities, expected):
+    logits, probabilities = (jnp.array(2 * [[x]], jnp.float32) for x in (logits, probabilities))
+    np.testing.assert_allclose(reconstruction_loss(logits, probabilities), 2 * [expected], rtol=1e-6, atol=1e-6)
 
 
 def test_reconstruction_at_60_by_60_equals_float64():
     logits = 20 * jax.random.normal(jax.random.key(0), (2, 60, 60, 50))  # as wide as a fresh memory makes them
     probabilities = jax.nn.softmax(logits / 20, axis=-1)
-    expected = [
-        references.reconstruction(x.reshape(3600, 50), p.reshape(3600, 50))
-        for x, p in zip(np.asarray(logits), np.asarray(probabilities), strict=True)
-    ]
+    expected = [references.reconstruction(*one) for one in zip(logits, probabilities, strict=True)]
     np.testing.assert_allclose(jax.jit(reconstruction_loss)(logits, probabilities), expected, rtol=1e-5)
 
 
@@ -54,7 +47,9 @@ def test_reconstruction_gradient_equals_that_of_the_plain_formula():
     logits = 3 * jax.random.normal(jax.random.key(0), (2, 25, 25, 7))  # more than one block
     probabilities = jax.nn.softmax(logits, axis=-1)
     weigh = jnp.array([1.0, 2.0])
-    ours = jax.grad(lambda *a: jnp.sum(weigh * reconstruction_loss(*a)), (0, 1))(logits, probabilities)
-    theirs = jax.grad(lambda *a: jnp.sum(weigh * plain(*a)), (0, 1))(logits, probabilities)
+    ours, theirs = (
+        jax.jit(jax.grad(lambda *a, f=function: jnp.sum(weigh * f(*a)), (0, 1)))(logits, probabilities)
+        for function in (reconstruction_loss, plain)
+    )
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(b).max()))

@@ -10,38 +10,31 @@ from mmnet_jax import ops
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
-MEGABYTE = 10**6
-
-
-def temporary_megabytes(function, *arguments) -> float:
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    compiled = jax.jit(function, in_shardings=device).lower(*arguments).compile()
-    return compiled.memory_analysis().temp_size_in_bytes / MEGABYTE
-
 
 def shape(*sides):
     return jax.ShapeDtypeStruct(sides, jnp.float32)
 
 
-GRID = shape(1, 60, 60, 50)
-MASK = shape(1, 60, 60)
+def gradient(function):
+    return jax.grad(lambda *a: sum(jnp.sum(x) for x in jax.tree.leaves(function(*a))), (0, 1))
 
 
-def total(function):
-    return lambda *a: sum(jnp.sum(x) for x in jax.tree.leaves(function(*a)))
+GRID, MASK = shape(1, 60, 60, 50), shape(1, 60, 60)
+HIGH = shape(1, 60, 60, 2048), shape(1, 1, 60, 60, 2048), shape(1, 1, 60, 60)
 
 
 @pytest.mark.parametrize(
-    ("function", "arguments", "limit"),
+    ("function", "arguments", "megabytes"),
     [
         (ops.propagate, (GRID, GRID, GRID, MASK), 45),
-        (jax.grad(total(ops.propagate), (0, 1)), (GRID, GRID, GRID, MASK), 80),
+        (gradient(ops.propagate), (GRID, GRID, GRID, MASK), 80),
         (ops.reconstruction_loss, (GRID, GRID), 45),
-        (jax.grad(total(ops.reconstruction_loss), (0, 1)), (GRID, GRID), 80),
-        (ops.foreground_confidence, (shape(1, 60, 60, 2048), shape(1, 1, 60, 60, 2048), shape(1, 1, 60, 60)), 130),
+        (gradient(ops.reconstruction_loss), (GRID, GRID), 80),
+        (ops.foreground_confidence, HIGH, 130),
     ],
     ids=["propagate", "propagate gradient", "reconstruction", "reconstruction gradient", "confidence"],
 )
-def test_temporaries_stay_below_the_limit(function, arguments, limit):
-    used = temporary_megabytes(function, *arguments)
-    assert 0 < used <= limit
+def test_temporaries_stay_below_the_limit(function, arguments, megabytes):
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    compiled = jax.jit(function, in_shardings=device).lower(*arguments).compile()
+    assert 0 < compiled.memory_analysis().temp_size_in_bytes <= megabytes * 10**6

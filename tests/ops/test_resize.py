@@ -9,22 +9,20 @@ from mmnet_jax.ops.resize import adaptive_average_pool, resize_bilinear, resize_
 from tests.evaluation.reference import resize_align_corners
 
 
-def test_corners_coincide_and_the_middle_is_their_mean():
-    x = jnp.array([[0.0, 3.0], [6.0, 9.0]])[None, :, :, None]
-    expected = np.array([[0, 1.5, 3], [3, 4.5, 6], [6, 7.5, 9]])
-    np.testing.assert_allclose(resize_bilinear(x, 3)[0, :, :, 0], expected, rtol=1e-6)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1)])
-def test_a_side_of_one_takes_the_first_pixel(size):
-    x = jnp.arange(12.0).reshape(1, 3, 4, 1)
-    y = resize_bilinear(x, size)
-    assert y.shape == (1, *size, 1)
-    assert float(y[0, 0, 0, 0]) == 0.0
-
-
-def test_a_one_pixel_map_is_spread_evenly():
-    np.testing.assert_array_equal(resize_bilinear(jnp.full((1, 1, 1, 2), 7.0), (3, 5)), np.full((1, 3, 5, 2), 7.0))
+@pytest.mark.parametrize(
+    ("image", "size", "expected"),
+    [
+        ([[0, 3], [6, 9]], (3, 3), [[0, 1.5, 3], [3, 4.5, 6], [6, 7.5, 9]]),  # corners coincide
+        (np.arange(12).reshape(3, 4), (1, 1), [[0]]),  # a side of one takes the first pixel
+        (np.arange(12).reshape(3, 4), (1, 4), [[0, 1, 2, 3]]),
+        (np.arange(12).reshape(3, 4), (3, 1), [[0], [4], [8]]),
+        ([[7]], (3, 5), np.full((3, 5), 7)),
+        ([[0, 0, 1, 1]], (1, 3), [[0, 0.5, 1]]),  # a mask off the grid becomes soft: sources 0, 1.5, 3
+    ],
+)
+def test_resizing_worked_by_hand(image, size, expected):
+    resized = resize_bilinear(jnp.array(image, float)[None, :, :, None], size)
+    np.testing.assert_allclose(resized[0, :, :, 0], expected, rtol=1e-6, atol=1e-6)
 
 
 def test_at_8k_plus_1_the_grid_is_every_eighth_pixel_exactly():
@@ -32,19 +30,15 @@ def test_at_8k_plus_1_the_grid_is_every_eighth_pixel_exactly():
     np.testing.assert_array_equal(resize_bilinear(x, 60), x[:, ::8, ::8])
 
 
-def test_a_mask_off_the_grid_becomes_soft():
-    mask = jnp.zeros((1, 4, 4, 1)).at[:, :, 2:].set(1.0)  # 4 -> 3: sources 0, 1.5, 3
-    np.testing.assert_allclose(resize_bilinear(mask, 3)[0, 0, :, 0], [0, 0.5, 1], atol=1e-6)
+SIZES = [((13, 7), (5, 29)), ((41, 41), (321, 321)), ((60, 60), (8, 8)), ((1, 6), (4, 3)), ((33, 33), (50, 50))]
 
 
-@pytest.mark.parametrize("sizes", [((13, 7), (5, 29)), ((41, 41), (321, 321)), ((60, 60), (8, 8)), ((1, 6), (4, 3))])
-def test_equals_pytorch(sizes):
+@pytest.mark.parametrize(("source", "target"), SIZES)
+def test_equals_pytorch(source, target):
     torch = pytest.importorskip("torch")
-    source, target = sizes
     x = np.random.default_rng(0).standard_normal((2, *source, 3)).astype(np.float32)
-    theirs = torch.nn.functional.interpolate(
-        torch.from_numpy(x).permute(0, 3, 1, 2), size=target, mode="bilinear", align_corners=True
-    )
+    nchw = torch.from_numpy(x).permute(0, 3, 1, 2)
+    theirs = torch.nn.functional.interpolate(nchw, size=target, mode="bilinear", align_corners=True)
     np.testing.assert_allclose(resize_bilinear(jnp.asarray(x), target), theirs.permute(0, 2, 3, 1), atol=2e-5)
 
 
@@ -55,27 +49,19 @@ def test_the_gradient_is_the_transposed_map():
     np.testing.assert_allclose(jnp.sum(resized * g), jnp.sum(x * pull(g)[0]), rtol=1e-5)
 
 
-def test_to_sides_interpolates_between_corners():
-    maps = jnp.array([[[0.0, 4.0], [8.0, 12.0]]])
-    out = resize_to_sides(maps, jnp.array([5]), canvas=6)
-    expected = np.add.outer(8 * np.arange(5) / 4, 4 * np.arange(5) / 4)
-    np.testing.assert_allclose(out[0, :5, :5], expected, atol=1e-6)
-
-
-def test_to_sides_down_takes_every_second_pixel():
-    image = jnp.arange(25.0).reshape(1, 5, 5)
-    out = resize_to_sides(image, jnp.array([3]), canvas=4)
-    np.testing.assert_array_equal(out[0, :3, :3], image[0, ::2, ::2])
-
-
-def test_one_pixel_label_takes_the_first_pixel_as_align_corners_does():
-    image = jnp.arange(9.0).reshape(1, 3, 3)
-    assert resize_to_sides(image, jnp.array([1]), canvas=2)[0, 0, 0] == 0
-
-
-def test_to_sides_to_own_size_changes_nothing():
-    image = jax.random.normal(jax.random.key(0), (1, 7, 7))
-    np.testing.assert_array_equal(resize_to_sides(image, jnp.array([7]), canvas=7), image)
+@pytest.mark.parametrize(
+    ("image", "side", "expected"),
+    [
+        ([[0, 4], [8, 12]], 5, np.add.outer(2 * np.arange(5), np.arange(5))),
+        (np.arange(25).reshape(5, 5), 3, np.arange(25).reshape(5, 5)[::2, ::2]),
+        (np.arange(9).reshape(3, 3), 1, [[0]]),  # as align_corners does
+        (np.sqrt(np.arange(49)).reshape(7, 7), 7, np.sqrt(np.arange(49, dtype=np.float32)).reshape(7, 7)),
+        (np.full((9, 9), 0.7), 23, np.full((23, 23), np.float32(0.7))),  # a constant map stays exactly constant
+    ],
+)
+def test_to_sides_worked_by_hand(image, side, expected):
+    resized = resize_to_sides(jnp.array(image, jnp.float32)[None], jnp.array([side]), canvas=24)
+    np.testing.assert_array_equal(resized[0, :side, :side], expected)
 
 
 def test_each_example_has_its_own_size_and_one_compilation_serves_all():
@@ -86,19 +72,6 @@ def test_each_example_has_its_own_size_and_one_compilation_serves_all():
         for image, resized, side in zip(maps, out, sides, strict=True):
             np.testing.assert_allclose(resized[:side, :side], resize_align_corners(image, side), atol=2e-6)
     assert compiled._cache_size() == 1
-
-
-def test_constant_map_stays_exactly_constant():
-    out = resize_to_sides(jnp.full((1, 9, 9), 0.7), jnp.array([23]), canvas=24)
-    assert np.unique(out).size == 1
-
-
-def test_to_sides_matches_pytorch():
-    torch = pytest.importorskip("torch")
-    image = np.random.default_rng(2).normal(size=(1, 1, 33, 33)).astype(np.float32)
-    theirs = torch.nn.functional.interpolate(torch.tensor(image), (50, 50), mode="bilinear", align_corners=True)
-    ours = resize_to_sides(jnp.asarray(image[0]), jnp.array([50]), canvas=50)
-    np.testing.assert_allclose(ours[0], theirs[0, 0], atol=1e-5)
 
 
 @pytest.mark.parametrize("side", [1, 2, 7, 40])

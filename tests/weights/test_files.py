@@ -30,13 +30,17 @@ def test_a_leading_module_is_taken_off_only_where_all_names_have_it(tmp_path):
         assert sorted(read_state_dict(tmp_path / "w.safetensors")) == expected
 
 
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="PyTorch is not installed")
+
+
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "as before PyTorch 1.6"])
 @pytest.mark.parametrize(
     ("beside", "epoch"),
     [(None, None), ({"epoch": 3}, 3), ({"epoch": 0}, 0), ({"epoch": "last"}, None), ({}, None)],
 )
-def test_a_pytorch_file_is_unwrapped(tmp_path, beside, epoch, zipped):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+def test_a_pytorch_file_is_unwrapped(torch, tmp_path, beside, epoch, zipped):
     tensors = {f"module.{name}": torch.tensor(value) for name, value in TENSORS.items()}
     tensors["module.half"] = torch.ones(2, dtype=torch.bfloat16)
     parameter = torch.nn.Parameter(torch.ones(2))
@@ -52,15 +56,9 @@ def test_a_pytorch_file_is_unwrapped(tmp_path, beside, epoch, zipped):
     assert read.tensors["half"].dtype == np.float32
 
 
-def test_tensors_called_a_model_are_unwrapped(tmp_path):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+def test_a_wheel_is_opened_for_the_one_pytorch_file_in_it_and_tensors_called_a_model_are_unwrapped(torch, tmp_path):
     torch.save({"model": {"a": torch.ones(2)}}, tmp_path / "w.pth")
     assert set(read_state_dict(tmp_path / "w.pth")) == {"a"}
-
-
-def test_a_wheel_is_opened_for_the_one_pytorch_file_in_it(tmp_path):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    torch.save({"a": torch.ones(2)}, tmp_path / "w.pth")
     with zipfile.ZipFile(tmp_path / "w-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("package/__init__.py", "")
         wheel.write(tmp_path / "w.pth", "package/models/w.pth")
@@ -71,17 +69,15 @@ def test_a_wheel_is_opened_for_the_one_pytorch_file_in_it(tmp_path):
         read_state_dict(tmp_path / "empty.whl")
 
 
-def test_a_pytorch_file_that_holds_more_than_tensors_is_refused(tmp_path):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    torch.save({"a": torch.ones(2), "code": print}, tmp_path / "code.pth")
-    with pytest.raises(UserError, match=r"code\.pth holds more than tensors, .* \(print\); save its state_dict alone"):
-        read_state_dict(tmp_path / "code.pth")
-    torch.save([torch.ones(2)], tmp_path / "list.pth")
-    with pytest.raises(UserError, match=r"list\.pth holds no table of named tensors"):
-        read_state_dict(tmp_path / "list.pth")
-    torch.save({}, tmp_path / "empty.pth")
-    with pytest.raises(UserError, match=r"empty\.pth holds no tensors"):
-        read_state_dict(tmp_path / "empty.pth")
+def test_a_pytorch_file_that_holds_more_than_tensors_is_refused(torch, tmp_path):
+    for content, sentence in (
+        ({"a": torch.ones(2), "code": print}, r"holds more than tensors, .* \(print\); save its state_dict alone"),
+        ([torch.ones(2)], "holds no table of named tensors"),
+        ({}, "holds no tensors"),
+    ):
+        torch.save(content, tmp_path / "w.pth")
+        with pytest.raises(UserError, match=rf"w\.pth {sentence}"):
+            read_state_dict(tmp_path / "w.pth")
 
 
 def test_without_pytorch_the_sentence_says_what_to_install(tmp_path, monkeypatch):
@@ -93,11 +89,11 @@ def test_without_pytorch_the_sentence_says_what_to_install(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.whl"])
 @pytest.mark.parametrize("damage", ["truncated", "text", "empty"])
-def test_a_damaged_file_is_named(tmp_path, name, damage):
+def test_a_damaged_file_is_named(request, tmp_path, name, damage):
     if name == "w.safetensors":
         safetensors.numpy.save_file(TENSORS, tmp_path / name)
     else:
-        torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+        torch = request.getfixturevalue("torch")
         torch.save({"a": torch.ones(500)}, tmp_path / name)
     content = (tmp_path / name).read_bytes()
     damaged = {"truncated": content[: len(content) // 2], "text": b"not a weight file", "empty": b""}[damage]
@@ -108,13 +104,14 @@ def test_a_damaged_file_is_named(tmp_path, name, damage):
 
 
 def test_a_missing_file_a_folder_and_an_unknown_kind_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"absent\.pth does not exist"):
-        read_state_dict(tmp_path / "absent.pth")
-    with pytest.raises(UserError, match="is a folder"):
-        read_state_dict(tmp_path)
     (tmp_path / "w.h5").write_bytes(b"")
-    with pytest.raises(UserError, match=r"w\.h5 is of an unknown kind; the kinds known are \.safetensors, \.pth"):
-        read_state_dict(tmp_path / "w.h5")
+    for name, sentence in (
+        ("absent.pth", r"absent\.pth does not exist"),
+        ("", "is a folder"),
+        ("w.h5", r"w\.h5 is of an unknown kind; the kinds known are \.safetensors, \.pth"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            read_state_dict(tmp_path / name)
 
 
 def test_writing_keeps_tensors_and_metadata_and_leaves_nothing_else(tmp_path):
@@ -124,12 +121,8 @@ def test_writing_keeps_tensors_and_metadata_and_leaves_nothing_else(tmp_path):
     np.testing.assert_array_equal(tensors["a"], TENSORS["a.weight"].T)
     assert metadata == {"backbone": "x", "version": "1"}
     assert [file.name for file in path.parent.iterdir()] == ["w.safetensors"]
-
-
-def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file/w\.safetensors cannot be written"):
-        write_safetensors(tmp_path / "file" / "w.safetensors", {}, {})
+    with pytest.raises(UserError, match=r"w\.safetensors/below\.safetensors cannot be written"):
+        write_safetensors(path / "below.safetensors", {}, {})
 
 
 def test_sha256_of_a_known_text(tmp_path):

@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.models.backbones import (
-    BACKBONES,
-    create_backbone,
-    random_variables,
-    variable_shapes,
-)
+from mmnet_jax.models.backbones import BACKBONES, create_backbone, random_variables, variable_shapes
 from mmnet_jax.models.backbones.efficientnet_lite import EfficientNetLite2, plan_blocks
 from mmnet_jax.models.backbones.frozen import FrozenConv
 from mmnet_jax.models.backbones.resnet import ResNet, plan_stages
@@ -40,21 +35,19 @@ def count(name):
     return sum(np.prod(shape) for path, shape in variable_shapes(name).items() if path.startswith("backbone/"))
 
 
-def test_resnets_have_as_many_parameters_as_they_should():
+def test_backbones_have_as_many_parameters_as_they_should():
+    # torchvision's own counts
     classifier = 2048 * 1000 + 1000
-    assert count("resnet50") == 25_557_032 - classifier  # torchvision's own counts
+    assert count("resnet50") == 25_557_032 - classifier
     assert count("resnet101") == 44_549_160 - classifier
+    classifier = (512 * 49 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000
+    assert count("vgg16_plain") == 138_357_544 - classifier
+    assert count("vgg16") == 138_365_992 - classifier
     stem = 3 * 7 * 7 * 64 + 2 * 64
     deep_stem = (3 * 64 + 64 * 64 + 64 * 128) * 9 + 2 * (64 + 64 + 128)
     wider_first_block = 64 * (64 + 256)  # its first convolution and its projection take 128 channels, not 64
     for depth in (50, 101):
         assert count(f"resnet{depth}_v2") - count(f"resnet{depth}") == deep_stem - stem + wider_first_block
-
-
-def test_vggs_have_as_many_parameters_as_they_should():
-    classifier = (512 * 49 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000
-    assert count("vgg16_plain") == 138_357_544 - classifier  # torchvision's own counts
-    assert count("vgg16") == 138_365_992 - classifier
 
 
 def test_a_narrow_resnet_has_the_channels_and_parameters_it_should():
@@ -67,25 +60,17 @@ def test_a_narrow_resnet_has_the_channels_and_parameters_it_should():
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_at_any_stride_a_backbone_has_the_same_variables(name):
-    for output_stride in (16, 32):
-        backbone = create_backbone(name).clone(output_stride=output_stride)
-        shapes = jax.eval_shape(backbone.init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
-        found = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(shapes, sep="/").items()}
-        assert found == variable_shapes(name)
-
-
-@pytest.mark.parametrize("name", BACKBONES)
-@pytest.mark.parametrize("size", [64, 65, 224])
-def test_grids_of_a_classifier_end_at_stride_32(name, size):
-    backbone = create_backbone(name).clone(output_stride=32)
-    images = jnp.zeros((1, size, size, 3))
-    levels = jax.eval_shape(lambda: backbone.init_with_output(jax.random.key(0), images)[0])
-    # the one for tests keeps its strides
-    strides = (8, 8, 8) if name == "tiny" else (8, 16, 32)
-    assert [level.shape[1] for level in levels.values()] == [-(-size // stride) for stride in strides]
+@pytest.mark.parametrize(("output_stride", "size"), [(16, 33), (32, 64), (32, 65), (32, 224)])
+def test_at_any_stride_a_backbone_has_the_same_variables_and_the_grids_of_that_stride(name, output_stride, size):
+    backbone, images = create_backbone(name).clone(output_stride=output_stride), jnp.zeros((1, size, size, 3))
+    levels, variables = jax.eval_shape(lambda: backbone.init_with_output(jax.random.key(0), images))
+    found = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(variables, sep="/").items()}
+    assert found == variable_shapes(name)
     assert levels["level4"].shape[3] == backbone.channels["level4"]
-    assert levels["level4"].shape[1] == backbone.grid(size) or name == "tiny"
+    if output_stride == 32:
+        strides = (8, 8, 8) if name == "tiny" else (8, 16, 32)  # the one for tests keeps its strides
+        assert [level.shape[1] for level in levels.values()] == [-(-size // stride) for stride in strides]
+        assert levels["level4"].shape[1] == backbone.grid(size) or name == "tiny"
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -93,7 +78,8 @@ def test_grid_is_the_levels_own(name):
     backbone = create_backbone(name)
     variables = jax.eval_shape(backbone.init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
     vgg = name.startswith("vgg")
-    for size, side in ((64, 4), (97, 7)) if vgg else ((64, 8), (97, 13)):
+    sides = ((9, 1), (17, 2), (64, 4), (97, 7), (321, 21), (473, 30), (641, 41)) if vgg else ((64, 8), (97, 13))
+    for size, side in sides:  # a VGG's pools round up
         levels = jax.eval_shape(backbone.apply, variables, jnp.zeros((1, size, size, 3)))
         expected = {level: (1, side, side, channels) for level, channels in backbone.channels.items()}
         assert {level: features.shape for level, features in levels.items()} == expected
@@ -101,18 +87,17 @@ def test_grid_is_the_levels_own(name):
     assert [backbone.grid(size) for size in (321, 473, 641)] == ([21, 30, 41] if vgg else [41, 60, 81])
 
 
-def test_a_stage_that_loses_its_stride_dilates_from_its_second_block_on():
-    blocks = plan_blocks(output_stride=8)
-    assert [block.stride for block in blocks] == [1, 2, 1, 1, 2] + 16 * [1]
-    assert [block.dilation for block in blocks] == 8 * [1] + 8 * [2] + 5 * [4]
-    assert [block.stride for block in plan_blocks(16)] == [1, 2, 1, 1, 2, 1, 1, 2] + 13 * [1]
-    assert [block.dilation for block in plan_blocks(16)] == 16 * [1] + 5 * [2]
-
-
-def test_at_its_own_stride_efficientnet_is_not_dilated():
-    blocks = plan_blocks(output_stride=32)
-    assert {block.dilation for block in blocks} == {1}
-    assert [i for i, block in enumerate(blocks) if block.stride == 2] == [1, 4, 7, 15]
+def test_an_efficientnet_dilates_from_the_second_block_of_a_stage_that_loses_its_stride():
+    strides, dilations = (
+        {stride: [getattr(block, field) for block in plan_blocks(stride)] for stride in (8, 16, 32)}
+        for field in ("stride", "dilation")
+    )
+    assert strides[8] == [1, 2, 1, 1, 2] + 16 * [1]
+    assert dilations[8] == 8 * [1] + 8 * [2] + 5 * [4]
+    assert strides[16] == [1, 2, 1, 1, 2, 1, 1, 2] + 13 * [1]
+    assert dilations[16] == 16 * [1] + 5 * [2]
+    assert [i for i, stride in enumerate(strides[32]) if stride == 2] == [1, 4, 7, 15]
+    assert dilations[32] == 21 * [1]
     assert EfficientNetLite2(output_stride=32).grid(260) == 9
 
 
@@ -128,42 +113,27 @@ def test_depth_is_data():
     assert sum(name.startswith("stage3_") for name in shapes["backbone"]) == 23
 
 
-def test_running_statistics_are_folded_as_by_hand():
-    conv = FrozenConv(1, epsilon=0.0, activation=None)
+@pytest.mark.parametrize(
+    ("options", "folded", "own", "mean"),
+    [
+        ({}, [0, 5], [0, 3], 6),  # relu of (3 - 5) / 2 * 2 + 1 and (9 - 5) / 2 * 2 + 1
+        ({"activation": None}, [-1, 5], [-1, 3], 6),
+        ({"activation": None, "biased": True}, [2, 8], [-1, 3], 9),  # the bias of 3 is part of its mean
+    ],
+)
+def test_running_statistics_and_a_calls_own_as_by_hand(options, folded, own, mean):
+    conv = FrozenConv(1, epsilon=0.0, momentum=0.1, **options)
+    tensors = {"scale": [2.0], "bias": [1.0]} | ({"offset": [3.0]} if "biased" in options else {})
     variables = {
-        "backbone": {"kernel": jnp.full((1, 1, 1, 1), 3.0), "scale": jnp.array([2.0]), "bias": jnp.array([1.0])},
+        "backbone": {"kernel": jnp.full((1, 1, 1, 1), 3.0), **{k: jnp.array(v) for k, v in tensors.items()}},
         "batch_stats": {"mean": jnp.array([5.0]), "var": jnp.array([4.0])},
     }
-    y = conv.apply(variables, jnp.array([1.0, 3.0]).reshape(1, 1, 2, 1))
-    np.testing.assert_allclose(y.ravel(), [(3 - 5) / 2 * 2 + 1, (9 - 5) / 2 * 2 + 1])
-
-
-def test_a_calls_own_statistics_as_by_hand():
-    conv = FrozenConv(1, epsilon=0.0, momentum=0.1)
-    variables = {
-        "backbone": {"kernel": jnp.full((1, 1, 1, 1), 1.0), "scale": jnp.array([2.0]), "bias": jnp.array([1.0])},
-        "batch_stats": {"mean": jnp.array([10.0]), "var": jnp.array([4.0])},
-    }
-    x = jnp.array([1.0, 3.0]).reshape(2, 1, 1, 1)  # mean 2, biased variance 1, unbiased 2
+    x = jnp.array([1.0, 3.0]).reshape(2, 1, 1, 1)  # of the products: biased variance 9, unbiased 18
+    np.testing.assert_allclose(conv.apply(variables, x).ravel(), folded)
     y, moved = conv.apply(variables, x, batch_statistics=True, mutable=["batch_stats"])
-    np.testing.assert_allclose(y.ravel(), [0, 3])  # relu of -2 + 1 and 2 + 1
-    np.testing.assert_allclose(moved["batch_stats"]["mean"], [0.9 * 10 + 0.1 * 2])
-    np.testing.assert_allclose(moved["batch_stats"]["var"], [0.9 * 4 + 0.1 * 2], rtol=1e-6)
-
-
-def test_the_bias_of_a_normalised_convolution_is_part_of_its_mean_by_hand():
-    conv = FrozenConv(1, epsilon=0.0, momentum=0.1, activation=None, biased=True)
-    tensors = {"scale": [2.0], "bias": [1.0], "offset": [3.0]}
-    variables = {
-        "backbone": {"kernel": jnp.ones((1, 1, 1, 1)), **{k: jnp.array(v) for k, v in tensors.items()}},
-        "batch_stats": {"mean": jnp.array([10.0]), "var": jnp.array([4.0])},
-    }
-    x = jnp.array([1.0, 3.0]).reshape(2, 1, 1, 1)
-    np.testing.assert_allclose(conv.apply(variables, x).ravel(), [(4 - 10) / 2 * 2 + 1, (6 - 10) / 2 * 2 + 1])
-    y, moved = conv.apply(variables, x, batch_statistics=True, mutable=["batch_stats"])
-    np.testing.assert_allclose(y.ravel(), [-1, 3])  # 4 and 6: mean 5, biased variance 1, unbiased 2
-    np.testing.assert_allclose(moved["batch_stats"]["mean"], [0.9 * 10 + 0.1 * 5])
-    np.testing.assert_allclose(moved["batch_stats"]["var"], [0.9 * 4 + 0.1 * 2], rtol=1e-6)
+    np.testing.assert_allclose(y.ravel(), own, atol=1e-6)
+    np.testing.assert_allclose(moved["batch_stats"]["mean"], [0.9 * 5 + 0.1 * mean])
+    np.testing.assert_allclose(moved["batch_stats"]["var"], [0.9 * 4 + 0.1 * 18], rtol=1e-6)
 
 
 def test_random_variables_depend_on_the_seed_alone_and_keep_the_signal():

@@ -11,62 +11,58 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmnet_jax import Episode, losses
+from mmnet_jax import losses
 from mmnet_jax.config import differences, load_recipe, recipe_rows, resolve
 from mmnet_jax.config.values import network_settings, objective
 from mmnet_jax.models import Features
 from mmnet_jax.models.backbones import random_variables
 from mmnet_jax.models.registry import build_model, init_head, nest_backbone
 from tests.models import numpy_network
-from tests.tiny import draw_episode
+from tests.tiny import assert_trees_close, draw_episode, segment_both_ways
 
 GRID, SIZE, BINS, D = 5, 33, (5, 2), 12
 LEVEL2, LEVEL3, LEVEL4 = 8, 12, 16  # the tiny backbone's channels
 ABLATIONS = recipe_rows("ablations")
 ROWS = {name: row for name, row in ABLATIONS.items() if row.fields.keys() - {"shots"}}
 
+
+def merges(channels):
+    """The kernels of the decoder's first layers, for inputs of so many channels."""
+    return {f"fem/merge_{i}/kernel": (1, 1, channels, D) for i in range(len(BINS))}
+
+
+LOSS_ALONE = {"reconstruction_none", "reconstruction_query", "reconstruction_both"}
+GONE = {"memory": None, "projection/kernel": None}
 CHANGES = {  # of the parameters: path -> shape, None where it is gone
-    "memory_20": {"memory": (20, D), "fem/merge_0/kernel": (1, 1, 21, D), "fem/merge_1/kernel": (1, 1, 21, D)},
-    "memory_100": {"memory": (100, D), "fem/merge_0/kernel": (1, 1, 101, D), "fem/merge_1/kernel": (1, 1, 101, D)},
-    "fcm_only": {
-        "memory": None,
-        "projection/kernel": None,
-        "fem/merge_0/kernel": (1, 1, 1, D),
-        "fem/merge_1/kernel": (1, 1, 1, D),
-    },
-    "fcm_feat": {"memory": None, "fem/merge_0/kernel": (1, 1, D + 1, D), "fem/merge_1/kernel": (1, 1, D + 1, D)},
+    "memory_20": {"memory": (20, D), **merges(21)},
+    "memory_100": {"memory": (100, D), **merges(101)},
+    "fcm_only": {**GONE, **merges(1)},
+    "fcm_feat": {"memory": None, **merges(D + 1)},
     "mmm_2": {"projection/kernel": (3, 3, LEVEL2, D)},
     "mmm_3": {"projection/kernel": (3, 3, LEVEL3, D)},
     "mmm_2_and_3": {
-        "memory": None,
-        "projection/kernel": None,
-        "memory_level2": (50, D),
-        "memory_level3": (50, D),
+        **GONE,
+        **{f"memory_level{level}": (50, D) for level in (2, 3)},
         "projection_level2/kernel": (3, 3, LEVEL2, D),
         "projection_level3/kernel": (3, 3, LEVEL3, D),
-        "fem/merge_0/kernel": (1, 1, 101, D),
-        "fem/merge_1/kernel": (1, 1, 101, D),
+        **merges(101),
     },
-    "global": {},
-    "reconstruction_none": {},
-    "reconstruction_query": {},
-    "reconstruction_both": {},
-    "without_qmm": {},
+    **{name: {} for name in ("global", "without_qmm", *LOSS_ALONE)},
     "attention": {"attention_hidden/kernel": (3, 3, 2 * D, D), "attention_score/kernel": (3, 3, D, 1)},
-    "without_fcm": {"fem/merge_0/kernel": (1, 1, 50, D), "fem/merge_1/kernel": (1, 1, 50, D)},
+    "without_fcm": merges(50),
 }
 SAME_CODE = {"memory_20", "memory_100", "mmm_2", "mmm_3", "reconstruction_none", "reconstruction_query", "fcm_only"}
 """Rows that run the code of others with other shapes, or have nothing to train but the decoder."""
-LOSS_ALONE = {"reconstruction_none", "reconstruction_query", "reconstruction_both"}
 NEEDS_SHOTS = {"without_qmm", "attention"}
 
 
-def small(config):
-    config.model.backbone = "tiny"
-    config.model.channels = D
-    config.model.bins = (1.0, 0.5)
+def small(recipe, bins=(1.0, 0.5)):
+    """(config, network) of a recipe, small."""
+    config = load_recipe(recipe)
+    config.model.update(backbone="tiny", channels=D, bins=bins)
     config.data.image_size = SIZE
-    return resolve(config)
+    config = resolve(config)
+    return config, build_model(network_settings(config))
 
 
 @cache
@@ -107,8 +103,7 @@ def decode(model, params, features):
 @cache
 def computed(name, shots):
     """(config, parameters, prediction, losses) of a row, or of the default."""
-    config = small(load_recipe(f"ablations:{name}"))
-    model = build_model(network_settings(config))
+    config, model = small(f"ablations:{name}")
     features, labels = inputs(shots)
     params = parameters(model)
     prediction = decode(model, params, features)
@@ -146,28 +141,19 @@ def test_a_row_differs_from_the_default_in_the_fields_it_names_alone(name):
 def test_outputs_and_losses_equal_numpys(name, shots):
     config, params, prediction, terms = computed(name, shots)
     theirs = [reference(config, params, shots, episode) for episode in range(2)]
-    for key, ours in {
-        "logits": prediction.logits,
-        "fused": prediction.fused,
-        "weights": prediction.shot_weights,
-        "confidence": prediction.confidence,
-    }.items():
-        expected = np.stack([each[key] for each in theirs])
-        assert ours.shape == expected.shape
-        if expected.size:
-            np.testing.assert_allclose(
-                ours, expected, rtol=0, atol=1e-4 * max(1e-3, np.abs(expected).max()), err_msg=key
-            )
-    for i, ours in enumerate(prediction.auxiliary_logits):
-        expected = np.stack([each["auxiliary"][i] for each in theirs])
-        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    names = {"logits": "logits", "fused": "fused", "weights": "shot_weights", "confidence": "confidence"}
+    pairs = [(getattr(prediction, field), [each[key] for each in theirs]) for key, field in names.items()]
+    pairs += zip(prediction.auxiliary_logits, zip(*(each["auxiliary"] for each in theirs), strict=True), strict=True)
+    for ours, expected in pairs:
+        assert ours.shape == np.shape(expected)
+        scale = max(1e-3, np.abs(expected).max(initial=0))
+        np.testing.assert_allclose(ours, np.stack(expected), rtol=0, atol=1e-4 * scale)
     np.testing.assert_allclose(terms.reconstruction, np.mean([each["reconstruction"] for each in theirs]), rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in ROWS if name not in SAME_CODE])
 def test_a_shot_without_foreground_leaves_gradients_finite(name):
-    config, params, *_ = computed(name, 2)
-    model, (features, labels) = build_model(network_settings(config)), inputs(2)
+    (config, model), (features, labels), params = small(f"ablations:{name}"), inputs(2), computed(name, 2)[1]
     decoder = {"fem": params["fem"]}  # its gradients have nothing to do with masks, and take the longest to compile
 
     def loss(others):
@@ -205,8 +191,7 @@ def test_without_a_memory_there_is_no_reconstruction_loss(name):
 
 @pytest.mark.parametrize("shots", [1, 2])
 def test_pfenet_equals_numpys(shots):
-    config = small(load_recipe("pfenet"))
-    model, (features, _) = build_model(network_settings(config)), inputs(shots)
+    (config, model), (features, _) = small("pfenet"), inputs(shots)
     params = parameters(model)
     prediction = decode(model, params, features)
     for episode in range(2):
@@ -217,33 +202,19 @@ def test_pfenet_equals_numpys(shots):
     assert shapes(params).keys() >= {"projection/kernel", "support_projection/kernel"} and "memory" not in params
 
 
-@pytest.mark.parametrize("name", ["mmm_2_and_3", "attention", "fcm_only", "pfenet"])
-def test_a_support_encoded_once_gives_what_whole_episodes_give(name):
-    config = load_recipe("pfenet") if name == "pfenet" else load_recipe(f"ablations:{name}")
-    config = small(config)
-    config.model.bins = (1.0,)
-    model = build_model(network_settings(config))
-    variables = {"params": parameters(model), **nest_backbone(random_variables("tiny"))}
-    episode = draw_episode(1, 2, SIZE)
-    queries = jax.random.normal(jax.random.key(9), (2, SIZE, SIZE, 3))
+def whole_network(*recipe):
+    _, model = small(*recipe)
+    return model, {"params": parameters(model), **nest_backbone(random_variables("tiny"))}
 
-    @jax.jit
-    def once(variables):
-        support = episode.support_images[0], episode.support_labels[0]
-        return model.apply(
-            variables, queries, model.apply(variables, *support, method="encode_support"), method="segment"
-        )
 
-    repeat = lambda x: jnp.broadcast_to(x, (2, *x.shape[1:]))  # noqa: E731
-    whole = Episode(queries, repeat(episode.support_images), repeat(episode.support_labels))
-    expected = jax.jit(model.apply)(variables, whole)
-    for ours, theirs in zip(jax.tree.leaves(once(variables)), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * (1 + float(jnp.abs(theirs).max(initial=0))))
+@pytest.mark.parametrize("recipe", ["ablations:mmm_2_and_3", "ablations:attention", "ablations:fcm_only", "pfenet"])
+def test_a_support_encoded_once_gives_what_whole_episodes_give(recipe):
+    model, variables = whole_network(recipe, (1.0,))
+    assert_trees_close(*segment_both_ways(model, variables, partial(jax.jit(model.apply), variables), 2))
 
 
 @pytest.mark.parametrize(("side", "nearest"), [(472, "465 and 473"), (8, "9 and 17"), (34, "33 and 41")])
 def test_images_of_another_side_are_refused_with_the_nearest_two(side, nearest):
-    model = build_model(network_settings(small(load_recipe("pascal_1shot"))))
-    variables = {"params": parameters(model), **nest_backbone(random_variables("tiny"))}
+    model, variables = whole_network("pascal_1shot")
     with pytest.raises(ValueError, match=rf"images must be 8k \+ 1, but is {side}; the nearest are {nearest}"):
         jax.eval_shape(model.apply, variables, draw_episode(1, 1, side))

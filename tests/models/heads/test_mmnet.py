@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmnet_jax import Episode, create_model, get_config, losses
+from mmnet_jax import create_model, get_config, losses
 from mmnet_jax.config import resolve
 from mmnet_jax.config.values import network_settings, objective
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.heads import variants
 from mmnet_jax.models.registry import build_model, init_head
-from tests.tiny import draw_episode, tiny_config, tiny_network
+from tests.tiny import assert_trees_close as close, draw_episode, segment_both_ways, tiny_config, tiny_network
 
 SIZE, BATCH, SHOTS = 33, 2, 3
 READINGS = ["paper", "released"]
@@ -43,11 +43,6 @@ def episode(seed=0):
     return draw_episode(BATCH, SHOTS, SIZE, seed)
 
 
-def close(a, b, tolerance=2e-5):
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(x, y, atol=tolerance * (1 + float(jnp.abs(y).max())))
-
-
 def test_shapes_of_a_prediction():
     prediction = apply()(episode())
     assert prediction.logits.shape == (2, 33, 33, 2)
@@ -59,24 +54,8 @@ def test_shapes_of_a_prediction():
 
 
 @pytest.mark.parametrize("reading", READINGS)
-def test_encoding_the_support_once_gives_what_whole_episodes_give(reading):
-    model, variables = network(reading)
-    support = episode()
-    queries = jax.random.normal(jax.random.key(9), (BATCH, SIZE, SIZE, 3))
-
-    @jax.jit
-    def once(variables, images, labels):
-        state = model.apply(variables, images, labels, method="encode_support")
-        return model.apply(variables, queries, state, method="segment")
-
-    repeat = lambda x: jnp.broadcast_to(x[:1], x.shape)  # noqa: E731
-    whole = Episode(queries, repeat(support.support_images), repeat(support.support_labels), support.query_label)
-    segmented = once(variables, support.support_images[0], support.support_labels[0])
-    close(segmented, apply(reading)(whole))
-
-
-@pytest.mark.parametrize("reading", READINGS)
-def test_image_by_image_equals_all_at_once(reading):
+def test_a_support_encoded_once_and_images_one_by_one_give_what_whole_episodes_give(reading):
+    close(*segment_both_ways(*network(reading), apply(reading), SHOTS))
     close(apply(reading, sequential=True)(episode()), apply(reading)(episode()))
 
 
@@ -88,22 +67,22 @@ def test_episodes_of_a_batch_do_not_touch_each_other():
 
 def test_the_order_of_shots_does_not_matter_in_the_paper_and_does_in_the_release():
     order = jnp.array([2, 0, 1])
-    permuted = episode().replace(
-        support_images=episode().support_images[:, order], support_labels=episode().support_labels[:, order]
-    )
+    images, labels = episode().support_images[:, order], episode().support_labels[:, order]
+    permuted = episode().replace(support_images=images, support_labels=labels)
     for reading, same in [("paper", True), ("released", False)]:
         assert np.allclose(apply(reading)(episode()).fused, apply(reading)(permuted).fused, atol=1e-5) == same
 
 
+def loss(params, episode, reading="paper"):
+    model, variables = network(reading)
+    prediction = model.apply({**variables, "params": params}, episode)
+    return losses.compute_losses(prediction, episode.query_label, objective(tiny_config(reading))).total, prediction
+
+
 @cache
 def gradient(reading):
-    model, variables = network(reading)
-
-    def loss(params, episode):
-        prediction = model.apply({**variables, "params": params}, episode)
-        return losses.compute_losses(prediction, episode.query_label, objective(tiny_config(reading))).total, prediction
-
-    return partial(jax.jit(jax.grad(loss, has_aux=True)), variables["params"])
+    function = jax.jit(jax.grad(partial(loss, reading=reading), has_aux=True))
+    return partial(function, network(reading)[1]["params"])
 
 
 @pytest.mark.parametrize("reading", READINGS)
@@ -120,8 +99,8 @@ def test_supports_without_foreground_give_finite_outputs_and_gradients(reading, 
 def test_normalising_quality_by_area_evens_the_weights():
     labels = jnp.zeros((BATCH, SHOTS, SIZE, SIZE), int).at[:, 0].set(1).at[:, 1, 10:26, 10:26].set(1)
     as_written, normalised = (
-        network_apply(episode().replace(support_labels=labels)).shot_weights
-        for network_apply in (apply(), apply(shot_quality=variants.mean_quality))
+        run(episode().replace(support_labels=labels)).shot_weights
+        for run in (apply(), apply(shot_quality=variants.mean_quality))
     )
     assert float(as_written[:, 0].min()) > 0.99  # the largest foreground takes all
     assert 0.4 < float(normalised[:, 0].mean()) < 0.6
@@ -143,10 +122,9 @@ def test_running_statistics_move_in_the_released_training_mode_alone(reading):
 
 
 def test_trained_parameters_do_not_include_the_backbone():
-    _, variables = network()
-    assert sorted(variables["params"]) == ["fem", "memory", "projection"]
-    assert variables["params"]["memory"].shape == (7, 16)
-    assert sorted(network("released")[1]["params"]) == ["fem", "memory", "projection", "support_projection"]
+    paper, released = (network(reading)[1]["params"] for reading in READINGS)
+    assert sorted(paper) == ["fem", "memory", "projection"] and paper["memory"].shape == (7, 16)
+    assert sorted(released) == ["fem", "memory", "projection", "support_projection"]
 
 
 def test_the_head_starts_as_pytorch_starts_it():
@@ -175,22 +153,10 @@ def test_seeds_name_heads():
 
 
 def test_the_full_training_step_does_not_grow_with_the_pairs_of_positions():
-    model, variables = network()
-
     def temporaries(size):
-        shape = jax.ShapeDtypeStruct
-        episode = Episode(
-            shape((1, size, size, 3), jnp.float32),
-            shape((1, 5, size, size, 3), jnp.float32),
-            shape((1, 5, size, size), jnp.int32),
-            shape((1, size, size), jnp.int32),
-        )
-
-        def loss(params, episode):
-            prediction = model.apply({**variables, "params": params}, episode)
-            return losses.compute_losses(prediction, episode.query_label, objective(tiny_config())).total
-
-        compiled = jax.jit(jax.grad(loss)).lower(variables["params"], episode).compile()
+        episode = jax.eval_shape(partial(draw_episode, 1, 5, size))
+        gradient = jax.jit(jax.grad(lambda *a: loss(*a)[0]))
+        compiled = gradient.lower(network()[1]["params"], episode).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
     assert temporaries(473) < 2.4 * temporaries(321)
