@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from functools import cache, partial
@@ -17,36 +16,30 @@ from mmnet_jax.config import resolve
 from mmnet_jax.config.values import network_settings
 from mmnet_jax.models.registry import build_model
 from tests.conftest import REFERENCE
+from tests.reference import inputs
 
 SIZE = 97
-GOLDENS = sorted(path for path in REFERENCE.glob("*_deep_97px_*shot_seed0.npz") if not path.name.startswith("pfenet"))
+GOLDENS = sorted(REFERENCE.glob("*_deep_97px_*shot_seed0.npz"))
+MMNETS = [path for path in GOLDENS if not path.name.startswith("pfenet")]
 VALUES = ("conf", "act_q", "fused", "weights", "logits")
 TERMS = ("main", "aux", "recon", "loss")
-
-
-@cache
-def inputs():
-    spec = importlib.util.spec_from_file_location("golden_inputs", REFERENCE / "inputs.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+KEYS = {path: VALUES + TERMS if path in MMNETS else ("logits", "main", "aux") for path in GOLDENS}
 
 
 @cache
 def state_dict(reading):
     shapes = json.loads((REFERENCE / "shapes.json").read_text())[reading]
-    return {name: inputs().tensor(name, tuple(shape)) for name, shape in shapes.items()}
+    return {name: inputs.tensor(name, tuple(shape)) for name, shape in shapes.items()}
 
 
 def golden_episode(shots):
-    make = inputs()
-    image = lambda seed: make.image(seed, SIZE).transpose(1, 2, 0)  # noqa: E731
+    image = lambda seed: inputs.image(seed, SIZE).transpose(1, 2, 0)  # noqa: E731
     supports = range(10, 10 + shots)
     return Episode(
         query_image=jnp.asarray(image(1))[None],
-        query_label=jnp.asarray(make.mask(1, SIZE))[None],
+        query_label=jnp.asarray(inputs.mask(1, SIZE))[None],
         support_images=jnp.stack([image(seed) for seed in supports])[None],
-        support_labels=jnp.stack([make.mask(seed, SIZE) for seed in supports])[None],
+        support_labels=jnp.stack([inputs.mask(seed, SIZE) for seed in supports])[None],
     )
 
 
@@ -129,9 +122,10 @@ def computed(names, shots):
     return values, authors_names(gradients)
 
 
-def test_all_four_goldens_are_there():
+def test_all_six_goldens_are_there():
     found = [(path.stem.split("_")[0], path.stem.split("_")[3]) for path in GOLDENS]
-    assert found == [(reading, shots) for reading in ("paper", "released") for shots in ("1shot", "2shot")]
+    assert found == [(names, shots) for names in ("paper", "pfenet", "released") for shots in ("1shot", "2shot")]
+    assert all(set(np.load(path).files) == set(KEYS[path]) for path in GOLDENS if path not in MMNETS)
 
 
 def compared(path):
@@ -151,36 +145,27 @@ def assert_norms_equal(gradients, golden):
         np.testing.assert_allclose(np.linalg.norm(gradients[name]), norm, rtol=1e-3, err_msg=name)
 
 
-@pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
-class TestGolden:
-    @pytest.mark.parametrize("key", VALUES + TERMS)
-    def test_value(self, path, key):
-        golden, values, _ = compared(path)
-        assert_close(values[key], golden[key])
-
-    def test_gradient_of_the_memory(self, path):
-        golden, _, gradients = compared(path)
-        assert_close(gradients["part_emb_2_level"], golden["grad_memory"], 1e-3)
-
-    def test_norm_of_every_gradient(self, path):
-        golden, _, gradients = compared(path)
-        assert_norms_equal(gradients, golden)
-
-
-@pytest.mark.parametrize("shots", [1, 2])
-@pytest.mark.parametrize("key", ["logits", "main", "aux"])
-def test_pfenet(shots, key):
-    golden, values, _ = compared(REFERENCE / f"pfenet_deep_97px_{shots}shot_seed0.npz")
-    assert sorted(golden.files) == ["aux", "logits", "main"]
+@pytest.mark.parametrize(
+    ("path", "key"), [pytest.param(path, key, id=f"{path.stem}-{key}") for path in GOLDENS for key in KEYS[path]]
+)
+def test_value(path, key):
+    golden, values, _ = compared(path)
     assert_close(values[key], golden[key])
+
+
+@pytest.mark.parametrize("path", MMNETS, ids=lambda path: path.stem)
+def test_gradient_of_the_memory_and_norm_of_every_gradient(path):
+    golden, _, gradients = compared(path)
+    assert_close(gradients["part_emb_2_level"], golden["grad_memory"], 1e-3)
+    assert_norms_equal(gradients, golden)
 
 
 @pytest.mark.slow
 def test_goldens_hold_with_all_of_xlas_optimisations(optimised):
     computed.cache_clear()
-    for path in GOLDENS:
+    for path in MMNETS:
         golden, values, gradients = compared(path)
-        for key in VALUES + TERMS:
+        for key in KEYS[path]:
             assert_close(values[key], golden[key])
         assert_norms_equal(gradients, golden)
     computed.cache_clear()

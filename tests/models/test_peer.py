@@ -19,7 +19,7 @@ from tests.tiny import no_dropout, training_step
 
 torch = pytest.importorskip("torch")
 
-from tests.models.test_goldens import inputs  # noqa: E402
+from tests.reference import inputs  # noqa: E402
 from tests.reference.mmnet_torch import MMNet as Peer  # noqa: E402
 
 SIZE, CHANNELS = 33, 24
@@ -39,7 +39,7 @@ def batch(shots):
     """Two episodes with unequal ignored areas, as torch and as our arrays."""
     seeds = [[10 * b + k for k in range(1 + shots)] for b in range(2)]
     images, labels = (
-        np.array([[make(seed, SIZE) for seed in row] for row in seeds]) for make in (inputs().image, inputs().mask)
+        np.array([[make(seed, SIZE) for seed in row] for row in seeds]) for make in (inputs.image, inputs.mask)
     )
     labels[1, 0, 15:] = 255
     theirs = torch.from_numpy(images), torch.from_numpy(labels).long()
@@ -55,7 +55,7 @@ def seeded_peer(**options):
     with torch.no_grad():
         for name, value in peer.state_dict().items():
             if name.startswith("layer") and value.is_floating_point():
-                value.copy_(torch.from_numpy(inputs().tensor(name, tuple(value.shape))))
+                value.copy_(torch.from_numpy(inputs.tensor(name, tuple(value.shape))))
         peer.part_emb_2_level.mul_(0.15)
     return peer
 

@@ -124,7 +124,9 @@ def test_weights_of_shots_worked_by_hand(quality, has_foreground, expected):
     fused, weights = fuse_shots(maps, quality, has_foreground)
     np.testing.assert_allclose(weights.ravel(), expected, rtol=1e-6)
     tolerance = 1e-6 if len(expected) > 1 else 0  # fusing one shot is the identity
-    np.testing.assert_allclose(fused.ravel(), np.array(expected) @ maps.reshape(-1, 3), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        fused.ravel(), np.array(expected) @ np.asarray(maps).reshape(-1, 3), rtol=tolerance, atol=tolerance
+    )
     assert np.isfinite(jax.grad(lambda q: jnp.sum(fuse_shots(maps, q, has_foreground)[0]))(quality)).all()
 
 

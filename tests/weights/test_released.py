@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from mmnet_jax import get_config, load_model, weights
+from mmnet_jax import load_model, weights
 from mmnet_jax.errors import UserError
 from mmnet_jax.workdir.folder import Workdir
 from mmnet_jax.workdir.porting import port_released
 from tests.conftest import REFERENCE
-from tests.models.test_goldens import SIZE, assert_close, golden_episode, state_dict
-from tests.weights.port_weights import port_weights
+from tests.models.test_goldens import SIZE, assert_close, golden_config, golden_episode, state_dict
+from tests.weights.test_port_weights import port_weights
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
@@ -102,11 +102,7 @@ def test_a_full_workdir_is_refused_and_left_alone(ported):
         ("released", {}, "resnet50_v2"),
         ("pfenet", {}, "resnet50_v2"),
         ("released", dict.fromkeys(["layer0.3.weight", "layer0.4.weight", "layer0.6.weight"]), "resnet50_v2"),
-        (
-            "released",
-            dict.fromkeys(name for name in SHAPES["released"] if re.match(r"layer0\.[3-9]", name)),
-            "resnet50",
-        ),
+        ("released", dict.fromkeys(name for name in RELEASED if re.match(r"layer0\.[3-9]", name)), "resnet50"),
         ("released", {"layer3.6.conv1.weight": (256, 1024, 1, 1)}, "resnet101_v2"),
     ],
 )
@@ -179,10 +175,7 @@ def test_a_workdir_that_cannot_be_made_is_told_before_the_file_is_read(tmp_path)
 @pytest.mark.parametrize("names", list(NETWORKS))
 def test_all_that_is_missing_or_wrong_is_told_at_once(names):
     changes = {"res1.0.weight": None, "layer3.2.bn1.running_var": None, "cls.3.bias": (3,), "cls.4.bias": (3,)}
-    config = get_config("released" if names == "released" else "paper")
-    config.model.network = NETWORKS[names]
-    if names == "pfenet":
-        config.loss.reconstruction_on = "none"
+    config = golden_config(names, 1)
     with pytest.raises(UserError) as error:
         weights.from_released(shaped(names, **changes), config, "authors.pth")
     network = "MM-Net of reading released" if names == "released" else "PFENet"

@@ -9,7 +9,7 @@ import pytest
 
 from mmnet_jax import Episode, load_model
 from mmnet_jax.workdir.porting import port_released
-from tests.models.test_goldens import inputs
+from tests.reference import inputs
 from tests.weights.test_released import SHAPES
 
 torch = pytest.importorskip("torch")
@@ -25,7 +25,7 @@ CASES = [(65, 5), *(pytest.param(*case, marks=pytest.mark.slow) for case in SIZE
 
 def images_and_labels(size, seeds):
     """Images and labels, as the peer takes them."""
-    images, labels = (np.array([make(seed, size) for seed in seeds]) for make in (inputs().image, inputs().mask))
+    images, labels = (np.array([make(seed, size) for seed in seeds]) for make in (inputs.image, inputs.mask))
     return torch.from_numpy(images), torch.from_numpy(labels).long()
 
 
@@ -40,7 +40,7 @@ def peer():
     sgd.step()
     name = "layer4.2.bn3.running_mean"
     moved = peer.state_dict()[name].numpy()
-    assert np.abs(moved - inputs().tensor(name, moved.shape)).max() > 0.01
+    assert np.abs(moved - inputs.tensor(name, moved.shape)).max() > 0.01
     return peer.eval(), sgd
 
 

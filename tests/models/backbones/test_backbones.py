@@ -10,7 +10,7 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import BACKBONES, create_backbone, random_variables, variable_shapes
 from mmnet_jax.models.backbones.efficientnet_lite import EfficientNetLite2, plan_blocks
 from mmnet_jax.models.backbones.frozen import FrozenConv
-from mmnet_jax.models.backbones.resnet import ResNet, plan_stages
+from mmnet_jax.models.backbones.resnet import plan_stages
 
 
 def test_an_unknown_backbone_is_named():
@@ -20,15 +20,11 @@ def test_an_unknown_backbone_is_named():
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_no_tensor_is_a_parameter(name):
-    shapes = jax.eval_shape(create_backbone(name).init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
-    leaves = flax.traverse_util.flatten_dict(shapes)
-    if name == "vgg16_plain":
-        assert {(path[0], path[-1]) for path in leaves} == {("backbone", "kernel"), ("backbone", "bias")}
-        return
-    biased = {"offset"} if name == "vgg16" else set()
-    assert set(shapes) == {"backbone", "batch_stats"}
-    assert {path[-1] for path in leaves if path[0] == "backbone"} == {"kernel", "scale", "bias"} | biased
-    assert {path[-1] for path in leaves if path[0] == "batch_stats"} == {"mean", "var"}
+    found = {(path.split("/")[0], path.split("/")[-1]) for path in variable_shapes(name)}
+    normalised = {("backbone", "scale"), ("batch_stats", "mean"), ("batch_stats", "var")}
+    offset = {("backbone", "offset")} if name == "vgg16" else set()
+    expected = {("backbone", "kernel"), ("backbone", "bias")} | offset
+    assert found == (expected if name == "vgg16_plain" else expected | normalised)
 
 
 def count(name):
@@ -48,15 +44,6 @@ def test_backbones_have_as_many_parameters_as_they_should():
     wider_first_block = 64 * (64 + 256)  # its first convolution and its projection take 128 channels, not 64
     for depth in (50, 101):
         assert count(f"resnet{depth}_v2") - count(f"resnet{depth}") == deep_stem - stem + wider_first_block
-
-
-def test_a_narrow_resnet_has_the_channels_and_parameters_it_should():
-    assert create_backbone("resnet14_half").channels == {"level2": 256, "level3": 512, "level4": 1024}
-    kernels = 3 * 49 * 32
-    for inputs, width in ((32, 32), (128, 64), (256, 128), (512, 256)):
-        kernels += inputs * width + 9 * width * width + width * 4 * width + inputs * 4 * width
-    shapes = variable_shapes("resnet14_half")
-    assert sum(np.prod(shape) for path, shape in shapes.items() if path.endswith("/kernel")) == kernels
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -106,11 +93,6 @@ def test_a_resnet_keeps_its_own_strides_as_far_as_the_output_stride_lets_it():
     assert plans[8] == [(32, 1, 1), (64, 2, 1), (128, 1, 2), (256, 1, 4)]
     assert plans[16] == [(32, 1, 1), (64, 2, 1), (128, 2, 1), (256, 1, 2)]
     assert plans[32] == [(32, 1, 1), (64, 2, 1), (128, 2, 1), (256, 2, 1)]
-
-
-def test_depth_is_data():
-    shapes = jax.eval_shape(ResNet(depths=(3, 4, 23, 3)).init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
-    assert sum(name.startswith("stage3_") for name in shapes["backbone"]) == 23
 
 
 @pytest.mark.parametrize(
