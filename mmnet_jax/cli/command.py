@@ -12,7 +12,7 @@ from typing import NoReturn, TypeVar
 
 from absl import app, flags, logging
 
-from mmnet_jax.cli.config_flag import override, take_overrides
+from mmnet_jax.cli.config_flag import load_config, take_overrides
 from mmnet_jax.errors import UserError
 from mmnet_jax.storage.files import REFUSED, system_error
 
@@ -61,12 +61,10 @@ def parse(argv: list[str]) -> list[str]:
         raise UserError(f"unknown flag --{error.flagname}{hint}") from error
     except flags.Error as error:
         raise UserError(_illegal(str(error))) from error
-    for name, text in overrides:
-        if flags.FLAGS.config is None:
-            raise UserError(f"--config.{name} needs --config=FILE before it.")
-        override(flags.FLAGS.config, name, text)
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}; arguments are given as --flag=value.")
+    if "config" in flags.FLAGS:
+        load_config(overrides)
     verbosity = flags.FLAGS["verbosity"]
     if verbosity.using_default_value:
         # The libraries below tell too much, and app.run would raise a default to INFO.

@@ -21,10 +21,10 @@ OVERRIDE = re.compile(r"--?(no)?config\.([\w.]+)(?:=(.*))?", re.DOTALL)
 
 
 def define_config_flag() -> None:
-    """Define the flags. ``FLAGS.config`` is a ``ConfigDict`` once parsed, with the overrides in it."""
+    """Define the flags; once parsed, ``FLAGS.config`` is a ``ConfigDict`` with the overrides in it."""
     text = "A shipped recipe (coco_1shot, ablations:fcm_only) or a recipe file; --config.FIELD=VALUE changes a field."
-    flags.DEFINE(_RecipeParser(), "config", None, text)
-    flags.DEFINE_flag(_HelpConfig())
+    flags.DEFINE_string("config", None, text)
+    flags.DEFINE_bool("help-config", False, "List every config field with its values, default and meaning, and exit.")
 
 
 def take_overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -44,8 +44,30 @@ def take_overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
     return rest, overrides
 
 
+def load_config(overrides: list[tuple[str, str]]) -> None:
+    """Put the config in the place of the recipe's name in ``FLAGS.config``, or list the fields and end the process.
+
+    Raises:
+      UserError: naming the recipe or field at fault.
+    """
+    if flags.FLAGS["help-config"].value:
+        print("\n".join(field_help()))
+        sys.exit(0)
+    recipe = flags.FLAGS["config"]
+    if recipe.value is not None:
+        recipe.value = load_recipe(recipe.value)
+    for name, text in overrides:
+        if recipe.value is None:
+            raise UserError(f"--config.{name} needs --config=FILE before it.")
+        override(recipe.value, name, text)
+
+
 def override(config: ConfigDict, name: str, text: str) -> None:
-    """Set the field called ``name`` to what ``text`` says."""
+    """Set the field called ``name`` to what ``text`` says.
+
+    Raises:
+      UserError: the field is unknown, or ``text`` is not of its type.
+    """
     for section in (name[: dot.start()] for dot in re.finditer(r"\.", name)):
         if section in FIELDS:
             raise UserError(f"config field {section} is no section; --config.{name} cannot be set.")
@@ -64,28 +86,6 @@ def field_help() -> Iterator[str]:
     for name, field in FIELDS.items():
         yield f"  --config.{name}={_allowed(field)} (default: {_default(field)})"
         yield f"      {field.help}"
-
-
-class _RecipeParser(flags.ArgumentParser[ConfigDict]):
-    syntactic_help = "a recipe"
-
-    def parse(self, argument: str) -> ConfigDict:
-        return load_recipe(argument)
-
-    def flag_type(self) -> str:
-        return "recipe"
-
-
-class _HelpConfig(flags.BooleanFlag):
-    """Like absl's ``--help``: prints and ends the process."""
-
-    def __init__(self) -> None:
-        super().__init__("help-config", False, "List every config field: values, default, meaning.")
-
-    def parse(self, arg: str | bool | None) -> None:
-        if arg not in (None, False, "false"):
-            print("\n".join(field_help()))
-            sys.exit(0)
 
 
 def _tuple(text: str) -> tuple[Any, ...]:

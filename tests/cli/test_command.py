@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from absl import flags, logging
 
+from mmnet_jax import train
 from mmnet_jax.cli.config_flag import define_config_flag
 from mmnet_jax.config import FIELDS
 from mmnet_jax.errors import UserError
@@ -145,7 +146,7 @@ def test_a_bug_keeps_its_traceback_and_an_interrupt_ends_with_130():
 
 
 def test_help_config_lists_every_field_with_its_values_default_and_meaning():
-    done = command("--help-config")
+    done = call(train.define_flags, train.main, "--help-config")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert len(lines) == 2 * len(FIELDS)
