@@ -32,10 +32,8 @@ def training_batches(
     """An endless iterator over a process's part of the training batches, from batch ``start_step`` on.
 
     Batch b holds the training episodes b*B .. b*B + B-1, whatever the number of workers (0: threads); each process
-    takes a contiguous part. ``get_state()`` and ``set_state()`` resume exactly, and so does ``start_step``.
-
-    Raises:
-      UserError: if the batch does not divide among the processes, or the admitted images do not fill one.
+    takes a contiguous part. ``get_state()`` and ``set_state()`` resume exactly, and so does ``start_step``. It is a
+    ``UserError`` if the batch does not divide among the processes, or the admitted images do not fill one.
     """
     if batch_size % process_count:
         raise UserError(f"training.batch_size = {batch_size} does not divide among {process_count} processes.")

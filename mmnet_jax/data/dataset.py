@@ -119,8 +119,7 @@ def is_prepared(name: str, data_dir: str | Path, variant: str) -> bool:
 def open_dataset(name: str, data_dir: str | Path, variant: str) -> Dataset:
     """A dataset as it was prepared in ``data_dir``, in a variant such as ``"protocol"``; ``"seed0"`` if generated.
 
-    Raises:
-      UserError: it is not prepared there (the message holds the command that prepares it) or damaged.
+    A ``UserError`` tells that it is damaged, or the command that prepares it.
     """
     spec = preparable(name)
     spec.check_variant(variant)

@@ -35,10 +35,8 @@ def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
 def read_image(source: ImageSource) -> UInt8[np.ndarray, "h w 3"]:
     """RGB pixels of a user's own image, turned as its EXIF orientation says.
 
-    Grey, palette, CMYK, 16-bit and transparent images become 8-bit RGB; transparency is dropped.
-
-    Raises:
-      UserError: naming the file, if it is missing, broken or no image; or if an array has another shape or type.
+    Grey, palette, CMYK, 16-bit and transparent images become 8-bit RGB; transparency is dropped. A ``UserError`` names
+    a file that is missing, broken or no image, or tells an array's wrong shape or type.
     """
     if not isinstance(source, np.ndarray):
         return _rgb(*_load(source, "the image"))
@@ -53,10 +51,8 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "h w 3"]:
 def read_mask(source: ImageSource) -> UInt8[np.ndarray, "h w"]:
     """Indices (or grey values) of a user's own mask (an array is uint8 or bool), turned as its EXIF orientation says.
 
-    Of a mask painted in colour it is the largest of the three channels, so that black alone is 0.
-
-    Raises:
-      UserError: naming the file, if it is missing, broken or no image; or if an array has another shape.
+    Of a mask painted in colour it is the largest of the three channels, so that black alone is 0. Errors are those of
+    ``read_image``.
     """
     if not isinstance(source, np.ndarray):
         return _indices(*_load(source, "the mask"), colour=True)

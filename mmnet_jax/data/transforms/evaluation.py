@@ -24,7 +24,7 @@ def fitted_size(size: Int[AnyArray, "2"], image_size: int) -> Int[AnyArray, "2"]
 
 
 def fit_image(image: UInt8[AnyArray, "m n 3"], size: Int[AnyArray, "2"], image_size: int) -> Float[Array, "s s 3"]:
-    """The top left ``size`` part of ``image`` resized to its fitted size, black right and below, normalised."""
+    """The top left ``size`` part of ``image``, bilinear at its fitted size, black right and below, normalised."""
     image, size = jnp.asarray(image), jnp.asarray(size)
     fitted = fitted_size(size, image_size)
     out = jnp.arange(image_size)
@@ -51,11 +51,7 @@ def fit_labels(labels: UInt8[AnyArray, "b n m m"], sizes: Int[AnyArray, "b n 2"]
 
 
 def test_transform(raw: RawEpisodes, image_size: int) -> Episode:
-    """Raw episodes -> episodes for evaluation, as PFENet fits them.
-
-    Images: longer side to S, both sides floored to multiples of 8, bilinear, zeros in [0, 255] right and below, then
-    normalised. Labels: nearest, 255 right and below.
-    """
+    """Raw episodes -> episodes for evaluation as PFENet fits them, by ``fit_image`` and ``fit_label``."""
     image = jax.vmap(jax.vmap(functools.partial(fit_image, image_size=image_size)))(raw.images, raw.sizes)
     label = fit_labels(raw.labels, raw.sizes, image_size)
     return Episode(image[:, 0], image[:, 1:], label[:, 1:], label[:, 0])
@@ -68,11 +64,7 @@ def prepare_image(source: ImageSource, image_size: int) -> Float[Array, "s s 3"]
 
 
 def prepare_label(mask: np.ndarray, image_size: int) -> Int[Array, "s s"]:
-    """The label of such an image from its mask ``[h, w]`` of bools or integers 0, 1 and 255 (ignore).
-
-    Raises:
-      UserError: if the mask has another number of axes or holds other values.
-    """
+    """The label of such an image from its mask ``[h, w]`` of bools or 0, 1 and 255 (ignore); else a ``UserError``."""
     mask = np.asarray(mask)
     if mask.ndim != 2 or 0 in mask.shape:
         raise UserError(f"a label has two axes, but this one's shape is {list(mask.shape)}.")
