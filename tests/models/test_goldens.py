@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from functools import cache, partial
@@ -17,45 +16,37 @@ from mmnet_jax.config import resolve
 from mmnet_jax.config.values import network_settings
 from mmnet_jax.models.registry import build_model
 from tests.conftest import REFERENCE
+from tests.reference import inputs
 
 SIZE = 97
-GOLDENS = sorted(path for path in REFERENCE.glob("*_deep_97px_*shot_seed0.npz") if not path.name.startswith("pfenet"))
+GOLDENS = sorted(REFERENCE.glob("*_deep_97px_*shot_seed0.npz"))
+MMNETS = [path for path in GOLDENS if not path.name.startswith("pfenet")]
 VALUES = ("conf", "act_q", "fused", "weights", "logits")
 TERMS = ("main", "aux", "recon", "loss")
-
-
-@cache
-def inputs():
-    spec = importlib.util.spec_from_file_location("golden_inputs", REFERENCE / "inputs.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+KEYS = {path: VALUES + TERMS if path in MMNETS else ("logits", "main", "aux") for path in GOLDENS}
 
 
 @cache
 def state_dict(reading):
     shapes = json.loads((REFERENCE / "shapes.json").read_text())[reading]
-    return {name: inputs().tensor(name, tuple(shape)) for name, shape in shapes.items()}
+    return {name: inputs.tensor(name, tuple(shape)) for name, shape in shapes.items()}
 
 
 def golden_episode(shots):
-    make = inputs()
-    image = lambda seed: jnp.asarray(make.image(seed, SIZE).transpose(1, 2, 0))  # noqa: E731
-    label = lambda seed: jnp.asarray(make.mask(seed, SIZE))  # noqa: E731
+    image = lambda seed: inputs.image(seed, SIZE).transpose(1, 2, 0)  # noqa: E731
+    supports = range(10, 10 + shots)
     return Episode(
-        query_image=image(1)[None],
-        query_label=label(1)[None],
-        support_images=jnp.stack([image(10 + k) for k in range(shots)])[None],
-        support_labels=jnp.stack([label(10 + k) for k in range(shots)])[None],
+        query_image=jnp.asarray(image(1))[None],
+        query_label=jnp.asarray(inputs.mask(1, SIZE))[None],
+        support_images=jnp.stack([image(seed) for seed in supports])[None],
+        support_labels=jnp.stack([inputs.mask(seed, SIZE) for seed in supports])[None],
     )
 
 
 def golden_config(reading, shots):
     config = get_config("released" if reading == "released" else "paper")
-    config.model.backbone = "resnet50_v2"
-    config.model.batch_norm = "frozen"
-    config.data.image_size = SIZE
-    config.shots = shots
+    config.model.update(backbone="resnet50_v2", batch_norm="frozen")
+    config.data.image_size, config.shots = SIZE, shots
     if reading == "pfenet":
         config.model.network, config.loss.reconstruction_on = "pfenet", "none"
     return config
@@ -74,9 +65,7 @@ def authors_names(params):
         (r"fem/classifier_(\d)/hidden/kernel", r"inner_cls.\1.0.weight"),
         (r"fem/classifier_(\d)/output/kernel", r"inner_cls.\1.3.weight"),
         (r"fem/classifier_(\d)/output/bias", r"inner_cls.\1.3.bias"),
-        (r"fem/alpha_1/kernel", "alpha_conv.0.0.weight"),
-        (r"fem/alpha_2/kernel", "alpha_conv.1.0.weight"),
-        (r"fem/alpha_3/kernel", "alpha_conv.2.0.weight"),
+        *((rf"fem/alpha_{i}/kernel", f"alpha_conv.{i - 1}.0.weight") for i in (1, 2, 3)),
         (r"fem/merge/kernel", "res1.0.weight"),
         (r"fem/beta/first/kernel", "res2.0.weight"),
         (r"fem/beta/second/kernel", "res2.2.weight"),
@@ -133,58 +122,50 @@ def computed(names, shots):
     return values, authors_names(gradients)
 
 
-def test_all_four_goldens_are_there():
-    assert [path.name.split("_")[0] + path.name.split("_")[3] for path in GOLDENS] == [
-        "paper1shot",
-        "paper2shot",
-        "released1shot",
-        "released2shot",
-    ]
+def test_all_six_goldens_are_there():
+    found = [(path.stem.split("_")[0], path.stem.split("_")[3]) for path in GOLDENS]
+    assert found == [(names, shots) for names in ("paper", "pfenet", "released") for shots in ("1shot", "2shot")]
+    assert all(set(np.load(path).files) == set(KEYS[path]) for path in GOLDENS if path not in MMNETS)
 
 
 def compared(path):
-    reading, _, _, shots, _ = path.stem.split("_")
-    return np.load(path), *computed(reading, int(shots.removesuffix("shot")))
+    names, _, _, shots, _ = path.stem.split("_")
+    return np.load(path), *computed(names, int(shots.removesuffix("shot")))
 
 
-@pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
-class TestGolden:
-    @pytest.mark.parametrize("key", VALUES + TERMS)
-    def test_value(self, path, key):
-        golden, values, _ = compared(path)
-        assert np.shape(values[key]) == golden[key].shape
-        np.testing.assert_allclose(values[key], golden[key], rtol=0, atol=1e-4 * np.abs(golden[key]).max())
-
-    def test_gradient_of_the_memory(self, path):
-        golden, _, gradients = compared(path)
-        expected = golden["grad_memory"]
-        np.testing.assert_allclose(gradients["part_emb_2_level"], expected, rtol=0, atol=1e-3 * np.abs(expected).max())
-
-    def test_norm_of_every_gradient(self, path):
-        golden, _, gradients = compared(path)
-        expected = {key.removeprefix("gradnorm/"): golden[key] for key in golden.files if key.startswith("gradnorm/")}
-        assert expected.keys() == gradients.keys()
-        for name, norm in expected.items():
-            np.testing.assert_allclose(np.linalg.norm(gradients[name]), norm, rtol=1e-3, err_msg=name)
+def assert_close(ours, golden, tolerance=1e-4):
+    assert np.shape(ours) == golden.shape
+    np.testing.assert_allclose(ours, golden, rtol=0, atol=tolerance * np.abs(golden).max())
 
 
-@pytest.mark.parametrize("shots", [1, 2])
-@pytest.mark.parametrize("key", ["logits", "main", "aux"])
-def test_pfenet(shots, key):
-    golden = np.load(REFERENCE / f"pfenet_deep_97px_{shots}shot_seed0.npz")
-    assert sorted(golden.files) == ["aux", "logits", "main"]
-    ours = computed("pfenet", shots)[0][key]
-    assert np.shape(ours) == golden[key].shape
-    np.testing.assert_allclose(ours, golden[key], rtol=0, atol=1e-4 * np.abs(golden[key]).max())
+def assert_norms_equal(gradients, golden):
+    expected = {key.removeprefix("gradnorm/"): golden[key] for key in golden.files if key.startswith("gradnorm/")}
+    assert expected.keys() == gradients.keys()
+    for name, norm in expected.items():
+        np.testing.assert_allclose(np.linalg.norm(gradients[name]), norm, rtol=1e-3, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("path", "key"), [pytest.param(path, key, id=f"{path.stem}-{key}") for path in GOLDENS for key in KEYS[path]]
+)
+def test_value(path, key):
+    golden, values, _ = compared(path)
+    assert_close(values[key], golden[key])
+
+
+@pytest.mark.parametrize("path", MMNETS, ids=lambda path: path.stem)
+def test_gradient_of_the_memory_and_norm_of_every_gradient(path):
+    golden, _, gradients = compared(path)
+    assert_close(gradients["part_emb_2_level"], golden["grad_memory"], 1e-3)
+    assert_norms_equal(gradients, golden)
 
 
 @pytest.mark.slow
 def test_goldens_hold_with_all_of_xlas_optimisations(optimised):
     computed.cache_clear()
-    for path in GOLDENS:
+    for path in MMNETS:
         golden, values, gradients = compared(path)
-        for key in VALUES + TERMS:
-            np.testing.assert_allclose(values[key], golden[key], rtol=0, atol=1e-4 * np.abs(golden[key]).max())
-        for name, gradient in gradients.items():
-            np.testing.assert_allclose(np.linalg.norm(gradient), golden[f"gradnorm/{name}"], rtol=1e-3)
+        for key in KEYS[path]:
+            assert_close(values[key], golden[key])
+        assert_norms_equal(gradients, golden)
     computed.cache_clear()

@@ -11,18 +11,15 @@ import pytest
 
 from mmnet_jax import Episode, get_config, losses, weights
 from mmnet_jax.config import resolve
-from mmnet_jax.config.values import network_settings, objective, sgd
-from mmnet_jax.features.source import ImageEncoder
+from mmnet_jax.config.values import network_settings
 from mmnet_jax.models import backbones
 from mmnet_jax.models.backbones import ResNet
 from mmnet_jax.models.registry import build_model
-from mmnet_jax.training.state import create_optimizer, create_state
-from mmnet_jax.training.step import update_fn
-from tests.tiny import no_dropout
+from tests.tiny import no_dropout, training_step
 
 torch = pytest.importorskip("torch")
 
-from tests.models.test_goldens import inputs  # noqa: E402
+from tests.reference import inputs  # noqa: E402
 from tests.reference.mmnet_torch import MMNet as Peer  # noqa: E402
 
 SIZE, CHANNELS = 33, 24
@@ -40,9 +37,10 @@ def short_backbone(monkeypatch):
 @cache
 def batch(shots):
     """Two episodes with unequal ignored areas, as torch and as our arrays."""
-    make = inputs()
-    images = np.stack([np.stack([make.image(10 * b + k, SIZE) for k in range(1 + shots)]) for b in range(2)])
-    labels = np.stack([np.stack([make.mask(10 * b + k, SIZE) for k in range(1 + shots)]) for b in range(2)])
+    seeds = [[10 * b + k for k in range(1 + shots)] for b in range(2)]
+    images, labels = (
+        np.array([[make(seed, SIZE) for seed in row] for row in seeds]) for make in (inputs.image, inputs.mask)
+    )
     labels[1, 0, 15:] = 255
     theirs = torch.from_numpy(images), torch.from_numpy(labels).long()
     ours = jnp.asarray(images.transpose(0, 1, 3, 4, 2)), jnp.asarray(labels)
@@ -50,24 +48,26 @@ def batch(shots):
     return (theirs[0][:, 0], theirs[0][:, 1:], theirs[1][:, 1:], theirs[1][:, 0]), episode
 
 
-def pair(reading, batch_norm="frozen", shots=1):
+def seeded_peer(**options):
+    """The peer with the tensors of tests/reference/inputs.py in its backbone."""
     torch.manual_seed(0)
-    peer = Peer(flavor=reading, deep=True, bins=BINS, d=CHANNELS, blocks=DEPTHS)
+    peer = Peer(deep=True, **options)
     with torch.no_grad():
         for name, value in peer.state_dict().items():
             if name.startswith("layer") and value.is_floating_point():
-                value.copy_(torch.from_numpy(inputs().tensor(name, tuple(value.shape))))
+                value.copy_(torch.from_numpy(inputs.tensor(name, tuple(value.shape))))
         peer.part_emb_2_level.mul_(0.15)
+    return peer
+
+
+def pair(reading, batch_norm="frozen", shots=1):
+    peer = seeded_peer(flavor=reading, bins=BINS, d=CHANNELS, blocks=DEPTHS)
     for module in peer.modules():
         if isinstance(module, torch.nn.Dropout2d):
             module.p = 0.0
     config = get_config(reading)
-    config.model.backbone = "resnet50_v2"
-    config.model.bins, config.model.channels = BINS, CHANNELS
-    config.model.batch_norm = batch_norm
-    config.model.dropout = 0.0
-    config.data.image_size = SIZE
-    config.shots = shots
+    config.model.update(backbone="resnet50_v2", bins=BINS, channels=CHANNELS, batch_norm=batch_norm, dropout=0.0)
+    config.data.image_size, config.shots = SIZE, shots
     config = resolve(config)
     tensors = {name: value.numpy().copy() for name, value in peer.state_dict().items()}
     return peer, config, build_model(network_settings(config)), weights.from_released(tensors, config)
@@ -94,9 +94,7 @@ def test_training_for_20_steps_ends_at_the_same_parameters(reading):
         loss.backward()
         descent.step()
 
-    optimizer = create_optimizer(sgd(config, steps))
-    state = create_state(variables, optimizer, config.model.batch_norm == "batch")
-    update = jax.jit(no_dropout(update_fn(model, ImageEncoder(config.data.image_size), optimizer, objective(config))))
+    state, update = training_step(config, model, variables, steps)
     first = None
     for _ in range(steps):
         state, terms = update(state, variables, episode, jax.random.key(0))

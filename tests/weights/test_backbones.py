@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import flax.traverse_util
 import jax
 import numpy as np
@@ -12,7 +14,13 @@ from mmnet_jax.weights import load_backbone, port_backbone, port_file, save_back
 from mmnet_jax.weights.files import read_safetensors, write_safetensors
 from tests.weights.names import DEEP, PLAIN, resnet50_tensors, vgg16_tensors
 
-LAYOUTS = [("resnet50", stem) for stem in PLAIN.values()] + [("resnet50_v2", stem) for stem in DEEP.values()]
+RESNET50, RESNET101 = (3, 4, 6, 3), (3, 4, 23, 3)
+LAYOUTS = [
+    *(("resnet50", stem, RESNET50) for stem in PLAIN.values()),
+    *(("resnet50_v2", stem, RESNET50) for stem in DEEP.values()),
+    ("resnet101", PLAIN["torchvision"], RESNET101),
+    ("resnet101_v2", DEEP["timm"], RESNET101),
+]
 NAME = "efficientnet_lite2"
 
 
@@ -28,27 +36,30 @@ def ported(tmp_path_factory, variables):
     return path
 
 
-@pytest.mark.parametrize(("name", "stem"), LAYOUTS)
-def test_every_resnet_layout_finds_its_place(name, stem):
-    tensors = resnet50_tensors(stem)
-    flat = flax.traverse_util.flatten_dict(port_backbone(name, tensors), sep="/")
-    for i, (convolution, normalisation) in enumerate(stem):
-        assert flat[f"backbone/stem_{i}/kernel"][0, 0, 0, 0] == tensors[f"{convolution}.weight"][0, 0, 0, 0]
-        assert flat[f"batch_stats/stem_{i}/var"][0] == tensors[f"{normalisation}.running_var"][0]
-    assert flat["backbone/stage3_5/conv2/kernel"].max() == tensors["layer3.5.conv2.weight"].min()
-    assert flat["backbone/stage3_5/conv2/scale"].max() == tensors["layer3.5.bn2.weight"].min()
-    assert flat["backbone/stage2_0/projection/bias"].max() == tensors["layer2.0.downsample.1.bias"].min()
-    assert flat["batch_stats/stage1_2/conv3/mean"].max() == tensors["layer1.2.bn3.running_mean"].min()
-    used = [name for name in tensors if not name.startswith("fc.") and "num_batches" not in name]
+def assert_in_place(variables, tensors, places):
+    """Each place holds the number of its tensor, and every tensor but a classifier's and a counter has a place."""
+    flat = flax.traverse_util.flatten_dict(variables, sep="/")
+    for path, source in places.items():
+        assert flat[path].max() == tensors[source].min(), path
+    used = [name for name in tensors if name.startswith(("features", "layer", "conv", "bn")) and "num_b" not in name]
     assert len({tensor.flat[0] for tensor in flat.values()}) == len(used) == len(flat)
 
 
-def test_a_resnet_101_is_told_by_its_third_stage():
-    for name, stem in (("resnet101", PLAIN["torchvision"]), ("resnet101_v2", DEEP["timm"])):
-        tensors = resnet50_tensors(stem, depths=(3, 4, 23, 3))
-        flat = flax.traverse_util.flatten_dict(port_backbone(name, tensors), sep="/")
-        assert flat["backbone/stage3_22/conv2/kernel"].max() == tensors["layer3.22.conv2.weight"].min()
-        assert len(flat) == (100 + len(stem) + 3) * 5  # convolutions, those of 3 more projections with them
+@pytest.mark.parametrize(("name", "stem", "depths"), LAYOUTS)
+def test_every_resnet_layout_finds_its_place(name, stem, depths):
+    tensors, last = resnet50_tensors(stem, depths), depths[2] - 1
+    places = {
+        f"backbone/stage3_{last}/conv2/kernel": f"layer3.{last}.conv2.weight",
+        f"backbone/stage3_{last}/conv2/scale": f"layer3.{last}.bn2.weight",
+        "backbone/stage2_0/projection/bias": "layer2.0.downsample.1.bias",
+        "batch_stats/stage1_2/conv3/mean": "layer1.2.bn3.running_mean",
+    }
+    for i, (convolution, norm) in enumerate(stem):
+        places |= {
+            f"backbone/stem_{i}/kernel": f"{convolution}.weight",
+            f"batch_stats/stem_{i}/var": f"{norm}.running_var",
+        }
+    assert_in_place(port_backbone(name, tensors), tensors, places)
 
 
 @pytest.mark.parametrize("layout", ["torchvision", "timm", "PFENet"])
@@ -56,24 +67,16 @@ def test_a_resnet_101_is_told_by_its_third_stage():
 def test_every_vgg_layout_finds_its_place(name, batch_norm, layout):
     tensors = vgg16_tensors(layout, batch_norm)
     variables = port_backbone(name, tensors)
-    flat = flax.traverse_util.flatten_dict(variables, sep="/")
-    fourth = ("layer3.3", "layer3.4") if layout == "PFENet" else ("features.27", "features.28")  # its second layer's
+    prefix, convolution = ("layer3", 3) if layout == "PFENet" else ("features", 27)  # the fourth block's second layer
     if not batch_norm:
-        fourth = ("layer3.2",) if layout == "PFENet" else ("features.19",)
-    expected = {"backbone/block4_1/kernel": f"{fourth[0]}.weight"}
-    if batch_norm:
-        expected["backbone/block4_1/offset"] = f"{fourth[0]}.bias"
-        expected["backbone/block4_1/scale"] = f"{fourth[1]}.weight"
-        expected["backbone/block4_1/bias"] = f"{fourth[1]}.bias"
-        expected["batch_stats/block4_1/mean"] = f"{fourth[1]}.running_mean"
-        expected["batch_stats/block4_1/var"] = f"{fourth[1]}.running_var"
-    else:
-        expected["backbone/block4_1/bias"] = f"{fourth[0]}.bias"
+        convolution = 2 if layout == "PFENet" else 19
         assert variables["batch_stats"] == {}
-    for path, source in expected.items():
-        assert flat[path].max() == tensors[source].min(), path
-    used = [name for name in tensors if name.startswith(("features", "layer")) and "num_batches" not in name]
-    assert len({tensor.flat[0] for tensor in flat.values()}) == len(used) == len(flat)
+    places = {"kernel": f"{convolution}.weight", "offset" if batch_norm else "bias": f"{convolution}.bias"}
+    norm = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"} if batch_norm else {}
+    places |= {part: f"{convolution + 1}.{theirs}" for part, theirs in norm.items()}
+    room = lambda part: "batch_stats" if part in ("mean", "var") else "backbone"  # noqa: E731
+    places = {f"{room(part)}/block4_1/{part}": f"{prefix}.{theirs}" for part, theirs in places.items()}
+    assert_in_place(variables, tensors, places)
 
 
 def test_a_backbone_without_statistics_is_saved_and_loaded(tmp_path):
@@ -98,16 +101,18 @@ def test_all_that_is_wrong_with_a_checkpoint_is_told_at_once():
     )
 
 
-def test_a_file_of_another_backbone_is_called_by_its_name():
-    plain = resnet50_tensors(PLAIN["torchvision"])
-    with pytest.raises(UserError, match=r"^a\.pth holds resnet50, not resnet50_v2\.$"):
-        port_backbone("resnet50_v2", plain, "a.pth")
-    deeper = resnet50_tensors(PLAIN["torchvision"], depths=(3, 4, 23, 3))
-    with pytest.raises(UserError, match=r"^a\.pth holds resnet101, not resnet50\.$"):
-        port_backbone("resnet50", deeper, "a.pth")
-    # torchvision's vgg16 is vgg16_plain here, its vgg16_bn is vgg16
-    with pytest.raises(UserError, match=r"^a\.pth holds vgg16_plain, not vgg16\.$"):
-        port_backbone("vgg16", vgg16_tensors("torchvision", batch_norm=False), "a.pth")
+@pytest.mark.parametrize(
+    ("asked", "held", "tensors"),
+    [
+        ("resnet50_v2", "resnet50", partial(resnet50_tensors, PLAIN["torchvision"])),
+        ("resnet50", "resnet101", partial(resnet50_tensors, PLAIN["torchvision"], depths=(3, 4, 23, 3))),
+        # torchvision's vgg16 is vgg16_plain here, its vgg16_bn is vgg16
+        ("vgg16", "vgg16_plain", partial(vgg16_tensors, "torchvision", batch_norm=False)),
+    ],
+)
+def test_a_file_of_another_backbone_is_called_by_its_name(asked, held, tensors):
+    with pytest.raises(UserError, match=rf"^a\.pth holds {held}, not {asked}\.$"):
+        port_backbone(asked, tensors(), "a.pth")
 
 
 def test_a_depth_that_no_backbone_has_is_refused():
@@ -115,13 +120,9 @@ def test_a_depth_that_no_backbone_has_is_refused():
         port_backbone("resnet50", resnet50_tensors(PLAIN["torchvision"], depths=(3, 4, 7, 3)))
 
 
-def test_a_file_of_ours_gives_back_what_was_saved(ported, variables):
+def test_a_file_gives_back_what_was_saved_and_the_same_variables_make_the_same_file(tmp_path, ported, variables):
     jax.tree.map(np.testing.assert_array_equal, load_backbone(ported, NAME), variables)
-    _, metadata = read_safetensors(ported)
-    assert metadata == {"version": "1", "backbone": NAME}
-
-
-def test_the_same_variables_make_the_same_file(tmp_path, ported, variables):
+    assert read_safetensors(ported)[1] == {"version": "1", "backbone": NAME}
     save_backbone(tmp_path / "again.safetensors", NAME, variables)
     assert (tmp_path / "again.safetensors").read_bytes() == ported.read_bytes()
 
@@ -139,36 +140,30 @@ def test_half_precision_is_of_the_kernels_on_disk_alone(tmp_path, ported, variab
         save_backbone(path, NAME, variables, dtype="int8")
 
 
-def test_another_backbones_file_is_refused(ported):
-    with pytest.raises(UserError, match=r"ported\.safetensors holds efficientnet_lite2, not resnet50\."):
-        load_backbone(ported, "resnet50")
-    with pytest.raises(UserError, match="unknown backbone resnet18"):
-        load_backbone(ported, "resnet18")
-
-
-def test_a_file_that_was_not_ported_is_sent_to_port_weights(tmp_path):
-    safetensors.numpy.save_file({"conv1.weight": np.zeros((64, 3, 7, 7))}, tmp_path / "timm.safetensors")
-    with pytest.raises(UserError, match=r"timm\.safetensors was not written by port_weights"):
-        load_backbone(tmp_path / "timm.safetensors", "resnet50")
-
-
-def test_a_truncated_file_is_named(tmp_path, ported):
+def test_a_file_that_does_not_fit_is_refused(tmp_path, ported):
+    for asked, sentence in (
+        ("resnet50", r"ported\.safetensors holds efficientnet_lite2, not resnet50\."),
+        ("resnet18", "unknown backbone resnet18"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            load_backbone(ported, asked)
     content = ported.read_bytes()
-    (tmp_path / "cut.safetensors").write_bytes(content[: len(content) - 1000])
-    with pytest.raises(UserError, match=r"cut\.safetensors is truncated"):
-        load_backbone(tmp_path / "cut.safetensors", NAME)
-
-
-def test_a_file_of_ours_with_tensors_changed_is_refused(tmp_path, ported):
+    (tmp_path / "cut").write_bytes(content[: len(content) - 1000])
     tensors, metadata = read_safetensors(ported)
     tensors["backbone/stem/scale"] = np.ones(31, np.float32)
     del tensors["batch_stats/stem/mean"]
-    write_safetensors(tmp_path / "changed.safetensors", tensors, metadata)
-    with pytest.raises(UserError, match=r"nothing fills batch_stats/stem/mean; wrong shape: backbone/stem/scale is 31"):
-        load_backbone(tmp_path / "changed.safetensors", NAME)
-    write_safetensors(tmp_path / "newer.safetensors", tensors, metadata | {"version": "2"})
-    with pytest.raises(UserError, match="is of format version 2, not 1"):
-        load_backbone(tmp_path / "newer.safetensors", NAME)
+    write_safetensors(tmp_path / "changed", tensors, metadata)
+    write_safetensors(tmp_path / "newer", tensors, metadata | {"version": "2"})
+    safetensors.numpy.save_file({"conv1.weight": np.zeros((64, 3, 7, 7))}, tmp_path / "timm")
+    for name, sentence in {
+        "cut": "is truncated",
+        "changed": ".*nothing fills batch_stats/stem/mean; wrong shape: backbone/stem/scale is 31",
+        "newer": "is of format version 2, not 1",
+        "timm": "was not written by port_weights",
+    }.items():
+        (tmp_path / name).rename(tmp_path / f"{name}.safetensors")
+        with pytest.raises(UserError, match=rf"{name}\.safetensors {sentence}"):
+            load_backbone(tmp_path / f"{name}.safetensors", NAME)
 
 
 def test_saving_refuses_variables_of_another_backbone(tmp_path, variables):
@@ -177,23 +172,13 @@ def test_saving_refuses_variables_of_another_backbone(tmp_path, variables):
     assert not list(tmp_path.iterdir())
 
 
-def test_porting_a_file_end_to_end(tmp_path):
-    tensors = resnet50_tensors(PLAIN["torchvision"])
-    source, output = tmp_path / "timm.safetensors", tmp_path / "ours.safetensors"
-    safetensors.numpy.save_file({f"module.{name}": tensor for name, tensor in tensors.items()}, source)
-    assert port_file("resnet50", source, output) == 53 * 5  # convolutions x (kernel, scale, bias, mean, var)
-    loaded = load_backbone(output, "resnet50")
-    assert loaded["backbone"]["stage4_2"]["conv1"]["kernel"].shape == (1, 1, 2048, 512)
-    assert loaded["backbone"]["stage4_2"]["conv1"]["kernel"].max() == tensors["layer4.2.conv1.weight"].min()
-
-
 def test_porting_checks_the_names_that_it_is_given(tmp_path):
     (tmp_path / "source.safetensors").write_bytes(b"")
-    with pytest.raises(UserError, match="unknown backbone vgg19"):
-        port_file("vgg19", tmp_path / "source.safetensors", tmp_path / "w.safetensors")
-    with pytest.raises(UserError, match=r"w\.pth must be called something\.safetensors"):
-        port_file("resnet50", tmp_path / "source.safetensors", tmp_path / "w.pth")
-    with pytest.raises(UserError, match="is the source itself"):
-        port_file("resnet50", tmp_path / "source.safetensors", tmp_path / "source.safetensors")
-    with pytest.raises(UserError, match=r"absent\.pth does not exist"):
-        port_file("resnet50", tmp_path / "absent.pth", tmp_path / "w.safetensors")
+    for name, source, output, sentence in (
+        ("vgg19", "source.safetensors", "w.safetensors", "unknown backbone vgg19"),
+        ("resnet50", "source.safetensors", "w.pth", r"w\.pth must be called something\.safetensors"),
+        ("resnet50", "source.safetensors", "source.safetensors", "is the source itself"),
+        ("resnet50", "absent.pth", "w.safetensors", r"absent\.pth does not exist"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            port_file(name, tmp_path / source, tmp_path / output)

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import safetensors.numpy
 
 from mmnet_jax.weights import load_backbone
+from tests.cli.call import call
 from tests.weights.names import DEEP, resnet50_tensors
-from tests.weights.port_weights import SCRIPT, port_weights
+
+SCRIPT = Path(__file__).parents[2] / "scripts/port_weights.py"
+
+
+def port_weights(word, *arguments):
+    """The script in this process, with its first argument, which is no flag, and its flags."""
+    spec = importlib.util.spec_from_file_location("port_weights", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return call(lambda: script.define_flags(word), lambda: script.main(word), *arguments)
 
 
 def test_a_checkpoint_becomes_a_file_that_loads(tmp_path):
     source, output = tmp_path / "pfenet.safetensors", tmp_path / "ours.safetensors"
-    safetensors.numpy.save_file(resnet50_tensors(DEEP["PFENet"]), source)
+    tensors = resnet50_tensors(DEEP["PFENet"])
+    safetensors.numpy.save_file({f"module.{name}": tensor for name, tensor in tensors.items()}, source)
     command = [sys.executable, SCRIPT, "resnet50_v2", f"--source={source}", f"--output={output}", "--dtype=float16"]
     environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"resnet50_v2: 275 tensors written to {output} (SHA-256 ")
-    assert load_backbone(output, "resnet50_v2")["backbone"]["stem_2"]["kernel"].shape == (3, 3, 64, 128)
+    assert done.stdout.startswith(f"resnet50_v2: 275 tensors written to {output} (SHA-256 ")  # 55 convolutions x 5
+    loaded = load_backbone(output, "resnet50_v2")["backbone"]
+    assert loaded["stem_2"]["kernel"].shape == (3, 3, 64, 128)
+    assert loaded["stage4_2"]["conv1"]["kernel"].shape == (1, 1, 2048, 512)
+    assert loaded["stage4_2"]["conv1"]["kernel"].max() == tensors["layer4.2.conv1.weight"].min()
 
 
 def test_mistakes_end_with_a_sentence_and_status_2(tmp_path):

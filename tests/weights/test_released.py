@@ -10,24 +10,27 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from mmnet_jax import get_config, load_model, weights
+from mmnet_jax import load_model, weights
 from mmnet_jax.errors import UserError
 from mmnet_jax.workdir.folder import Workdir
 from mmnet_jax.workdir.porting import port_released
 from tests.conftest import REFERENCE
-from tests.models.test_goldens import SIZE, golden_episode, state_dict
-from tests.weights.port_weights import port_weights
+from tests.models.test_goldens import SIZE, assert_close, golden_config, golden_episode, state_dict
+from tests.weights.test_port_weights import port_weights
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
 NETWORKS = {"released": "mmnet", "pfenet": "pfenet"}
+QUERY, SUPPORT, WIDE = "down_query_level_2.0.weight", "down_supp_level_2.0.weight", (256, 1536, 3, 3)
 SHAPES = json.loads((REFERENCE / "shapes.json").read_text())
+RELEASED = SHAPES["released"]
 
 
 def shaped(names="released", **changes):
     """The authors' tensors without content, which takes no memory; a change to None takes one away."""
-    shapes = SHAPES[names] | changes
-    return {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items() if shape is not None}
+    tensors = {name: x for name, x in (SHAPES[names] | changes).items() if x is not None}
+    hollow = lambda x: x if isinstance(x, np.ndarray) else np.broadcast_to(np.float32(0), x)  # noqa: E731
+    return {name: hollow(x) for name, x in tensors.items()}
 
 
 @pytest.fixture(scope="module", params=list(NETWORKS))
@@ -45,9 +48,13 @@ def ported(request, tmp_path_factory):
     return request.param, folder / "run", done.stdout
 
 
-def test_the_config_is_inferred_from_tensors_and_flags(ported):
-    names, workdir, said = ported
-    _, _, config = load_model(workdir)
+@pytest.fixture(scope="module")
+def loaded(ported):
+    return load_model(ported[1])
+
+
+def test_the_config_is_inferred_from_tensors_and_flags(ported, loaded):
+    (names, workdir, said), (_, _, config) = ported, loaded
     assert (config.model.network, config.model.backbone) == (NETWORKS[names], "resnet50_v2")
     assert (config.fold, config.shots, config.data.image_size) == (2, 2, SIZE)
     assert (config.data.split, config.data.dataset) == ("folder", "coco20i")
@@ -60,11 +67,12 @@ def test_the_config_is_inferred_from_tensors_and_flags(ported):
     else:
         assert said.startswith("PFENet, resnet50_v2: 310 tensors written to ")
     assert "--dataset=coco20i --split=folder --fold=2 --shots=2 --image_size=97 --bins=1.0,0.5,0.25,0.125" in said
+    with pytest.raises(UserError, match="holds a ported checkpoint, without the state of an optimiser"):
+        Workdir(workdir).resumes(config)
 
 
-def test_every_tensor_comes_out_as_it_went_in(ported):
-    names, workdir, _ = ported
-    _, variables, config = load_model(workdir)
+def test_every_tensor_comes_out_as_it_went_in(ported, loaded):
+    (names, workdir, _), (_, variables, config) = ported, loaded
     expected = weights.from_released(state_dict(names), config)
     jax.tree.map(np.testing.assert_array_equal, variables, expected)
     # the statistics that moved, both where the frozen backbone is read from and where moving ones are
@@ -73,20 +81,11 @@ def test_every_tensor_comes_out_as_it_went_in(ported):
         np.testing.assert_array_equal(var, state_dict(names)["layer3.2.bn1.running_var"])
 
 
-def test_the_loaded_network_gives_the_goldens(ported):
-    names, workdir, _ = ported
-    model, variables, _ = load_model(workdir)
+def test_the_loaded_network_gives_the_goldens(ported, loaded):
+    model, variables, _ = loaded
     with jax.default_matmul_precision("highest"):
         logits = jax.jit(model.apply)(variables, golden_episode(2)).logits[:, ::4, ::4]
-    golden = np.load(REFERENCE / f"{names}_deep_97px_2shot_seed0.npz")["logits"]
-    np.testing.assert_allclose(logits, golden, rtol=0, atol=1e-4 * np.abs(golden).max())
-
-
-def test_no_training_goes_on_from_it(ported):
-    _, workdir, _ = ported
-    _, _, config = load_model(workdir)
-    with pytest.raises(UserError, match="holds a ported checkpoint, without the state of an optimiser"):
-        Workdir(workdir).resumes(config)
+    assert_close(logits, np.load(REFERENCE / f"{ported[0]}_deep_97px_2shot_seed0.npz")["logits"])
 
 
 def test_a_full_workdir_is_refused_and_left_alone(ported):
@@ -102,14 +101,14 @@ def test_a_full_workdir_is_refused_and_left_alone(ported):
     [
         ("released", {}, "resnet50_v2"),
         ("pfenet", {}, "resnet50_v2"),
-        ("released", {"layer0.3.weight": None, "layer0.4.weight": None, "layer0.6.weight": None}, "resnet50_v2"),
-        ("released", {name: None for name in SHAPES["released"] if re.match(r"layer0\.[3-9]", name)}, "resnet50"),
+        ("released", dict.fromkeys(["layer0.3.weight", "layer0.4.weight", "layer0.6.weight"]), "resnet50_v2"),
+        ("released", dict.fromkeys(name for name in RELEASED if re.match(r"layer0\.[3-9]", name)), "resnet50"),
         ("released", {"layer3.6.conv1.weight": (256, 1024, 1, 1)}, "resnet101_v2"),
     ],
 )
 def test_resnets_are_told_apart_by_stem_and_depth(names, changes, backbone):
-    told = weights.infer_config(shaped(names, **changes))
-    assert (told["model.network"], told["model.backbone"]) == (NETWORKS[names], backbone)
+    inferred = weights.infer_config(shaped(names, **changes))
+    assert (inferred["model.network"], inferred["model.backbone"]) == (NETWORKS[names], backbone)
 
 
 @pytest.mark.parametrize(
@@ -126,28 +125,16 @@ def test_vggs_are_known_by_their_names(statistics, backbone):
     [
         ({}, ("released", 50, 1, False)),
         ({"part_emb_2_level": (1, 256, 20)}, ("released", 20, 1, False)),
-        ({"down_supp_level_2.0.weight": None}, ("released", 50, 1, False)),  # a tensor that is missing
-        (
-            {"down_query_level_2.0.weight": (256, 1536, 3, 3), "down_supp_level_2.0.weight": None},
-            ("paper", 50, 3, True),
-        ),
-        (
-            {"down_query_level_2.0.weight": (256, 1536, 3, 3), "down_supp_level_2.0.weight": (256, 1536, 3, 3)},
-            ("paper", 50, 3, True),  # both names of the one projection
-        ),
+        ({SUPPORT: None}, ("released", 50, 1, False)),  # a tensor that is missing
+        ({QUERY: WIDE, SUPPORT: None}, ("paper", 50, 3, True)),
+        ({QUERY: WIDE, SUPPORT: WIDE}, ("paper", 50, 3, True)),  # both names of the one projection
+        ({QUERY: WIDE, SUPPORT: np.ones(WIDE, np.float32)}, ("released", 50, 3, False)),  # two projections
     ],
 )
 def test_memory_and_projection_tell_size_and_reading(changes, expected):
-    told = weights.infer_config(shaped(**changes))
+    inferred = weights.infer_config(shaped(**changes))
     fields = ("reading", "model.memory_size", "model.projection_kernel", "model.projection_shared")
-    assert tuple(told[field] for field in fields) == expected
-
-
-def test_two_projections_of_3x3_are_the_released_reading():
-    tensors = shaped(**{"down_query_level_2.0.weight": (256, 1536, 3, 3)})
-    tensors["down_supp_level_2.0.weight"] = np.ones((256, 1536, 3, 3), np.float32)
-    told = weights.infer_config(tensors)
-    assert (told["reading"], told["model.projection_kernel"], told["model.projection_shared"]) == ("released", 3, False)
+    assert tuple(inferred[field] for field in fields) == expected
 
 
 def write(folder, tensors):
@@ -167,9 +154,9 @@ def write(folder, tensors):
         ),
         (["part_emb_2_level", "cls.0.weight"], {}, "holds no backbone: it has none of the tensors"),
         (SHAPES["pfenet"], {"model.network": "mmnet"}, r"holds model\.network = pfenet, not mmnet\.$"),
-        (SHAPES["released"], {"model.backbone": "vgg16"}, r"holds model\.backbone = resnet50_v2, not vgg16\.$"),
-        (SHAPES["released"], {"model.bins": (60, 30, 15)}, r"holds 4 bins, not 3 \(60, 30, 15\); give theirs as --b"),
-        (SHAPES["released"], {"data.image_size": 480}, r"image_size must be 8k \+ 1, but is 480"),
+        (RELEASED, {"model.backbone": "vgg16"}, r"holds model\.backbone = resnet50_v2, not vgg16\.$"),
+        (RELEASED, {"model.bins": (60, 30, 15)}, r"holds 4 bins, not 3 \(60, 30, 15\); give theirs as --b"),
+        (RELEASED, {"data.image_size": 480}, r"image_size must be 8k \+ 1, but is 480"),
     ],
 )
 def test_a_file_that_does_not_fit_leaves_nothing_behind(tmp_path, tensors, given, sentence):
@@ -188,10 +175,7 @@ def test_a_workdir_that_cannot_be_made_is_told_before_the_file_is_read(tmp_path)
 @pytest.mark.parametrize("names", list(NETWORKS))
 def test_all_that_is_missing_or_wrong_is_told_at_once(names):
     changes = {"res1.0.weight": None, "layer3.2.bn1.running_var": None, "cls.3.bias": (3,), "cls.4.bias": (3,)}
-    config = get_config("released" if names == "released" else "paper")
-    config.model.network = NETWORKS[names]
-    if names == "pfenet":
-        config.loss.reconstruction_on = "none"
+    config = golden_config(names, 1)
     with pytest.raises(UserError) as error:
         weights.from_released(shaped(names, **changes), config, "authors.pth")
     network = "MM-Net of reading released" if names == "released" else "PFENet"
@@ -209,7 +193,7 @@ def test_an_interrupted_porting_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("mmnet_jax.workdir.folder.Workdir._write", interrupt)  # the last file that is made
     monkeypatch.setattr(weights, "from_released", lambda *_: {"params": {}, "backbone": {}, "batch_stats": {}})
     monkeypatch.setattr(weights, "save_backbone", lambda *_: None)
-    source = write(tmp_path, SHAPES["released"])
+    source = write(tmp_path, RELEASED)
     with pytest.raises(KeyboardInterrupt):
         port_released(source, tmp_path / "new", {})
     assert [path.name for path in tmp_path.iterdir()] == ["authors.safetensors"]

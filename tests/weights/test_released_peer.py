@@ -9,12 +9,12 @@ import pytest
 
 from mmnet_jax import Episode, load_model
 from mmnet_jax.workdir.porting import port_released
-from tests.models.test_goldens import inputs
+from tests.reference import inputs
 from tests.weights.test_released import SHAPES
 
 torch = pytest.importorskip("torch")
 
-from tests.reference.mmnet_torch import MMNet as Peer  # noqa: E402
+from tests.models.test_peer import seeded_peer  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
@@ -23,28 +23,24 @@ SIZES = [(65, 1), (97, 1), (97, 5), (161, 1), (161, 5), (473, 1), (473, 5)]
 CASES = [(65, 5), *(pytest.param(*case, marks=pytest.mark.slow) for case in SIZES)]
 
 
-def pictures(size, seeds):
+def images_and_labels(size, seeds):
     """Images and labels, as the peer takes them."""
-    images = np.stack([inputs().image(seed, size) for seed in seeds])
-    labels = np.stack([inputs().mask(seed, size) for seed in seeds])
+    images, labels = (np.array([make(seed, size) for seed in seeds]) for make in (inputs.image, inputs.mask))
     return torch.from_numpy(images), torch.from_numpy(labels).long()
 
 
 @pytest.fixture(scope="module")
 def peer():
     """After a step of training, which moves its BN's statistics, and with the optimiser that made it."""
-    torch.manual_seed(0)
-    peer = Peer(flavor="released", deep=True, bins=FRACTIONS)
-    with torch.no_grad():
-        for name, value in peer.state_dict().items():
-            if name.startswith("layer") and value.is_floating_point():
-                value.copy_(torch.from_numpy(inputs().tensor(name, tuple(value.shape))))
-        peer.part_emb_2_level.mul_(0.15)
+    peer = seeded_peer(flavor="released", bins=FRACTIONS)
     head = [parameter for name, parameter in peer.named_parameters() if not name.startswith("layer")]
     sgd = torch.optim.SGD(head, lr=0.0025, momentum=0.9, weight_decay=1e-4)
-    (query, label), (support, mask) = pictures(65, (0, 1)), pictures(65, (2, 3))
+    (query, label), (support, mask) = images_and_labels(65, (0, 1)), images_and_labels(65, (2, 3))
     peer(query, support[:, None], mask[:, None], label)["loss"].backward()
     sgd.step()
+    name = "layer4.2.bn3.running_mean"
+    moved = peer.state_dict()[name].numpy()
+    assert np.abs(moved - inputs.tensor(name, moved.shape)).max() > 0.01
     return peer.eval(), sgd
 
 
@@ -69,17 +65,10 @@ def test_logits_are_the_peers(peer, checkpoint, tmp_path, size, shots):
     network, _ = peer
     network.bins = tuple(config.model.bins)
     assert network.bins == ((60, 30, 15, 8) if size == 473 else FRACTIONS)
-    (query, label), (support, mask) = pictures(size, [1]), pictures(size, range(10, 10 + shots))
+    (query, label), (support, mask) = images_and_labels(size, [1]), images_and_labels(size, range(10, 10 + shots))
     with torch.no_grad():
         theirs = network(query, support[None], mask[None])["logits"].permute(0, 2, 3, 1).numpy()
     ours = lambda images: jnp.asarray(images.numpy().transpose(0, 2, 3, 1))  # noqa: E731
     episode = Episode(ours(query), ours(support)[None], jnp.asarray(mask)[None], jnp.asarray(label))
     logits = jax.jit(model.apply)(variables, episode).logits
     np.testing.assert_allclose(logits, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
-
-
-def test_the_peers_statistics_have_moved(peer):
-    network, _ = peer
-    name = "layer4.2.bn3.running_mean"
-    moved = network.state_dict()[name].numpy()
-    assert np.abs(moved - inputs().tensor(name, moved.shape)).max() > 0.01

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
@@ -16,27 +18,29 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from tests.models.backbones import torch_backbones  # noqa: E402
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+DEEP = (3, 4, 23, 3)
 BUILDS = {
     "resnet50": torch_backbones.ResNet,
-    "resnet50_v2": lambda: torch_backbones.ResNet(deep_stem=True),
-    "resnet101": lambda: torch_backbones.ResNet(depths=(3, 4, 23, 3)),
-    "resnet101_v2": lambda: torch_backbones.ResNet(depths=(3, 4, 23, 3), deep_stem=True),
+    "resnet50_v2": partial(torch_backbones.ResNet, deep_stem=True),
+    "resnet101": partial(torch_backbones.ResNet, depths=DEEP),
+    "resnet101_v2": partial(torch_backbones.ResNet, depths=DEEP, deep_stem=True),
     "vgg16": torch_backbones.VGG16,
-    "vgg16_plain": lambda: torch_backbones.VGG16(batch_norm=False, sliced=True),
-    "resnet14_half": lambda: torch_backbones.ResNet(depths=(1, 1, 1, 1), base=32),
+    "vgg16_plain": partial(torch_backbones.VGG16, batch_norm=False, sliced=True),
+    "resnet14_half": partial(torch_backbones.ResNet, depths=(1, 1, 1, 1), base=32),
     "efficientnet_lite2": torch_backbones.EfficientNetLite2,
 }
 
 
 def assert_close(ours, theirs, tolerance=1e-4):
-    theirs = theirs.detach().numpy().transpose(0, 2, 3, 1)
-    assert ours.shape == theirs.shape
-    assert np.abs(theirs).max() > 0.1
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+    for mine, their in zip(ours.values(), theirs, strict=True):
+        their = their.numpy().transpose(0, 2, 3, 1)
+        assert mine.shape == their.shape and np.abs(their).max() > 0.1
+        np.testing.assert_allclose(mine, their, rtol=0, atol=tolerance * np.abs(their).max())
 
 
-def nchw(images):
-    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32))
+@torch.no_grad()
+def run(build, images):
+    return build(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)))
 
 
 # at 8k + 1 px the first three pools of a VGG round up; the fourth does at 65 px and does not at 73
@@ -48,33 +52,30 @@ def test_every_level_equals_pytorch(name, size):
     pixels = np.random.default_rng(0).uniform(0, 255, (2, size, size, 3))
     normalised = (pixels / 255 - MEAN) / STD
     build = torch_backbones.randomise(BUILDS[name]())
-    with torch.no_grad():
-        theirs = build(nchw((pixels - 127) / 128 if name == "efficientnet_lite2" else normalised))
     backbone = create_backbone(name)
     variables = weights.port_backbone(name, torch_backbones.to_numpy(build))
     ours = jax.jit(backbone.apply)(variables, jnp.asarray(normalised, jnp.float32))
-    for (level, mine), their in zip(ours.items(), theirs, strict=True):
-        assert mine.shape == (2, backbone.grid(size), backbone.grid(size), backbone.channels[level])
-        assert_close(mine, their)
+    grid = 2, backbone.grid(size), backbone.grid(size)
+    assert {level: x.shape for level, x in ours.items()} == {
+        level: (*grid, n) for level, n in backbone.channels.items()
+    }
+    assert_close(ours, run(build, (pixels - 127) / 128 if name == "efficientnet_lite2" else normalised))
 
 
 @pytest.mark.parametrize(
     ("name", "build"),
     [
-        ("resnet14_half", lambda: torch_backbones.ResNet(depths=(1, 1, 1, 1), base=32, classifies=True)),
-        ("vgg16", lambda: torch_backbones.VGG16(classifies=True)),
+        ("resnet14_half", partial(torch_backbones.ResNet, depths=(1, 1, 1, 1), base=32, classifies=True)),
+        ("vgg16", partial(torch_backbones.VGG16, classifies=True)),
     ],
 )
 def test_a_backbone_at_its_own_strides_equals_pytorch(name, build):
     build = torch_backbones.randomise(build())
     images = np.random.default_rng(0).standard_normal((2, 65, 65, 3)).astype(np.float32)
-    with torch.no_grad():
-        theirs = build(nchw(images))
     variables = weights.port_backbone(name, torch_backbones.to_numpy(build))
     ours = jax.jit(create_backbone(name).clone(output_stride=32).apply)(variables, images)
     assert [level.shape[1] for level in ours.values()] == [9, 5, 3]
-    for mine, their in zip(ours.values(), theirs, strict=True):
-        assert_close(mine, their)
+    assert_close(ours, run(build, images))
 
 
 def small_resnet():
@@ -94,11 +95,7 @@ def vgg16():
     return build, create_backbone("vgg16"), weights.port_backbone("vgg16", torch_backbones.to_numpy(build))
 
 
-SMALL_RESNETS = {
-    "stem_0": "bn1",
-    "stage3_0/conv2": "layer3.0.bn2",
-    "stage4_0/projection": "layer4.0.downsample.1",
-}
+SMALL_RESNETS = {"stem_0": "bn1", "stage3_0/conv2": "layer3.0.bn2", "stage4_0/projection": "layer4.0.downsample.1"}
 VGG16S = {"block1_0": "features.1", "block3_2": "features.21", "block5_2": "features.41"}
 
 
@@ -114,16 +111,14 @@ def test_statistics_of_each_call_and_their_running_average_equal_pytorch(network
         return levels, variables | moved
 
     for call_images in images:  # the second call starts from the statistics that the first has moved
-        with torch.no_grad():
-            theirs = build(nchw(call_images))
         ours, variables = call(variables, call_images)
-        for mine, their in zip(ours.values(), theirs, strict=True):
-            assert_close(mine, their)
+        assert_close(ours, run(build, call_images))
     state = torch_backbones.to_numpy(build)
     running = flax.traverse_util.flatten_dict(variables["batch_stats"], sep="/")
     for path, name in names.items():
-        np.testing.assert_allclose(running[f"{path}/mean"], state[f"{name}.running_mean"], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(running[f"{path}/var"], state[f"{name}.running_var"], rtol=1e-4, atol=1e-5)
+        for part in ("mean", "var"):
+            ours, theirs = running[f"{path}/{part}"], state[f"{name}.running_{part}"]
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_statistics_of_a_call_move_nothing_unless_asked_to():

@@ -10,18 +10,16 @@ import numpy as np
 import pytest
 
 from mmnet_jax import create_model, load_model
-from mmnet_jax.config.values import objective, sgd
-from mmnet_jax.features.source import ImageEncoder
 from mmnet_jax.models import backbones
 from mmnet_jax.models.backbones import VGG
 from mmnet_jax.ops import resize_bilinear
 from mmnet_jax.pretraining import step as classification
 from mmnet_jax.pretraining.classifier import create_classifier, untrained_variables
-from mmnet_jax.training.state import create_optimizer, create_state, state_variables
-from mmnet_jax.training.step import data_mesh, update_fn
+from mmnet_jax.training.state import state_variables
+from mmnet_jax.training.step import data_mesh
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
-from tests.tiny import draw_episode
+from tests.tiny import draw_episode, training_step
 from tests.training.tiny_training import tiny_config
 
 BLOCKS = ((4,), (4,), (6,), (8,), (10,))
@@ -48,14 +46,6 @@ def test_level_2_is_resized_to_level_3s_grid():
     np.testing.assert_array_equal(level2[:, ::3, ::3], own[:, ::7, ::7])  # corners coincide
 
 
-@pytest.mark.parametrize(("size", "side"), [(9, 1), (17, 2), (321, 21), (473, 30), (641, 41)])
-def test_pools_round_up(size, side):
-    backbone = VGG(blocks=BLOCKS)
-    shapes = jax.eval_shape(lambda: backbone.init_with_output(jax.random.key(0), jnp.zeros((1, size, size, 3)))[0])
-    assert {level.shape[1:3] for level in shapes.values()} == {(side, side)}
-    assert backbone.grid(size) == side
-
-
 def test_mm_net_learns_on_the_grid_of_a_vgg_whose_statistics_move(narrow):
     config = tiny_config()
     config.model.update({"backbone": "vgg16", "batch_norm": "batch", "support_level4": "masked_twice", "bins": (0.5,)})
@@ -64,12 +54,9 @@ def test_mm_net_learns_on_the_grid_of_a_vgg_whose_statistics_move(narrow):
     prediction = jax.eval_shape(model.apply, variables, episode)
     assert prediction.logits.shape == (1, 57, 57, 2)
     assert (prediction.fused.shape, prediction.confidence.shape) == ((1, 4, 4, 7), (1, 4, 4))
-    optimizer = create_optimizer(sgd(config, 10))
-    state = create_state(variables, optimizer, config.model.batch_norm == "batch")
+    state, update = training_step(config, model, variables)
     frozen = {collection: variables[collection] for collection in ("backbone", "batch_stats")}
-    after, losses = jax.jit(update_fn(model, ImageEncoder(config.data.image_size), optimizer, objective(config)))(
-        state, frozen, episode, jax.random.key(0)
-    )
+    after, losses = update(state, frozen, episode, jax.random.key(0))
     assert np.isfinite(losses.total)
     assert after.params["projection"]["kernel"].shape[2:] == (6 + 8, config.model.channels)
     assert jax.tree.structure(after) == jax.tree.structure(state)
@@ -83,8 +70,8 @@ def test_a_training_without_statistics_is_kept_in_its_workdir(narrow, tmp_path):
     config.model.update({"backbone": "vgg16_plain", "batch_norm": "batch", "bins": (0.5,)})
     workdir = Workdir(tmp_path / "run")
     workdir.create(config)
-    _, variables = create_model(config)
-    state = create_state(variables, create_optimizer(sgd(config, 10)), config.model.batch_norm == "batch")
+    model, variables = create_model(config)
+    state, _ = training_step(config, model, variables)
     assert state.batch_stats == variables["batch_stats"] == {}
     with Checkpoints(workdir.checkpoints, config) as checkpoints:
         checkpoints.save(state)

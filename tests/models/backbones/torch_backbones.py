@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 from torch.nn import functional
 
-
-class Bottleneck(nn.Module):
-    def __init__(self, inputs: int, width: int, stride: int, dilation: int, project: bool):
-        super().__init__()
-        outputs = 4 * width
-        self.conv1, self.bn1 = nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=dilation, dilation=dilation, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3, self.bn3 = nn.Conv2d(width, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
-        if project:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x):
-        y = functional.relu(self.bn1(self.conv1(x)))
-        y = functional.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return functional.relu(y + (self.downsample(x) if hasattr(self, "downsample") else x))
+from tests.reference.mmnet_torch import stage, stem
 
 
 class ResNet(nn.Module):
@@ -31,29 +17,22 @@ class ResNet(nn.Module):
     def __init__(self, depths=(3, 4, 6, 3), deep_stem=False, base=64, classifies=False):
         super().__init__()
         if deep_stem:
-            layers = []
-            for inputs, outputs, stride in ((3, base, 2), (base, base, 1), (base, 2 * base, 1)):
-                layers += [
-                    nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
-                    nn.BatchNorm2d(outputs),
-                    nn.ReLU(),
-                ]
-            self.layer0 = nn.Sequential(*layers)
+            self.layer0 = stem(deep=True)
         else:
             self.conv1, self.bn1 = nn.Conv2d(3, base, 7, 2, padding=3, bias=False), nn.BatchNorm2d(base)
         inputs = 2 * base if deep_stem else base
         strides, dilations = ((1, 2, 2, 2), (1, 1, 1, 1)) if classifies else ((1, 2, 1, 1), (1, 1, 2, 4))
-        settings = zip((1, 2, 4, 8), strides, dilations, depths, strict=True)
-        for i, (times, stride, dilation, depth) in enumerate(settings, start=1):
-            width = times * base
-            blocks = [Bottleneck(inputs, width, stride, dilation, project=True)]
-            blocks += [Bottleneck(4 * width, width, 1, dilation, project=False) for _ in range(depth - 1)]
-            setattr(self, f"layer{i}", nn.Sequential(*blocks))
+        for i, (depth, stride, dilation) in enumerate(zip(depths, strides, dilations, strict=True)):
+            width = 2**i * base
+            setattr(self, f"layer{i + 1}", stage(inputs, width, depth, stride, dilation))
             inputs = 4 * width
 
     def forward(self, x):
-        x = self.layer0(x) if hasattr(self, "layer0") else functional.relu(self.bn1(self.conv1(x)))
-        level2 = self.layer2(self.layer1(functional.max_pool2d(x, 3, 2, 1)))
+        if hasattr(self, "layer0"):
+            x = self.layer0(x)
+        else:
+            x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        level2 = self.layer2(self.layer1(x))
         level3 = self.layer3(level2)
         return level2, level3, self.layer4(level3)
 
@@ -73,25 +52,23 @@ class VGG16(nn.Module):
             layers.append(nn.Conv2d(inputs, outputs, 3, padding=1))
             layers += [nn.BatchNorm2d(outputs), nn.ReLU()] if batch_norm else [nn.ReLU()]
             inputs = outputs
-        self.ends = (7, 14, 24, 34, 43) if batch_norm else (5, 10, 17, 24, 30)  # of the slices
         self.classifies = classifies
+        self.slices = list(pairwise((0, 7, 14, 24, 34, 43) if batch_norm else (0, 5, 10, 17, 24, 30)))
         if sliced:
-            for i, (start, end) in enumerate(zip((0, *self.ends), self.ends, strict=False)):
+            for i, (start, end) in enumerate(self.slices):
                 setattr(self, f"layer{i}", nn.Sequential(*layers[start:end]))
         else:
             self.features = nn.Sequential(*layers)
 
     def forward(self, x):
-        slices = [getattr(self, f"layer{i}") for i in range(5)] if hasattr(self, "layer0") else self._slices()
-        level2 = slices[2](slices[1](slices[0](x)))
-        level3 = slices[3](level2)
-        level4 = slices[4](level3)
+        levels = []
+        for i, (start, end) in enumerate(self.slices):
+            x = (getattr(self, f"layer{i}") if hasattr(self, "layer0") else self.features[start:end])(x)
+            levels.append(x)
+        level2, level3, level4 = levels[2:]
         if self.classifies:
             return level2, level3, self.features[-1](level4)
         return functional.interpolate(level2, level3.shape[2:], mode="bilinear", align_corners=True), level3, level4
-
-    def _slices(self):
-        return [self.features[start:end] for start, end in zip((0, *self.ends), self.ends, strict=False)]
 
 
 class SameConv(nn.Conv2d):
@@ -106,14 +83,12 @@ class SameConv(nn.Conv2d):
 
 
 class InvertedResidual(nn.Module):
-    def __init__(self, inputs: int, outputs: int, expansion: int, kernel_size: int, stride: int, dilation: int):
+    def __init__(self, inputs, outputs, expansion, side, stride, dilation):
         super().__init__()
         hidden = inputs * expansion
         if expansion != 1:
             self._expand_conv, self._bn0 = SameConv(inputs, hidden, 1, bias=False), norm(hidden)
-        self._depthwise_conv = SameConv(
-            hidden, hidden, kernel_size, stride, dilation=dilation, groups=hidden, bias=False
-        )
+        self._depthwise_conv = SameConv(hidden, hidden, side, stride, dilation=dilation, groups=hidden, bias=False)
         self._bn1 = norm(hidden)
         self._project_conv, self._bn2 = SameConv(hidden, outputs, 1, bias=False), norm(outputs)
         self.residual = stride == 1 and inputs == outputs
@@ -124,7 +99,7 @@ class InvertedResidual(nn.Module):
         return y + x if self.residual else y
 
 
-def norm(channels: int) -> nn.BatchNorm2d:
+def norm(channels):
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
@@ -139,30 +114,20 @@ class EfficientNetLite2(nn.Module):
     def __init__(self):
         super().__init__()
         self._conv_stem, self._bn0 = SameConv(3, 32, 3, 2, bias=False), norm(32)
-        rows = zip(
-            [32, *self.CHANNELS[:-1]],
-            self.CHANNELS,
-            [1] + 20 * [6],
-            self.KERNELS,
-            self.STRIDES,
-            self.DILATIONS,
-            strict=True,
-        )
+        inputs, expansions = [32, *self.CHANNELS[:-1]], [1] + 20 * [6]
+        rows = zip(inputs, self.CHANNELS, expansions, self.KERNELS, self.STRIDES, self.DILATIONS, strict=True)
         self._blocks = nn.ModuleList([InvertedResidual(*row) for row in rows])
 
     def forward(self, x):
         """``x`` is (pixel - 127) / 128."""
         x = functional.relu6(self._bn0(self._conv_stem(x)))
-        outputs = []
-        for block in self._blocks:
-            x = block(x)
-            outputs.append(x)
+        outputs = [x := block(x) for block in self._blocks]
         return outputs[6], outputs[14], outputs[20]
 
 
-def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
+def randomise(module: nn.Module) -> nn.Module:
     """Kernels that keep the signal's size, and normalisation away from its neutral values; in evaluation mode."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     for name, tensor in module.state_dict().items():
         noise = torch.randn(tensor.shape, generator=generator)
         if tensor.ndim == 4:

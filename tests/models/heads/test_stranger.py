@@ -10,19 +10,15 @@ from flax import struct
 from jaxtyping import Array
 
 from mmnet_jax import create_model, ops
-from mmnet_jax.config.values import objective, sgd
 from mmnet_jax.episode import Prediction
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.runner import evaluate
-from mmnet_jax.features.source import ImageEncoder
 from mmnet_jax.models.heads import HEADS
 from mmnet_jax.models.heads.spec import HeadSpec
 from mmnet_jax.models.layers import Classifier, convolution
 from mmnet_jax.models.network import FewShotNetwork
-from mmnet_jax.training.state import create_optimizer, create_state
-from mmnet_jax.training.step import update_fn
-from tests.tiny import draw_episode
+from tests.tiny import draw_episode, training_step
 from tests.training.tiny_training import tiny_config, tiny_dataset
 
 
@@ -65,9 +61,7 @@ def config(monkeypatch):
 
 def test_a_training_step_and_an_evaluation_know_nothing_of_it(config):
     model, variables = create_model(config)
-    optimizer = create_optimizer(sgd(config, 10))
-    update = jax.jit(update_fn(model, ImageEncoder(config.data.image_size), optimizer, objective(config)))
-    state = create_state(variables, optimizer, moving=False)
+    state, update = training_step(config, model, variables)
     after, losses = update(state, variables, draw_episode(2, 1, config.data.image_size), jax.random.key(0))
     assert losses.by_name().keys() == {"main", "auxiliary", "sparsity", "total"}
     np.testing.assert_allclose(losses.total, losses.main + 0.5 * losses.own["sparsity"], rtol=1e-6)
