@@ -19,10 +19,7 @@ from mmnet_jax.errors import UserError
 
 
 def test_an_open_field_follows_the_reading_and_a_set_one_does_not():
-    config = get_config()
-    config.reading = "released"
-    config.model.cosine_on = "activations"
-    resolved = resolve(config)
+    resolved = resolve(from_dict({"reading": "released", "model": {"cosine_on": "activations"}}))
     assert (resolved.model.cosine_on, resolved.model.projection_kernel) == ("activations", 1)
     assert resolve(get_config("paper")).model.projection_kernel == 3
 

@@ -24,12 +24,8 @@ def episode_counts(logits: np.ndarray, label: np.ndarray) -> tuple[list[int], li
 
 def mask_counts(predicted: np.ndarray, label: np.ndarray) -> tuple[list[int], list[int]]:
     counted = label != 255
-    intersections, unions = [], []
-    for value in (0, 1):
-        ours, truth = (predicted == value) & counted, (label == value) & counted
-        intersections.append(int((ours & truth).sum()))
-        unions.append(int((ours | truth).sum()))
-    return intersections, unions
+    pairs = [((predicted == value) & counted, label == value) for value in (0, 1)]
+    return [int((ours & truth).sum()) for ours, truth in pairs], [int((ours | truth).sum()) for ours, truth in pairs]
 
 
 def miou(counts: list[tuple[list[int], list[int]]], classes: list[int]) -> float:

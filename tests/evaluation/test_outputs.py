@@ -48,13 +48,10 @@ def test_shots_are_taken_together_and_a_small_memory_is_shown_whole():
     assert embeddings.tolist() == [[1, 0]]
 
 
-def test_a_network_without_memory_shows_none():
+def test_a_network_without_memory_shows_none_and_the_embeddings_of_a_second_memory_count_on():
     for prediction in (Prediction(jnp.zeros((2, 9, 9, 2))), MMNetPrediction(jnp.zeros((2, 9, 9, 2)))):
         maps, embeddings = top_activations(prediction, jnp.ones((2, 1, 9, 9), int))
         assert maps.shape[:2] == embeddings.shape == (2, 0)
-
-
-def test_the_embeddings_of_a_second_memory_count_on():
     label = jnp.array([[[[1, 1], [0, 0]]]])
     first = jnp.full((1, 1, 2, 2, 3), 0.0)
     second = first.at[..., 1].set(jnp.array([[2.0, 2.0], [-2.0, -2.0]]))

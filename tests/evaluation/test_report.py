@@ -26,19 +26,16 @@ def summary(network, config, result, dataset):
     return result_json(result, dataset, about_run(config, network[1]["params"], checkpoint="best", step=1))
 
 
-def test_the_result_is_written_last(result, summary, dataset, tmp_path, monkeypatch):
-    order = []
-    monkeypatch.setattr(results_module, "write_whole", lambda path, content: order.append(path.name))
-    write_result(tmp_path / "new" / "r.json", summary, result, dataset)
-    assert order == ["r.manifest.json", "r.episodes.csv", "r.json"]
-
-
-def test_a_name_without_its_ending_is_kept(result, summary, dataset, tmp_path):
+def test_the_result_is_written_last_and_a_name_without_its_ending_kept(result, summary, dataset, tmp_path, monkeypatch):
     write_result(tmp_path / "run.2", summary, result, dataset)
     files = result_files(tmp_path / "run.2")[:3]  # no samples, no sheet
     assert [file.name for file in files] == ["run.2", "run.2.manifest.json", "run.2.episodes.csv"]
     assert set(tmp_path.iterdir()) == set(files)
     assert json.loads(files[0].read_text())["baselines"] == {}
+    order = []
+    monkeypatch.setattr(results_module, "write_whole", lambda path, content: order.append(path.name))
+    write_result(tmp_path / "new" / "r.json", summary, result, dataset)
+    assert order == ["r.manifest.json", "r.episodes.csv", "r.json"]
 
 
 def test_classes_are_named_and_those_without_episodes_left_out(summary):

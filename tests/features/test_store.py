@@ -61,7 +61,12 @@ def test_stored_episodes_are_what_the_network_extracts(folder, mask_level3):
 
 
 def test_a_store_is_computed_once_and_reads_no_image(tmp_path, monkeypatch):
-    first = opened(tmp_path).load(SPECS)
+    lines = []
+    first = opened(tmp_path, say=lines.append).load(SPECS)
+    assert re.match(r"features of train: image 8/8  .* images/s  ETA 0m00s$", lines[-1])
+    # what runs is the code that was imported: an edit of its source meanwhile does not change the key
+    monkeypatch.setattr(provenance, "describe_checkout", lambda root: ("c" * 40 + "+dirty", "3" * 64))
+    monkeypatch.setattr(provenance.subprocess, "run", lambda *_, **__: pytest.fail("the checkout was read again"))
     monkeypatch.setattr(Split, "read", lambda *_: pytest.fail("an image was read"))
     jax.tree.map(np.testing.assert_array_equal, opened(tmp_path).load(SPECS), first)
     assert re.fullmatch(r"tiny_33px_pascal5i_protocol_train_[0-9a-f]{12}", *tables(tmp_path))
@@ -73,15 +78,6 @@ def test_other_weights_or_other_images_have_a_store_of_their_own(tmp_path):
     one = [EpisodeSpec(len(SPLIT) - 1, 1, (0,))]
     other, own = (opened(tmp_path, split=split).load(one).query_mid for split in (changed, SPLIT))
     assert len(tables(tmp_path)) == 3 and not np.array_equal(other, own)
-
-
-def test_a_source_edited_while_a_run_goes_on_does_not_change_the_key_of_its_features(tmp_path, monkeypatch):
-    """What runs is the code that was imported; old features under the key of new code would poison later runs."""
-    opened(tmp_path)
-    monkeypatch.setattr(provenance, "describe_checkout", lambda root: ("c" * 40 + "+dirty", "3" * 64))
-    monkeypatch.setattr(provenance.subprocess, "run", lambda *_, **__: pytest.fail("the checkout was read again"))
-    opened(tmp_path)
-    assert len(tables(tmp_path)) == 1
 
 
 def test_clean_and_dirty_checkouts_and_other_numerics_never_share_features(tmp_path, monkeypatch):
@@ -96,22 +92,13 @@ def test_clean_and_dirty_checkouts_and_other_numerics_never_share_features(tmp_p
     assert len(tables(tmp_path)) == 4  # a commit that changes no number shares
 
 
-def test_progress_is_reported_while_features_are_computed(tmp_path):
-    lines = []
-    opened(tmp_path, say=lines.append)
-    assert re.match(r"features of train: image 8/8  .* images/s  ETA 0m00s$", lines[-1])
-
-
-def test_a_disk_without_room_is_refused_with_the_size_before_anything_is_computed(tmp_path, monkeypatch):
+def test_a_disk_without_room_and_several_processes_are_refused_before_anything_is_computed(tmp_path, monkeypatch):
     usage = collections.namedtuple("usage", "free")
     monkeypatch.setattr(store_module.shutil, "disk_usage", lambda path: usage(9_000))
     # 8 images of 5 x 5 x (8 + 12 + 16) float32 are 28,800 bytes
     with pytest.raises(UserError, match=r"has room for 0\.01 MB, but the frozen features take 0\.03 MB: make room, or"):
         opened(tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_several_processes_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(UserError, match=r"training\.cache_features works in one process"):
         opened(tmp_path)

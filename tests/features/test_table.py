@@ -4,7 +4,6 @@ import errno
 import fcntl
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from mmnet_jax.features.table import Table
+from tests.training.tiny_training import no_file_above
 
 ROWS = np.arange(12.0, dtype=np.float32).reshape(4, 3)
 ROW = np.dtype([("x", "<f4", (3,))])
@@ -119,14 +119,9 @@ def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_fills_is_told_by_the_tables_name_and_nothing_is_left(tmp_path):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     large = np.zeros((4, 20_000), np.float32)
     wide = Table(tmp_path / "t", {}, 4, np.dtype([("x", "<f4", (20_000,))]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    try:
-        with pytest.raises(OSError) as error:
-            wide.ensure(rows(large), silent)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with no_file_above(100_000), pytest.raises(OSError) as error:
+        wide.ensure(rows(large), silent)
     assert error.value.errno == errno.EFBIG and Path(error.value.filename) == tmp_path / "t"
     assert [path.name for path in tmp_path.iterdir()] == [".t.lock"]

@@ -23,15 +23,15 @@ from tests.inference.conftest import SIZE, refused
 
 def test_each_query_gets_a_mask_and_an_overlay_of_its_own_size(folder, config, network, supports_of):
     queries = find_queries([folder / "queries", folder / "b.png"], folder / "out")
-    answers = segment_images(*network, config, supports_of(), queries, folder / "out" / "deep")
+    out = folder / "out" / "deep"
+    answers = segment_images(*network, config, supports_of(), queries, out)
     results = {f"{name}_{kind}.png" for name in ("one", "two", "three", "b") for kind in ("mask", "overlay")}
-    assert {file.name for file in (folder / "out" / "deep").iterdir()} == results | {"sheet.png", "predictions.json"}
-    assert {file for answer in answers for file in answer.files} == {folder / "out" / "deep" / name for name in results}
+    assert {file.name for file in out.iterdir()} == results | {"sheet.png", "predictions.json"}
+    assert {file for answer in answers for file in answer.files} == {out / name for name in results}
     for query in queries:
-        mask = Image.open(folder / "out" / "deep" / f"{query.stem}_mask.png")
+        mask, overlay = (Image.open(out / f"{query.stem}_{kind}.png") for kind in ("mask", "overlay"))
         assert mask.size == Image.open(query).size
         assert mask.mode == "L" and set(np.unique(np.array(mask))) <= {0, 255}
-        overlay = Image.open(folder / "out" / "deep" / f"{query.stem}_overlay.png")
         assert (overlay.size, overlay.mode) == (mask.size, "RGB")
 
 
@@ -57,7 +57,7 @@ def test_the_mask_is_the_networks_own_answer(config, network, folder, supports_o
         np.testing.assert_array_equal(mask[decided], (full > 0)[decided])
 
 
-def test_the_numbers_are_those_of_the_files(folder, config, network):
+def test_the_numbers_are_those_of_the_files_and_told_in_a_few_words(folder, config, network):
     out, queries = folder / "out", find_queries([folder / "queries"], folder / "out")
     supports = read_supports([folder / "a.jpg", folder / "b.png"], [Box(5, 10, 25, 30), folder / "b_label.png"], config)
     answers = segment_images(*network, config, supports, queries, out, save_logits=True, made_by={"step": 7})
@@ -77,13 +77,10 @@ def test_the_numbers_are_those_of_the_files(folder, config, network):
         margin = resize_on_host(logits[:height, :width, 1] - logits[:height, :width, 0], mask.shape)
         assert entry["probability"] == pytest.approx((1 / (1 + np.exp(-margin[mask]))).mean(), abs=1e-6)
     assert any(0.05 < answer.fraction < 0.95 for answer in answers)
-
-
-def test_what_was_found_is_told_in_a_few_words():
-    answer = QueryResult(Path("a.jpg"), (9, 9), 0.1234, 0.8765, [])
-    assert answer.summary() == "12.3% found, mean probability 0.88"
-    assert answer._replace(fraction=1e-5).summary() == "under 0.1% found, mean probability 0.88"
-    assert answer._replace(fraction=0.0, probability=None).summary() == "nothing found"
+    result = QueryResult(Path("a.jpg"), (9, 9), 0.1234, 0.8765, [])
+    assert result.summary() == "12.3% found, mean probability 0.88"
+    assert result._replace(fraction=1e-5).summary() == "under 0.1% found, mean probability 0.88"
+    assert result._replace(fraction=0.0, probability=None).summary() == "nothing found"
 
 
 def test_many_queries_fill_further_sheets(folder, config, network, supports_of):
@@ -98,7 +95,7 @@ def test_many_queries_fill_further_sheets(folder, config, network, supports_of):
     assert not (folder / "out" / "sheet_3.png").exists()
 
 
-def test_any_kind_of_picture_is_segmented_at_its_own_size(folder, config, network, supports_of):
+def test_any_kind_of_image_is_segmented_at_its_own_size(folder, config, network, supports_of):
     sizes = [(5, 7), (1, 400), (300, 2), (1, 1), (640, 480), (8, 8)]
     for mode, size in zip(("L", "RGBA", "P", "1", "CMYK", "I;16"), sizes, strict=True):
         image = Image.new("RGB", size, "teal").convert("L" if mode == "I;16" else mode)
@@ -139,7 +136,7 @@ def test_queries_that_do_not_fit_are_refused(folder):
     assert not out.exists()
 
 
-def test_no_picture_of_the_users_is_overwritten(folder):
+def test_no_picture_of_the_users_is_overwritten_and_no_folder_replaced(folder):
     mask, sheet, a, query = folder / "a_mask.png", folder / "sheet.png", folder / "a.jpg", folder / "queries/sheet.png"
     for image in (mask, sheet, query):
         Image.new("RGB", (9, 9)).save(image)
@@ -153,10 +150,7 @@ def test_no_picture_of_the_users_is_overwritten(folder):
     ]:
         message = f"{taken} would be overwritten by {result}; choose another --output."
         refused(message, find_queries, [path], output, keep)
-
-
-def test_a_folder_in_a_results_place_is_refused(folder):
-    a = folder / "a.jpg"
+    sheet.unlink()
     for name, result in {"a_overlay.png": f"the result of {a}", "sheet.png": "the sheet of results"}.items():
         (folder / name).mkdir()
         message = f"{folder / name} is a folder, in the way of {result}; choose another --output."
@@ -164,37 +158,28 @@ def test_a_folder_in_a_results_place_is_refused(folder):
         (folder / name).rmdir()
 
 
-def test_a_picture_named_twice_is_segmented_once(folder):
+def test_an_image_named_twice_is_segmented_once(folder):
     queries = folder / "queries"
-    assert find_queries([queries / "one.jpg", queries, queries / "one.jpg"], folder / "out") == [
-        queries / name for name in ("one.jpg", "three.png", "two.JPEG")
-    ]
+    found = find_queries([queries / "one.jpg", queries, queries / "one.jpg"], folder / "out")
+    assert [query.name for query in found] == ["one.jpg", "three.png", "two.JPEG"]
 
 
-@pytest.fixture
-def failing(folder, config, network, supports_of):
-    """Segments the three queries into ``output``, which fails; returns the error."""
+def test_a_failure_leaves_nothing_behind_and_a_full_disk_is_told(folder, config, network, supports_of, monkeypatch):
     queries, supports = find_queries([folder / "queries"], folder / "out"), supports_of()
 
-    def segment(error, output):
+    def failing(error, output):
         with pytest.raises(error) as caught:
             segment_images(*network, config, supports, queries, output)
         return caught.value
 
-    return segment
-
-
-def test_a_full_disk_is_told_by_the_outputs_name_and_leaves_nothing(folder, failing, monkeypatch):
     def full(self, content):
         self.touch()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a write that fails names no file
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    assert failing(OSError, folder / "out").filename == str(folder / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        assert failing(OSError, folder / "out").filename == str(folder / "out")
     assert not (folder / "out").exists()
-
-
-def test_a_failure_leaves_nothing_behind(folder, failing):
     (folder / "queries" / "two.JPEG").unlink()
     assert "does not exist" in str(failing(UserError, folder / "out" / "deep"))
     assert not (folder / "out").exists()

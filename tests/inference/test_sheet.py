@@ -29,17 +29,10 @@ def cells_of(count, size=(30, 40)):
     return [query_cell(green(*size), mask, np.zeros((4, 5), np.float32), side, (f"{i}.jpg", "")) for i in range(count)]
 
 
-def test_a_probability_is_the_softmax_of_two_logits():
-    margins = np.array([0, np.log(3), -np.log(3), 1e4, -1e4])
-    np.testing.assert_allclose(foreground_probability(margins), [0.5, 0.75, 0.25, 1, 0], atol=1e-12)
-
-
 def test_hundreds_of_queries_take_several_sheets():
-    n = QUERIES_PER_SHEET
-    for queries in (1, n):
-        assert [file.name for file in summary_files(queries, "out")] == ["sheet.png", "predictions.json"]
-    further = ["sheet_2.png", "sheet_3.png", "predictions.json"]
-    assert [file.name for file in summary_files(2 * n + 1, "out")] == ["sheet.png", *further]
+    for queries, further in {1: [], QUERIES_PER_SHEET: [], 2 * QUERIES_PER_SHEET + 1: [2, 3]}.items():
+        expected = ["sheet.png", *(f"sheet_{number}.png" for number in further), "predictions.json"]
+        assert [file.name for file in summary_files(queries, "out")] == expected
 
 
 @pytest.mark.parametrize("size", [(4000, 6000), (5, 7), (1, 1), (4, 3000), (3000, 4)])
@@ -53,13 +46,14 @@ def test_a_query_of_any_size_has_two_tiles_of_the_same_size(size):
     assert (cell.tiles[1] == heat(np.ones((1, 1)))[0, 0]).all()
 
 
-def test_what_was_found_is_tinted_and_its_probability_beside_it():
+def test_what_was_found_is_tinted_and_its_probability_the_softmax_of_two_logits_beside_it():
+    margins = np.array([0, np.log(3), -np.log(3), 1e4, -1e4])
+    np.testing.assert_allclose(foreground_probability(margins), [0.5, 0.75, 0.25, 1, 0], atol=1e-12)
     mask = np.zeros((40, 40), bool)
     mask[:, 20:] = True
     margin = np.where(np.arange(9) < 4, -100, 100).astype(np.float32) * np.ones((9, 1), np.float32)
     cell = query_cell(green(40, 40), mask, margin, 80, ("x.jpg", ""))
-    assert (cell.tiles[0][:, :40] == GREEN).all()
-    assert (cell.tiles[0][:, 40] == FOREGROUND).all()
+    assert (cell.tiles[0][:, :40] == GREEN).all() and (cell.tiles[0][:, 40] == FOREGROUND).all()
     low, high = heat(np.array([[0.0, 1.0]]))[0]
     assert (cell.tiles[1][:, :30] == low).all() and (cell.tiles[1][:, 50:] == high).all()
 
@@ -86,8 +80,7 @@ def test_examples_stand_on_the_first_page_alone():
     mask[:, 30:] = True
     examples = [Example("cow.jpg", Box(30, 0, 60, 60), blue, mask), Example("b.jpg", "b.png", blue, mask)] * 4
     first, second = (draw_sheet(examples, cells_of(3), page, 2, 30) for page in (0, 1))
-    assert find(first, (0, 0, 250)) == 6  # eight examples in two rows
-    assert find(second, (0, 0, 250)) == 0
+    assert (find(first, (0, 0, 250)), find(second, (0, 0, 250))) == (6, 0)  # eight examples in two rows
     assert first.shape[0] > second.shape[0] + 2 * 180
 
 

@@ -9,24 +9,18 @@ from mmnet_jax.inference.supports import DISPLAYED, Box, box_label, parse_box, r
 from tests.inference.conftest import SIZE, refused
 
 
-def test_a_box_is_read_and_written_as_its_corners():
+def test_a_box_is_read_and_written_as_its_corners_which_are_four_whole_numbers():
     assert parse_box("5, 10,+25,30") == Box(x0=5, y0=10, x1=25, y1=30)
     assert str(Box(-1, 0, 2, 3)) == "-1,0,2,3"
+    for text in ("", "1,2,3", "1,2,3,4,5", "1,2,3,x", "1.5,2,3,4", "1,2,,4", "1_0,2,30,4", "1;2;3;4"):
+        refused(f"box {text!r} is not four whole numbers x0,y0,x1,y1.", parse_box, text)
 
 
-@pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "1,2,3,x", "1.5,2,3,4", "1,2,,4", "1_0,2,30,4", "1;2;3;4"])
-def test_a_box_that_is_not_four_whole_numbers_is_refused(text):
-    refused(f"box {text!r} is not four whole numbers x0,y0,x1,y1.", parse_box, text)
-
-
-def test_the_label_of_a_box_is_its_inside():
+def test_the_label_of_a_box_is_its_inside_and_one_that_does_not_fit_is_refused():
     expected = [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
     np.testing.assert_array_equal(box_label(Box(1, 1, 3, 4), (5, 4)), expected)
     assert box_label(Box(0, 0, 4, 5), (5, 4)).all()
     assert box_label(Box(3, 4, 4, 5), (5, 4)).sum() == 1
-
-
-def test_a_box_that_does_not_fit_is_refused():
     for axis, box in {"x": "2,0,2,3", "y": "0,3,2,3"}.items():
         message = f"box {box} is empty: {axis}1, the first pixel outside, must be larger than {axis}0."
         refused(message, box_label, parse_box(box), (5, 4))
@@ -48,15 +42,13 @@ def test_masks_and_boxes_take_turns_and_mean_the_same(folder, config, supports_o
         assert [example.annotation for example in supports.examples] == places
 
 
-def test_a_box_is_of_the_picture_as_it_is_seen(folder, config):
+def test_a_box_is_of_the_image_as_it_is_seen(folder, config):
     """A camera held upright stores the picture on its side."""
     seen = Image.open(folder / "b.png")
     exif = seen.getexif()
     exif[0x0112] = 6  # to be turned clockwise by a quarter
     seen.transpose(Image.Transpose.ROTATE_90).save(folder / "stored.png", exif=exif)
-    box = Box(5, 10, 25, 45)
-    stored = read_supports([folder / "stored.png"], [box], config)
-    upright = read_supports([folder / "b.png"], [box], config)
+    stored, upright = (read_supports([folder / name], [Box(5, 10, 25, 45)], config) for name in ("stored.png", "b.png"))
     np.testing.assert_array_equal(stored.labels, upright.labels)
     np.testing.assert_array_equal(stored.images, upright.images)
     with pytest.raises(UserError, match=r"not inside .*stored\.png, which is 30 x 50 pixels\.$"):
@@ -67,8 +59,7 @@ def test_examples_are_kept_small_for_people(folder, config):
     Image.new("RGB", (3000, 1500), "blue").save(folder / "large.png")
     (example,) = read_supports([folder / "large.png"], [Box(0, 0, 1500, 1500)], config).examples
     assert example.image.shape == (DISPLAYED // 2, DISPLAYED, 3)
-    half = np.arange(DISPLAYED) < DISPLAYED // 2
-    assert (example.mask == half).all()
+    assert (example.mask == (np.arange(DISPLAYED) < DISPLAYED // 2)).all()
     assert (example.image == (0, 0, 255)).all()
 
 

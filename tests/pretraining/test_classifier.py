@@ -28,7 +28,7 @@ def classifiers():
 
     tensors = weights.read_state_dict(path)
     backbone = create_backbone("efficientnet_lite2").clone(output_stride=32)
-    variables = weights.port_backbone("efficientnet_lite2", tensors)
+    variables = jax.tree.map(jnp.asarray, weights.port_backbone("efficientnet_lite2", tensors))
     kernel, gamma, beta = (tensors[name] for name in ("_conv_head.weight", "_bn1.weight", "_bn1.bias"))
     scale = gamma / np.sqrt(tensors["_bn1.running_var"] + 1e-3)
     bias = beta - scale * tensors["_bn1.running_mean"]

@@ -8,7 +8,7 @@ from mmnet_jax import pretrain
 from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.errors import UserError
 from mmnet_jax.pretraining import loop as pretraining
-from tests.pretraining.tiny_pretraining import tiny_config, tiny_dataset
+from tests.pretraining.test_loop import tiny_config, tiny_dataset
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import functools
 import json
 import math
 
@@ -7,8 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmnet_jax import weights
+from mmnet_jax import get_config, weights
+from mmnet_jax.config import resolve
 from mmnet_jax.config.values import pretraining
+from mmnet_jax.data.dataset import Dataset
+from mmnet_jax.data.datasets.pascal5i import PASCAL5I
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import BACKBONES
 from mmnet_jax.pretraining import loop as pretraining_loop
@@ -16,9 +20,32 @@ from mmnet_jax.pretraining.classifier import create_classifier, untrained_variab
 from mmnet_jax.pretraining.loop import pretrain
 from mmnet_jax.pretraining.step import create_optimizer, learning_rate, smoothed_cross_entropy
 from mmnet_jax.workdir.folder import Workdir
+from tests.evaluation.conftest import make_split
 from tests.pretraining.test_imagenet import make_imagenet
-from tests.pretraining.tiny_pretraining import pretrain_tiny, tiny_config
 from tests.training.tiny_training import STOPS
+
+CLASSES = [1, 3, 5, 11]  # all of them base classes of fold 1
+
+
+def tiny_config(**pretraining):
+    config = get_config()
+    config.fold = 1
+    config.model.backbone = "tiny"
+    config.data.min_pixels = 50
+    config.pretraining.update(dataset="crops", image_size=32, steps=8, batch_size=8, log_every=2, checkpoint_every=4)
+    config.pretraining.update(pretraining)
+    return resolve(config)
+
+
+@functools.cache
+def tiny_dataset():
+    return Dataset(PASCAL5I, make_split("train", 4 * CLASSES, 0), make_split("val", CLASSES, 1))
+
+
+def pretrain_tiny(path, config=None, say=lambda line: None):
+    workdir = Workdir(path)
+    pretrain(config or tiny_config(), workdir, say, tiny_dataset())
+    return workdir
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +69,13 @@ def test_untrained_variables_are_those_of_the_classifier(name):
     assert logits.shape == (2, 7)
 
 
-def test_the_learning_rate_rises_and_falls_as_by_hand():
+def test_the_learning_rate_and_smoothed_cross_entropy_by_hand():
     settings = pretraining(tiny_config(steps=10, learning_rate=2.0, warmup=0.2))
     rates = [float(learning_rate(settings)(i)) for i in (0, 1, 2, 4, 6, 9, 10)]
     falling = [1 + math.cos(math.pi * i / 8) for i in (2, 4, 7)]
     np.testing.assert_allclose(rates, [1.0, 2.0, 2.0, *falling, 0.0], atol=1e-6)
     unwarmed = learning_rate(pretraining(tiny_config(steps=4, learning_rate=2.0, warmup=0.0)))
     np.testing.assert_allclose([float(unwarmed(i)) for i in (0, 2, 4)], [2.0, 1.0, 0.0], atol=1e-6)
-
-
-def test_smoothed_cross_entropy_by_hand():
     logits = jnp.log(jnp.array([[3.0, 1.0], [1.0, 1.0]]))
     loss = smoothed_cross_entropy(logits, jnp.array([0, 1]), 0.2)
     np.testing.assert_allclose(loss, (-(0.9 * math.log(0.75) + 0.1 * math.log(0.25)) + math.log(2)) / 2, rtol=1e-6)

@@ -52,9 +52,7 @@ def test_slots_run_at_a_time_and_each_has_its_gpu(tmp_path):
     jobs = [job(tmp_path, a, meet.format(str(tmp_path), a, b)) for a, b in (("x", "y"), ("y", "x"))]
     assert launch(jobs, local_slots(None, ["0", "3"]), silent) == []
     assert {last_line(job.log) for job in jobs} == {"0", "3"}
-
-
-def test_slots_share_gpus_only_where_there_are_too_few():
+    # GPUs are shared only where there are too few
     assert local_slots(None, []) == [{}] and local_slots(3, []) == [{}] * 3
     assert local_slots(None, ["0", "3"]) == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "3"}]
     assert local_slots(2, ["7"]) == [{"CUDA_VISIBLE_DEVICES": "7", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}] * 2
@@ -129,9 +127,6 @@ def test_a_slurm_job_stops_at_a_checkpoint_when_its_time_is_up_and_is_queued_aga
     signal.signal(signal.SIGUSR2, before)
     lines = task.job.log.read_text().splitlines()
     assert [line for line in lines if line in ("training", "saved", "1")] == ["training", "saved", "1"]
-
-
-def test_a_failed_slurm_job_fails(tmp_path):
     with pytest.raises(RuntimeError, match="a ended with status 3"):
         SlurmTask(job(tmp_path, "a", "raise SystemExit(3)"))()
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import jax
 import pytest
@@ -128,10 +129,7 @@ def test_slurm_jobs_are_submitted(tmp_path, trained_by_hand, monkeypatch, capsys
 
 
 def test_an_interrupt_ends_with_the_command_to_continue(tmp_path, trained_by_hand, monkeypatch, capsys):
-    def stop(*arguments):
-        raise Stopped
-
-    monkeypatch.setattr(launcher, "launch", stop)
+    monkeypatch.setattr(launcher, "launch", Mock(side_effect=Stopped))
     monkeypatch.setattr(sys, "argv", ["scripts/reproduce.py", "--table=3", "--set=data.scale=(1, 1)"])
     with pytest.raises(SystemExit) as ended:
         reproduce(tmp_path)

@@ -73,8 +73,12 @@ def test_a_run_is_new_then_begun_then_done(tmp_path):
     assert find_status(run) == ("begun", run.folder, ())
     shutil.rmtree(run.folder / "checkpoints")
     assert find_status(run) == ("new", run.folder, ())  # it died before its first checkpoint
-    finish(run, [1, 2, 3, 4])
+    workdir = finish(run, [1, 2, 3, 4])
     assert find_status(run) == ("done", run.folder, ())
+    (workdir / "results" / "result.episodes.csv").unlink()
+    assert find_status(run).kind == "begun"
+    finish(other := plan_one(tmp_path, fold=2), [1, 2, 3, 4], episodes=5)  # more than are wanted
+    assert find_status(other).kind == "begun"
 
 
 def test_free_fields_may_differ_others_lead_to_the_next_folder(tmp_path):
@@ -96,13 +100,6 @@ def test_other_code_leads_to_the_next_folder_unless_it_is_accepted(tmp_path, rec
     kind, workdir, (left,) = find_status(run)
     assert (kind, workdir.name) == ("new", "seed321.1") and left.endswith(" by other code")
     assert find_status(run, any_code=True)[:2] == ("done", run.folder)
-
-
-def test_a_result_of_other_episodes_or_without_its_episodes_is_made_again(tmp_path):
-    runs = plan_one(tmp_path, fold=1), plan_one(tmp_path, fold=2)
-    finish(runs[0], [1, 2, 3, 4], episodes=5)
-    (finish(runs[1], [1, 2, 3, 4]) / "results" / "result.episodes.csv").unlink()
-    assert [find_status(run).kind for run in runs] == ["begun", "begun"]
 
 
 def test_other_weights_lead_to_the_next_folder(tmp_path):

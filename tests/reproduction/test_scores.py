@@ -71,13 +71,10 @@ def test_a_cut_table_of_episodes_is_refused(tmp_path):
         read_outcome(Workdir(workdir))
 
 
-def test_a_verdict_needs_an_interval_on_one_side_of_zero():
+def test_a_verdict_needs_an_interval_on_one_side_of_zero_and_folds_that_do_not_contradict():
     intervals = {(0.1, 2): "holds", (-2, -0.1): "does not hold", (-0.1, 2): "undecided"}
     assert {interval: Score(1.0, interval).verdict for interval in intervals} == intervals
-
-
-def test_contradicting_folds_are_told():
-    above, below, across = "holds", "does not hold", "undecided"
+    above, below, across = intervals.values()
     overall = scores.overall_verdict
     assert overall(across, [above, below]) == overall(above, [above, below]) == "differs by fold"
     assert overall(above, [above, across]) == above and overall(across, [below, below]) == across

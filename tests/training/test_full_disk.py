@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import time
 from unittest import mock
 
@@ -14,13 +13,12 @@ import pytest
 from mmnet_jax.training.state import TrainState
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.log import MetricLog
-from tests.training.tiny_training import tiny_config
+from tests.training.tiny_training import no_file_above, tiny_config
 
 FULL = "/dev/full"
-needs_dev_full = pytest.mark.skipif(not os.path.exists(FULL), reason="no /dev/full here")
 
 
-@needs_dev_full
+@pytest.mark.skipif(not os.path.exists(FULL), reason="no /dev/full here")
 def test_a_log_that_finds_no_room_is_named(tmp_path):
     with MetricLog(tmp_path, 0) as log:
         log.write(1, loss=2.0)
@@ -55,17 +53,12 @@ def wait_until_still(folder):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # TensorStore's threads
 def test_a_checkpoint_that_finds_no_room_is_told_and_the_one_before_is_whole(tmp_path):
     config = tiny_config(keep_latest=1)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with Checkpoints(tmp_path / "checkpoints", config) as checkpoints:
         checkpoints.save(state(1))
         checkpoints.wait()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))
-        try:
-            with pytest.raises(OSError) as error:
-                checkpoints.save(state(2))
-                checkpoints.wait()
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        with no_file_above(30_000), pytest.raises(OSError) as error:
+            checkpoints.save(state(2))
+            checkpoints.wait()
     assert error.value.errno == errno.EFBIG and error.value.filename == str(tmp_path / "checkpoints")
     wait_until_still(tmp_path / "checkpoints")
     with Checkpoints(tmp_path / "checkpoints", config) as checkpoints:

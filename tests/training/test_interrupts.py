@@ -38,36 +38,28 @@ def test_the_first_signal_asks_to_stop_and_the_second_stops_at_once(number, capf
         signal.signal(signal.SIGHUP, before)
 
 
-def test_what_nohup_ignores_stays_ignored():
+def test_what_nohup_ignores_stays_ignored_and_waiting_takes_hold_of_no_device(monkeypatch):
+    """The table runner waits, too, and leaves its GPUs to its runs."""
+    monkeypatch.setattr(jax, "process_count", lambda: pytest.fail("the backend was asked"))
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with interrupts() as stop_requested:
             send(signal.SIGHUP)
-            assert not stop_requested(1)
+            assert not stop_requested()
     finally:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_waiting_for_signals_takes_hold_of_no_device(monkeypatch):
-    """The table runner waits, too, and leaves its GPUs to its runs."""
-    monkeypatch.setattr(jax, "process_count", lambda: pytest.fail("the backend was asked"))
-    with interrupts() as stop_requested:
-        assert not stop_requested()
-
-
-def test_an_interrupt_at_an_evaluating_step_does_not_lose_the_evaluation(tmp_path):
+def test_an_interrupt_loses_no_evaluation_and_in_the_last_step_stops_before_the_next_stage(tmp_path):
     config = tiny_config(evaluate_every=3, checkpoint_every=3)
     with pytest.raises(Stopped, match="training stopped at step 3 of 8; a checkpoint is saved"):
         train_tiny(tmp_path / "run", config, interrupt_at(2))
     with Checkpoints(tmp_path / "run" / "checkpoints", config, read_only=True) as checkpoints:
         assert checkpoints.find("best") == 3
-
-
-def test_an_interrupt_in_the_last_step_stops_before_the_next_stage(tmp_path):
     config = tiny_config(evaluation_episodes=0)
     config.evaluation.after_training = True
     with pytest.raises(Stopped, match="training stopped at step 8 of 8; a checkpoint is saved"):
-        train_tiny(tmp_path / "run", config, interrupt_at(8))
+        train_tiny(tmp_path / "other", config, interrupt_at(8))
 
 
 def run_two(*command, signals):

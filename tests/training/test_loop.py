@@ -25,7 +25,7 @@ def finished(tmp_path_factory):
     return train_tiny(tmp_path_factory.mktemp("finished") / "run", say=lines.append), lines
 
 
-def test_a_training_leaves_a_workdir_that_loads(finished):
+def test_a_training_leaves_a_workdir_that_loads_and_is_not_trained_again(finished):
     workdir, lines = finished
     model, variables, config = load_model(workdir.path)
     assert config.fold == 1 and model.memory_size == 7
@@ -34,6 +34,10 @@ def test_a_training_leaves_a_workdir_that_loads(finished):
     assert {path.name for path in workdir.path.iterdir()} == names
     assert (workdir.results / "training.png").stat().st_size > 1000
     assert any(re.search(r"step 8/8 +loss [\d.]+ \(main .* episodes/s  ETA 0m00s", line) for line in lines)
+    before, again = final_parameters(workdir), []
+    train_tiny(workdir.path, say=again.append)
+    assert f"done before: {workdir.path} at step 8 of 8" in again
+    assert_same_bits(final_parameters(workdir), before)
 
 
 def test_the_log_has_every_term_as_lines_and_as_tensorboard_events(finished):
@@ -77,13 +81,6 @@ def test_resuming_with_other_weights_or_another_config_is_refused(finished, tmp_
     config.optimizer.learning_rate = 0.01
     with pytest.raises(UserError, match=r"another config \(optimizer.learning_rate: 0.025 -> 0.01\); choose a new one"):
         train_tiny(finished[0].path, config)
-
-
-def test_a_finished_training_is_not_trained_again(finished):
-    before, lines = final_parameters(finished[0]), []
-    train_tiny(finished[0].path, say=lines.append)
-    assert f"done before: {finished[0].path} at step 8 of 8" in lines
-    assert_same_bits(final_parameters(finished[0]), before)
 
 
 def test_a_loss_that_is_not_finite_stops_training(tmp_path, monkeypatch):

@@ -58,11 +58,8 @@ def test_an_update_of_a_row_keeps_the_shapes_of_its_state_and_gives_its_losses(n
     assert set(losses) >= wanted and all(x.dtype == jnp.float32 and not x.shape for x in losses.values())
 
 
-RUNS = [
-    pytest.param(name, shots, marks=() if KINDS.get(name) == shots else pytest.mark.slow)
-    for name in ROWS
-    for shots in (1, 2)
-]
+RUNS = [(name, shots) for name in ROWS for shots in (1, 2)]
+RUNS = [pytest.param(*run, marks=() if run in KINDS.items() else pytest.mark.slow) for run in RUNS]
 
 
 @pytest.mark.parametrize(("name", "shots"), RUNS)

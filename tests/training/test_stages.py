@@ -169,13 +169,7 @@ def test_a_pretrained_backbone_is_kept_for_the_config_it_was_made_with_and_anoth
         workdir.resumes(pretraining_config(5))
 
 
-def test_a_second_training_in_a_workdir_is_refused(tmp_path):
-    workdir = Workdir(tmp_path / "run")
-    with workdir.lock(), pytest.raises(UserError, match=r"run is in use by another training \(process \d+\)\.$"):
-        train(short_config(), workdir, dataset=tiny_dataset())
-
-
-def test_a_refused_training_leaves_no_folder(tmp_path, monkeypatch):
+def test_a_refused_training_leaves_no_folder_and_a_second_one_in_a_workdir_is_refused(tmp_path, monkeypatch):
     config = short_config()
     config.model.weights = str(tmp_path / "missing.safetensors")
     with pytest.raises(UserError, match=r"missing\.safetensors does not exist"):
@@ -184,3 +178,6 @@ def test_a_refused_training_leaves_no_folder(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no data"):
         train(short_config(), Workdir(tmp_path / "run"))
     assert not list(tmp_path.iterdir())
+    workdir = Workdir(tmp_path / "run")
+    with workdir.lock(), pytest.raises(UserError, match=r"run is in use by another training \(process \d+\)\.$"):
+        train(short_config(), workdir, dataset=tiny_dataset())

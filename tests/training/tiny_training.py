@@ -1,8 +1,10 @@
 """A whole training small enough to be interrupted and resumed in a test: the tiny backbone on rectangles at 33 px."""
 
+import contextlib
 import functools
 import json
 import os
+import resource
 import signal
 
 import jax
@@ -50,6 +52,17 @@ def assert_same_bits(a, b):
 
 def assert_close(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), a, b)
+
+
+@contextlib.contextmanager
+def no_file_above(size):
+    """A disk that is full: no file can grow past so many bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 class Crash(Exception):

@@ -1,17 +1,26 @@
-"""Workdirs that cannot be used: of other versions, not writable."""
+"""Workdirs of other versions, which are read or refused, and that cannot be written."""
 
 import errno
 import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mmnet_jax import __version__
+from mmnet_jax import __version__, load_model
 from mmnet_jax.config import resolve
 from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation.checkpoint import score_workdir
+from mmnet_jax.evaluation.manifest import configured_manifest
+from mmnet_jax.inference.segmentation import segment_images
+from mmnet_jax.inference.supports import read_supports
 from mmnet_jax.workdir.folder import FORMAT, Workdir
-from tests.training.tiny_training import tiny_config
+from tests.conftest import REFERENCE
+from tests.training.tiny_training import tiny_config, tiny_dataset
+
+STORED = Workdir(REFERENCE / "workdir_format1")
+"""Of version 0.1.0: reading ``released``, the tiny backbone."""
 
 
 def write_config(workdir, **changes):
@@ -77,3 +86,25 @@ def test_a_lock_is_free_again_after_its_training(tmp_path):
         with workdir.lock():
             workdir.config_file.write_text("{}")
     assert {path.name for path in workdir.path.iterdir()} == {".lock", "config.json"}
+
+
+def test_a_workdir_of_format_1_evaluates_to_its_stored_result(tmp_path):
+    config, stored = STORED.load_config(), json.loads((STORED.results / "result.json").read_text())
+    manifest = configured_manifest(tiny_dataset(), config)
+    scored = score_workdir(STORED, config, tiny_dataset(), manifest, output=tmp_path / "result.json")
+    for field in ("weights_sha256", "parameters_sha256", "data_sha256", "checkpoint", "step", "class_iou", "left_out"):
+        assert scored.summary[field] == stored[field], field
+    for field in ("miou", "fb_iou", "interval95"):
+        assert scored.summary[field] == pytest.approx(stored[field]), field
+    for name in ("manifest.json", "episodes.csv"):
+        assert (tmp_path / f"result.{name}").read_text() == (STORED.results / f"result.{name}").read_text()
+
+
+def test_a_workdir_of_format_1_predicts_its_stored_logits(tmp_path):
+    model, variables, config = load_model(STORED.path)
+    support, mask, query = (STORED.results / "example" / f"{name}.png" for name in ("support", "mask", "query"))
+    supports = read_supports([support], [mask], config)
+    (result,) = segment_images(model, variables, config, supports, [query], tmp_path, save_logits=True)
+    logits = np.load(next(file for file in result.files if file.suffix == ".npy"))
+    np.testing.assert_allclose(logits[::4, ::4], np.load(STORED.path / "logits.npy"), atol=1e-5)
+    assert logits.std() > 1e-3
