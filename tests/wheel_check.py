@@ -1,7 +1,7 @@
 """Run by itself against an installed wheel, outside the checkout: a network is made from a config and applied."""
 
+import importlib.metadata
 import importlib.resources
-import importlib.util
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,8 @@ from mmnet_jax.config import load_recipe, resolve, shipped_recipes
 from mmnet_jax.config.recipes import find_recipe
 
 assert "site-packages" in mmnet_jax.__file__, mmnet_jax.__file__
-assert importlib.util.find_spec("configs") is None  # a user's own package may have the name
+files = importlib.metadata.files("mmnet-jax") or []
+assert files and not any(file.parts[0] == "configs" for file in files)  # a user's own package may have the name
 lists = importlib.resources.files("mmnet_jax.data") / "lists"
 assert len((lists / "pascal5i_train.txt").read_text().split()) == 5953
 
