@@ -1,7 +1,5 @@
 """How fast a configuration runs on this machine: whole episodes, queries alone, and training steps."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable, Sequence

@@ -5,8 +5,6 @@ Letters: B episodes, K shots, S image side, H x W the feature grid, D projected 
 C channels of the backbone's level 4.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from flax import struct

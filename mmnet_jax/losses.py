@@ -1,7 +1,5 @@
 """The training objective (eq. 13)."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import NamedTuple
 

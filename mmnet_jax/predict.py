@@ -5,8 +5,6 @@ more images or folders of them. The first of ``--mask`` and ``--support_box`` on
 ``--support``, the second to the second, and so on.
 """
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

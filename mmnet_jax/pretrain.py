@@ -1,7 +1,5 @@
 """Pretrains a backbone: ``python -m mmnet_jax.pretrain --config=configs/pretrain_imagenet.py --workdir=DIR``."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 

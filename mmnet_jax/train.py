@@ -1,7 +1,5 @@
 """Trains a network: ``python -m mmnet_jax.train --config=configs/NAME.py --workdir=DIR [--config.fold=2 ...]``."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys

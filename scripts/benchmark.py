@@ -4,8 +4,6 @@ python scripts/benchmark.py [--backbone=resnet50_v2 --image_size=473 --shots=1 -
     [--reading=paper] [--peer=tests/reference/mmnet_torch.py] [--output=FILE.json]
 """
 
-from __future__ import annotations
-
 import datetime
 import json
 from pathlib import Path

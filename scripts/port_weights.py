@@ -6,8 +6,6 @@ python scripts/port_weights.py released --source=AUTHORS.pth --workdir=DIR [--fo
     writes a workdir that mmnet_jax.evaluate and mmnet_jax.predict read.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from absl import flags

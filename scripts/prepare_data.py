@@ -4,8 +4,6 @@ python scripts/prepare_data.py pascal5i --source=VOCdevkit --data_dir=DATA [--sp
 python scripts/prepare_data.py creatures --data_dir=DATA [--seed=0]
 """
 
-from __future__ import annotations
-
 from absl import flags
 
 from mmnet_jax.cli import command

@@ -5,8 +5,6 @@ python scripts/reproduce.py --table=1|2|3|4|5|6|7|A|B|photographs [--rows=a,b --
     [--runs=runs --data_dir=data --weights=weights --launcher=none|local|slurm --parallel=N --output=results/table3]
 """
 
-from __future__ import annotations
-
 from absl import flags
 
 from mmnet_jax.cli import command

@@ -1,7 +1,5 @@
 """Every test runs on 8 virtual CPU devices, with the package's types and shapes checked and no implicit promotion."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How the tests check the package's own functions: annotated types and shapes, and no implicit promotion."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

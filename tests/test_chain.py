@@ -1,7 +1,5 @@
 """The train command killed, and its result compared with that of one left alone."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

@@ -1,7 +1,5 @@
 """The evaluate and predict commands from end to end, on a made-up dataset and a network around a tiny backbone."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import json

@@ -3,8 +3,6 @@
 ``python -m tests.test_numerics`` writes the table anew, after NUMERICS was raised.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What the README tells people to type works as it stands."""
 
-from __future__ import annotations
-
 import importlib
 import re
 import shlex

@@ -1,7 +1,5 @@
 """A network small enough to compile in a moment, made of the real parts."""
 
-from __future__ import annotations
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

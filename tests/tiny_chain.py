@@ -4,8 +4,6 @@
 be killed after the first line it says that starts with LINE.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The flags ``--config=RECIPE``, ``--config.FIELD=VALUE`` and ``--help-config``."""
 
-from __future__ import annotations
-
 import ast
 import re
 import sys

@@ -1,7 +1,5 @@
 """Interrupts: SIGINT, SIGTERM and SIGHUP end a long job at a safe place."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Every field of a configuration, once: its default, what it may be, what it means."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

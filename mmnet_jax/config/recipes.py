@@ -1,7 +1,5 @@
 """Recipes: files that return a config, found by path. The shipped ones are in ``configs/``."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterator, Mapping

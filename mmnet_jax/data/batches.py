@@ -1,7 +1,5 @@
 """Batches of training episodes, read and decoded by grain in threads or processes."""
 
-from __future__ import annotations
-
 import functools
 import sys
 from collections.abc import Callable, Sequence

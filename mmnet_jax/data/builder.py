@@ -1,7 +1,5 @@
 """The one TFDS builder: it writes the images that a ``DatasetSpec`` lists as records, with an index of all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A prepared dataset, opened: its splits, what each image holds, and the image itself on demand."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

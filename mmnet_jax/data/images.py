@@ -1,7 +1,5 @@
 """Images of every kind as 8-bit RGB, and masks as indices; a broken file is named in one sentence."""
 
-from __future__ import annotations
-
 import io
 import os
 import struct

@@ -1,7 +1,5 @@
 """Preparing a dataset: a build that appears whole or not at all, and a summary of what it holds."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import tensorflow_datasets as tfds

@@ -3,8 +3,6 @@
 Each use has its own stream, so that no two uses draw the same numbers.
 """
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Set-up of a worker process, which reads, decodes or draws for its parent."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -1,7 +1,5 @@
 """The loss and mIoU of a training, drawn over its steps."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

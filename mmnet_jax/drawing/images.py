@@ -1,7 +1,5 @@
 """Masks and maps drawn on images, images scaled to tiles, and PNG files (NumPy and Pillow)."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

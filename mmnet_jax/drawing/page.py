@@ -1,7 +1,5 @@
 """Pages of tiles and text, such as the sheets of an evaluation and of a user's own images."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A workdir's checkpoint scored, and the files of its result."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

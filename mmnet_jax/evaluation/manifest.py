@@ -1,7 +1,5 @@
 """Manifests: the lists of test episodes that make a number repeatable."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Metrics of counted pixels: class IoU, mIoU, FB-IoU, and a bootstrap interval of the mIoU (NumPy, float64)."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

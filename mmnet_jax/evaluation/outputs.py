@@ -1,7 +1,5 @@
 """Per-batch outputs of an evaluation, computed on the device: pixel counts, and maps for the sheet of episodes."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

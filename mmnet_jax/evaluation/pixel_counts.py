@@ -5,8 +5,6 @@ the rest of it 255, and each example's own size goes in as a number. Labels are 
 counted; confidence lies in [0, 1]. Letters: B episodes, S image side, M canvas side.
 """
 
-from __future__ import annotations
-
 import jax.numpy as jnp
 import numpy as np
 from flax import struct

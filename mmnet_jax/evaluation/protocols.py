@@ -1,7 +1,5 @@
 """Evaluation protocols: which test episodes are asked for, how images are fitted, and where masks are scored."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 

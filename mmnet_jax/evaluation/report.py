@@ -1,7 +1,5 @@
 """What an evaluation leaves: the result as JSON and in words, its manifest, a table of episodes, and images."""
 
-from __future__ import annotations
-
 import csv
 import datetime
 import hashlib

@@ -1,7 +1,5 @@
 """A network scored on a list of episodes, with the baselines of the same list."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import closing

@@ -1,7 +1,5 @@
 """A sheet of evaluated episodes: supports, query, truth, prediction and the maps behind it."""
 
-from __future__ import annotations
-
 import numpy as np
 from jaxtyping import Float, UInt8
 

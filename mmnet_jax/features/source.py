@@ -3,8 +3,6 @@
 ``load`` of a source reads a batch on the host; its ``encoder`` computes on the device what the trained part takes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence

@@ -4,8 +4,6 @@ Nothing stored depends on an episode's masks. A store is found by all that its n
 in the data folder whenever it is in the way.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

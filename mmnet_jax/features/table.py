@@ -1,7 +1,5 @@
 """Rows of arrays in a folder of their own that appears whole or not at all."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

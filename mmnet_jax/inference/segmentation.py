@@ -1,7 +1,5 @@
 """A user's own images segmented with a support set: masks, overlays, sheets and ``predictions.json``."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import json

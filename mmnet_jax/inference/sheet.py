@@ -1,7 +1,5 @@
 """Sheets of a user's own images: the supports on top, then every query with its mask and probability map."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """A user's support set: images of a class, each annotated with a mask or a bounding box."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

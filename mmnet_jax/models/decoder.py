@@ -1,7 +1,5 @@
 """The feature enrichment module (FEM), PFENet's multi-scale decoder."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import jax.numpy as jnp

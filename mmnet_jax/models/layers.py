@@ -1,7 +1,5 @@
 """The convolution of all trained parts: PyTorch's geometry and initialisation."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import jax

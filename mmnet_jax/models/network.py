@@ -1,7 +1,5 @@
 """What all heads share: features of a frozen backbone, support sets encoded once, the decoder."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The network that settings describe, and fresh parameters of its head."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

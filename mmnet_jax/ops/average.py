@@ -1,7 +1,5 @@
 """Masked averages: PFENet's prototype, and the paper's "Global" instead of propagation."""
 
-from __future__ import annotations
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 

@@ -1,7 +1,5 @@
 """The foreground confidence module (FCM), PFENet's training-free prior."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike

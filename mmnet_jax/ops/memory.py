@@ -1,7 +1,5 @@
 """The meta-class memory module (MMM): activation maps of learnt embeddings, and their reconstruction loss."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float

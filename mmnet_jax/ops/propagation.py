@@ -1,7 +1,5 @@
 """The activation propagation module (APM) and the quality measurement module (QMM)."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax

@@ -1,7 +1,5 @@
 """Align-corners bilinear resizing (corner pixels of input and output coincide), and pooling."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

@@ -1,7 +1,5 @@
 """The cross entropy of few-shot segmentation."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int

@@ -1,7 +1,5 @@
 """Sums over blocks of nodes, so that no matrix of all pairs of positions is ever held in memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """A backbone with a linear layer on top: what it is pretrained as."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import flax.linen as nn

@@ -1,7 +1,5 @@
 """Objects of the base classes, cut out of a segmentation dataset to pretrain a backbone on."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """ImageNet-1k as TFDS prepared it, read without TensorFlow."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import shlex

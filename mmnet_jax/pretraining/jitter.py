@@ -1,7 +1,5 @@
 """Augmentation of pretraining images, on the device and inside jit."""
 
-from __future__ import annotations
-
 import math
 
 import jax

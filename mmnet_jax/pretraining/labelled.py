@@ -1,7 +1,5 @@
 """Images with one label each, to pretrain a backbone on, and the sequences of their batches."""
 
-from __future__ import annotations
-
 from typing import Protocol, runtime_checkable
 
 import grain

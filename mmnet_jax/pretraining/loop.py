@@ -1,7 +1,5 @@
 """Pretraining: a backbone trained as a classifier of a dataset's base classes or of ImageNet."""
 
-from __future__ import annotations
-
 import math
 import shutil
 from contextlib import closing

@@ -1,7 +1,5 @@
 """One step of pretraining: a classifier's loss, its optimiser, and the jitted update."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

@@ -1,7 +1,5 @@
 """Runs as processes: one after the other, several at a time on this machine, or as jobs of a Slurm cluster."""
 
-from __future__ import annotations
-
 import datetime
 import os
 import platform

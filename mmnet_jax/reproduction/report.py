@@ -1,7 +1,5 @@
 """A table filled with what was measured, as JSON and as Markdown."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Mapping, Sequence

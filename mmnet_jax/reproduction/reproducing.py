@@ -1,7 +1,5 @@
 """The table runner: plan the runs of a table, run what is missing, write the table."""
 
-from __future__ import annotations
-
 import json
 import math
 import shlex

@@ -4,8 +4,6 @@ A workdir counts for a run when its config, backbone weights, data and code (``N
 is left as it is, and the run gets the next free folder: ``seed321.1`` beside ``seed321``.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterable, Sequence

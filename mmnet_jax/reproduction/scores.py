@@ -6,8 +6,6 @@ are not independent. A difference uses the same draws for both rows. The trained
 includes the variance between trainings.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Collection, Mapping

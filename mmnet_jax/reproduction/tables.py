@@ -3,8 +3,6 @@
 Numbers are novel mIoU in percent: folds 0 to 3, then their mean. Rows of other methods are left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

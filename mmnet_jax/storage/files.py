@@ -1,7 +1,5 @@
 """Atomic writes of files and folders, and file-system errors that name a path."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

@@ -1,7 +1,5 @@
 """Locks: one training at a time in a folder, and one maker at a time of what several processes share."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

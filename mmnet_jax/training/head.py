@@ -1,7 +1,5 @@
 """Training of the head: everything but the backbone."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

@@ -1,7 +1,5 @@
 """The step loop of pretraining and training: updates, log, finite checks, checkpoints, evaluation, interrupts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A whole training: data, pretraining, the head, evaluation; each stage resumes where it stopped."""
 
-from __future__ import annotations
-
 import itertools
 import time
 from collections.abc import Iterator

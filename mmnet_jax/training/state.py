@@ -1,7 +1,5 @@
 """The state that training updates, and its optimiser."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

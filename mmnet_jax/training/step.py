@@ -1,7 +1,5 @@
 """One training step: jitted, sharded over the batch, its state donated."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

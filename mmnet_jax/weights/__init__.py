@@ -1,7 +1,5 @@
 """Reading other people's checkpoints into ours."""
 
-from __future__ import annotations
-
 from mmnet_jax.weights.backbones import (
     DTYPES,
     backbone_variables,

@@ -1,7 +1,5 @@
 """A backbone's tensors: from other people's checkpoints into ours, and our own files of them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Reading other people's weight files, and reading and writing ours."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """How the backbones' tensors are called elsewhere, as tables for ``port``."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The authors' own checkpoints, MM-Net's and PFENet's: the config they imply, and their tensors as our variables."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Strict porting: a table of name patterns takes tensors from their names to ours, and nothing may be left over."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Mapping, Sequence

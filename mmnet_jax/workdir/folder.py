@@ -4,8 +4,6 @@
 TensorBoard events), ``results/``, and ``pretraining/`` where the backbone was trained here.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager

@@ -1,7 +1,5 @@
 """Ports an authors' checkpoint to a workdir that the commands evaluate and predict from."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Images by their pixels."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

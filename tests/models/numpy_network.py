@@ -1,7 +1,5 @@
 """The heads of MM-Net's variants and of PFENet in float64 NumPy, position by position: slow, plain, and independent."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tests.evaluation.reference import resize_align_corners

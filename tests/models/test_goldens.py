@@ -1,7 +1,5 @@
 """Both readings and PFENet against stored outputs and gradients of an independent implementation (see reference/)."""
 
-from __future__ import annotations
-
 import json
 import re
 from functools import cache, partial

@@ -1,7 +1,5 @@
 """The network, its training mode and its optimisation against the PyTorch peer (tests/reference/mmnet_torch.py)."""
 
-from __future__ import annotations
-
 from functools import cache, partial
 
 import jax

@@ -1,7 +1,5 @@
 """The definitions of the operations written out plainly in NumPy float64 for one image, every P x P matrix held."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

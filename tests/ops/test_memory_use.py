@@ -1,7 +1,5 @@
 """No operation may hold a matrix of all pairs of positions: temporary memory as XLA reports it, at 473 px."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import pytest

@@ -1,7 +1,5 @@
 """Backbones' tensors as other people name them, written out without any framework."""
 
-from __future__ import annotations
-
 import numpy as np
 
 PLAIN = {"torchvision": [("conv1", "bn1")], "PFENet": [("layer0.0", "layer0.1")]}

@@ -1,7 +1,5 @@
 """Files of exactly the authors' names and shapes, ported by the command into workdirs."""
 
-from __future__ import annotations
-
 import json
 import re
 

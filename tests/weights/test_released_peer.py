@@ -1,7 +1,5 @@
 """A checkpoint that the PyTorch peer saved as the authors' code does, ported and held to the peer's own logits."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,7 +1,5 @@
 """The datasets: one file each, and one entry here."""
 
-from __future__ import annotations
-
 from mmnet_jax.data.datasets.coco20i import COCO20I
 from mmnet_jax.data.datasets.creatures.builder import CREATURES
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I

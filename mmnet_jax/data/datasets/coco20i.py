@@ -1,7 +1,5 @@
 """COCO-20i: the 80 classes of COCO 2014 in four interleaved folds."""
 
-from __future__ import annotations
-
 from mmnet_jax.data.datasets.spec import DatasetSpec, interleaved
 
 CLASSES = """

@@ -1,7 +1,5 @@
 """PASCAL-5i (Shaban et al., 2017): VOC 2012 with SBD's masks, 20 classes in four folds, from a VOCdevkit folder."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path

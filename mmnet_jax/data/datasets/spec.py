@@ -1,7 +1,5 @@
 """What the code knows of a dataset: one declaration that preparation, training and evaluation read."""
 
-from __future__ import annotations
-
 import dataclasses
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence

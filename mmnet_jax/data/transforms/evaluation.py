@@ -1,7 +1,5 @@
 """The test transform: an image made to fit S x S, its shape nearly kept (PFENet's)."""
 
-from __future__ import annotations
-
 import functools
 
 import jax

@@ -4,8 +4,6 @@ The network's own resizes are align-corners; those are in ``ops.resize``. Sizes 
 number of output pixels is static, so these functions take the position along an axis of each output pixel.
 """
 
-from __future__ import annotations
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, UInt8
 

@@ -5,8 +5,6 @@ The steps run backwards, because only the crop is needed: the crop is chosen fro
 what the crop shows of the image is scaled, rotated and blurred.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

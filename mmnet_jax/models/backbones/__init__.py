@@ -1,7 +1,5 @@
 """Frozen, ImageNet-pretrained feature extractors, by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any

@@ -1,7 +1,5 @@
 """What every backbone offers: levels by name, its grid, and the image sides it takes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 

@@ -10,8 +10,6 @@ A backbone's time on a CPU is decided here; measured on two cores with XLA's own
   matrix product of the windows is 20 times faster (64 images, 256 channels, the gradient back to 4 x 4: 90 against 2).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

@@ -4,8 +4,6 @@ As a backbone its stride-16 and stride-32 stages stay on the stride-8 grid: a bl
 dilation before it, the blocks after it double it. Padding is TensorFlow's SAME, worked out from the actual input.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import NamedTuple
 

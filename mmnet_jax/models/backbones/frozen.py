@@ -5,8 +5,6 @@ checkpoints ever see them: ``backbone`` (kernel, scale, bias) never changes, ``b
 nothing is normalised) moves only when a reading trains with each call's own statistics.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

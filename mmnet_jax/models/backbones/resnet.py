@@ -5,8 +5,6 @@ stride is on its first 3x3 convolution (torchvision's way). ``v2`` in a name mea
 convolutions that PFENet uses: neither pre-activation nor torchvision's IMAGENET1K_V2 weights.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import flax.linen as nn

@@ -1,7 +1,5 @@
 """A backbone for tests: it compiles in a moment and learns nothing useful."""
 
-from __future__ import annotations
-
 from mmnet_jax.models.backbones.backbone import Layers, StagedBackbone
 from mmnet_jax.models.backbones.frozen import FrozenConv
 

@@ -4,8 +4,6 @@ Levels 2, 3 and 4 are the third block and its pool, the fourth block and its poo
 their common grid is level 3's, at stride 16: level 2 is resized to it and the fifth block is not pooled.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

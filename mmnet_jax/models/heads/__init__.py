@@ -1,7 +1,5 @@
 """Heads, one file each, by name."""
 
-from __future__ import annotations
-
 from mmnet_jax.models.heads import pfenet, variants
 from mmnet_jax.models.heads.spec import HeadSpec
 

@@ -1,7 +1,5 @@
 """MM-Net: meta-class memory, activation propagation, confidence and quality; other parts for it are in ``variants``."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from functools import partial

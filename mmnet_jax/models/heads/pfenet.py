@@ -1,7 +1,5 @@
 """PFENet, the baseline that MM-Net stands on: a prototype of the support instead of a memory."""
 
-from __future__ import annotations
-
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float

@@ -1,7 +1,5 @@
 """What a head is built from, and what it declares to the rest of the package."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any

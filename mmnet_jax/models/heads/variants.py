@@ -1,7 +1,5 @@
 """MM-Net's parts that the paper's ablations and the released code exchange, and the settings that choose them."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import jax

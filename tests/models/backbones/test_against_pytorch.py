@@ -1,7 +1,5 @@
 """Ported backbones against PyTorch builds of the same rules, level by level."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import flax.traverse_util

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import flax.traverse_util
 import jax
 import jax.numpy as jnp

@@ -1,7 +1,5 @@
 """A backbone of another kind, added by one entry of the registry: patches of 14 pixels, without normalisation."""
 
-from __future__ import annotations
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

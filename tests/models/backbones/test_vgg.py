@@ -1,7 +1,5 @@
 """What a VGG is to the rest: its own grid, and perhaps no statistics at all."""
 
-from __future__ import annotations
-
 from unittest import mock
 
 import jax

@@ -1,7 +1,5 @@
 """The backbones in PyTorch, built from the same rules with the tensor names of the files that are ported."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch

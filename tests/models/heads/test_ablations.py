@@ -1,7 +1,5 @@
 """Each row of the paper's tables: what it changes in the parameters, and its outputs against NumPy."""
 
-from __future__ import annotations
-
 import zlib
 from functools import cache, partial
 

@@ -1,7 +1,5 @@
 """A head of another kind, added by one entry of the registry: a prototype alone, with a map and a loss of its own."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

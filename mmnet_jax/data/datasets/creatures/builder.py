@@ -1,7 +1,5 @@
 """Creatures: animals and vehicles put together from shared parts, on cluttered grounds; generated, with exact masks."""
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Random numbers that are the same under every NumPy version: they are made from a generator's raw bits alone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TypeVar
 

@@ -3,8 +3,6 @@
 Every pixel is painted by exactly one object, without soft edges, so that the mask is exact.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from jaxtyping import Float, UInt8
 

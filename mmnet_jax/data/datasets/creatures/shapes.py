@@ -1,7 +1,5 @@
 """Shapes and surfaces as functions of a creature's own coordinates (u to the right, v down), one value a pixel."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np
