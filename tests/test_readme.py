@@ -31,7 +31,7 @@ def blocks(language):
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
     """A folder as the quickstart leaves it, the network and the dataset small: runs/quickstart and data."""
-    monkeypatch.setitem(DATASETS, "creatures", creatures(train=60, val=40))
+    monkeypatch.setitem(DATASETS, "creatures", creatures(train=4, val=24))
     monkeypatch.chdir(tmp_path)
     config = load_recipe("quickstart")
     config.pretraining.dataset, config.model.random_backbone, config.model.backbone = "none", True, "tiny"

@@ -14,7 +14,7 @@ from mmnet_jax.errors import UserError
 
 PACKAGE = Path(__file__).parents[1]
 # shipped recipes: in an installed wheel inside the package, in a checkout beside it
-SHIPPED = next((folder for folder in (PACKAGE / "configs", PACKAGE.parent / "configs") if folder.is_dir()), PACKAGE)
+SHIPPED = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 
 
 class Row(NamedTuple):
