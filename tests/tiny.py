@@ -4,13 +4,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mmnet_jax import Episode, create_model, get_config
 from mmnet_jax.config import apply, resolve
 from mmnet_jax.config.values import objective, sgd
 from mmnet_jax.features.source import ImageEncoder
+from mmnet_jax.models.backbones import BACKBONES
 from mmnet_jax.training.state import create_optimizer, create_state
 from mmnet_jax.training.step import update_fn
+
+EVERY_BACKBONE = [pytest.param(name, marks=pytest.mark.slow) if "101" in name else name for name in BACKBONES]
+"""ResNet-101s differ from ResNet-50s in their depths alone."""
 
 
 def tiny_config(reading="paper", size=33, **fields):

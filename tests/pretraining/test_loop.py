@@ -14,7 +14,6 @@ from mmnet_jax.config.values import pretraining
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I
 from mmnet_jax.errors import UserError
-from mmnet_jax.models.backbones import BACKBONES
 from mmnet_jax.pretraining import loop as pretraining_loop
 from mmnet_jax.pretraining.classifier import create_classifier, untrained_variables
 from mmnet_jax.pretraining.loop import pretrain
@@ -22,6 +21,7 @@ from mmnet_jax.pretraining.step import create_optimizer, learning_rate, smoothed
 from mmnet_jax.workdir.folder import Workdir
 from tests.evaluation.conftest import make_split
 from tests.pretraining.test_imagenet import make_imagenet
+from tests.tiny import EVERY_BACKBONE
 from tests.training.tiny_training import STOPS
 
 CLASSES = [1, 3, 5, 11]  # all of them base classes of fold 1
@@ -55,7 +55,7 @@ def finished(tmp_path_factory):
     return pretrain_tiny(tmp_path_factory.mktemp("finished"), say=lines.append), lines
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", EVERY_BACKBONE)
 def test_untrained_variables_are_those_of_the_classifier(name):
     classifier = create_classifier(name, 7)
     shapes = {"batch_stats": {}} | jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.models.backbones import BACKBONES, create_backbone, random_variables, variable_shapes
+from mmnet_jax.models.backbones import create_backbone, random_variables, variable_shapes
 from mmnet_jax.models.backbones.efficientnet_lite import EfficientNetLite2, plan_blocks
 from mmnet_jax.models.backbones.frozen import FrozenConv
 from mmnet_jax.models.backbones.resnet import plan_stages
+from tests.tiny import EVERY_BACKBONE
 
 
 def test_an_unknown_backbone_is_named():
@@ -16,7 +17,7 @@ def test_an_unknown_backbone_is_named():
         create_backbone("resnet18")
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", EVERY_BACKBONE)
 def test_no_tensor_is_a_parameter(name):
     found = {(path.split("/")[0], path.split("/")[-1]) for path in variable_shapes(name)}
     normalised = {("backbone", "scale"), ("batch_stats", "mean"), ("batch_stats", "var")}
@@ -44,7 +45,7 @@ def test_backbones_have_as_many_parameters_as_they_should():
         assert count(f"resnet{depth}_v2") - count(f"resnet{depth}") == deep_stem - stem + wider_first_block
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", EVERY_BACKBONE)
 @pytest.mark.parametrize(("output_stride", "size"), [(16, 33), (32, 64), (32, 65), (32, 224)])
 def test_at_any_stride_a_backbone_has_the_same_variables_and_the_grids_of_that_stride(name, output_stride, size):
     backbone, images = create_backbone(name).clone(output_stride=output_stride), jnp.zeros((1, size, size, 3))
@@ -58,7 +59,7 @@ def test_at_any_stride_a_backbone_has_the_same_variables_and_the_grids_of_that_s
         assert levels["level4"].shape[1] == backbone.grid(size) or name == "tiny"
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", EVERY_BACKBONE)
 def test_grid_is_the_levels_own(name):
     backbone = create_backbone(name)
     variables = jax.eval_shape(backbone.init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
