@@ -47,6 +47,7 @@ def kill_at(line, folder, cache):
     return "".join(said)
 
 
+@pytest.mark.slow
 def test_a_chain_killed_in_training_ends_with_the_result_of_one_left_alone(tmp_path):
     cache = tmp_path / "cache"
     alone = start(tmp_path / "alone", cache)

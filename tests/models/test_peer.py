@@ -76,7 +76,8 @@ def close(ours, theirs, tolerance=1e-4, name=""):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max(), err_msg=name)
 
 
-@pytest.mark.parametrize("reading", ["paper", pytest.param("released", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("reading", ["paper", "released"])
 def test_training_for_20_steps_ends_at_the_same_parameters(reading):
     peer, config, model, variables = pair(reading)
     (x, sx, sy, y), episode = batch(1)

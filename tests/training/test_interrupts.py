@@ -102,6 +102,7 @@ def test_two_processes_agree_on_the_step_at_which_one_of_them_got_sigterm():
     assert first == second and first.startswith("stopped at")
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together_resume_and_train_what_one_does(tmp_path):
     place = tmp_path / "run"
     first, second = run_two("-m", "tests.training.tiny_job", str(place), signals=("never", "SIGINT"))

@@ -59,7 +59,8 @@ def test_an_update_of_a_row_keeps_the_shapes_of_its_state_and_gives_its_losses(n
 
 
 RUNS = [(name, shots) for name in ROWS for shots in (1, 2)]
-RUNS = [pytest.param(*run, marks=() if run in KINDS.items() else pytest.mark.slow) for run in RUNS]
+DAILY = [run for run in KINDS.items() if run[0] in ("fcm_only", "pfenet")]
+RUNS = [pytest.param(*run, marks=() if run in DAILY else pytest.mark.slow) for run in RUNS]
 
 
 @pytest.mark.parametrize(("name", "shots"), RUNS)

@@ -53,7 +53,7 @@ def test_sgd_and_its_polynomial_decay_from_the_first_step_worked_by_hand():
         np.testing.assert_allclose(params["w"], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("reading", ["paper", "released"])
+@pytest.mark.parametrize("reading", ["paper", pytest.param("released", marks=pytest.mark.slow)])
 def test_eight_devices_and_a_batch_in_parts_compute_what_one_device_does_at_once(reading):
     config = tiny_config(reading)
     model, optimizer, state, frozen = start(config)

@@ -55,6 +55,7 @@ def checkpoint(peer, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "shots"), CASES)
 def test_logits_are_the_peers(peer, checkpoint, tmp_path, size, shots):
     ported = port_released(checkpoint, tmp_path / "run", {"data.image_size": size, "shots": shots})

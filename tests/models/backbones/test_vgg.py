@@ -44,6 +44,7 @@ def test_level_2_is_resized_to_level_3s_grid():
     np.testing.assert_array_equal(level2[:, ::3, ::3], own[:, ::7, ::7])  # corners coincide
 
 
+@pytest.mark.slow
 def test_mm_net_learns_on_the_grid_of_a_vgg_whose_statistics_move(narrow):
     config = tiny_config()
     config.model.update({"backbone": "vgg16", "batch_norm": "batch", "support_level4": "masked_twice", "bins": (0.5,)})

@@ -150,6 +150,7 @@ def test_seeds_name_heads():
     assert not np.array_equal(memory(1), memory(2))
 
 
+@pytest.mark.slow
 def test_the_full_training_step_does_not_grow_with_the_pairs_of_positions():
     def temporaries(size):
         episode = jax.eval_shape(partial(draw_episode, 1, 5, size))
