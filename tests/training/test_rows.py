@@ -92,7 +92,10 @@ def test_a_row_trains_and_its_checkpoint_counts_what_the_trained_network_counts(
         assert not np.array_equal(before, after)
 
 
-@pytest.mark.parametrize("name", KINDS)
+DAILY_KINDS = [name if name == "fcm_only" else pytest.param(name, marks=pytest.mark.slow) for name in KINDS]
+
+
+@pytest.mark.parametrize("name", DAILY_KINDS)
 def test_a_row_without_memory_or_with_two_is_evaluated_with_baselines_and_pictures(name):
     config = configured(name, 1)
     model, variables = create_model(config)

@@ -198,7 +198,10 @@ def whole_network(*recipe):
     return model, {"params": parameters(model), **nest_backbone(random_variables("tiny"))}
 
 
-@pytest.mark.parametrize("recipe", ["ablations:mmm_2_and_3", "ablations:attention", "ablations:fcm_only", "pfenet"])
+SLOW_RECIPES = [pytest.param(f"ablations:{name}", marks=pytest.mark.slow) for name in ("mmm_2_and_3", "attention")]
+
+
+@pytest.mark.parametrize("recipe", ["ablations:fcm_only", "pfenet", *SLOW_RECIPES])
 def test_a_support_encoded_once_gives_what_whole_episodes_give(recipe):
     model, variables = whole_network(recipe, (1.0,))
     assert_trees_close(*segment_both_ways(model, variables, partial(jax.jit(model.apply), variables), 2))

@@ -51,7 +51,7 @@ def test_shapes_of_a_prediction():
     np.testing.assert_allclose(prediction.shot_weights.sum(1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("reading", ["paper", pytest.param("released", marks=pytest.mark.slow)])
 def test_a_support_encoded_once_and_images_one_by_one_give_what_whole_episodes_give(reading):
     close(*segment_both_ways(*network(reading), apply(reading), SHOTS))
     close(apply(reading, sequential=True)(episode()), apply(reading)(episode()))
