@@ -105,7 +105,7 @@ class MMNet(FewShotNetwork):
     decoder_inputs: tuple[str, ...] = ("fused", "confidence")
 
     KEEPS_FEATURES: ClassVar[bool] = False
-    """Whether ``weigh`` needs the support's F."""
+    """Whether ``weigher`` needs the support's F."""
 
     def setup(self) -> None:
         super().setup()
@@ -147,6 +147,7 @@ class MMNet(FewShotNetwork):
         masks = self.shot_masks(state.mask)
         # a shot without foreground of its own has no say, whichever mask it was seen through
         has_foreground = jnp.any(state.mask > 0, axis=(2, 3))
+        weigh = self.weigher(query, state, masks)
         by_branch = []
         for branch, support in zip(query, state.nodes, strict=True):
             values = self.activate(support)
@@ -154,9 +155,8 @@ class MMNet(FewShotNetwork):
             with jax.named_scope("propagation"):
                 received, quality = self.propagate(*nodes, values, masks)
             with jax.named_scope("quality"):
-                quality = self.weigh(quality, masks, query, state)
                 maps = self.activate(branch.nodes)[:, None] * received
-                by_branch.append(ops.fuse_shots(maps, quality, has_foreground))
+                by_branch.append(ops.fuse_shots(maps, weigh(quality), has_foreground))
         if not by_branch:
             nothing = jnp.zeros((*masks.shape[:2], *query_high.shape[1:3], 0))
             by_branch.append(ops.fuse_shots(nothing, nothing.sum(-1), has_foreground))
@@ -167,9 +167,9 @@ class MMNet(FewShotNetwork):
             "confidence": self._confidence(query_high, state),
         }
 
-    def weigh(self, quality: Masks, masks: Masks, query: tuple[Encoded, ...], state: MMNetSupport) -> Masks:
-        """What the softmax over the shots takes."""
-        return self.shot_quality(quality, masks)
+    def weigher(self, query: tuple[Encoded, ...], state: MMNetSupport, masks: Masks) -> Callable[[Array], Array]:
+        """The function from p_q to the input of the softmax over the shots, for every branch."""
+        return lambda quality: self.shot_quality(quality, masks)
 
     def predict(
         self, query: tuple[Encoded, ...], state: MMNetSupport, matched: dict[str, Array], size: Size, train: bool

@@ -1,5 +1,6 @@
 """MM-Net's parts that the paper's ablations and the released code exchange, and the settings that choose them."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -49,7 +50,7 @@ class AttentionMMNet(MMNet):
         self.attention_hidden = convolution(self.channels, 3)
         self.attention_score = convolution(1, 3)
 
-    def weigh(self, quality: Masks, masks: Masks, query: tuple[Encoded, ...], state: MMNetSupport) -> Masks:
+    def weigher(self, query: tuple[Encoded, ...], state: MMNetSupport, masks: Masks) -> Callable[[Array], Array]:
         with jax.named_scope("attention"):
             supports = jnp.concatenate(state.projected, axis=-1)
             queries = jnp.concatenate([branch.projected for branch in query], axis=-1)
@@ -58,7 +59,7 @@ class AttentionMMNet(MMNet):
             x = nn.relu(self.attention_hidden(pair.reshape(-1, *pair.shape[2:])))
             x = self.attention_score(max_pool_3x3(x))
             scores = split_shots(jnp.mean(x, axis=(1, 2, 3)), len(supports))
-        return jnp.broadcast_to(scores[:, :, None, None], quality.shape)
+        return lambda quality: jnp.broadcast_to(scores[:, :, None, None], quality.shape)
 
 
 def build(settings: NetworkSettings, shared: dict[str, Any]) -> MMNet:
