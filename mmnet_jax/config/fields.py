@@ -135,7 +135,7 @@ FIELDS = {
     ),
     "model.projection_kernel": Field(None, ByReading(3, 1), "Kernel side of the projection."),
     "model.projection_shared": Field(None, ByReading(True, False), "One projection for query and support."),
-    "model.cosine_on": Field(None, ByReading("activations", "logits"), "What the cosine of APM and QMM compares."),
+    "model.cosine_on": Field(None, ByReading("activations", "logits"), "Vectors whose cosine APM and QMM take."),
     "model.support_level4": Field(
         None,
         ByReading("masked", "masked_twice"),
@@ -153,7 +153,7 @@ FIELDS = {
     "loss.reconstruction": Field(0.1, WEIGHT, "Weight of the memory reconstruction loss."),
     "loss.reconstruction_on": Field("support", ("none", "support", "query", "both"), "Features to reconstruct."),
     "loss.reconstruction_softmax_on": Field(
-        None, ByReading("activations", "logits"), "What the softmax of the reconstruction takes."
+        None, ByReading("activations", "logits"), "Input of the softmax in the reconstruction loss."
     ),
     "loss.reconstruction_shots": Field(
         None, ByReading("mean", "first"), "Shots in the reconstruction loss: their mean or the first."

@@ -16,7 +16,7 @@ from mmnet_jax.episode import IGNORE
 from mmnet_jax.errors import UserError
 
 VERSION = "1.0.0"
-"""Of the records; a part of the prepared folder's path."""
+"""Version of the record format, part of the prepared folder's path."""
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]

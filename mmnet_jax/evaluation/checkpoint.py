@@ -25,7 +25,7 @@ SAMPLES = 12
 
 
 class Scored(NamedTuple):
-    """What an evaluation left."""
+    """The summary and the files of an evaluation."""
 
     summary: dict[str, Any]
     """The content of its ``result.json``."""

@@ -31,7 +31,7 @@ class Protocol:
     draw: Callable[[EpisodeIndex, int, int], EpisodeSpec]
     """Sampling: the index of the test split, a seed and a number -> the episode of that number."""
     seed: int | None = None
-    """Of the episodes; the run's own if None."""
+    """Episode seed; the run's own if None."""
     fit: Callable[[RawEpisodes, int], Episode] = test_transform
     """Image size rule: raw episodes and S -> episodes; runs on the device."""
     scored: Callable[[Labels, Sizes], tuple[Labels, Sizes]] = own_size

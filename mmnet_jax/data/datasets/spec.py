@@ -1,4 +1,4 @@
-"""What the code knows of a dataset: one declaration that preparation, training and evaluation read."""
+"""The declaration of a dataset, which preparation, training and evaluation read."""
 
 import dataclasses
 import shlex
