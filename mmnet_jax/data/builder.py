@@ -56,7 +56,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
     def _generate_examples(self, split: str, listing: Listing) -> Iterator[tuple[int, dict[str, Any]]]:
         metadata = self.info.metadata
         with Progress(f"{self.name} {split}: image", len(listing.ids), "images", self._say) as progress:
-            for i, (identity, example) in enumerate(zip(listing.ids, listing.examples, strict=True)):
+            for i, (identity, source) in enumerate(zip(listing.ids, listing.sources, strict=True)):
+                example = listing.read(source)
                 record, size = make_record(identity, example, len(self._spec.class_names))
                 metadata["splits"][split]["counts"].append(pack_counts(record["counts"]))
                 metadata["max_side"] = max(metadata["max_side"], *size)

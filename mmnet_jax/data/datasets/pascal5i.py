@@ -1,6 +1,5 @@
 """PASCAL-5i (Shaban et al., 2017): VOC 2012 with SBD's masks, 20 classes in four folds, from a VOCdevkit folder."""
 
-from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -56,20 +55,21 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
     for split, ids in lists.items():
         found = [i for i in ids if i in masked]
         without_mask = sum(i in present for i in ids) - len(found)
-        listings[split] = Listing(found, _read(voc, found), len(ids), without_mask)
+        files = [(voc / "JPEGImages" / f"{i}.jpg", voc / "SegmentationClassAug" / f"{i}.png") for i in found]
+        listings[split] = Listing(found, files, read_example, len(ids), without_mask)
     if not any(listing.ids for listing in listings.values()):
         wanted = sum(listing.wanted for listing in listings.values())
         raise UserError(f"none of the {wanted:,} images of the {variant} lists lies in {voc} with a mask.")
     return listings
 
 
-def _read(voc: Path, ids: Sequence[str]) -> Iterator[Example]:
-    for i in ids:
-        image, mask = voc / "JPEGImages" / f"{i}.jpg", voc / "SegmentationClassAug" / f"{i}.png"
-        try:
-            yield Example(image.read_bytes(), mask.read_bytes(), str(image), str(mask))
-        except OSError as error:
-            raise UserError(f"{error.filename} cannot be read: {error.strerror}.") from None
+def read_example(files: tuple[Path, Path]) -> Example:
+    """The example of an image's file and its mask's; a ``UserError`` names one that cannot be read."""
+    image, mask = files
+    try:
+        return Example(image.read_bytes(), mask.read_bytes(), str(image), str(mask))
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}.") from None
 
 
 PASCAL5I = DatasetSpec(

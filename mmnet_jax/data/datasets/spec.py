@@ -2,9 +2,9 @@
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from mmnet_jax.errors import UserError
 
@@ -27,8 +27,10 @@ class Listing:
     """The images of one split: ``train`` or ``val``."""
 
     ids: Sequence[str]
-    examples: Iterable[Example]
-    """In the order of ``ids``; made one by one while the dataset is prepared."""
+    sources: Sequence[Any]
+    """What ``read`` needs to make each image's example, in the order of ``ids``; small and picklable."""
+    read: Callable[[Any], Example]
+    """Source -> example; picklable, since it runs in worker processes. A ``UserError`` names a file at fault."""
     wanted: int
     """Length of the published list, of which ``ids`` holds what was found."""
     without_mask: int = 0

@@ -9,7 +9,7 @@ from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.creatures import shapes
 from mmnet_jax.data.datasets.creatures.anatomy import SPECIES
-from mmnet_jax.data.datasets.creatures.builder import creatures, draw_encoded
+from mmnet_jax.data.datasets.creatures.builder import creatures, draw_example
 from mmnet_jax.data.datasets.creatures.draws import Draws
 from mmnet_jax.data.datasets.creatures.scene import SIDES, draw_scene, paint_creature, paint_foreground
 from mmnet_jax.data.prepare import ensure_dataset, prepare
@@ -112,10 +112,10 @@ def test_a_prepared_dataset_holds_what_is_drawn_to_the_byte(prepared):
         np.testing.assert_array_equal(image, draw_scene(4, part, 3)[0])
         np.testing.assert_array_equal(mask, draw_scene(4, part, 3)[1])
         np.testing.assert_array_equal(split.counts[3], np.bincount(mask.ravel(), minlength=21))
-        images = [example.image for example in draw_encoded(4, part, count, 0)]
+        images = [draw_example(4, part, number).image for number in range(count)]
         assert [record["image"] for record in split.records] == images
         assert [record["id"].decode() for record in split.records] == [f"{split.name}_{i:05}" for i in range(count)]
-    assert draw_encoded(4, 0, 2, 0) == draw_encoded(4, 0, 3, 0)[:2] != draw_encoded(5, 0, 2, 0)
+    assert draw_example(4, 0, 1) == draw_example(4, 0, 1) != draw_example(5, 0, 1)
 
 
 def test_a_folder_without_a_whole_dataset_is_not_taken_for_one(tmp_path):

@@ -45,18 +45,20 @@ def test_other_folds_are_refused():
         PASCAL.classes(7, "novel")
 
 
+def draw_stripe(n):
+    """A grey image; the upper half of number n is class 1 + n % 4."""
+    image, mask = np.full((8, 8), n, np.uint8), np.zeros((8, 8), np.uint8)
+    mask[:4] = 1 + n % 4
+    return Example(png_bytes(image), png_bytes(mask), f"image {n}", f"mask {n}")
+
+
 def list_stripes(source, variant):
-    """Grey images of the numbers in a file; the upper half of image n is class 1 + n % 4."""
-
-    def examples(numbers):
-        for n in numbers:
-            image, mask = np.full((8, 8), n, np.uint8), np.zeros((8, 8), np.uint8)
-            mask[:4] = 1 + n % 4
-            yield Example(png_bytes(image), png_bytes(mask), f"image {n}", f"mask {n}")
-
+    """The numbers in a file."""
     numbers = [int(n) for n in (source / f"{variant}.txt").read_text().split()]
     halves = {"train": numbers[::2] + numbers[1::2], "val": numbers}
-    return {split: Listing([f"stripe{n}" for n in part], examples(part), len(part)) for split, part in halves.items()}
+    return {
+        split: Listing([f"stripe{n}" for n in part], part, draw_stripe, len(part)) for split, part in halves.items()
+    }
 
 
 def test_a_new_dataset_is_one_declaration(monkeypatch, tmp_path):
