@@ -114,7 +114,7 @@ FIELDS = {
     "data.scale": Field((0.9, 1.1), tuple, "Augmentation: range of the random scale."),
     "data.rotation": Field(10.0, Range(0, 360), "Augmentation: largest rotation either way, degrees."),
     "data.rotate_probability": Field(0.5, PROBABILITY, "Augmentation: probability of a rotation."),
-    "data.blur_probability": Field(0.5, PROBABILITY, "Augmentation: probability of a Gaussian blur."),
+    "data.blur_probability": Field(0.5, PROBABILITY, "Augmentation: probability of a 5 x 5 blur."),
     "data.flip_probability": Field(0.5, PROBABILITY, "Augmentation: probability of a horizontal flip."),
     "data.crop_foreground": Field(0.85, PROBABILITY, "Augmentation: fraction of the foreground that a crop must keep."),
     "data.crop_redraws": Field(31, Range(0, 1000), "Augmentation: redraws of a crop that keeps less."),

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from mmnet_jax.data.images import ImageSource, read_image
 from mmnet_jax.data.raw import AnyArray, RawEpisodes
-from mmnet_jax.data.transforms.geometry import half_pixel, half_pixel_gather, normalise
+from mmnet_jax.data.transforms.geometry import half_pixel_gather, normalise, resized_taps
 from mmnet_jax.episode import IGNORE, Episode
 from mmnet_jax.errors import UserError
 
@@ -26,8 +26,7 @@ def fit_image(image: UInt8[AnyArray, "m n 3"], size: Int[AnyArray, "2"], image_s
     image, size = jnp.asarray(image), jnp.asarray(size)
     fitted = fitted_size(size, image_size)
     out = jnp.arange(image_size)
-    scale = size.astype(jnp.float32) / fitted.astype(jnp.float32)
-    resized = half_pixel_gather(image, size, half_pixel(out, scale[0]), half_pixel(out, scale[1]))
+    resized = half_pixel_gather(image, *(resized_taps(out, size[axis], fitted[axis]) for axis in (0, 1)))
     inside = (out[:, None] < fitted[0]) & (out[None, :] < fitted[1])
     return normalise(jnp.where(inside[..., None], resized, 0.0))
 

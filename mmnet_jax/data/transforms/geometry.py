@@ -4,6 +4,8 @@ The network's own resizes are align-corners; those are in ``ops.resize``. Sizes 
 number of output pixels is static, so these functions take the position along an axis of each output pixel.
 """
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, UInt8
 
@@ -22,32 +24,44 @@ def half_pixel(out: Int[Array, " n"], scale: Float[Array, ""] | float) -> Float[
     return (out.astype(jnp.float32) + 0.5) * scale - 0.5
 
 
-def linear_taps(
-    position: Float[Array, "*n"], size: Int[Array, ""]
-) -> tuple[Int[Array, "*n"], Int[Array, "*n"], Float[Array, "*n"]]:
-    """The two pixels of an axis of ``size`` between which a position lies, and the weight of the second.
+class Taps(NamedTuple):
+    """The two pixels of an axis between which each of n positions lies, and the weight of the second, in [0, 1)."""
 
-    Positions beyond the first or last pixel's centre see that pixel alone.
-    """
+    first: Int[Array, " n"]
+    second: Int[Array, " n"]
+    weight: Float[Array, " n"]
+
+
+def linear_taps(position: Float[Array, " n"], size: Int[Array, ""]) -> Taps:
+    """The taps of positions on an axis of ``size`` pixels; beyond either end the last pixel alone counts."""
     position = jnp.clip(position, 0, (size - 1).astype(jnp.float32))
-    first = jnp.floor(position)
-    low = first.astype(jnp.int32)
-    return low, jnp.minimum(low + 1, size - 1), position - first
+    floor = jnp.floor(position)
+    first = floor.astype(jnp.int32)
+    return Taps(first, jnp.minimum(first + 1, size - 1), position - floor)
 
 
-def half_pixel_gather(
-    image: UInt8[Array, "m n c"], size: Int[Array, " 2"], rows: Float[Array, " h"], columns: Float[Array, " w"]
-) -> Float[Array, "h w c"]:
-    """Bilinear values of the top left ``size`` part of one image at a grid of positions.
+def resized_taps(out: Int[Array, " n"], size: Int[Array, ""], resized: Int[Array, ""]) -> Taps:
+    """The taps of pixels ``out`` of an axis that is resized from ``size`` to ``resized`` pixels.
+
+    Their positions ``((2 out + 1) size - resized) / (2 resized)`` are fractions of integers, and exact: in float32 they
+    would be off by up to 3e-5 of a pixel.
+    """
+    unit = 2 * resized
+    position = jnp.clip((2 * out + 1) * size - resized, 0, unit * (size - 1))
+    first = position // unit
+    weight = (position - first * unit).astype(jnp.float32) / unit.astype(jnp.float32)
+    return Taps(first, jnp.minimum(first + 1, size - 1), weight)
+
+
+def half_pixel_gather(image: UInt8[Array, "m n c"], rows: Taps, columns: Taps) -> Float[Array, "h w c"]:
+    """Bilinear values of one image at a grid of taps.
 
     Two gathers, which take time proportional to the output: for images that fill a part of their square.
     """
-    low, high, weight = linear_taps(rows, size[0])
-    weight = weight[:, None, None]
-    lines = image[low].astype(jnp.float32) * (1 - weight) + image[high].astype(jnp.float32) * weight
-    low, high, weight = linear_taps(columns, size[1])
-    weight = weight[None, :, None]
-    return lines[:, low] * (1 - weight) + lines[:, high] * weight
+    weight = rows.weight[:, None, None]
+    lines = image[rows.first].astype(jnp.float32) * (1 - weight) + image[rows.second].astype(jnp.float32) * weight
+    weight = columns.weight[None, :, None]
+    return lines[:, columns.first] * (1 - weight) + lines[:, columns.second] * weight
 
 
 def half_pixel_product(

@@ -58,6 +58,18 @@ def test_equals_opencv(size, side):
     np.testing.assert_array_equal(fitting.prepare_label(label, side), expected_label)
 
 
+def test_resized_values_are_exact_to_a_thousandth_of_a_grey_level():
+    image = np.indices((375, 500)).sum(axis=0) % 2 * np.uint8(255)  # a chessboard, where positions matter most
+    image = np.repeat(image[..., None], 3, axis=-1).astype(np.uint8)
+    expected = image.astype(np.float64)
+    for axis, (n, m) in enumerate(((375, 352), (500, 472))):
+        position = ((np.arange(m) + 0.5) * n / m - 0.5).clip(0, n - 1)
+        low = np.floor(position).astype(int)
+        high, weight = np.minimum(low + 1, n - 1), np.expand_dims(position - low, (1 - axis, 2))
+        expected = expected.take(low, axis) * (1 - weight) + expected.take(high, axis) * weight
+    np.testing.assert_allclose(unnormalised(fitting.prepare_image(image, 473))[:352, :472], expected, atol=1e-3)
+
+
 def test_padding_is_black_before_normalisation_and_unknown_in_the_label():
     image = fitting.prepare_image(np.full((20, 40, 3), 255, np.uint8), 33)  # to 16 x 32
     label = fitting.prepare_label(np.ones((20, 40), np.uint8), 33)

@@ -12,6 +12,11 @@ def run(function, *arguments):
     return jax.device_get(jax.jit(function)(*map(np.asarray, arguments)))
 
 
+def gather(image, size, rows, columns):
+    """The image's top left part at a grid of positions."""
+    return geometry.half_pixel_gather(image, *map(geometry.linear_taps, (rows, columns), size))
+
+
 SMALL, WHITE = np.full((4, 5, 1), 250, np.uint8), (1 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225]
 SMALL[:2, :3, 0] = [[0, 10, 20], [100, 110, 120]]
 SQUARE = np.array([[0, 10], [20, 30]], np.uint8).reshape(1, 2, 2, 1)
@@ -23,9 +28,15 @@ BY_HAND = {
         ([-0.75, 0.25, 2.5, 3.2], 4),
         ([0, 0, 2, 3], [1, 1, 3, 3], [0, 0.25, 0.5, 0]),
     ),
+    "three pixels from five, and five from three": (
+        lambda out, size, resized: jax.vmap(geometry.resized_taps, (None, 0, 0))(out, size, resized),
+        (np.arange(3), [5, 3], [3, 5]),
+        # positions 1/3, 2, 11/3; and -1/5, 2/5, 1
+        ([[0, 2, 3], [0, 0, 1]], [[1, 3, 4], [1, 1, 2]], [[1 / 3, 0, 2 / 3], [0, 2 / 5, 0]]),
+    ),
     "interpolation sees only the valid part": (
-        lambda *arguments: geometry.half_pixel_gather(*arguments)[..., 0],
-        (SMALL, [2, 3], [0.5, 1.7], [0.0, 1.5, 2.4]),
+        lambda image, *arguments: gather(image[..., None], *arguments)[..., 0],
+        (SMALL[..., 0], [2, 3], [0.5, 1.7], [0.0, 1.5, 2.4]),
         [[50, 65, 70], [100, 115, 120]],
     ),
     "the product": (
@@ -53,7 +64,7 @@ def test_gathers_and_products_agree_between_pixels_and_beyond_the_edge():
     images = np.random.default_rng(0).integers(0, 256, (3, 7, 9, 2), np.uint8)
     rows = [[-0.7, 0.0, 2.25, 6.5], [0.5, 3.0, 3.1, 6.0], [1.0, 1.5, 5.75, 9.0]]
     columns = np.linspace([-1.0, 0.3, 2.0], [8.0, 7.9, 10.0], 5, axis=1)
-    gathered = run(jax.vmap(geometry.half_pixel_gather), images, [[7, 9]] * 3, rows, columns)
+    gathered = run(jax.vmap(gather), images, [[7, 9]] * 3, rows, columns)
     np.testing.assert_allclose(run(geometry.half_pixel_product, images, rows, columns), gathered, rtol=1e-5)
 
 

@@ -62,7 +62,7 @@ def opencv(image, label, size, drawn, side):
         image = cv2.warpAffine(image, matrix, (w, h), flags=cv2.INTER_LINEAR, borderValue=FILL, **constant)
         label = cv2.warpAffine(label, matrix, (w, h), flags=cv2.INTER_NEAREST, borderValue=255, **constant)
     if drawn.blur:
-        image = cv2.GaussianBlur(image, (5, 5), 1.1, borderType=cv2.BORDER_REFLECT_101)
+        image = cv2.GaussianBlur(image, (5, 5), 0, borderType=cv2.BORDER_REFLECT_101)
     if drawn.flip:
         image, label = cv2.flip(image, 1), cv2.flip(label, 1)
     down, right = max(side - h, 0), max(side - w, 0)
