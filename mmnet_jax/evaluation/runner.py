@@ -108,7 +108,8 @@ def evaluate(
             if outputs.bins is not None:
                 above.append(count_above_thresholds(np.asarray(outputs.bins)[:count]))
             for i in sorted(chosen & {*range(first, first + count)}):
-                own = jax.tree.map(lambda x: np.asarray(x[i - first]), dataclasses.replace(outputs, counts={}))  # noqa: B023
+                # cut on the host: the device, which has the next batch to do, would cut only after that
+                own = jax.tree.map(lambda x: np.asarray(x)[i - first], dataclasses.replace(outputs, counts={}))  # noqa: B023
                 predicted = own.predicted[: own.size[0], : own.size[1]]
                 kept.append(Sample(i, predicted, own.confidence, own.activations, own.embeddings))
             latest = parts[-1]["trained"]

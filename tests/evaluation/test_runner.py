@@ -173,3 +173,44 @@ def test_progress_tells_the_running_miou(network, config, dataset, result, monke
     evaluate(*network, config, dataset, result.manifest, say=lines.append)
     assert [line.split("  ")[0] for line in lines] == ["episode 8/19", "episode 16/19", "episode 19/19"]
     assert f"  mIoU {result.scores.miou:.2f}  " in lines[-1] and lines[-1].endswith(" episodes/s  ETA 0m00s")
+
+
+class Device:
+    """Takes 5 seconds a batch, one after the other, and 60 to compile the first; ``now`` is the time."""
+
+    def __init__(self):
+        self.now, self.idle_from = 0.0, 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def run(self, *arguments):
+        outputs = compute_outputs(*arguments)
+        self.now += 0 if self.idle_from else 60
+        self.idle_from = max(self.now, self.idle_from) + 5
+        return jax.tree.map(lambda x: OnDevice(self, np.asarray(x)), outputs)
+
+
+class OnDevice:
+    """An array that is there once the device has done all it was asked for before."""
+
+    def __init__(self, device, values):
+        self.device, self.values, self.done = device, values, device.idle_from
+
+    def __array__(self, *_, **__):
+        self.device.now = max(self.device.now, self.done)
+        return self.values
+
+    def __getitem__(self, index):
+        return OnDevice(self.device, self.values[index])
+
+
+def test_the_rate_is_that_of_batches_which_arrive_one_by_one(network, config, dataset, result, monkeypatch):
+    """The next batch is queued already when a sample is cut out of the first."""
+    device, lines = Device(), []
+    monkeypatch.setattr("mmnet_jax.evaluation.runner.compute_outputs", device.run)
+    monkeypatch.setattr("mmnet_jax.cli.progress.time", device)
+    monkeypatch.setattr("mmnet_jax.cli.progress.SECONDS", -1.0)
+    evaluate(*network, config, dataset, result.manifest, samples=4, say=lines.append)
+    told = [line.split("  ")[2:] for line in lines]
+    assert told == [[], ["1.60 episodes/s", "ETA 0m02s"], ["0.60 episodes/s", "ETA 0m00s"]]
