@@ -13,8 +13,6 @@ from jaxtyping import Array, Float, Int
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of red, green and blue in [0, 1]; every image is normalised by it, whatever the backbone."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
-IGNORE = 255
-"""Label of pixels to ignore."""
 
 
 @struct.dataclass

@@ -12,8 +12,8 @@ from mmnet_jax.cli.progress import Progress, Say
 from mmnet_jax.data import images
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing
 from mmnet_jax.drawing.images import png_bytes
-from mmnet_jax.episode import IGNORE
 from mmnet_jax.errors import UserError
+from mmnet_jax.labels import IGNORE
 
 VERSION = "1.0.0"
 """Version of the record format, part of the prepared folder's path."""

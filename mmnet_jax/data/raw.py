@@ -10,7 +10,7 @@ from flax import struct
 from jax import Array
 from jaxtyping import Int32, UInt8
 
-from mmnet_jax.episode import IGNORE
+from mmnet_jax.labels import IGNORE
 
 if TYPE_CHECKING:
     from mmnet_jax.data.dataset import Split

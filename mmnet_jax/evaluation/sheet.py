@@ -6,8 +6,8 @@ from jaxtyping import Float, UInt8
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.drawing.images import TRUTH, fit_image, fit_mask, fit_size, heat, overlay, support_tile
 from mmnet_jax.drawing.page import Page
-from mmnet_jax.episode import IGNORE
 from mmnet_jax.evaluation.runner import Result
+from mmnet_jax.labels import IGNORE
 from mmnet_jax.ops.resize import resize_on_host
 
 TILE, GAP, HEADER, MARGIN, CAPTION = 150, 6, 22, 96, 36

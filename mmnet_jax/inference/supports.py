@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 from mmnet_jax.data.images import read_image, read_mask
 from mmnet_jax.data.transforms.evaluation import prepare_image, prepare_label
 from mmnet_jax.drawing.images import RGB, Mask, fit_image, fit_mask
-from mmnet_jax.episode import IGNORE
 from mmnet_jax.errors import UserError
+from mmnet_jax.labels import IGNORE
 from mmnet_jax.models.backbones import create_backbone
 from mmnet_jax.models.network import grid_masks
 

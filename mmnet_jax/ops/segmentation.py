@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mmnet_jax.episode import IGNORE
+from mmnet_jax.labels import IGNORE
 
 
 def segmentation_loss(

@@ -10,9 +10,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 from optax import GradientTransformation, apply_updates
 
-from mmnet_jax.episode import IGNORE
 from mmnet_jax.errors import UserError
 from mmnet_jax.features.source import Encoder
+from mmnet_jax.labels import IGNORE
 from mmnet_jax.losses import Losses, Objective, compute_losses
 from mmnet_jax.models.network import Features, FewShotNetwork
 from mmnet_jax.training.state import SGD, TrainState, create_optimizer, state_variables

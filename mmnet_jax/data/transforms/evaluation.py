@@ -10,8 +10,9 @@ from jaxtyping import Array, Float, Int, UInt8
 from mmnet_jax.data.images import ImageSource, read_image
 from mmnet_jax.data.raw import AnyArray, RawEpisodes
 from mmnet_jax.data.transforms.geometry import half_pixel_gather, normalise, resized_taps
-from mmnet_jax.episode import IGNORE, Episode
+from mmnet_jax.episode import Episode
 from mmnet_jax.errors import UserError
+from mmnet_jax.labels import IGNORE
 
 _STEP = 512  # users' images are padded to multiples of it, so that few sizes are compiled for
 

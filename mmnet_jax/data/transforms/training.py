@@ -25,7 +25,8 @@ from mmnet_jax.data.transforms.geometry import (
     reflect,
     rotate,
 )
-from mmnet_jax.episode import IGNORE, IMAGENET_MEAN, Episode
+from mmnet_jax.episode import IMAGENET_MEAN, Episode
+from mmnet_jax.labels import IGNORE
 
 BLUR = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 """What OpenCV's ``GaussianBlur`` takes for size 5 and sigma 0: no Gaussian of any sigma, but the binomial weights."""
