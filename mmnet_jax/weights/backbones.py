@@ -1,5 +1,6 @@
 """A backbone's tensors: from other people's checkpoints into ours, and our own files of them."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import numpy as np
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import random_variables, unflatten_variables, variable_shapes
+from mmnet_jax.models.heads import HEADS
 from mmnet_jax.weights.files import check_exists, read_safetensors, read_state_dict, write_safetensors
 from mmnet_jax.weights.layouts import IGNORED, backbone_rules, find_layout, portable
+from mmnet_jax.weights.released import infer_head
 from mmnet_jax.weights.table import Rule, port
 
 VERSION = "1"  # of our files' format
@@ -26,13 +29,18 @@ def port_backbone(name: str, state_dict: Mapping[str, np.ndarray], source: str =
     normalisation.
 
     Raises:
-      UserError: naming the backbone that the tensors are of; or else every tensor that is missing, unexpected or of
-        the wrong shape.
+      UserError: naming the backbone or the whole network that the tensors are of; or else every tensor that is missing,
+        unexpected or of the wrong shape.
     """
     variable_shapes(name)  # an unknown name is no fault of the tensors
     try:
         return _port_as(name, state_dict, source)
     except UserError as error:
+        if head := infer_head(state_dict, source):
+            command = f"python scripts/port_weights.py released --source={shlex.quote(source)} --workdir=DIR"
+            raise UserError(
+                f"{source} holds the whole of {HEADS[head].title}, not a backbone alone; port it by: {command}"
+            ) from error
         fitting = next((other for other in portable() if _holds(state_dict, other)), None)
         if fitting is None:
             raise

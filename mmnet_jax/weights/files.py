@@ -5,9 +5,11 @@ import io
 import json
 import pickle
 import re
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,16 +21,18 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.storage.files import write_whole
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
-WRAPPERS = ("state_dict", "model")  # keys under which a training checkpoint keeps its tensors
+SUFFIXES = (".safetensors", *TORCH_SUFFIXES, ".whl")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # keys under which a checkpoint keeps its tensors
 METADATA = "mmnet_jax"  # entry of a file's metadata under which ours stands, as JSON
-PREFIX = "module."  # left by PyTorch's data-parallel wrappers
+DATA_PARALLEL = "module."  # put before names by PyTorch's data-parallel wrappers
+ATTRIBUTES = ("model.", "net.", "network.", "backbone.", "encoder.")  # under which another module holds the network
 
 
 class StateDict(NamedTuple):
     """What a checkpoint holds of a network."""
 
     tensors: dict[str, np.ndarray]
-    """By their names there, without a ``module.`` that all have; floating-point ones as float32."""
+    """By their names there, without prefixes (see ``strip_prefixes``); floating-point ones as float32."""
     epoch: int | None  # that the file names, if it does
 
 
@@ -43,7 +47,7 @@ def read_checkpoint(path: str | Path) -> StateDict:
     A ``state_dict`` around the tensors is taken off, and what lies beside it (an optimiser's state) left out.
 
     Raises:
-      UserError: if the file is missing, damaged, of another kind, or holds no tensors.
+      UserError: if the file is missing, damaged, of another kind, an archive to unpack, or holds no tensors.
     """
     path = Path(path)
     check_exists(path)
@@ -56,17 +60,29 @@ def read_checkpoint(path: str | Path) -> StateDict:
         with path.open("rb") as file:
             tensors, epoch = _read_torch(file, path)
     else:
-        kinds = ", ".join((".safetensors", *TORCH_SUFFIXES, ".whl"))
-        raise UserError(f"weight file {path} is of an unknown kind; the kinds known are {kinds}.")
+        _refuse_archive(path)
+        raise UserError(f"weight file {path} is of an unknown kind; the kinds known are {', '.join(SUFFIXES)}.")
     if not tensors:
         raise UserError(f"weight file {path} holds no tensors.")
-    return StateDict(strip_prefix(tensors), epoch)
+    return StateDict(strip_prefixes(tensors), epoch)
 
 
-def strip_prefix(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The tensors without the ``module.`` that PyTorch's data-parallel wrappers put before every name."""
-    behind = all(name.startswith(PREFIX) for name in tensors)
-    return {name.removeprefix(PREFIX) if behind else name: value for name, value in tensors.items()}
+def strip_prefixes(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors by the names that they have in the network itself.
+
+    ``module.`` is taken off each name that has it, and one of ``ATTRIBUTES`` that all names have; but nothing where two
+    names would become the same.
+    """
+    stripped = _without(tensors, DATA_PARALLEL)
+    for prefix in ATTRIBUTES:
+        if stripped and all(name.startswith(prefix) for name in stripped):
+            return strip_prefixes(_without(stripped, prefix))
+    return stripped
+
+
+def _without(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    stripped = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return stripped if len(stripped) == len(tensors) else dict(tensors)
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -133,6 +149,7 @@ def _read_torch(file: Any, path: Path) -> StateDict:
         if foreign:
             unsafe = f"which it is not safe to read ({foreign[1]}); save its state_dict alone."
             raise UserError(f"weight file {path} holds more than tensors, {unsafe}") from error
+        _refuse_archive(path)
         # torch's advice after the first sentence is for those who call it, and all of a pickle's is
         reason = "" if isinstance(error, pickle.UnpicklingError) else f" ({_first_line(error).partition('. ')[0]})"
         raise UserError(f"weight file {path} is truncated or no PyTorch file{reason}.") from error
@@ -142,8 +159,24 @@ def _read_torch(file: Any, path: Path) -> StateDict:
             content = content[wrapper]
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise UserError(f"weight file {path} holds no table of named tensors.")
-    tensors = {name: (value.float() if value.is_floating_point() else value).numpy() for name, value in content.items()}
+    plain = {name: value.detach() for name, value in content.items()}  # an nn.Parameter does not become an array
+    tensors = {name: (value.float() if value.is_floating_point() else value).numpy() for name, value in plain.items()}
     return StateDict(tensors, epoch if isinstance(epoch, int) and epoch >= 0 else None)
+
+
+def _refuse_archive(path: Path) -> None:
+    """Raises a ``UserError`` that names the weight files inside, if the file is a zip or tar archive around some."""
+    names: list[str] = []
+    with suppress(tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError):
+        if tarfile.is_tarfile(path):  # first: a tar around a PyTorch file, which is a zip, looks like a zip as well
+            with tarfile.open(path) as tar:
+                names = tar.getnames()
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+    inside = [name for name in names if name.endswith(SUFFIXES) and not name.startswith("__MACOSX/")]
+    if inside:
+        raise UserError(f"weight file {path} is an archive; unpack it and give the file inside: {' or '.join(inside)}.")
 
 
 def _as_float32(array: np.ndarray) -> np.ndarray:

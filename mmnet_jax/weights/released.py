@@ -1,6 +1,7 @@
 """The authors' own checkpoints, MM-Net's and PFENet's: the config they imply, and their tensors as our variables."""
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,13 +16,15 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import variable_shapes
 from mmnet_jax.models.heads import HEADS
 from mmnet_jax.models.registry import build_model, init_head
-from mmnet_jax.weights.files import strip_prefix
+from mmnet_jax.weights.files import strip_prefixes
 from mmnet_jax.weights.layouts import IGNORED, backbone_rules
 from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port
 
 MEMORY = "part_emb_2_level"
 PROJECTIONS = {"mmnet": ("down_query_level_2.0", "down_supp_level_2.0"), "pfenet": ("down_query.0", "down_supp.0")}
 """The query's and the support's, by head."""
+OTHERS = {"BAM": r"(learner_base|gram_merge)\..*", "HSNet": r"hpn_learner\..*"}
+"""Other methods that share names with these, and patterns of the names that they alone have."""
 UNUSED = (r"alpha\..*", r"beta\..*")  # layers that the released network has and never calls
 
 
@@ -35,8 +38,15 @@ def infer_config(state_dict: Mapping[str, np.ndarray], source: str = "the state 
     Raises:
       UserError: these are no tensors of MM-Net's or PFENet's authors.
     """
-    tensors = strip_prefix(state_dict)
-    head = _infer_head(tensors, source)
+    tensors = strip_prefixes(state_dict)
+    head = infer_head(tensors, source)
+    if head is None:
+        mmnet, pfenet = (f"{projections[0]}.weight" for projections in PROJECTIONS.values())
+        raise UserError(
+            f"{source} is no checkpoint of MM-Net's or PFENet's authors: it has neither {mmnet} nor {pfenet}; a "
+            "backbone alone is ported by: python scripts/port_weights.py BACKBONE "
+            f"--source={shlex.quote(source)} --output=FILE.safetensors"
+        )
     inferred: dict[str, Any] = {"model.network": head, "model.backbone": _infer_backbone(tensors, source)}
     query, support = (tensors.get(f"{name}.weight") for name in PROJECTIONS[head])
     shared = query is not None and (support is None or np.array_equal(query, support))
@@ -50,9 +60,30 @@ def infer_config(state_dict: Mapping[str, np.ndarray], source: str = "the state 
     return inferred | {"reading": "paper" if inferred["model.projection_shared"] else "released"}
 
 
+def infer_head(state_dict: Mapping[str, np.ndarray], source: str) -> str | None:
+    """The head whose authors' checkpoint this is: ``mmnet`` or ``pfenet``; None if it is neither's.
+
+    Raises:
+      UserError: it is another method's checkpoint.
+    """
+    tensors = strip_prefixes(state_dict)
+    for method, pattern in OTHERS.items():
+        if name := next((name for name in tensors if re.fullmatch(pattern, name)), None):
+            raise UserError(
+                f"{source} is a checkpoint of {method} or a method built on it (it has {name}); the whole networks "
+                "that can be ported are MM-Net and PFENet, by their authors' code."
+            )
+    for head, projections in PROJECTIONS.items():
+        if any(f"{name}.weight" in tensors for name in projections) or (head == "mmnet" and MEMORY in tensors):
+            return head
+    return None
+
+
 def count_bins(state_dict: Mapping[str, np.ndarray]) -> int:
     """How many scales the decoder of an authors' checkpoint has."""
-    found = (re.fullmatch(r"(?:init_merge|beta_conv|inner_cls)\.(\d+)\..*", name) for name in strip_prefix(state_dict))
+    found = (
+        re.fullmatch(r"(?:init_merge|beta_conv|inner_cls)\.(\d+)\..*", name) for name in strip_prefixes(state_dict)
+    )
     return max((int(match[1]) + 1 for match in found if match), default=0)
 
 
@@ -70,7 +101,7 @@ def from_released(
     """
     config = resolve(config)
     settings, reading = network_settings(config), config.reading
-    tensors = strip_prefix(state_dict)
+    tensors = strip_prefixes(state_dict)
     if MEMORY in tensors and tensors[MEMORY].shape[:1] == (1,):
         tensors[MEMORY] = tensors[MEMORY][0]
     query, support = (tensors.get(f"{name}.weight") for name in PROJECTIONS[settings.head])
@@ -113,17 +144,6 @@ def _head_rules(head: str, bins: int) -> list[Rule]:
         Rule(r"cls\.3\.bias", "params/fem/classifier/output/bias"),
         *([Rule(MEMORY, "params/memory", DENSE)] if head == "mmnet" else []),
     ]
-
-
-def _infer_head(tensors: Mapping[str, np.ndarray], source: str) -> str:
-    for head, projections in PROJECTIONS.items():
-        if any(f"{name}.weight" in tensors for name in projections) or (head == "mmnet" and MEMORY in tensors):
-            return head
-    mmnet, pfenet = (f"{projections[0]}.weight" for projections in PROJECTIONS.values())
-    raise UserError(
-        f"{source} is no checkpoint of MM-Net's or PFENet's authors: it has neither {mmnet} nor {pfenet}; a backbone "
-        f"alone is ported by: python scripts/port_weights.py BACKBONE --source={source} --output=FILE.safetensors"
-    )
 
 
 def _infer_backbone(tensors: Mapping[str, np.ndarray], source: str) -> str:

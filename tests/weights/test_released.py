@@ -94,6 +94,16 @@ def test_a_full_workdir_is_refused_and_left_alone(ported):
     assert sorted(workdir.rglob("*")) == before
 
 
+@pytest.mark.parametrize(("names", "title"), [("released", "MM-Net"), ("pfenet", "PFENet")])
+def test_a_whole_network_in_the_place_of_a_backbone_is_told_with_the_command_that_ports_it(names, title):
+    with pytest.raises(UserError) as error:
+        weights.port_backbone("resnet50_v2", shaped(names), "my files/best.pth")
+    assert str(error.value) == (
+        f"my files/best.pth holds the whole of {title}, not a backbone alone; port it by: "
+        "python scripts/port_weights.py released --source='my files/best.pth' --workdir=DIR"
+    )
+
+
 @pytest.mark.parametrize(
     ("names", "changes", "backbone"),
     [
@@ -149,6 +159,17 @@ def write(folder, tensors):
             {},
             r"authors\.safetensors is no checkpoint of MM-Net's or PFENet's authors: it has neither "
             r"down_query_level_2\.0\.weight nor down_query\.0\.weight; a backbone alone is ported by: .*=FILE",
+        ),
+        (
+            ["layer0.0.weight", "down_query.0.weight", "init_merge.0.weight", "learner_base.1.0.weight"],
+            {},
+            r"authors\.safetensors is a checkpoint of BAM or a method built on it \(it has learner_base\.1\.0\.weight\)"
+            r"; the whole networks that can be ported are MM-Net and PFENet, by their authors' code\.$",
+        ),
+        (
+            ["module.backbone.conv1.weight", "module.hpn_learner.encoder_layer4.0.0.weight"],
+            {},
+            r"a checkpoint of HSNet or a method built on it \(it has hpn_learner\.encoder_layer4\.0\.0\.weight\); ",
         ),
         (["part_emb_2_level", "cls.0.weight"], {}, "holds no backbone: it has none of the tensors"),
         (SHAPES["pfenet"], {"model.network": "mmnet"}, r"holds model\.network = pfenet, not mmnet\.$"),
