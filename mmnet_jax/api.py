@@ -53,14 +53,14 @@ def load_model(workdir: str | Path, checkpoint: str | int = "best") -> tuple[Few
 
 
 def open_dataset(config: ConfigDict) -> Dataset:
-    """The prepared dataset that ``config`` names.
+    """The prepared dataset that ``config`` (resolved or not) names.
 
     Raises:
       UserError: it is not prepared (the sentence holds the command that prepares it), or it is damaged.
     """
     from mmnet_jax.data.dataset import open_dataset
 
-    return open_dataset(*dataset_choice(config))
+    return open_dataset(*dataset_choice(resolve(config)))
 
 
 def prepare_image(source: ImageSource, config: ConfigDict) -> Float[Array, "s s 3"]:

@@ -48,6 +48,15 @@ def test_resolving_leaves_its_argument_alone_and_is_idempotent_and_differences_n
     assert differences(resolved, changed) == ["optimizer.learning_rate: 0.025 -> 0.0025"]
 
 
+def test_a_resolved_path_holds_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    config = get_config()
+    config.data.data_dir, config.model.weights = "~/data", "~/w.safetensors"
+    resolved = resolve(config)
+    assert (resolved.data.data_dir, resolved.model.weights) == ("/home/ann/data", "/home/ann/w.safetensors")
+    assert resolved.pretraining.data_dir is None
+
+
 def test_bins_are_sizes_at_473_px_and_fractions_elsewhere():
     config = get_config()
     assert resolve(config).model.bins == (60, 30, 15, 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -48,6 +49,7 @@ def take_word() -> str | None:
 def parse(argv: list[str]) -> list[str]:
     """Parses ``argv`` into ``flags.FLAGS``; a ``UserError`` names the flag, config field or recipe at fault."""
     overrides: list[tuple[str, str]] = []
+    argv = [_with_home(word) for word in argv]
     if "config" in flags.FLAGS:
         argv, overrides = take_overrides(argv)
     try:
@@ -70,6 +72,15 @@ def parse(argv: list[str]) -> list[str]:
         # The libraries below tell too much, and app.run would raise a default to INFO.
         verbosity.value, verbosity.using_default_value = logging.WARNING, False
     return rest
+
+
+def _with_home(word: str) -> str:
+    """An argument with the home folder in the place of a ``~`` at its start or at that of its flag's value.
+
+    Shells do so for the start of a word alone, and not within quotes.
+    """
+    flag, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return flag + equals + os.path.expanduser(value)
 
 
 class _Plain(Formatter):

@@ -37,6 +37,7 @@ class Field:
     """Any value of a type, a range, one of some choices, or a function that lists the choices of a registry."""
     help: str
     free: bool = False  # changes nothing that is computed: a run may be resumed with another value
+    path: bool = False  # names a file or folder: ``~`` is the home folder
 
     @property
     def choices(self) -> tuple[Any, ...] | None:
@@ -101,7 +102,7 @@ FIELDS = {
     "shots": Field(1, Range(1, 100), "Support images per episode, in training and evaluation."),
     "seed": Field(321, SEED, "Seed of parameters, episodes, augmentation and dropout."),
     "data.dataset": Field("pascal5i", DATASETS, "Dataset to train and evaluate on."),
-    "data.data_dir": Field("data", str, "Folder of the prepared datasets.", free=True),
+    "data.data_dir": Field("data", str, "Folder of the prepared datasets.", free=True, path=True),
     "data.split": Field("protocol", _variants, "Variant: the published id lists or the folder's."),
     "data.generator_seed": Field(0, SEED, "Seed of a generated dataset (creatures)."),
     "data.image_size": Field(
@@ -120,7 +121,7 @@ FIELDS = {
     "data.crop_redraws": Field(31, Range(0, 1000), "Augmentation: redraws of a crop that keeps less."),
     "model.network": Field("mmnet", NETWORKS, "Head: MM-Net, or the baseline PFENet with the same decoder."),
     "model.backbone": Field("resnet50_v2", BACKBONES, "Frozen backbone; v2: a stem of three 3x3 convolutions."),
-    "model.weights": Field(None, str, "Backbone weights that port_weights.py or pretrain wrote.", free=True),
+    "model.weights": Field(None, str, "Backbone weights that port_weights.py or pretrain wrote.", free=True, path=True),
     "model.random_backbone": Field(False, bool, "Run without pretrained weights; for tests, results mean nothing."),
     "model.memory_size": Field(50, Range(1, 100_000), "Number N of meta-class embeddings."),
     "model.channels": Field(256, Range(1, 100_000), "Channels D of the projection and the decoder."),
@@ -165,7 +166,9 @@ FIELDS = {
     "pretraining.dataset": Field(
         "none", ("none", "crops", "imagenet2012"), "Labelled images: none, objects of the base classes, or TFDS's."
     ),
-    "pretraining.data_dir": Field(None, str, "Folder of TFDS's imagenet2012; open: data.data_dir.", free=True),
+    "pretraining.data_dir": Field(
+        None, str, "Folder of TFDS's imagenet2012; open: data.data_dir.", free=True, path=True
+    ),
     "pretraining.image_size": Field(224, Range(32, 4097), "Side of the classifier's input, pixels."),
     "pretraining.steps": Field(450_000, COUNT, "Steps."),
     "pretraining.batch_size": Field(256, Range(2, 10**6), "Images per step, over all devices."),

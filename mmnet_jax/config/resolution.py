@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +51,12 @@ def get_field(config: ConfigDict, field: str) -> Any:
 
 
 def set_field(config: ConfigDict, field: str, value: Any) -> None:
-    """Set a field by its whole name."""
+    """Set a field by its whole name; a path is kept with the home folder in the place of ``~``."""
     if field not in FIELDS:
         near = difflib.get_close_matches(field, FIELDS, n=1)
         raise UserError(f"unknown config field {field}" + (f"; did you mean {near[0]}?" if near else "."))
+    if FIELDS[field].path and isinstance(value, str):
+        value = os.path.expanduser(value)
     section, _, leaf = field.rpartition(".")
     try:
         (config[section] if section else config)[leaf] = value

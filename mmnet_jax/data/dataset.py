@@ -106,7 +106,7 @@ def preparable(name: str) -> DatasetSpec:
 
 def dataset_folder(name: str, data_dir: str | Path, variant: str) -> Path:
     """Where a prepared variant of a dataset is."""
-    return Path(data_dir).expanduser() / name / variant / VERSION
+    return Path(data_dir) / name / variant / VERSION
 
 
 def is_prepared(name: str, data_dir: str | Path, variant: str) -> bool:

@@ -26,7 +26,7 @@ def prepare(
         raise UserError(f"{name} is generated and takes no --source.")
     spec.check_variant(variant)
     images = None if spec.generated else _source_folder(name, source)
-    data_dir = Path(data_dir).expanduser()
+    data_dir = Path(data_dir)
     folder = dataset_folder(name, data_dir, variant)
     if is_prepared(name, data_dir, variant):
         return folder
@@ -60,7 +60,7 @@ def summary(name: str, data_dir: str | Path, variant: str) -> str:
 def _source_folder(name: str, source: str | Path | None) -> Path:
     if source is None:
         raise UserError(f"--source is missing: {name} is made from a folder of images and masks.")
-    folder = Path(source).expanduser()
+    folder = Path(source)
     if not folder.is_dir():
         raise UserError(f"--source {folder} is not a folder.")
     if not any(folder.iterdir()):

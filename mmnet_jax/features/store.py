@@ -132,7 +132,7 @@ def _table(config: ConfigDict, model: FewShotNetwork, variables: Any, weights_sh
     square, own = jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8), jax.ShapeDtypeStruct((1, 2), jnp.int32)
     levels = jax.eval_shape(functools.partial(_levels, model.backbone, size), variables, square, own)
     row = np.dtype([(level, "<f4", array.shape[1:]) for level, array in zip(("mid", "high"), levels, strict=True)])
-    return Table(Path(config.data.data_dir).expanduser() / FOLDER / name, about, len(split), row)
+    return Table(Path(config.data.data_dir) / FOLDER / name, about, len(split), row)
 
 
 def _rows(
@@ -170,7 +170,7 @@ def _own(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_without_room(data_dir: str, missing: Sequence[Table]) -> None:
     needed = sum(table.bytes for table in missing)
-    folder = Path(data_dir).expanduser().absolute()
+    folder = Path(data_dir).absolute()
     free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
     if needed > free:
         raise UserError(

@@ -67,7 +67,7 @@ def open_imagenet(data_dir: str | Path, side: int, seed: int) -> tuple[ImageNet,
 
     A ``UserError`` holds the command that prepares it, where ``data_dir`` does not have it whole as ArrayRecord files.
     """
-    home = Path(data_dir).expanduser() / NAME
+    home = Path(data_dir) / NAME
     versions = [info.parent for info in home.glob("[0-9]*.[0-9]*.[0-9]*/dataset_info.json")]
     command = f"tfds build {NAME} --file_format=array_record --manual_dir=FOLDER_OF_THE_TAR_FILES --data_dir="
     command += shlex.quote(str(data_dir))

@@ -139,7 +139,7 @@ def plan_run(recipe: str, fold: int, seed: int, settings: Settings) -> Run:
     for text in overrides:
         override(config, *text.split("=", 1))
     if config.pretraining.dataset == "none" and not config.model.random_backbone:
-        folder = Path(settings.weights).expanduser()
+        folder = Path(settings.weights)
         file = settings.weights if settings.one_weights_file else folder / f"{config.model.backbone}.safetensors"
         config.model.weights = str(file)
         overrides.append(f"model.weights={file}")

@@ -136,6 +136,33 @@ def test_recipes_and_their_fields_are_read(arguments, printed):
     assert done.stderr == "warning: class bus is left out\n"
 
 
+def test_a_tilde_is_the_home_folder_in_every_flag_and_path_field(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    (tmp_path / "home.py").write_text(
+        "from mmnet_jax.config import get_config as base\n"
+        "def get_config():\n"
+        "    config = base()\n"
+        "    config.pretraining.data_dir = '~/imagenet'\n"
+        "    return config\n"
+    )
+
+    def define():
+        define_flags()
+        flags.DEFINE_multi_string("query", [], "several")
+
+    def show():
+        config = flags.FLAGS.config
+        print(flags.FLAGS.workdir, *flags.FLAGS.query)
+        print(config.data.data_dir, config.model.weights, config.pretraining.data_dir)
+
+    fields = ["--config.data.data_dir", "~", "--config.model.weights=~/w.safetensors"]
+    done = call(define, show, "--workdir=~/x", "--query", "~/a.jpg", "--query=./~b.jpg", "--config=home.py", *fields)
+    printed = "/home/ann/x /home/ann/a.jpg ./~b.jpg\n/home/ann /home/ann/w.safetensors /home/ann/imagenet\n"
+    assert done == (0, printed, "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert command("--workdir=x", "--config=~/good.py").returncode == 0
+
+
 def test_a_bug_keeps_its_traceback_and_an_interrupt_ends_with_130():
     with pytest.raises(ValueError, match="a bug"):
         command("--workdir=bug")
