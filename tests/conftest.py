@@ -58,6 +58,15 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of small inputs from practice that went wrong, which only some machines have."""
+    folder = Path(os.environ.get("MMNET_CASES", Path(__file__).parents[2] / "shared" / "cases"))
+    if not folder.is_dir():
+        pytest.skip(f"no inputs from practice at {folder} (MMNET_CASES may name another folder)")
+    return folder
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     outcomes = {
         outcome: sum("test_goldens" in report.nodeid for report in terminalreporter.getreports(outcome))

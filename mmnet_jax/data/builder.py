@@ -9,11 +9,10 @@ import tensorflow_datasets as tfds
 from jaxtyping import Int
 
 from mmnet_jax.cli.progress import Progress, Say
-from mmnet_jax.data import images
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing
+from mmnet_jax.data.images import decode_upright
+from mmnet_jax.data.masks import check_size, count_classes, decode_mask
 from mmnet_jax.drawing.images import png_bytes
-from mmnet_jax.errors import UserError
-from mmnet_jax.labels import IGNORE
 
 VERSION = "1.0.0"
 """Version of the record format, part of the prepared folder's path."""
@@ -73,20 +72,17 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
 def make_record(identity: str, example: Example, classes: int) -> tuple[dict[str, Any], tuple[int, int]]:
     """A checked record, and its image's height and width; mask indices are below ``classes``, or 255.
 
-    The image's bytes are kept as they are. The mask is encoded anew as a grey PNG of its indices, since some decoders
-    turn a palette PNG into colours. A ``UserError`` names the file that is broken, or the mask that does not fit.
+    The image's bytes are kept as they are, unless EXIF says that it is to be turned: then it is encoded anew, upright,
+    as PNG. The mask becomes a grey PNG of its indices, since some decoders turn a palette PNG into colours. A
+    ``UserError`` names the file that is broken, or the mask that does not fit its image or shows no class.
     """
-    height, width, _ = images.decode_image(example.image, example.image_name).shape
-    name, indices = example.mask_name, images.decode_mask(example.mask, example.mask_name)
-    if indices.shape != (height, width):
-        size = f"{indices.shape[1]} x {indices.shape[0]}"
-        raise UserError(f"{name} is {size} pixels, but its image is {width} x {height}.")
-    counts = np.bincount(indices.ravel(), minlength=IGNORE + 1)
-    unknown = np.flatnonzero(counts[classes:IGNORE]) + classes
-    if unknown.size:
-        raise UserError(f"{name} holds index {unknown[0]}; its classes are 0 to {classes - 1}, and 255 for unknown.")
-    record = {"id": identity, "image": example.image, "mask": png_bytes(indices)}
-    return {**record, "counts": counts[:classes].astype(np.int64)}, (height, width)
+    image, (pixels, orientation) = example.image, decode_upright(example.image, example.image_name)
+    if orientation != 1:
+        image = png_bytes(pixels)
+    indices = decode_mask(example.mask, example.mask_name)
+    check_size(indices.shape, example.mask_name, pixels.shape, example.image_name, orientation)
+    counts = count_classes(indices, classes, example.mask_name, example.may_be_empty)
+    return {"id": identity, "image": image, "mask": png_bytes(indices), "counts": counts}, pixels.shape[:2]
 
 
 def pack_counts(counts: Int[np.ndarray, " classes"]) -> list[int]:

@@ -11,10 +11,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Int, UInt8
 
-from mmnet_jax.data import images
 from mmnet_jax.data.builder import VERSION, unpack_counts
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.spec import DatasetSpec, Part
+from mmnet_jax.data.images import decode_image
+from mmnet_jax.data.masks import decode_mask
 from mmnet_jax.errors import UserError
 
 DAMAGE = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError)
@@ -43,12 +44,12 @@ class Split:
     def read(self, i: int) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
         """RGB pixels of image ``i`` and its mask of class indices, 255: ignore; a ``UserError`` names a damaged one."""
         record, name = self._record(i)
-        return images.decode_image(record["image"], name), images.decode_mask(record["mask"], name)
+        return decode_image(record["image"], name), decode_mask(record["mask"], name)
 
     def read_mask(self, i: int) -> UInt8[np.ndarray, "h w"]:
         """The mask alone, in a fifth of the time."""
         record, name = self._record(i)
-        return images.decode_mask(record["mask"], name)
+        return decode_mask(record["mask"], name)
 
     def fingerprint(self) -> str:
         """SHA-256 of ids, pixel counts, and the encoded bytes of up to ``SAMPLED`` images."""

@@ -1,15 +1,20 @@
-"""Images of every kind as 8-bit RGB, and masks as indices; a broken file is named in one sentence."""
+"""Images of every kind as 8-bit RGB; a file that is broken or cannot be read is named in one sentence."""
 
+import functools
+import importlib
 import io
 import os
+import re
 import struct
+import warnings
 import zlib
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
-from PIL.Image import DecompressionBombError
+from PIL import ExifTags, Image, ImageOps
 
 from mmnet_jax.errors import UserError
 
@@ -17,100 +22,143 @@ ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
 """A user's own image: a path, a PIL image, or a uint8 array [h, w], [h, w, 3] or [h, w, 4]."""
 
 # What Pillow raises, depending on the format, for a file that is broken or is no image at all.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, zlib.error, DecompressionBombError)
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, zlib.error)
+_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+# Pillow warns at half the size that it refuses. Such an image is read, so there is nothing to say.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+_HEIF_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1")
+_NO_PIXELS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+"""Formats that Pillow identifies but cannot decode by itself."""
+
+
+class Upright(NamedTuple):
+    """An image turned as its EXIF orientation says."""
+
+    pixels: UInt8[np.ndarray, "h w 3"]
+    orientation: int
+    """As EXIF numbers it: 1 is stored as it is seen, 2 to 4 change no size, 5 to 8 swap width and height."""
 
 
 def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
     """RGB pixels of an encoded image as they are stored; a ``UserError`` calls one that is broken or none ``name``."""
-    return _rgb(_open(data, name), name)
+    return _rgb(open_image(data, name), name)
 
 
-def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
-    """Indices of an encoded mask, not the colours of its palette, or its grey values; a ``UserError`` if in colour."""
-    return _indices(_open(data, name), name)
+def decode_upright(data: bytes, name: str) -> Upright:
+    """The same as it is seen, turned as its EXIF orientation says."""
+    image, orientation = turn(open_image(data, name), name)
+    return Upright(_rgb(image, name), orientation)
 
 
 def read_image(source: ImageSource) -> UInt8[np.ndarray, "h w 3"]:
     """RGB pixels of a user's own image, turned as its EXIF orientation says.
 
-    Grey, palette, CMYK, 16-bit and transparent images become 8-bit RGB; transparency is dropped. A ``UserError`` names
-    a file that is missing, broken or no image, or tells an array's wrong shape or type.
+    Grey, palette, CMYK, 16-bit and transparent images become 8-bit RGB; transparency is dropped, and 16-bit images are
+    scaled by the number of bits that their largest value needs. A ``UserError`` names a file that is missing, broken,
+    too large or no image, or tells an array's wrong shape or type.
     """
+    return read_upright(source).pixels
+
+
+def read_upright(source: ImageSource) -> Upright:
+    """``read_image`` with the orientation that was applied (1 for an array)."""
     if not isinstance(source, np.ndarray):
-        return _rgb(*_load(source, "the image"))
+        image, name = load_image(source, "the image")
+        image, orientation = turn(image, name)
+        return Upright(_rgb(image, name), orientation)
     if source.dtype != np.uint8 or not (source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (3, 4))):
         kind = f"{source.dtype} {list(source.shape)}"
         raise UserError(f"an image array must be uint8 [h, w, 3], [h, w, 4] or [h, w], but this one is {kind}.")
     if 0 in source.shape:
         raise UserError(f"an image array of shape {list(source.shape)} holds no pixels.")
-    return np.repeat(source[..., None], 3, axis=-1) if source.ndim == 2 else np.ascontiguousarray(source[..., :3])
+    grey = source.ndim == 2
+    return Upright(np.repeat(source[..., None], 3, axis=-1) if grey else np.ascontiguousarray(source[..., :3]), 1)
 
 
-def read_mask(source: ImageSource) -> UInt8[np.ndarray, "h w"]:
-    """Indices (or grey values) of a user's own mask (an array is uint8 or bool), turned as its EXIF orientation says.
-
-    Of a mask painted in colour it is the largest of the three channels, so that black alone is 0. Errors are those of
-    ``read_image``.
-    """
-    if not isinstance(source, np.ndarray):
-        return _indices(*_load(source, "the mask"), colour=True)
-    if source.dtype not in (np.uint8, np.bool_) or source.ndim != 2 or 0 in source.shape:
-        raise UserError(f"a mask array must be uint8 [h, w], but this one is {source.dtype} {list(source.shape)}.")
-    return source.astype(np.uint8)
+@functools.cache
+def readable_suffixes() -> frozenset[str]:
+    """Ends of file names, lower case and with the dot, of all formats that can be decoded here."""
+    _register_heif()
+    Image.init()
+    formats = {*Image.OPEN, "MPO"} - _NO_PIXELS  # MPO files are opened as JPEG
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in formats)
 
 
-def _load(source: str | os.PathLike[str] | Image.Image, name: str) -> tuple[Image.Image, str]:
-    """The upright image, and what a message should call it: its file, or ``name``."""
-    if not isinstance(source, Image.Image):
-        name = os.fspath(source)
-        try:
-            source = _open(Path(name).read_bytes(), name)
-        except FileNotFoundError:
-            raise UserError(f"{name} does not exist.") from None
-        except OSError as error:
-            raise UserError(f"{name} cannot be read: {error.strerror or error}.") from None
+def load_image(source: str | os.PathLike[str] | Image.Image, name: str) -> tuple[Image.Image, str]:
+    """The image as it is stored, and what a message should call it: its file, or ``name``."""
+    if isinstance(source, Image.Image):
+        return source, name
+    name = os.fspath(source)
     try:
-        return ImageOps.exif_transpose(source), name
+        return open_image(Path(name).read_bytes(), name), name
+    except FileNotFoundError:
+        raise UserError(f"{name} does not exist.") from None
+    except OSError as error:
+        raise UserError(f"{name} cannot be read: {error.strerror or error}.") from None
+
+
+def turn(image: Image.Image, name: str) -> tuple[Image.Image, int]:
+    """The image turned as its EXIF orientation says, and the orientation."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if orientation not in range(2, 9):
+            return image, 1
+        return ImageOps.exif_transpose(image), orientation
     except _BROKEN as error:
         raise UserError(f"{name} has broken EXIF data ({error}).") from None
 
 
-def _open(data: bytes, name: str) -> Image.Image:
-    """The whole image, decoded: Pillow reads lazily and would find a truncated file only later."""
+def open_image(data: bytes, name: str) -> Image.Image:
+    """The first frame of an encoded image, decoded: Pillow reads lazily and would find a truncated file only later."""
+    _register_heif()
     try:
         image = Image.open(io.BytesIO(data))
+        sixteen_bits = ";16" in str(image.tile)
         image.load()
+    except _TOO_LARGE as error:
+        found, limit = (f"{int(number):,}" for number in re.findall(r"\d+", str(error))[:2])
+        raise UserError(f"{name} has {found} pixels, and at most {limit} are read; scale it down.") from None
     except Image.UnidentifiedImageError:
-        raise UserError(f"{name} is not an image.") from None
+        raise UserError(f"{name} is {_unidentified(data)}.") from None
     except _BROKEN as error:
         raise UserError(f"{name} is broken and cannot be decoded ({error}).") from None
+    if sixteen_bits and image.mode in ("RGB", "RGBA", "LA"):
+        colours = np.asarray(image)[..., : len(image.mode.rstrip("A"))]
+        if colours.max() < 64:
+            what = "has 16 bits a channel but only small values, of which Pillow drops the lower 8 bits"
+            raise UserError(f"{name} {what}; scale it to 8 bits.")
     return image
+
+
+@functools.cache
+def _register_heif() -> None:
+    """HEIF files are read too where the package pillow-heif is installed."""
+    with suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+
+
+def _unidentified(data: bytes) -> str:
+    """What an encoded image is that Pillow does not know."""
+    brand = data[8:12].decode("latin-1") if data[4:8] == b"ftyp" else ""
+    if brand in _HEIF_BRANDS:
+        return "a HEIC image, which the package pillow-heif reads: pip install pillow-heif, or save the image as JPEG"
+    if brand in ("avif", "avis"):
+        return "an AVIF image, which newer releases of Pillow read: pip install --upgrade pillow, or save it as JPEG"
+    return "not an image"
 
 
 def _rgb(image: Image.Image, name: str) -> np.ndarray:
     if image.mode.startswith("I"):
-        # 16-bit grey, which Pillow would clip at 255 instead of scaling.
+        # 16-bit grey, which Pillow would clip at 255 instead of scaling. Cameras and scanners use 10, 12 or 14 bits.
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise UserError(f"{name} has more than 16 bits a pixel; convert it to 8 or 16.")
-        return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+        unused = max(0, int(values.max()).bit_length() - 8)
+        return np.repeat((values >> unused).astype(np.uint8)[..., None], 3, axis=-1)
     if image.mode == "F":
         raise UserError(f"{name} has floating-point pixels; convert it to 8 or 16 bits.")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
-
-
-def _indices(image: Image.Image, name: str, colour: bool = False) -> np.ndarray:
-    if image.mode in ("1", "P", "L", "LA", "PA"):
-        values = np.array(image).astype(np.uint8)
-        return values if values.ndim == 2 else np.ascontiguousarray(values[..., 0])
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min() >= 0 and values.max() <= 255:
-            return values.astype(np.uint8)
-        raise UserError(f"{name} holds values from {values.min()} to {values.max()}; a mask's are 0 to 255.")
-    pixels = np.asarray(image.convert("RGB"))
-    if colour or (pixels[..., :1] == pixels[..., 1:]).all():
-        return pixels.max(axis=-1)
-    raise UserError(f"{name} is in colour; a mask has one channel (indices or grey values).")

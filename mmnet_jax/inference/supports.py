@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
-from mmnet_jax.data.images import read_image, read_mask
+from mmnet_jax.data.images import read_upright
+from mmnet_jax.data.masks import check_size, read_mask
 from mmnet_jax.data.transforms.evaluation import prepare_image, prepare_label
 from mmnet_jax.drawing.images import RGB, Mask, fit_image, fit_mask
 from mmnet_jax.errors import UserError
-from mmnet_jax.labels import IGNORE
 from mmnet_jax.models.backbones import create_backbone
 from mmnet_jax.models.network import grid_masks
 
@@ -92,8 +92,8 @@ def read_supports(
 ) -> Supports:
     """Reads the support images, and for each a box or the file of a mask of its size.
 
-    A pixel of a mask is foreground if it is not 0 and not ``ignore``; of a palette image the index counts, of a colour
-    image all channels. Raises ``UserError`` naming the file that is missing or broken, or the box that does not fit.
+    ``read_mask`` says what ``ignore`` means and which pixels of a mask are foreground. Raises ``UserError`` naming the
+    file that is missing or broken, or the mask or box that does not fit.
     """
     if not annotations:
         raise UserError("say where the class is: each --support needs a --mask=FILE or a --support_box=x0,y0,x1,y1.")
@@ -110,17 +110,13 @@ def read_supports(
 def _read_support(
     source: str | Path, annotation: str | Path | Box, size: int, grid: int, ignore: int | None
 ) -> tuple[Array, Array, Example]:
-    image = read_image(source)
+    image, orientation = read_upright(source)
+    shape = image.shape[:2]
     if isinstance(annotation, Box):
-        name, label = f"box {annotation}", box_label(annotation, image.shape[:2], source)
+        name, label = f"box {annotation}", box_label(annotation, shape, source)
     else:
-        name, values = f"mask {annotation}", read_mask(annotation)
-        if values.shape != image.shape[:2]:
-            own, wanted = (f"{shape[1]} x {shape[0]}" for shape in (values.shape, image.shape))
-            raise UserError(f"{name} is {own} pixels, but its image {source} is {wanted}.")
-        label = np.where(values == ignore, IGNORE, values > 0).astype(np.uint8)
-        if not (label == 1).any():
-            raise UserError(f"{name} has no foreground: every pixel is 0" + (f" or {ignore}." if ignore else "."))
+        name, label = f"mask {annotation}", read_mask(annotation, ignore)
+        check_size(label.shape, name, shape, str(source), orientation)
     fitted = prepare_label(label, size)
     if grid_masks(fitted == 1, grid).max() < 0.01:
         raise UserError(

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmnet_jax.data.images import decode_mask, read_image, read_mask
+from mmnet_jax.data.images import read_image
+from mmnet_jax.data.masks import read_mask
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
-from tests.data.making import jpeg, palette_png
+from tests.data.making import jpeg
 
 GREY = np.array([[0, 100, 200], [255, 1, 2]], np.uint8)
 RGB = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)
@@ -21,13 +22,6 @@ IMAGES = {  # what is saved, and what is read
     "black and white": (GREY > 50, np.where(THREE_GREYS > 50, 255, 0)),
     "16 bits": (GREY.astype(np.uint16) * 257, THREE_GREYS),
     "palette": (PALETTE, np.array(PALETTE.convert("RGB"))),
-}
-MASKS = {
-    "colour": (RGB, RGB.max(axis=-1)),
-    "grey in colour": (THREE_GREYS, GREY),
-    "grey with transparency": (np.stack([GREY, 255 - GREY], axis=-1), GREY),
-    "black and white": (GREY > 50, GREY > 50),
-    "16 bits": (GREY.astype(np.uint16), GREY),
 }
 
 
@@ -44,7 +38,6 @@ def test_every_kind_of_image_file_becomes_rgb(tmp_path, kind):
 def test_arrays_and_pil_images_are_read_like_files():
     for source, expected in ((Image.fromarray(RGB), RGB), (RGB, RGB), (GREY, THREE_GREYS), (RGBA, RGB)):
         np.testing.assert_array_equal(read_image(source), expected)
-    np.testing.assert_array_equal(read_mask(GREY > 50), GREY > 50)
 
 
 def test_cmyk_becomes_rgb(tmp_path):
@@ -53,28 +46,10 @@ def test_cmyk_becomes_rgb(tmp_path):
     np.testing.assert_allclose(image, np.broadcast_to([255, 0, 0], (8, 8, 3)), atol=8)
 
 
-def test_exif_orientation_turns_an_image_and_its_mask(tmp_path):
+def test_exif_orientation_turns_an_image(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # shown after a quarter turn clockwise
     np.testing.assert_array_equal(read_image(saved(tmp_path, RGB, exif=exif)), np.rot90(RGB, -1))
-    np.testing.assert_array_equal(read_mask(saved(tmp_path, GREY, exif=exif)), np.rot90(GREY, -1))
-
-
-def test_mask_is_read_as_indices_whatever_its_palette(tmp_path):
-    mask = np.array([[0, 1, 15], [255, 20, 0]], np.uint8)
-    (tmp_path / "mask.png").write_bytes(palette_png(mask))
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), mask)
-    np.testing.assert_array_equal(decode_mask(png_bytes(mask), "mask"), mask)
-
-
-@pytest.mark.parametrize("kind", MASKS)
-def test_masks_of_other_kinds_keep_zero_and_nonzero(tmp_path, kind):
-    np.testing.assert_array_equal(read_mask(saved(tmp_path, MASKS[kind][0])), MASKS[kind][1])
-
-
-def test_a_dataset_mask_in_colour_is_refused(tmp_path):
-    with pytest.raises(UserError, match="mask 7 is in colour; a mask has one channel"):
-        decode_mask(saved(tmp_path, RGB).read_bytes(), "mask 7")
 
 
 @pytest.mark.parametrize("read", [read_image, read_mask])
@@ -99,10 +74,8 @@ REFUSED = [
     (read_image, RGB.astype(np.float32), r"must be uint8 .*, but this one is float32 \[2, 3, 3\]"),
     (read_image, np.zeros((3, 2, 2), np.uint8), r"but this one is uint8 \[3, 2, 2\]\."),
     (read_image, np.zeros((0, 5, 3), np.uint8), "holds no pixels"),
-    (read_mask, GREY.astype(np.int64), r"a mask array must be uint8 \[h, w\], but this one is int64 \[2, 3\]"),
     (read_image, ("f.tiff", GREY.astype(np.float32)), r"f.tiff has floating-point pixels"),
     (read_image, ("i.tiff", GREY.astype(np.int32) * 100_000), r"i.tiff has more than 16 bits a pixel"),
-    (read_mask, ("m.png", GREY.astype(np.uint16) * 257), r"m.png holds values from 0 to 65535; a mask's are 0 to 255"),
 ]
 
 

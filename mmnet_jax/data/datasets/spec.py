@@ -20,6 +20,8 @@ class Example(NamedTuple):
     image_name: str
     """What error messages call the image, its file for example."""
     mask_name: str
+    may_be_empty: bool = False
+    """Whether the mask may show no class, since it was drawn from annotations and is no file that may be misread."""
 
 
 @dataclasses.dataclass(frozen=True)

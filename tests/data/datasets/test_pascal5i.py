@@ -88,7 +88,7 @@ TURNED, CLASS_37, COLOUR = palette_png(a_mask(10, 20, 1)), palette_png(a_mask(20
 FAULTS = {  # the file, its new content from the old (None: no file), and the message, in which {} is the file
     "a broken JPEG": (JPEG(TRAIN[1]), lambda data: data[:-200], "{} is broken and cannot be decoded"),
     "text for a JPEG": (JPEG(VAL[1]), lambda _: b"no image at all", "{} is not an image."),
-    "a mask of another size": (PNG(VAL[0]), lambda _: TURNED, "{} is 20 x 10 pixels, but its image is 10 x 20."),
+    "a mask of another size": (PNG(VAL[0]), lambda _: TURNED, "{} is 20 x 10 pixels, but its image "),
     "a mask of another dataset": (PNG(VAL[0]), lambda _: CLASS_37, "{} holds index 37; its classes are 0 to 20, and 2"),
     "a mask in colour": (PNG(TRAIN[0]), lambda _: jpeg(COLOUR), "{} is in colour"),
     "no list": (LIST, lambda _: None, "{} does not exist"),

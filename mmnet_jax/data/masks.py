@@ -1,0 +1,207 @@
+"""Masks: class indices as datasets store them, and the foreground of masks as users make them."""
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+from PIL import Image
+
+from mmnet_jax.data.images import ImageSource, load_image, open_image, turn
+from mmnet_jax.errors import UserError
+from mmnet_jax.labels import IGNORE
+
+_FEW = 16
+"""A mask in at most so many colours was painted; smooth or lossily stored edges make more."""
+_SMALL = 32
+"""Values below it are class indices, or noise; see ``_foreground_of_integers``."""
+
+
+def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
+    """Class indices of a dataset's encoded mask, not its palette's colours, turned as its EXIF orientation says.
+
+    A ``UserError`` calls a mask ``name`` that is broken, in colour, a JPEG, or has VOC's colours at other indices.
+    """
+    image = open_image(data, name)
+    encoding = image.format
+    image, _ = turn(image, name)
+    values = _stored(image, name)
+    if encoding in ("JPEG", "MPO"):
+        raise UserError(f"{name} is a JPEG image, which does not keep class indices; save masks as PNG.")
+    if image.mode == "1":
+        values = values * 255  # it means black and white, and not class 1
+    if values.min() < 0 or values.max() > 255:
+        raise UserError(f"{name} holds values from {values.min()} to {values.max()}; a mask's are 0 to 255.")
+    indices = values.astype(np.uint8)
+    if image.mode == "P":
+        _check_palette(indices, image, name)
+    return indices
+
+
+def count_classes(
+    indices: UInt8[np.ndarray, "h w"], classes: int, name: str, may_be_empty: bool = False
+) -> Int[np.ndarray, " classes"]:
+    """Pixels of each class, 0 the background, in a mask of indices below ``classes``, or 255 for unknown.
+
+    A ``UserError`` calls a mask ``name`` that holds other indices, or no class unless it ``may_be_empty``.
+    """
+    counts = np.bincount(indices.ravel(), minlength=IGNORE + 1)
+    unknown = np.flatnonzero(counts[classes:IGNORE]) + classes
+    if unknown.size:
+        raise UserError(f"{name} holds index {unknown[0]}; its classes are 0 to {classes - 1}, and 255 for unknown.")
+    if not may_be_empty and not counts[1:classes].any():
+        found = " and ".join(map(str, np.flatnonzero(counts)))
+        raise UserError(
+            f"{name} shows no class: it holds {found} alone, and 0 is the background and 255 unknown; a dataset's mask "
+            f"holds the index of each pixel's class, 1 to {classes - 1}. Leave the image out if it shows none."
+        )
+    return counts[:classes].astype(np.int64)
+
+
+def check_size(mask: tuple[int, ...], name: str, image: tuple[int, ...], image_name: str, orientation: int = 1) -> None:
+    """Raises a ``UserError`` unless mask and upright image have the same height and width.
+
+    ``orientation`` is what ``Upright`` tells of the image; a mask that fits the image as stored gets its own sentence.
+    """
+    if mask[:2] == image[:2]:
+        return
+    (height, width), (wanted_height, wanted_width) = mask[:2], image[:2]
+    sentence = f"{name} is {width} x {height} pixels, but its image {image_name} is {wanted_width} x {wanted_height}"
+    if orientation >= 5 and (height, width) == (wanted_width, wanted_height):
+        sentence += " once its EXIF orientation is applied; turn the mask as the image is seen"
+    raise UserError(f"{sentence}.")
+
+
+def read_mask(source: ImageSource, ignore: int | None = None) -> UInt8[np.ndarray, "h w"]:
+    """The label of a user's own mask, turned as its EXIF orientation says: 1 foreground, 0 background, 255 ignored.
+
+    A mask is read as it looks, and black is background:
+
+    - if its alpha channel varies, that is the mask;
+    - grey values are foreground where they are not 0 if there are at most two of them, or none from 32 to 254 (class
+      indices); smooth or lossily stored edges are cut at half of the range. A palette of greys counts as grey values;
+    - colours are foreground where they are not black; if many colours and nearly black ones show that the mask is lossy
+      or smooth, where the largest channel is at least half;
+    - floating-point values, which must lie in 0..1, are cut at half.
+
+    With ``ignore`` the stored values are class indices, a palette's too: 0 is background, ``ignore`` is 255, all others
+    are foreground. An array is bool, integer or floating-point ``[h, w]``, or uint8 ``[h, w, 3]`` or ``[h, w, 4]``.
+
+    Raises:
+      UserError: naming a mask that is missing, broken, without any foreground, or of values that cannot be read so.
+    """
+    if isinstance(source, np.ndarray):
+        name, image = "the mask", _array(source)
+    else:
+        image, name = load_image(source, "the mask")
+        image, _ = turn(image, name)
+        name = name if isinstance(source, Image.Image) else f"mask {name}"
+    if ignore is None:
+        return _as_it_looks(image, name).astype(np.uint8)
+    values = image if isinstance(image, np.ndarray) else _stored(image, name)
+    if values.dtype.kind == "f":
+        raise UserError(f"{name} has floating-point values, and --ignore is for indices; give it without --ignore.")
+    label = np.where(values == ignore, IGNORE, _not_negative(values, name) > 0).astype(np.uint8)
+    if not (label == 1).any():
+        raise UserError(f"{name} has no foreground: every pixel is 0 or {ignore}.")
+    return label
+
+
+def _array(mask: np.ndarray) -> np.ndarray | Image.Image:
+    """A user's array: its values where it has two axes, else the image it is."""
+    coloured = mask.ndim == 3 and mask.shape[2] in (3, 4) and mask.dtype == np.uint8
+    if 0 in mask.shape or not (coloured or (mask.ndim == 2 and mask.dtype.kind in "buif")):
+        kinds = "bools, integers or floats [h, w], or uint8 [h, w, 3] or [h, w, 4]"
+        raise UserError(f"a mask array must be {kinds}, but this one is {mask.dtype} {list(mask.shape)}.")
+    return Image.fromarray(mask) if coloured else mask
+
+
+def _stored(image: Image.Image, name: str) -> np.ndarray:
+    """The values [h, w] that a grey or palette image is stored with; a ``UserError`` if it has colours instead."""
+    if image.mode not in ("1", "P", "L", "LA", "PA", "F") and not image.mode.startswith("I"):
+        one = "class indices have one channel, so take one, or convert the colours to indices"
+        raise UserError(f"{name} is in colour ({image.mode}); {one}.")
+    values = np.asarray(image)
+    return values if values.ndim == 2 else values[..., 0]
+
+
+def _as_it_looks(mask: np.ndarray | Image.Image, name: str) -> Bool[np.ndarray, "h w"]:
+    if isinstance(mask, np.ndarray):
+        return _foreground(mask, name)
+    if (alpha := _varying_alpha(mask)) is not None:
+        return _foreground(alpha, name)
+    if mask.mode in ("1", "L", "LA", "F") or mask.mode.startswith("I"):
+        return _foreground(_stored(mask, name), name)
+    mask = mask.convert("RGB")
+    colours = np.asarray(mask)
+    largest = colours.max(axis=-1)
+    if (colours == largest[..., None]).all():
+        return _foreground(largest, name)
+    few = mask.getcolors(_FEW) is not None
+    flat = few or not ((largest > 0) & (largest < _SMALL)).any()
+    return largest > 0 if flat else _foreground(largest, name)
+
+
+def _varying_alpha(image: Image.Image) -> np.ndarray | None:
+    if not image.has_transparency_data:
+        return None
+    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return alpha if alpha.min() < alpha.max() else None
+
+
+def _foreground(values: np.ndarray, name: str) -> Bool[np.ndarray, "h w"]:
+    """Where values [h, w] are foreground; a ``UserError`` if that is nowhere."""
+    if values.dtype.kind == "f":
+        if not ((values >= 0) & (values <= 1)).all():
+            raise UserError(f"{name} has floating-point values outside 0 to 1; save it as 8-bit grey.")
+        least: float = 0.5
+    else:
+        least = _least_foreground(_not_negative(values, name))
+    foreground = values >= least
+    if not foreground.any():
+        if not values.any():
+            raise UserError(f"{name} has no foreground: every pixel is 0.")
+        indices = "give --ignore=255 if they are class indices"
+        raise UserError(f"{name} has no foreground: its values reach {values.max()}, and {least} is needed; {indices}.")
+    return foreground
+
+
+def _least_foreground(values: np.ndarray) -> int:
+    """The least of these integers, none negative, that is foreground."""
+    found = np.unique(values)
+    full = 2 ** max(8, int(found[-1]).bit_length()) - 1  # 255, or what 10, 12, 14 or 16 bits reach
+    between = (found >= _SMALL) & (found < full) & (found != IGNORE)
+    return (full + 1) // 2 if found.size > 2 and between.any() else 1
+
+
+def _not_negative(values: np.ndarray, name: str) -> np.ndarray:
+    if values.min() < 0:
+        raise UserError(f"{name} has negative values; 0 is the background, and more than 0 foreground.")
+    return values
+
+
+def _check_palette(indices: UInt8[np.ndarray, "h w"], image: Image.Image, name: str) -> None:
+    """Raises a ``UserError`` if a palette's colours are those of VOC's classes, but at other indices.
+
+    Other colours say nothing, and neither do greys.
+    """
+    used = np.unique(indices)
+    palette = np.zeros((256, 3), int)
+    known = np.reshape(image.getpalette() or [], (-1, 3))
+    palette[: len(known)] = known
+    colours = palette[used]
+    classes = {tuple(colour): i for i, colour in enumerate(_VOC_PALETTE.tolist()) if i <= 20 or i == IGNORE}
+    meant = [classes.get(tuple(colour)) for colour in colours.tolist()]
+    if None in meant or (colours == colours[:, :1]).all():
+        return
+    for index, class_id in zip(used, meant, strict=True):
+        if index != class_id:
+            found = f"index {index} has the colour of VOC's index {class_id}, so an editor may have renumbered them"
+            advice = "take the original mask, or save it as grey if its indices are right"
+            raise UserError(f"the colours and indices of {name} disagree: {found}; {advice}.")
+
+
+def _voc_palette() -> UInt8[np.ndarray, "256 3"]:
+    """VOC's colours: bits 0, 1, 2 of an index are the highest bits of red, green and blue, bits 3, 4, 5 the next."""
+    bits = np.arange(256)[:, None] >> np.arange(9) & 1
+    return np.stack([bits[:, channel::3] @ [128, 64, 32] for channel in range(3)], axis=1).astype(np.uint8)
+
+
+_VOC_PALETTE = _voc_palette()
