@@ -24,7 +24,7 @@ def command(folder, module, *arguments):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a workdir ``work`` at step 7, one without a checkpoint, and data/: 12 test images of 3 classes."""
+    """A folder with a workdir ``work`` at step 7, others without a checkpoint, data/: 12 test images of 3 classes."""
     folder = tmp_path_factory.mktemp("evaluate")
     voc = folder / "VOCdevkit" / "VOC2012"
     for part in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
@@ -48,6 +48,8 @@ def folder(tmp_path_factory):
         Workdir(folder / name).create(config)
     with Checkpoints(folder / "work" / "checkpoints", config) as checkpoints:
         checkpoints.save_model(7, {"params": create_model(config, 8)[1]["params"], "batch_stats": {}})
+    config.data.split = "protocol"
+    Workdir(folder / "protocol").create(config)
     return folder
 
 
@@ -115,6 +117,12 @@ def test_a_manifest_repeats_the_number(folder, result):
         (
             "--workdir=work --manifest=out/result.manifest.json --shots=5",
             "--shots=5 contradicts --manifest=out/result.manifest.json, whose shots is 1.",
+        ),
+        # what evaluate has no flag for is a fact in its messages, and no advice
+        (
+            "--workdir=protocol --data_dir=data",
+            "data.data_dir data holds pascal5i of data.split = folder, but not of protocol; "
+            "prepare it with: python scripts/prepare_data.py pascal5i --source=VOCdevkit --data_dir=data",
         ),
         ("--workdir=work --output=data", "--output=data is a folder; give the name of a file."),
         ("--workdir=work --output=work/config.json/r.json", "--output=work/config.json/r.json cannot be written."),

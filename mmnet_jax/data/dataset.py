@@ -123,12 +123,12 @@ def open_dataset(name: str, data_dir: str | Path, variant: str) -> Dataset:
     spec = preparable(name)
     spec.check_variant(variant)
     if not is_prepared(name, data_dir, variant):
-        command = f"prepare it with: {spec.prepare_command(data_dir, variant)}"
+        command = spec.prepare_command(data_dir, variant)
         other = next((v for v in spec.variants if is_prepared(name, data_dir, v)), None)
-        if other and not spec.generated:
-            found = f"{name} with --split={other} and not --split={variant}: set data.split to {other}, or"
-            raise UserError(f"data.data_dir {data_dir} holds {found} {command}")
-        raise UserError(f"data.data_dir {data_dir} holds no prepared {name}; {command}")
+        found = (
+            f"{name} of data.split = {other}, but not of {variant}" if other and not spec.generated else f"no {name}"
+        )
+        raise UserError(f"data.data_dir {data_dir} holds {found}; prepare it with: {command}")
     folder = dataset_folder(name, data_dir, variant)
     try:
         return _open(spec, folder)

@@ -96,7 +96,7 @@ def stored_sources(
 ) -> list[Source]:
     """The sources that read the stored features of some splits, which are computed first where they are missing."""
     if jax.process_count() > 1:
-        raise UserError("training.cache_features works in one process; set it to False to train with several.")
+        raise UserError(f"training.cache_features works in one process alone, but there are {jax.process_count()}.")
     size, variables = config.data.image_size, _own(frozen)
     tables = [_table(config, model, variables, weights_sha256, split) for split in splits]
     _refuse_without_room(config.data.data_dir, [table for table in tables if table.read() is None])
@@ -174,8 +174,8 @@ def _refuse_without_room(data_dir: str, missing: Sequence[Table]) -> None:
     free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
     if needed > free:
         raise UserError(
-            f"data.data_dir {data_dir} has room for {_size(free)}, but the frozen features take "
-            f"{_size(needed)}: make room, or set training.cache_features to False."
+            f"data.data_dir {data_dir} has room for {_size(free)}, but the features that training.cache_features "
+            f"keeps there take {_size(needed)}."
         )
 
 

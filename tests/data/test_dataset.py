@@ -24,7 +24,7 @@ def test_an_unprepared_dataset_names_the_command_that_prepares_it(tmp_path):
 
 def test_the_other_variant_is_pointed_out(voc, data):
     prepare_voc(voc, data)
-    found = r"holds pascal5i with --split=folder and not --split=protocol: set data\.split to folder"
+    found = r"holds pascal5i of data\.split = folder, but not of protocol; prepare it with: python "
     with pytest.raises(UserError, match=found):
         open_dataset("pascal5i", data, "protocol")
 
@@ -32,7 +32,7 @@ def test_the_other_variant_is_pointed_out(voc, data):
 def test_a_dataset_or_variant_that_cannot_be_prepared_is_refused(tmp_path):
     with pytest.raises(UserError, match="coco20i cannot be prepared yet; there is pascal5i"):
         open_dataset("coco20i", tmp_path, "protocol")
-    with pytest.raises(UserError, match="--split of pascal5i must be protocol or folder, but is thirds"):
+    with pytest.raises(UserError, match="pascal5i comes in the variants protocol and folder, but not thirds"):
         open_dataset("pascal5i", tmp_path, "thirds")
 
 

@@ -89,7 +89,7 @@ class DatasetSpec:
         if self.generated and not (seed.isdecimal() and variant == f"seed{int(seed)}"):
             raise UserError(f"{self.name} comes in the variants seed0, seed1 and so on, but not {variant}.")
         if not self.generated and variant not in self.variants:
-            raise UserError(f"--split of {self.name} must be {' or '.join(self.variants)}, but is {variant}.")
+            raise UserError(f"{self.name} comes in the variants {' and '.join(self.variants)}, but not {variant}.")
 
     def prepare_command(self, data_dir: str | Path, variant: str) -> str:
         """The command line that prepares a variant."""

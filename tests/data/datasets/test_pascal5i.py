@@ -133,7 +133,7 @@ def test_what_cannot_be_prepared_is_refused(voc, data, tmp_path):
     (tmp_path / "other" / "a.jpg").touch()
     for (name, source, variant), sentence in {
         ("kitti", voc, None): "unknown dataset kitti; there is pascal5i",
-        ("pascal5i", voc, "thirds"): "--split of pascal5i must be protocol or folder, but is thirds",
+        ("pascal5i", voc, "thirds"): "pascal5i comes in the variants protocol and folder, but not thirds",
         ("pascal5i", tmp_path / "nowhere", None): r"--source .*nowhere is not a folder",
         ("pascal5i", tmp_path / "empty", None): "empty is an empty folder",
         ("pascal5i", tmp_path / "other", None): "other holds no VOC2012/JPEGImages; the VOCdevkit folder is wanted",
