@@ -124,10 +124,10 @@ def open_dataset(name: str, data_dir: str | Path, variant: str) -> Dataset:
     spec.check_variant(variant)
     if not is_prepared(name, data_dir, variant):
         command = spec.prepare_command(data_dir, variant)
+        found = f"no prepared {name}"
         other = next((v for v in spec.variants if is_prepared(name, data_dir, v)), None)
-        found = (
-            f"{name} of data.split = {other}, but not of {variant}" if other and not spec.generated else f"no {name}"
-        )
+        if other and not spec.generated:
+            found = f"{name} of data.split = {other}, but not of {variant}"
         raise UserError(f"data.data_dir {data_dir} holds {found}; prepare it with: {command}")
     folder = dataset_folder(name, data_dir, variant)
     try:
