@@ -42,7 +42,7 @@ def main() -> None:
         with workdir.lock():
             resumed = workdir.resumes(config)
             if config.pretraining.dataset == "crops":
-                ensure_dataset(*dataset_choice(config), _say)
+                ensure_dataset(*dataset_choice(config)[:3], _say)
             check_images(config)  # first, so that missing ones leave no folder behind
             if not resumed:
                 workdir.create(config)

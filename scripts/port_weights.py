@@ -32,7 +32,9 @@ def define_flags(name: str | None) -> None:
         return
     flags.DEFINE_string("workdir", None, "Folder to write, not there yet or empty.", required=True)
     flags.DEFINE_enum("dataset", "pascal5i", FIELDS["data.dataset"].choices, "What it was trained on.")
-    flags.DEFINE_enum("split", "protocol", FIELDS["data.split"].choices, "Prepared variant of the data to evaluate on.")
+    for flag in ("split", "coco_masks", "folds"):
+        field = FIELDS[f"data.{flag}"]
+        flags.DEFINE_enum(flag, None, field.choices, f"Of the data to evaluate on: {field.help}")
     flags.DEFINE_integer("fold", 0, "The fold whose classes it was not trained on.", 0, 3)
     flags.DEFINE_integer("shots", 1, "Support images an episode.", lower_bound=1)
     flags.DEFINE_integer("image_size", 473, "Side of its images, pixels; 8k + 1.")

@@ -36,7 +36,7 @@ def trained(tmp_path, monkeypatch):
     config = load_recipe("quickstart")
     config.pretraining.dataset, config.model.random_backbone, config.model.backbone = "none", True, "tiny"
     config, workdir = resolve(config), Workdir(tmp_path / "runs" / "quickstart")
-    ensure_dataset(*dataset_choice(config), lambda line: None)
+    ensure_dataset(*dataset_choice(config)[:3], lambda line: None)
     workdir.create(config)
     model, variables = build_model(network_settings(config)), workdir.frozen(config)
     variables["params"] = init_head(model, 0)

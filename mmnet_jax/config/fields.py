@@ -32,7 +32,7 @@ class ByReading:
 class Field:
     """The declaration of one field."""
 
-    default: Any  # ``None``: open, until the reading or a rule of ``resolve`` fills it, or for the run to do without
+    default: Any  # ``None``: open, until the reading, the dataset or a rule of ``resolve`` fills it, or left so
     allowed: type | Range | ByReading | tuple[Any, ...] | Callable[[], Iterable[str]]
     """Any value of a type, a range, one of some choices, or a function that lists the choices of a registry."""
     help: str
@@ -55,7 +55,9 @@ class Field:
             return self.allowed
         if isinstance(self.allowed, ByReading):
             return type(self.allowed.paper)
-        return int if self.default is None else type(self.default)
+        if self.default is not None:
+            return type(self.default)
+        return int if isinstance(self.allowed, Range) else str
 
     def usual(self, reading: str) -> Any:
         """The value of the field where nobody sets it."""
@@ -63,9 +65,11 @@ class Field:
 
     def check(self, name: str, value: Any) -> None:
         """Raises a ``UserError`` unless ``value`` is allowed."""
+        if value is None and self.default is None:
+            return
         if isinstance(self.allowed, Range):
             low, high = self.allowed.low, self.allowed.high
-            if value is not None and not (is_number(value) and low <= value <= high):
+            if not (is_number(value) and low <= value <= high):
                 raise UserError(f"{name} must be a number from {low:g} to {high:g}, but is {value!r}.")
         elif (choices := self.choices) is not None and value not in choices:
             raise UserError(f"{name} must be one of {', '.join(map(str, choices))}, but is {value!r}.")
@@ -81,9 +85,13 @@ def _registry(module: str, name: str) -> Callable[[], Iterable[str]]:
     return lambda: getattr(import_module(f"mmnet_jax.{module}"), name)
 
 
-def _variants() -> Iterable[str]:
-    datasets = import_module("mmnet_jax.data.datasets").DATASETS.values()
-    return dict.fromkeys(variant for spec in datasets if not spec.generated for variant in spec.variants)
+def _specs() -> Iterable[Any]:
+    return import_module("mmnet_jax.data.datasets").DATASETS.values()
+
+
+def _variants(field: str) -> Callable[[], Iterable[str]]:
+    """The variants that a field chooses among, of all datasets."""
+    return lambda: dict.fromkeys(one for spec in _specs() if spec.variant_field == field for one in spec.variants)
 
 
 DATASETS = _registry("data.datasets", "DATASETS")
@@ -103,8 +111,14 @@ FIELDS = {
     "seed": Field(321, SEED, "Seed of parameters, episodes, augmentation and dropout."),
     "data.dataset": Field("pascal5i", DATASETS, "Dataset to train and evaluate on."),
     "data.data_dir": Field("data", str, "Folder of the prepared datasets.", free=True, path=True),
-    "data.split": Field("protocol", _variants, "Variant: the published id lists or the folder's."),
+    "data.split": Field(None, _variants("data.split"), "Image lists of pascal5i; open: the dataset's first, protocol."),
+    "data.coco_masks": Field("all", _variants("data.coco_masks"), "Masks of coco20i: all, or as published numbers."),
     "data.generator_seed": Field(0, SEED, "Seed of a generated dataset (creatures)."),
+    "data.folds": Field(
+        None,
+        lambda: dict.fromkeys(folds for spec in _specs() for folds in spec.novel),
+        "Which classes a fold holds out; open: the dataset's first (coco20i: interleaved).",
+    ),
     "data.image_size": Field(
         473, Range(9, 4097), "Side S of the network's input, pixels; 8k + 1, or as the backbone says."
     ),

@@ -15,6 +15,7 @@ from mmnet_jax.config.values import network_settings
 from mmnet_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from mmnet_jax.data.datasets.spec import DatasetSpec
     from mmnet_jax.models.heads.spec import HeadSpec
 
 
@@ -81,6 +82,11 @@ def resolve(config: ConfigDict) -> ConfigDict:
     if resolved.model.bins is None:
         fixed = resolved.data.image_size == 473
         resolved.model.bins = (60, 30, 15, 8) if fixed else (1.0, 0.5, 0.25, 0.125)
+    FIELDS["data.dataset"].check("data.dataset", resolved.data.dataset)
+    spec = _dataset(resolved)
+    if resolved.data.split is None or spec.variant_field != "data.split":  # which then means nothing
+        resolved.data.split = spec.default_variant if spec.variant_field == "data.split" else None
+    resolved.data.folds = resolved.data.folds or spec.default_folds
     for name, field in FIELDS.items():
         field.check(name, get_field(resolved, name))
     _check_data(resolved)
@@ -106,6 +112,12 @@ def _head(config: ConfigDict) -> HeadSpec:
     return HEADS[config.model.network]
 
 
+def _dataset(config: ConfigDict) -> DatasetSpec:
+    from mmnet_jax.data.datasets import DATASETS
+
+    return DATASETS[config.data.dataset]
+
+
 def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in config.items():
         if isinstance(value, Mapping):
@@ -115,11 +127,11 @@ def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _check_data(config: ConfigDict) -> None:
-    from mmnet_jax.data.datasets import DATASETS
-
-    last = DATASETS[config.data.dataset].folds - 1
-    if not 0 <= config.fold <= last:
-        raise UserError(f"fold must be a number from 0 to {last}, but is {config.fold!r}.")
+    spec = _dataset(config)
+    if not 0 <= config.fold < spec.folds:
+        raise UserError(f"fold must be a number from 0 to {spec.folds - 1}, but is {config.fold!r}.")
+    spec.check_variant(spec.variant(get_field(config, spec.variant_field)))
+    spec.check_folds(config.data.folds)
     scale = config.data.scale
     if len(scale) != 2 or not all(map(is_number, scale)) or not 0 < scale[0] <= scale[1]:
         raise UserError(f"data.scale must be a range of two positive numbers, but is {scale}.")

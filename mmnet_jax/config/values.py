@@ -24,14 +24,16 @@ class DatasetChoice(NamedTuple):
     name: str
     data_dir: str
     variant: str
+    folds: str | None
 
 
 def dataset_choice(config: ConfigDict) -> DatasetChoice:
-    """Which prepared dataset a config names: its variant is ``data.split``, or the seed's of a generated one."""
+    """Which prepared dataset a config names, and its folds; the dataset says which field chooses its variant."""
     from mmnet_jax.data.datasets import DATASETS
 
-    data = config.data
-    return DatasetChoice(data.dataset, data.data_dir, DATASETS[data.dataset].variant(data.split, data.generator_seed))
+    data, spec = config.data, DATASETS[config.data.dataset]
+    variant = spec.variant(data[spec.variant_field.removeprefix("data.")])
+    return DatasetChoice(data.dataset, data.data_dir, variant, data.folds)
 
 
 def augmentation(config: ConfigDict) -> Augmentation:

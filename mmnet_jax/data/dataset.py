@@ -75,6 +75,10 @@ class Dataset:
     spec: DatasetSpec
     train: Split
     test: Split
+    variant: str | None = None
+    """The prepared variant; None: it was never prepared."""
+    folds: str | None = None
+    """Which classes each fold holds out, a key of ``DatasetSpec.novel``; None: the default."""
 
     @property
     def name(self) -> str:
@@ -88,7 +92,12 @@ class Dataset:
 
     def classes(self, fold: int, part: Part) -> tuple[int, ...]:
         """Class indices of one part of a fold, ascending; see ``DatasetSpec.classes``."""
-        return self.spec.classes(fold, part)
+        return self.spec.classes(fold, part, self.folds)
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """``DatasetSpec.choices`` of what this one is."""
+        return self.spec.choices(self.variant, self.folds)
 
     def fingerprints(self) -> dict[str, str]:
         """``Split.fingerprint`` of both splits, by their names."""
@@ -96,12 +105,9 @@ class Dataset:
 
 
 def preparable(name: str) -> DatasetSpec:
-    """The declaration of a dataset; a ``UserError`` if there is none, or it cannot be prepared yet."""
-    choices = ", ".join(known for known, spec in DATASETS.items() if spec.build)
+    """The declaration of a dataset; a ``UserError`` if there is none."""
     if name not in DATASETS:
-        raise UserError(f"unknown dataset {name}; there is {choices}.")
-    if DATASETS[name].build is None:
-        raise UserError(f"data.dataset {name} cannot be prepared yet; there is {choices}.")
+        raise UserError(f"unknown dataset {name}; there is {', '.join(DATASETS)}.")
     return DATASETS[name]
 
 
@@ -115,29 +121,33 @@ def is_prepared(name: str, data_dir: str | Path, variant: str) -> bool:
     return (dataset_folder(name, data_dir, variant) / "dataset_info.json").is_file()
 
 
-def open_dataset(name: str, data_dir: str | Path, variant: str) -> Dataset:
+def open_dataset(name: str, data_dir: str | Path, variant: str, folds: str | None = None) -> Dataset:
     """A dataset as it was prepared in ``data_dir``, in a variant such as ``"protocol"``; ``"seed0"`` if generated.
 
-    A ``UserError`` tells that it is damaged, or the command that prepares it.
+    ``folds`` is a key of ``DatasetSpec.novel``, the default one if None. A ``UserError`` tells that there are no such
+    folds, that the dataset is damaged, or the command that prepares it.
     """
     spec = preparable(name)
     spec.check_variant(variant)
+    folds = folds or spec.default_folds
+    spec.check_folds(folds)
     if not is_prepared(name, data_dir, variant):
         command = spec.prepare_command(data_dir, variant)
         found = f"no prepared {name}"
         other = next((v for v in spec.variants if is_prepared(name, data_dir, v)), None)
+        found = f"no prepared {name}"
         if other and not spec.generated:
-            found = f"{name} of data.split = {other}, but not of {variant}"
+            found = f"{name} of {spec.variant_field} = {other}, but not of {variant}"
         raise UserError(f"data.data_dir {data_dir} holds {found}; prepare it with: {command}")
     folder = dataset_folder(name, data_dir, variant)
     try:
-        return _open(spec, folder)
+        return Dataset(spec, *_open(spec, folder), variant, folds)
     except DAMAGE as error:
         sentence = f"the prepared dataset in {folder} is damaged, remove it and prepare it again ({error})."
         raise UserError(sentence) from None
 
 
-def _open(spec: DatasetSpec, folder: Path) -> Dataset:
+def _open(spec: DatasetSpec, folder: Path) -> tuple[Split, Split]:
     builder = tfds.builder_from_directory(folder)
     metadata = builder.info.metadata
     if metadata["class_names"] != list(spec.class_names):
@@ -155,4 +165,4 @@ def _open(spec: DatasetSpec, folder: Path) -> Dataset:
                 raise ValueError(f"record {i} of {part} is {found}, {ids[i]} expected")
         counts = unpack_counts(packed, len(spec.class_names))
         splits[part] = Split(part, ids, counts, records, metadata["max_side"])
-    return Dataset(spec, splits["train"], splits["val"])
+    return splits["train"], splits["val"]

@@ -21,7 +21,7 @@ def prepare(
     first file that is missing or broken, an ``OSError`` what the file system refuses.
     """
     spec = preparable(name)
-    variant = variant or spec.variant(None, 0)
+    variant = variant or spec.default_variant
     if spec.generated and source is not None:
         raise UserError(f"{name} is generated and takes no --source.")
     spec.check_variant(variant)

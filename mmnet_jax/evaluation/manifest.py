@@ -82,7 +82,7 @@ def configured_manifest(dataset: Dataset, config: ConfigDict, **given: Any) -> M
 def manifest_text(manifest: Manifest, dataset: Dataset) -> str:
     """A manifest as JSON, one line an episode; images by id and classes by name."""
     ids, names = dataset.test.ids, dataset.class_names
-    head = {field.name: getattr(manifest, field.name) for field in dataclasses.fields(manifest)[:-1]}
+    head = {field.name: getattr(manifest, field.name) for field in dataclasses.fields(manifest)[:-1]} | dataset.choices
     lines = [
         json.dumps({"query": ids[e.query], "class": names[e.class_id], "supports": [ids[s] for s in e.supports]})
         for e in manifest.episodes
@@ -105,11 +105,14 @@ def read_manifest(path: str | Path, dataset: Dataset) -> Manifest:
     try:
         head: dict[str, Any] = {name: str(text[name]) for name in ("classes", "dataset", "protocol")}
         head |= {name: int(text[name]) for name in ("fold", "shots", "seed")}
+        folds = text.get("folds")
         episodes = [(str(e["query"]), str(e["class"]), tuple(map(str, e["supports"]))) for e in text["episodes"]]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a manifest: {type(error).__name__} {error}.") from error
     if head["dataset"] != dataset.name:
         raise UserError(f"manifest {path} is of {head['dataset']}, but the dataset is {dataset.name}.")
+    if folds not in (None, dataset.choices.get("folds")):
+        raise UserError(f"manifest {path} is of {folds} folds, but data.folds is {dataset.choices.get('folds')}.")
     if head["classes"] not in ("novel", "base"):
         raise UserError(f"manifest {path}: classes must be novel or base, but is {head['classes']}.")
     if not episodes:

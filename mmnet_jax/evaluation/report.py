@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 import mmnet_jax
 from mmnet_jax.data.dataset import Dataset
+from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.evaluation.manifest import Manifest, manifest_text
 from mmnet_jax.evaluation.metrics import Scores
@@ -72,7 +73,9 @@ def result_json(result: Result, dataset: Dataset, run: dict[str, Any]) -> dict[s
     interval = scores.pop("interval95")
     wanted = dataset.classes(manifest.fold, manifest.classes)
     return {
-        **{name: getattr(manifest, name) for name in ("dataset", "fold", "classes", "shots", "protocol")},
+        "dataset": manifest.dataset,
+        **dataset.choices,
+        **{name: getattr(manifest, name) for name in ("fold", "classes", "shots", "protocol")},
         "episodes": len(manifest.episodes),
         "seeds": [manifest.seed],
         **scores,
@@ -138,9 +141,11 @@ def report(summary: dict[str, Any]) -> str:
         return f"mIoU {scores['miou']:.2f} [{low:.2f}, {high:.2f}]"
 
     (seed,) = summary["seeds"]
+    fields = DATASETS[summary["dataset"]].variant_flag, "folds"
+    chosen = ", ".join(f"{name}={summary[name]}" for name in fields if name in summary)  # not in earlier results
     lines = [
-        f"{summary['dataset']} fold {summary['fold']}, {summary['shots']}-shot, protocol {summary['protocol']}, "
-        f"{summary['episodes']:,} episodes, seed {seed}",
+        f"{summary['dataset']}{f' ({chosen})' if chosen else ''} fold {summary['fold']}, {summary['shots']}-shot, "
+        f"protocol {summary['protocol']}, {summary['episodes']:,} episodes, seed {seed}",
         f"{miou(summary)}   FB-IoU {summary['fb_iou']:.2f}",
         "  ".join(f"{name} {iou:.1f}" for name, iou in summary["class_iou"].items()),
     ]

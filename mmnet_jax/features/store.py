@@ -111,7 +111,7 @@ def stored_sources(
 def _table(config: ConfigDict, model: FewShotNetwork, variables: Any, weights_sha256: str, split: Split) -> Table:
     """The table of a split's features, by everything that its numbers depend on."""
     size = config.data.image_size
-    dataset, _, variant = dataset_choice(config)
+    dataset, _, variant, _ = dataset_choice(config)
     about = {
         "format": FORMAT,
         "backbone": config.model.backbone,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmnet_jax.config.values import dataset_choice
+from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.reproduction.runs import Run, Settings
 from mmnet_jax.reproduction.scores import Key, OtherEpisodes, Outcome, difference, miou, overall_verdict
 from mmnet_jax.reproduction.tables import Table, TableRow
@@ -46,8 +47,9 @@ def filled(
     found = [outcome for _, outcome in finished]
     data = []
     for outcome in found:
-        name, _, variant = dataset_choice(outcome.config)
-        one = {"dataset": name, "variant": variant, "sha256": outcome.summary.get("data_sha256")}
+        name, _, variant, rule = dataset_choice(outcome.config)
+        chosen = {"variant": variant} | ({"folds": rule} if len(DATASETS[name].novel) > 1 else {})
+        one = {"dataset": name, **chosen, "sha256": outcome.summary.get("data_sha256")}
         data += [one] if one not in data else []
 
     def distinct(field: str) -> list[Any]:
@@ -164,7 +166,8 @@ def _circumstances(content: Mapping[str, Any]) -> str:
         text += f" Backbone weights: SHA-256 {listed('weights_sha256')}."
     for number, one in enumerate(content["data"]):
         sha256 = f"; SHA-256 {' and '.join(one['sha256'].values())}" if one["sha256"] else ""
-        text += f"{',' if number else ' Data:'} {one['dataset']} ({one['variant']}{sha256})"
+        folds = f", {one['folds']} folds" if "folds" in one else ""
+        text += f"{',' if number else ' Data:'} {one['dataset']} ({one['variant']}{folds}{sha256})"
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]+", r"\1", text)
 
 

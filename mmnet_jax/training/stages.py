@@ -68,7 +68,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
         if generated:
             seed, folder = config.data.generator_seed, config.data.data_dir
             with stage(f"data: {config.data.dataset} of seed {seed} in {folder}"):
-                if first and not ensure_dataset(*dataset_choice(config), say):
+                if first and not ensure_dataset(*dataset_choice(config)[:3], say):
                     say("there already")
                 multihost_utils.sync_global_devices("data")
         dataset = dataset or open_dataset(*dataset_choice(config))

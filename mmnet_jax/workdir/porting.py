@@ -10,14 +10,16 @@ import jax
 from ml_collections import ConfigDict
 
 from mmnet_jax import weights
-from mmnet_jax.config import from_dict, get_field, has_memory, resolve
+from mmnet_jax.config import FIELDS, from_dict, get_field, has_memory, resolve
+from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.heads import HEADS
 from mmnet_jax.storage.files import whole_folder
 from mmnet_jax.workdir.folder import Workdir
 
 # config fields that a checkpoint does not imply, by their flags in ``scripts/port_weights.py``
-_ASSUMED = "data.dataset", "data.split", "fold", "shots", "data.image_size", "model.bins"
+_DATA = "data.dataset", "data.split", "data.coco_masks", "data.folds"
+_ASSUMED = *_DATA, "fold", "shots", "data.image_size", "model.bins"
 ASSUMED = {field.rpartition(".")[2]: field for field in _ASSUMED}
 
 
@@ -33,7 +35,8 @@ class Ported(NamedTuple):
         config = self.config
         memory = f" of reading {config.reading}, {config.model.memory_size} embeddings" if has_memory(config) else ""
         epoch = "" if self.epoch is None else f", epoch {self.epoch}"
-        flat = {flag: get_field(config, field) for flag, field in ASSUMED.items()}
+        idle = _idle_fields(config.data.dataset)
+        flat = {flag: get_field(config, field) for flag, field in ASSUMED.items() if field not in idle}
         assumed = " ".join(f"--{flag}={_text(value)}" for flag, value in flat.items())
         return (
             f"{HEADS[config.model.network].title}{memory}, {config.model.backbone}{epoch}: "
@@ -71,6 +74,9 @@ def port_released(source: str | Path, workdir: str | Path, given: Mapping[str, A
 
 def _configure(state_dict: Mapping[str, Any], given: Mapping[str, Any], source: str) -> ConfigDict:
     inferred = weights.infer_config(state_dict, source)
+    dataset = given.get("data.dataset", FIELDS["data.dataset"].default)
+    for field in _idle_fields(dataset) & given.keys():
+        raise UserError(f"{field} = {given[field]} means nothing to {dataset}.")
     for field in inferred.keys() & given.keys():
         if inferred[field] != given[field]:
             raise UserError(f"{source} holds {field} = {inferred[field]}, not {given[field]}.")
@@ -80,6 +86,11 @@ def _configure(state_dict: Mapping[str, Any], given: Mapping[str, Any], source: 
         sizes = ", ".join(map(str, config.model.bins))
         raise UserError(f"{source} holds {bins} bins, not {len(config.model.bins)} ({sizes}); give theirs as --bins.")
     return config
+
+
+def _idle_fields(dataset: str) -> set[str]:
+    """The fields that choose variants of other datasets."""
+    return {spec.variant_field for spec in DATASETS.values()} - {DATASETS[dataset].variant_field}
 
 
 def _text(value: Any) -> str:

@@ -78,7 +78,7 @@ NO_RECIPES = {
 }
 BAD_FIELDS = {
     "fool=2": "unknown config field fool; did you mean fold?",
-    "dta.fold=2": "unknown config field dta.fold; did you mean fold?",
+    "dta.fold=2": "unknown config field dta.fold; did you mean data.folds?",
     "fold.x=2": "config field fold is no section; --config.fold.x cannot be set.",
     "fold": "Missing value for flag --config.fold.",
     "fold=abc": "config field fold must be a whole number, but is 'abc'.",

@@ -29,9 +29,11 @@ def test_the_other_variant_is_pointed_out(voc, data):
         open_dataset("pascal5i", data, "protocol")
 
 
-def test_a_dataset_or_variant_that_cannot_be_prepared_is_refused(tmp_path):
-    with pytest.raises(UserError, match="coco20i cannot be prepared yet; there is pascal5i"):
-        open_dataset("coco20i", tmp_path, "protocol")
+def test_an_unknown_dataset_variant_or_folds_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"unknown dataset kitti; there is pascal5i, coco20i, creatures\."):
+        open_dataset("kitti", tmp_path, "protocol")
+    with pytest.raises(UserError, match=r"data\.folds of pascal5i must be contiguous, but is interleaved\."):
+        open_dataset("pascal5i", tmp_path, "protocol", "interleaved")
     with pytest.raises(UserError, match="pascal5i comes in the variants protocol and folder, but not thirds"):
         open_dataset("pascal5i", tmp_path, "thirds")
 

@@ -45,8 +45,14 @@ def test_prepares_tells_progress_and_what_comes_next(voc, data):
 
 
 MISTAKES = [
-    (None, {"source": "nowhere"}, r"the first argument is the dataset to prepare: pascal5i or creatures\."),
+    (None, {"source": "nowhere"}, r"the first argument is the dataset to prepare: pascal5i, coco20i or creatures\."),
     ("pascal5i", {"seed": "3"}, r"--seed means nothing to pascal5i\."),
+    ("pascal5i", {"coco_masks": "published"}, r"--coco_masks means nothing to pascal5i\."),
+    (
+        "coco20i",
+        {"coco_masks": "best", "source": "."},
+        r"coco20i comes in the variants all and published, but not best\.",
+    ),
     ("creatures", {"split": "folder"}, r"--split means nothing to creatures\."),
 ]
 

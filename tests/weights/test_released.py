@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 
 from mmnet_jax import load_model, weights
+from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.errors import UserError
 from mmnet_jax.workdir.folder import Workdir
 from mmnet_jax.workdir.porting import port_released
@@ -39,7 +40,8 @@ def ported(request, tmp_path_factory):
     tensors = {f"module.{name}": tensor for name, tensor in state_dict(request.param).items()}
     counters = {f"module.layer{i}.0.bn1.num_batches_tracked": np.array(7) for i in range(1, 5)}
     safetensors.numpy.save_file(tensors | counters, source)
-    options = ["--fold=2", "--shots=2", f"--image_size={SIZE}", "--split=folder", "--dataset=coco20i"]
+    data = ["--dataset=coco20i", "--coco_masks=published", "--folds=contiguous"]
+    options = ["--fold=2", "--shots=2", f"--image_size={SIZE}", *data]
     done = port_weights("released", f"--source={source}", f"--workdir={folder / 'run'}", *options)
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(path.name for path in folder.iterdir()) == ["authors.safetensors", "run"]
@@ -55,7 +57,7 @@ def test_the_config_is_inferred_from_tensors_and_flags(ported, loaded):
     (names, workdir, said), (_, _, config) = ported, loaded
     assert (config.model.network, config.model.backbone) == (NETWORKS[names], "resnet50_v2")
     assert (config.fold, config.shots, config.data.image_size) == (2, 2, SIZE)
-    assert (config.data.split, config.data.dataset) == ("folder", "coco20i")
+    assert dataset_choice(config) == ("coco20i", "data", "published", "contiguous")
     assert config.model.bins == (1.0, 0.5, 0.25, 0.125)
     assert (config.model.projection_kernel, config.model.projection_shared) == (1, False)
     assert config.model.support_level4 == "masked_twice"
@@ -64,7 +66,10 @@ def test_the_config_is_inferred_from_tensors_and_flags(ported, loaded):
         assert said.startswith("MM-Net of reading released, 50 embeddings, resnet50_v2: 311 tensors written to ")
     else:
         assert said.startswith("PFENet, resnet50_v2: 310 tensors written to ")
-    assert "--dataset=coco20i --split=folder --fold=2 --shots=2 --image_size=97 --bins=1.0,0.5,0.25,0.125" in said
+    assumed = (
+        "--dataset=coco20i --coco_masks=published --folds=contiguous --fold=2 --shots=2 --image_size=97 --bins=1.0"
+    )
+    assert f"{assumed},0.5,0.25,0.125\n" in said
     with pytest.raises(UserError, match="holds a ported checkpoint, without the state of an optimiser"):
         Workdir(workdir).resumes(config)
 

@@ -75,7 +75,7 @@ def read_example(files: tuple[Path, Path]) -> Example:
 PASCAL5I = DatasetSpec(
     name="pascal5i",
     class_names=tuple(CLASSES.split()),
-    novel=contiguous(5),
+    novel={"contiguous": contiguous(5)},
     build=list_images,
     variants={"protocol": "pascal_1shot", "folder": "pascal_small"},
     source="VOCdevkit",

@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -43,20 +43,22 @@ class Listing:
 class DatasetSpec:
     """A dataset whose classes fall into folds.
 
-    A dataset is prepared from a source folder in one of several variants (lists of images), or generated from a seed;
-    the variants of a generated dataset are ``seed0``, ``seed1`` and so on.
+    A dataset is prepared from a source folder in one of several variants (lists of images, or ways to make masks), or
+    generated from a seed; the variants of a generated dataset are ``seed0``, ``seed1`` and so on.
     """
 
     name: str
     class_names: Sequence[str]
     """Mask index -> name; index 0 is the background."""
-    novel: Callable[[int], Sequence[int]]
-    """Fold -> the classes it holds out, ascending."""
-    folds: int = 4
-    build: Callable[[Path | None, str], Mapping[str, Listing]] | None = None
-    """(source folder or None, variant) -> listings of ``train`` and ``val``. None: it cannot be prepared yet."""
-    variants: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    novel: Mapping[str, Callable[[int], Sequence[int]]]
+    """By the value of ``data.folds``, the first one the default: fold -> the classes it holds out, ascending."""
+    build: Callable[[Path | None, str], Mapping[str, Listing]]
+    """(source folder or None, variant) -> listings of ``train`` and ``val``."""
+    variants: Mapping[str, str]
     """Variant -> the recipe to train it with; the first one is the default. Of a generated dataset one suffices."""
+    folds: int = 4
+    variant_field: str = "data.split"
+    """The config field that chooses the variant."""
     source: str = ""
     """The source folder in the command that prepares it."""
     generated: bool = False
@@ -65,23 +67,36 @@ class DatasetSpec:
     episodes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Protocol -> test episodes, where it is another number than the protocol's own."""
 
-    def classes(self, fold: int, part: Part) -> tuple[int, ...]:
-        """Class indices of one part of a fold, ascending; a ``ValueError`` if there is no such fold."""
+    def classes(self, fold: int, part: Part, folds: str | None = None) -> tuple[int, ...]:
+        """Class indices of one part of a fold, ascending; a ``ValueError`` if there is no such fold.
+
+        ``folds`` is a key of ``novel``, the default one if None.
+        """
         if fold not in range(self.folds):
             raise ValueError(f"fold must be 0 to {self.folds - 1}, but is {fold!r}.")
-        novel = tuple(self.novel(fold))
+        novel = tuple(self.novel[folds or self.default_folds](fold))
         if part == "novel":
             return novel
         return tuple(c for c in range(1, len(self.class_names)) if c not in novel)
+
+    @property
+    def default_folds(self) -> str:
+        """The first one."""
+        return next(iter(self.novel))
 
     @property
     def default_variant(self) -> str:
         """The first one."""
         return next(iter(self.variants))
 
-    def variant(self, split: str | None, seed: int) -> str:
-        """The variant that ``data.split`` (None: the default) and ``data.generator_seed`` choose."""
-        return f"seed{seed}" if self.generated else split or self.default_variant
+    @property
+    def variant_flag(self) -> str:
+        """The flag of ``prepare_data.py`` for ``variant_field``, without dashes."""
+        return "seed" if self.generated else self.variant_field.rpartition(".")[2]
+
+    def variant(self, value: str | int | None) -> str:
+        """The variant that a value of ``variant_field`` names; the default if None."""
+        return self.default_variant if value is None else f"seed{value}" if self.generated else str(value)
 
     def check_variant(self, variant: str) -> None:
         """Raises a ``UserError`` if there is no such variant."""
@@ -89,24 +104,44 @@ class DatasetSpec:
         if self.generated and not (seed.isdecimal() and variant == f"seed{int(seed)}"):
             raise UserError(f"{self.name} comes in the variants seed0, seed1 and so on, but not {variant}.")
         if not self.generated and variant not in self.variants:
-            raise UserError(f"{self.name} comes in the variants {' and '.join(self.variants)}, but not {variant}.")
+            raise UserError(f"{self.name} comes in the variants {listed(self.variants, 'and')}, but not {variant}.")
+
+    def check_folds(self, folds: str) -> None:
+        """Raises a ``UserError`` if its classes do not fall into such folds."""
+        if folds not in self.novel:
+            raise UserError(f"data.folds of {self.name} must be {listed(self.novel, 'or')}, but is {folds}.")
+
+    def choices(self, variant: str | None, folds: str | None) -> dict[str, str]:
+        """What results and manifests name: the variant, if known, and the folds, where the dataset offers several."""
+        chosen = {self.variant_flag: variant} if variant and len(self.variants) > 1 else {}
+        return chosen | ({"folds": folds or self.default_folds} if len(self.novel) > 1 else {})
 
     def prepare_command(self, data_dir: str | Path, variant: str) -> str:
         """The command line that prepares a variant."""
         source = "" if self.generated else f" --source={self.source}"
-        chosen = f" --seed={variant.removeprefix('seed')}" if self.generated else f" --split={variant}"
         command = f"python scripts/prepare_data.py {self.name}{source} --data_dir={shlex.quote(str(data_dir))}"
-        return command + (chosen if self.generated or variant != self.default_variant else "")
+        return command + self._given(variant, f" --{self.variant_flag}=")
 
     def train_command(self, data_dir: str | Path, variant: str) -> str:
         """The command line that trains on a variant."""
         recipe = self.variants.get(variant, self.variants[self.default_variant])
-        seed = f"--config.data.generator_seed={variant.removeprefix('seed')}"
-        last = seed if self.generated else "--config.model.weights=FILE.safetensors"
+        own = recipe != self.variants[self.default_variant]  # a recipe for one variant names it
+        chosen = "" if own else self._given(variant, f" --config.{self.variant_field}=")
+        weights = "" if self.generated else " --config.model.weights=FILE.safetensors"
         return (
             f"python -m mmnet_jax.train --config=configs/{recipe}.py --workdir=WORKDIR "
-            f"--config.data.data_dir={shlex.quote(str(data_dir))} {last}"
+            f"--config.data.data_dir={shlex.quote(str(data_dir))}{chosen}{weights}"
         )
+
+    def _given(self, variant: str, flag: str) -> str:
+        """A flag that names a variant; nothing where it is the default."""
+        return f"{flag}{variant.removeprefix('seed')}" if variant != self.default_variant else ""
+
+
+def listed(names: Iterable[str], word: str) -> str:
+    """Names in words, as in ``a, b or c``."""
+    *others, last = names
+    return f"{', '.join(others)} {word} {last}" if others else last
 
 
 def contiguous(size: int) -> Callable[[int], range]:

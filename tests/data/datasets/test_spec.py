@@ -65,7 +65,7 @@ def test_a_new_dataset_is_one_declaration(monkeypatch, tmp_path):
     stripes = DatasetSpec(
         name="stripes",
         class_names=("background", "ant", "bee", "crow", "dove"),
-        novel=contiguous(2),
+        novel={"contiguous": contiguous(2)},
         folds=2,
         build=list_stripes,
         variants={"odd": "stripes_small"},

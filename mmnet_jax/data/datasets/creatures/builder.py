@@ -32,9 +32,10 @@ def creatures(name: str = "creatures", train: int = 1600, val: int = 400) -> Dat
     return DatasetSpec(
         name=name,
         class_names=("background", *SPECIES),
-        novel=contiguous(5),
+        novel={"contiguous": contiguous(5)},
         build=functools.partial(list_scenes, images={"train": train, "val": val}),
         variants={"seed0": "quickstart"},
+        variant_field="data.generator_seed",
         generated=True,
         min_pixels=200,
         episodes={"pfenet": 1_000},

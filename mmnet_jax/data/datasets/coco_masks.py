@@ -1,0 +1,122 @@
+"""Class masks from COCO's instance annotations: all that is annotated, or the masks behind the published numbers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from mmnet_jax.errors import UserError
+from mmnet_jax.labels import IGNORE
+
+Mask = UInt8[np.ndarray, "h w"]
+Annotations = Sequence[Mapping[str, Any]]
+
+
+class Masks(NamedTuple):
+    """One way to make masks."""
+
+    draw: Callable[[Mask, Annotations, Mapping[int, int]], None]
+    """Draws the annotations of an image, whose category ids become mask indices, into its mask of zeros."""
+    package: str
+    """The module that it needs, of the extra ``coco``."""
+
+
+class _Fault(Exception):
+    """What is wrong with an annotation, to be completed by its name."""
+
+
+def draw_mask(
+    annotations: Annotations, height: int, width: int, classes: Mapping[int, int], masks: str, name: str
+) -> Mask:
+    """The mask of class indices of an image, from its annotations in the file's order.
+
+    Args:
+      classes: category id -> mask index.
+      masks: a key of ``MASKS``.
+      name: what a message calls the mask.
+
+    Raises:
+      UserError: an annotation is malformed, of an unknown category, or far outside the image.
+    """
+    mask = np.zeros((height, width), np.uint8)
+    try:
+        MASKS[masks].draw(mask, annotations, classes)
+    except _Fault as fault:
+        raise UserError(f"{name} cannot be drawn: {fault}.") from None
+    return mask
+
+
+def draw_all(mask: Mask, annotations: Annotations, classes: Mapping[int, int]) -> None:
+    """Every polygon of every object, later objects over earlier ones; 255 where a crowd is and no object."""
+    for annotation in sorted(annotations, key=lambda one: not one.get("iscrowd")):  # crowds first, otherwise in order
+        index = _index(annotation, classes)
+        mask[_region(annotation, mask.shape)] = IGNORE if annotation.get("iscrowd") else index
+
+
+def draw_published(mask: Mask, annotations: Annotations, classes: Mapping[int, int]) -> None:
+    """The first polygon of every object, cut to whole pixels, later objects over earlier ones, and no crowds.
+
+    It is what the script that circulates among users makes, and so what published numbers on COCO-20i mean.
+    """
+    import cv2
+
+    for annotation in annotations:
+        if annotation.get("iscrowd"):
+            continue
+        index, segmentation = _index(annotation, classes), annotation.get("segmentation")
+        if isinstance(segmentation, Mapping):
+            raise _Fault(f"annotation {annotation.get('id')} is no polygon, as published masks need")
+        if segmentation:
+            points = _points(segmentation[0], annotation, mask.shape)
+            cv2.fillPoly(mask, [points.astype(np.int32)], index)
+
+
+MASKS = {"all": Masks(draw_all, "pycocotools"), "published": Masks(draw_published, "cv2")}
+"""By the value of ``data.coco_masks``."""
+
+
+def _index(annotation: Mapping[str, Any], classes: Mapping[int, int]) -> int:
+    category = annotation.get("category_id")
+    if isinstance(category, int) and category in classes:
+        return classes[category]
+    raise _Fault(f"annotation {annotation.get('id')} is of category {category}, which the file does not declare")
+
+
+def _region(annotation: Mapping[str, Any], shape: tuple[int, ...]) -> Bool[np.ndarray, "h w"]:
+    """Where an annotation's polygons (those of at least 3 points) or its run-length code are."""
+    from pycocotools import mask as coco
+
+    height, width = shape
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, Mapping):
+        try:
+            if list(segmentation["size"]) != [height, width]:
+                raise ValueError(f"its size is {segmentation['size']}")
+            code = dict(segmentation)
+            if isinstance(code["counts"], list):
+                if sum(code["counts"]) != height * width:
+                    raise ValueError("its runs do not fill the image")
+                code = coco.frPyObjects(code, height, width)
+            return coco.decode(code).astype(bool)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _Fault(f"annotation {annotation.get('id')} has a broken run-length code ({error})") from None
+    polygons = [_points(polygon, annotation, shape).ravel().tolist() for polygon in segmentation or ()]
+    polygons = [polygon for polygon in polygons if len(polygon) >= 6]
+    if not polygons:
+        return np.zeros(shape, bool)
+    return coco.decode(coco.merge(coco.frPyObjects(polygons, height, width))).astype(bool)
+
+
+def _points(polygon: Any, annotation: Mapping[str, Any], shape: tuple[int, ...]) -> np.ndarray:
+    """The points (x, y) of a polygon [n, 2]; refused where it is malformed or further outside than an image's side."""
+    try:
+        points = np.asarray(polygon, np.float64).reshape(-1, 2)
+    except (TypeError, ValueError):
+        points = np.full((1, 2), np.nan)
+    side = max(shape)
+    if not ((points >= -side) & (points <= 2 * side)).all():  # false for what is not a number
+        height, width = shape
+        where = f"that is no list of points in an image of {width} x {height} pixels"
+        raise _Fault(f"annotation {annotation.get('id')} has a polygon {where}")
+    return points

@@ -1,0 +1,255 @@
+"""Building COCO-20i from COCO's own folders."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from mmnet_jax.data.dataset import open_dataset
+from mmnet_jax.data.datasets.coco20i import NAMES, array_items, list_images, published_order
+from mmnet_jax.data.datasets.coco_masks import draw_mask
+from mmnet_jax.data.prepare import prepare, summary
+from mmnet_jax.errors import UserError
+from tests.data.making import jpeg
+
+pytest.importorskip("pycocotools")
+HEIGHT, WIDTH = 12, 16
+CATEGORIES = {3 * i + 2: name for i, name in enumerate(NAMES)}  # ids with gaps, as COCO's own have
+PERSON, BICYCLE = 2, 5
+CLASSES = {category: i for i, category in enumerate(CATEGORIES, 1)}
+
+
+def box(x0, y0, x1, y1):
+    """The polygon of a rectangle."""
+    return [x0, y0, x1, y0, x1, y1, x0, y1]
+
+
+def annotate(number, image, category, *polygons, **more):
+    return {"id": number, "image_id": image, "category_id": category, "iscrowd": 0, "segmentation": polygons} | more
+
+
+CROWD = {"size": [HEIGHT, WIDTH], "counts": [0, 8 * HEIGHT, 8 * HEIGHT]}  # the left half, column by column
+ANNOTATIONS = {
+    "train": [
+        annotate(1, 30, PERSON, box(0, 0, 4, 4), box(8, 0, 12, 4)),
+        annotate(2, 9, BICYCLE, box(2, 2, 6, 6)),
+        annotate(3, 30, BICYCLE, box(2, 2, 6, 6)),
+        annotate(4, 77, PERSON, box(2, 2, 6, 6)),  # of an image that the file does not list
+    ],
+    "val": [
+        annotate(5, 48044, PERSON, box(0, 0, 4, 4)),
+        annotate(6, 7, PERSON, box(0, 0, 4, 4)),
+        annotate(7, 429717, PERSON, box(6, 0, 10, 4)),
+        annotate(8, 429717, BICYCLE, CROWD, iscrowd=1) | {"segmentation": CROWD},
+        annotate(9, 221350, PERSON, CROWD, iscrowd=1) | {"segmentation": CROWD},
+    ],
+}
+IMAGES = {"train": [30, 9, 12], "val": [7, 48044, 221350, 429717]}
+PLACES = {
+    9: "train2014/COCO_train2014_000000000009.jpg",
+    30: "train2017/000000000030.jpg",
+    12: "train2014/COCO_train2014_000000000012.jpg",
+    7: "val2014/COCO_val2014_000000000007.JPEG",
+    48044: "val2014/COCO_val2014_000000048044.jpg",
+    221350: "train2017/000000221350.jpg",
+    429717: "val2017/000000429717.jpg",
+}
+
+
+def write_annotations(coco, split, **changes):
+    images = [{"id": i, "height": HEIGHT, "width": WIDTH} for i in IMAGES[split]]
+    categories = [{"id": i, "name": name} for i, name in reversed(CATEGORIES.items())]
+    content = {"info": {"year": 2014}, "images": images, "annotations": ANNOTATIONS[split], "categories": categories}
+    file = coco / "annotations" / f"instances_{split}2014.json"
+    file.write_text(json.dumps(content | changes))
+    return file
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """A COCO folder whose images lie in all four of its image folders; image 12 has no annotation."""
+    coco = tmp_path / "coco"
+    for name in ("annotations", "train2014", "val2014", "train2017", "val2017"):
+        (coco / name).mkdir(parents=True)
+    for number, place in PLACES.items():
+        (coco / place).write_bytes(jpeg(np.full((HEIGHT, WIDTH, 3), number % 256, np.uint8)))
+    (coco / "train2014" / "notes.txt").touch()
+    for split in ANNOTATIONS:
+        write_annotations(coco, split)
+    return coco
+
+
+def filled(*parts):
+    """A mask of rectangles (y0, y1, x0, x1, index), later ones over earlier ones."""
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for y0, y1, x0, x1, index in parts:
+        mask[y0:y1, x0:x1] = index
+    return mask
+
+
+def test_the_published_order_holds_every_annotated_val_image_once():
+    order = published_order()
+    assert (len(order), len(set(order)), order[:3]) == (40_137, 40_137, [429717, 48044, 221350])
+
+
+def test_records_have_every_polygon_and_crowds_are_unknown(coco, data):
+    prepare("coco20i", coco, data)
+    dataset = open_dataset("coco20i", data, "all")
+    assert list(dataset.train.ids) == ["9", "30"]  # ascending
+    assert list(dataset.test.ids) == ["429717", "48044", "221350", "7"]  # as published, then those not in the list
+    assert dataset.train.records[0]["image"] == (coco / PLACES[9]).read_bytes()
+    masks = [dataset.train.read_mask(i) for i in range(2)] + [dataset.test.read_mask(i) for i in range(4)]
+    person = filled((0, 4, 0, 4, 1))
+    two = filled((0, 4, 0, 4, 1), (0, 4, 8, 12, 1), (2, 6, 2, 6, 2))
+    crowd = filled((0, HEIGHT, 0, 8, 255))
+    behind = filled((0, HEIGHT, 0, 8, 255), (0, 4, 6, 10, 1))  # the object wins, though the crowd comes later
+    for mask, expected in zip(masks, [filled((2, 6, 2, 6, 2)), two, behind, person, crowd, person], strict=True):
+        np.testing.assert_array_equal(mask, expected)
+    lines = summary("coco20i", data, "all").splitlines()
+    assert lines[:2] == ["train: found 2 of 82,081 images", "val: found 4 of 40,137 images"]
+    assert lines[-1].split()[3] == "--config=configs/coco_1shot.py" and "coco_masks" not in lines[-1]
+
+
+def test_published_masks_have_the_first_polygon_in_whole_pixels_and_no_crowds(coco, data):
+    cv2 = pytest.importorskip("cv2")
+    prepare("coco20i", coco, data, "published")
+    dataset = open_dataset("coco20i", data, "published")
+    # OpenCV fills a polygon with its border.
+    expected = [filled((2, 7, 2, 7, 2)), filled((0, 5, 0, 5, 1), (2, 7, 2, 7, 2))]
+    for i, mask in enumerate(expected):
+        np.testing.assert_array_equal(dataset.train.read_mask(i), mask)
+    np.testing.assert_array_equal(dataset.test.read_mask(0), filled((0, 5, 6, 11, 1)))
+    assert not dataset.test.read_mask(2).any()
+    assert " --config.data.coco_masks=published " in summary("coco20i", data, "published")
+
+    polygon = [1.9, 2.9, 9.99, 3.5, 7.2, 10.7]
+    mask = draw_mask([annotate(1, 1, BICYCLE, polygon)], HEIGHT, WIDTH, CLASSES, "published", "m")
+    assert mask[2, 1] == mask[3, 9] == mask[10, 7] == 2
+    by_hand = np.zeros_like(mask)
+    cv2.fillPoly(by_hand, [np.int32([[1, 2], [9, 3], [7, 10]])], 2)
+    np.testing.assert_array_equal(mask, by_hand)
+
+
+def test_run_length_codes_of_objects_are_read_in_both_forms():
+    from pycocotools import mask as codes
+
+    left = filled((0, HEIGHT, 0, 8, 1))
+    packed = codes.encode(np.asfortranarray(left))
+    for segmentation in (CROWD, packed, {**packed, "counts": packed["counts"].decode()}):
+        one = annotate(1, 1, PERSON) | {"segmentation": segmentation}
+        np.testing.assert_array_equal(draw_mask([one], HEIGHT, WIDTH, CLASSES, "all", "m"), left)
+
+
+@pytest.mark.parametrize("masks", ["all", "published"])
+def test_an_object_without_a_shape_leaves_the_mask_alone(masks):
+    pytest.importorskip("cv2")
+    nothing = [annotate(1, 1, PERSON), annotate(2, 1, PERSON) | {"segmentation": None}]
+    nothing += [annotate(3, 1, PERSON, [3, 3, 6, 6])] if masks == "all" else []  # two points have no area
+    assert not draw_mask(nothing, HEIGHT, WIDTH, CLASSES, masks, "m").any()
+
+
+BROKEN = {
+    "a category that is not declared": (annotate(5, 1, 4, box(0, 0, 4, 4)), "is of category 4, which the file does"),
+    "an odd polygon": (annotate(5, 1, PERSON, [1, 2, 3, 4, 5]), "has a polygon that is no list of points in an image"),
+    "words for a polygon": (annotate(5, 1, PERSON, "left"), "has a polygon that is no list of points"),
+    "a polygon far outside": (
+        annotate(5, 1, PERSON, [0, 0, 1e9, 0, 1e9, 9]),
+        "has a polygon that is no list of points in",
+    ),
+    "a run length of another image": (
+        annotate(5, 1, PERSON) | {"segmentation": {"size": [9, 9], "counts": [81]}},
+        r"has a broken run-length code \(its size is \[9, 9\]\)",
+    ),
+    "a short run length": (
+        annotate(5, 1, PERSON) | {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [5]}},
+        r"has a broken run-length code \(its runs do not fill the image\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_annotation_is_named(fault):
+    annotation, sentence = BROKEN[fault]
+    with pytest.raises(UserError, match=rf"^the mask of 1 cannot be drawn: annotation 5 {sentence}"):
+        draw_mask([annotation], HEIGHT, WIDTH, CLASSES, "all", "the mask of 1")
+
+
+def test_published_masks_refuse_what_is_no_polygon():
+    one = annotate(5, 1, PERSON) | {"segmentation": CROWD}
+    with pytest.raises(UserError, match="annotation 5 is no polygon, as published masks need"):
+        draw_mask([one], HEIGHT, WIDTH, CLASSES, "published", "m")
+
+
+def test_a_size_that_is_not_the_images_is_told_with_the_annotation_file(coco, data):
+    images = [{"id": 9, "height": 2 * HEIGHT, "width": WIDTH}]
+    file = write_annotations(coco, "train", images=images)
+    with pytest.raises(UserError, match=rf"the mask of image 9 in {file} is 16 x 24 pixels, but .* 16 x 12\."):
+        prepare("coco20i", coco, data)
+    assert not data.exists()
+
+
+FAULTS = {
+    "no annotations": ({}, "{} does not exist; the annotations of COCO 2014 are wanted"),
+    "no categories": ({"categories": []}, "{} has 0 categories, but COCO has 80."),
+    "other names": (
+        {"categories": [{"id": i, "name": name.replace("bicycle", "bike")} for i, name in CATEGORIES.items()]},
+        "{} calls category 5 bike, but in COCO it is bicycle.",
+    ),
+    "captions": (
+        {"annotations": [{"caption": "a cat"}]},
+        "{} is broken or no COCO annotation file (it lacks 'im",
+    ),
+    "the same images twice": ({"images": [{"id": 9, "height": 1, "width": 1}]}, "instances_train2014.json and inst"),
+    "no image found": ({"images": [{"id": 77, "height": 1, "width": 1}]}, "none of the "),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_annotation_file_that_does_not_fit_is_told(coco, fault):
+    changes, sentence = FAULTS[fault]
+    file = write_annotations(coco, "train", **changes)
+    if fault == "no annotations":
+        file.unlink()
+    elif fault == "the same images twice":
+        write_annotations(coco, "val", annotations=ANNOTATIONS["train"], **changes)
+    elif fault == "no image found":
+        write_annotations(coco, "val", images=[])
+    with pytest.raises(UserError) as error:
+        list_images(coco, "all")
+    assert str(error.value).startswith(sentence.format(file))
+    file.with_name("instances_train2017.json").touch()
+    if fault == "no annotations":
+        with pytest.raises(UserError, match=r"since those of 2017 divide the images otherwise\.$"):
+            list_images(coco, "all")
+
+
+def test_a_truncated_annotation_file_is_told(coco):
+    file = coco / "annotations" / "instances_val2014.json"
+    whole = file.read_text()
+    for length in (0, 30, len(whole) // 2, len(whole) - 1):
+        file.write_text(whole[:length])
+        with pytest.raises(UserError, match=rf"^{file} is broken or no COCO annotation file \("):
+            list_images(coco, "all")
+
+
+def test_array_items_are_those_of_the_whole_object():
+    content = {"a": [1, {"b": [2]}, "]"], "n": 3, "empty": [], "o": {"x": [4]}, "z": [[5, 6]]}
+    for indent in (None, 1):
+        text = json.dumps(content, indent=indent)
+        items = list(array_items(text))
+        assert [(key, item) for key, item, _ in items] == [(k, i) for k in ("a", "empty", "z") for i in content[k]]
+        assert [json.loads(text[start:end]) for _, _, (start, end) in items] == [item for _, item, _ in items]
+
+
+def test_sources_are_small_and_cross_to_workers(coco):
+    listing = list_images(coco, "all")["train"]
+    read, sources = pickle.loads(pickle.dumps((listing.read, listing.sources)))
+    assert all(len(pickle.dumps(source)) < 2000 for source in sources)
+    assert read(sources[1]).mask == listing.read(listing.sources[1]).mask
+
+
+def test_a_missing_package_is_told_with_the_command_that_installs_it(coco, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pycocotools", None)
+    with pytest.raises(UserError, match=r"^preparing coco20i needs pycocotools: pip install 'mmnet-jax\[coco\]'\.$"):
+        list_images(coco, "all")
