@@ -81,6 +81,7 @@ def prepare_label(mask: np.ndarray, config: ConfigDict) -> Int[Array, "s s"]:
     ``mask`` is ``[h, w]``, bool or integers 0, 1 and 255, of the image's size.
 
     Raises:
-      UserError: it has another number of axes or holds other values.
+      UserError: it has another number of axes, holds other values, or has no foreground: a mask of 0 and 255 is one of
+        pixels to ignore, and ``mask > 0`` makes it one of the class.
     """
     return evaluation.prepare_label(mask, config.data.image_size)

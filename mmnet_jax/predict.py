@@ -32,14 +32,15 @@ def define_flags() -> None:
     flags.DEFINE_string("checkpoint", "best", "best, latest or a step.")
     flags.DEFINE_multi_string("support", None, "Picture that shows the class.", required=True)
     in_order: tuple[Any, Any] = _InOrder(), flags.ArgumentSerializer()
-    mask = "Picture of where the class is in a --support: any pixel but 0. Each --support takes one --mask or one "
-    flags.DEFINE_multi(*in_order, "mask", None, mask + "--support_box, in the order given.")
+    mask = "Mask of a --support: the class is where it is not black, or from half of white if its edges are smooth, or "
+    mask += "its alpha channel. Each --support takes one --mask or one --support_box, in the order given."
+    flags.DEFINE_multi(*in_order, "mask", None, mask)
     box = "x0,y0,x1,y1: the class fills this box of a --support, in pixels of the picture as it is seen; "
     flags.DEFINE_multi(*in_order, "support_box", None, box + "x to the right, y down, x1 and y1 the first outside.")
     flags.DEFINE_multi_string("query", None, "Picture, or folder of pictures, to segment.", required=True)
     flags.DEFINE_string("output", None, "Folder for masks, overlays, sheet.png and predictions.json.", required=True)
     flags.DEFINE_bool("save_logits", False, "Write the logits too, as NAME.npy [S, S, 2]: background, foreground.")
-    flags.DEFINE_integer("ignore", None, "Mask value of pixels to ignore.", 1, 255)
+    flags.DEFINE_integer("ignore", None, "Mask value of pixels to ignore; the masks then hold class indices.", 1, 255)
 
 
 def main() -> None:
@@ -49,16 +50,19 @@ def main() -> None:
     from mmnet_jax.inference.supports import parse_box, read_supports
     from mmnet_jax.workdir.folder import Workdir, load_step
 
+    tell = Printer(error=True)
     # Mistakes in the files are found before the network is loaded.
     config = Workdir(FLAGS.workdir).load_config()
     masks = list(FLAGS.mask or [])
     boxes = [(number, parse_box(text)) for number, text in FLAGS.support_box or []]
     annotations = [annotation for _, annotation in sorted([*masks, *boxes], key=lambda pair: pair[0])]
     supports = read_supports(FLAGS.support, annotations, config, ignore=FLAGS.ignore)
-    queries = find_queries(FLAGS.query, FLAGS.output, keep=[*FLAGS.support, *(mask for _, mask in masks)])
+    for note in (note for example in supports.examples for note in example.notes):
+        tell(printable(note))
+    queries = find_queries(FLAGS.query, FLAGS.output, [*FLAGS.support, *(mask for _, mask in masks)], tell)
     model, variables, config, step = load_step(FLAGS.workdir, FLAGS.checkpoint)
     network, made_by = (model, variables, config), {name: FLAGS[name].value for name in ("workdir", "checkpoint")}
-    options = {"save_logits": FLAGS.save_logits, "made_by": made_by | {"step": step}, "say": Printer(error=True)}
+    options = {"save_logits": FLAGS.save_logits, "made_by": made_by | {"step": step}, "say": tell}
     results = segment_images(*network, supports, queries, Path(FLAGS.output), **options)
     *sheets, numbers = summary_files(len(results), FLAGS.output)
     lines = [f"{result.query}: {result.summary()}, {result.files[0]}" for result in results[:MOST_LINES]]

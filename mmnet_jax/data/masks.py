@@ -129,9 +129,13 @@ def _as_it_looks(mask: np.ndarray | Image.Image, name: str) -> Bool[np.ndarray, 
         return _foreground(alpha, name)
     if mask.mode in ("1", "L", "LA", "F") or mask.mode.startswith("I"):
         return _foreground(_stored(mask, name), name)
+    palette = mask.mode in ("P", "PA")
     mask = mask.convert("RGB")
     colours = np.asarray(mask)
     largest = colours.max(axis=-1)
+    if not largest.any():
+        advice = " in its palette; give --ignore=255 if it holds class indices" if palette else ""
+        raise UserError(f"{name} has no foreground: every pixel is black{advice}.")
     if (colours == largest[..., None]).all():
         return _foreground(largest, name)
     few = mask.getcolors(_FEW) is not None
@@ -142,7 +146,10 @@ def _as_it_looks(mask: np.ndarray | Image.Image, name: str) -> Bool[np.ndarray, 
 def _varying_alpha(image: Image.Image) -> np.ndarray | None:
     if not image.has_transparency_data:
         return None
-    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    if image.mode.startswith("I"):  # Pillow would clip 16 bits before it looks for the transparent value
+        alpha = np.asarray(image) != image.info["transparency"]
+    else:
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"))
     return alpha if alpha.min() < alpha.max() else None
 
 
@@ -158,8 +165,9 @@ def _foreground(values: np.ndarray, name: str) -> Bool[np.ndarray, "h w"]:
     if not foreground.any():
         if not values.any():
             raise UserError(f"{name} has no foreground: every pixel is 0.")
-        indices = "give --ignore=255 if they are class indices"
-        raise UserError(f"{name} has no foreground: its values reach {values.max()}, and {least} is needed; {indices}.")
+        found = f"its values reach {values.max()}, and {least} is needed"
+        indices = "" if values.dtype.kind == "f" else "; give --ignore=255 if it is a grey mask of class indices"
+        raise UserError(f"{name} has no foreground: {found}{indices}.")
     return foreground
 
 

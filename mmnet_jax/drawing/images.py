@@ -70,5 +70,6 @@ def fit_mask(mask: Mask, side: int) -> Bool[np.ndarray, "h_out w_out"]:
 
 
 def support_tile(image: RGB, mask: Mask, side: int) -> UInt8[np.ndarray, "h_out w_out 3"]:
-    """A support image with its mask, as sheets show it."""
-    return overlay(fit_image(image, side), fit_mask(mask, side), SUPPORT, 0.2)
+    """A support image as sheets show it: the mask shaded, the rest dark, so that a swapped mask is seen at a glance."""
+    fitted, shown = fit_image(image, side), fit_mask(mask, side)
+    return overlay(np.where(shown[..., None], fitted, fitted // 5 * 2), shown, SUPPORT, 0.4)

@@ -21,14 +21,11 @@ from mmnet_jax.data.transforms.evaluation import fitted_size, prepare_image
 from mmnet_jax.drawing.images import RGB, overlay, png_bytes
 from mmnet_jax.errors import UserError
 from mmnet_jax.inference import sheet
+from mmnet_jax.inference.pictures import PREDICTIONS, find_pictures
 from mmnet_jax.inference.supports import Supports
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.ops.resize import resize_on_host
 from mmnet_jax.storage.files import whole_files
-
-PREDICTIONS = "predictions.json"
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-"""Which files of a folder are taken for images."""
 
 
 class QueryResult(NamedTuple):
@@ -58,11 +55,16 @@ class QueryResult(NamedTuple):
         return {"image": str(self.query), **numbers, **dict(zip(("mask", "overlay", "logits"), names, strict=False))}
 
 
-def find_queries(paths: Sequence[str | Path], output: str | Path, keep: Sequence[str | Path] = ()) -> list[Path]:
-    """The images to segment, those of a folder (not of its subfolders) sorted by name; each is decoded once as a check.
+def find_queries(
+    paths: Sequence[str | Path],
+    output: str | Path,
+    keep: Sequence[str | Path] = (),
+    say: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """The images to segment, those of a folder as ``find_pictures`` lists them; each is decoded once as a check.
 
-    Raises ``UserError`` naming what is missing, broken or empty, or which of these images and the files to ``keep`` a
-    result in the folder ``output`` would overwrite.
+    ``say`` is told what is left out of a folder. Raises ``UserError`` naming what is missing, broken or empty, or which
+    of these images and the files to ``keep`` a result in the folder ``output`` would overwrite.
     """
     output = Path(output)
     if output.exists() and not output.is_dir():
@@ -73,9 +75,11 @@ def find_queries(paths: Sequence[str | Path], output: str | Path, keep: Sequence
         if path.is_dir():
             if output.exists() and path.samefile(output):
                 raise UserError(f"--output {output} is also a --query; its results would be taken for pictures.")
-            found = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
-        if not found:
-            raise UserError(f"folder {path} holds no picture.")
+            found, left_out = find_pictures(path)
+            if not found:
+                raise UserError(f"folder {path} holds no picture{left_out and f' that can be read, but {left_out}'}.")
+            if left_out and say:
+                say(f"left out of {path}: {left_out}")
         queries += found
     queries = list({os.path.abspath(query): query for query in queries}.values())  # a file named twice is one query
     protected = {file.resolve(): file for file in [*map(Path, keep), *queries]}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mmnet_jax.drawing.images import RGB, Mask, fit_image, fit_mask, fit_size, heat, overlay, support_tile
+from mmnet_jax.drawing.images import FOREGROUND, RGB, Mask, fit_image, fit_mask, fit_size, heat, overlay, support_tile
 from mmnet_jax.drawing.page import TEXT, Page, shortened, text_width
 from mmnet_jax.inference.supports import Example
 from mmnet_jax.ops.resize import resize_on_host
@@ -54,6 +54,10 @@ def draw_sheet(examples: Sequence[Example], cells: Sequence[Cell], page: int, pa
         _title(sheet, f"the class, shown by {len(examples):,} example{'s' * (len(examples) > 1)}")
         shown = [Cell([support_tile(e.image, e.mask, EXAMPLE)], e.lines()) for e in examples]
         _rows(sheet, shown, EXAMPLES_IN_A_ROW, EXAMPLE, 2 * GAP)
+        for note in (note for example in examples for note in example.notes):
+            sheet.text(EDGE, shortened(printable(note), WIDTH - 2 * EDGE), FOREGROUND)
+            sheet.top += LINE
+        sheet.top += 10
     number = f", page {page + 1} of {pages}" if pages > 1 else ""
     _title(sheet, f"where it was found in {queries:,} picture{'s' * (queries > 1)}{number}")
     legend = "left: the picture, what was found in red     right: the probability of the class, 0"

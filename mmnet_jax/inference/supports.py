@@ -43,6 +43,8 @@ class Example(NamedTuple):
     image: RGB
     mask: Mask
     """True where the class is."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what may have been misread, for stderr and the sheet."""
 
     def entry(self) -> dict[str, Any]:
         """The example as ``predictions.json`` holds it."""
@@ -124,4 +126,10 @@ def _read_support(
             f"points of the {grid} x {grid} grid; crop the picture closer to it."
         )
     example = Example(source, annotation, fit_image(image, DISPLAYED), fit_mask(label == 1, DISPLAYED))
+    (shown, where), notes = example.lines(), []
+    if not (label == 0).any():
+        notes.append(f"{where} leaves no background: all of {shown} is taken for the class.")
+    if orientation != 1 and not isinstance(annotation, Box) and (orientation <= 4 or shape[0] == shape[1]):
+        notes.append(f"{shown} is turned as its EXIF orientation says; see on the sheet whether {where} fits it.")
+    example = example._replace(notes=tuple(notes))
     return prepare_image(image, size), fitted, example

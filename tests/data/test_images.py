@@ -1,15 +1,23 @@
 """Images of every kind, and files that are none."""
 
+import subprocess
+import sys
+import types
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from mmnet_jax.data.images import read_image
+from mmnet_jax.data import images
+from mmnet_jax.data.images import decode_image, read_image
 from mmnet_jax.data.masks import read_mask
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
 from tests.data.making import jpeg
 
+ROOT = Path(__file__).parents[2]
 GREY = np.array([[0, 100, 200], [255, 1, 2]], np.uint8)
 RGB = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)
 RGBA = np.concatenate([RGB, GREY[..., None]], axis=-1)
@@ -52,6 +60,74 @@ def test_exif_orientation_turns_an_image(tmp_path):
     np.testing.assert_array_equal(read_image(saved(tmp_path, RGB, exif=exif)), np.rot90(RGB, -1))
 
 
+@pytest.mark.parametrize("bits", [8, 9, 10, 12, 14, 16])
+def test_16_bit_images_are_scaled_by_the_bits_they_use(tmp_path, bits):
+    values = (GREY.astype(np.uint16) << 8 | GREY) >> (16 - bits)
+    np.testing.assert_array_equal(read_image(saved(tmp_path, values)), THREE_GREYS)
+    np.testing.assert_array_equal(read_image(Image.fromarray(values.astype(np.int32))), THREE_GREYS)
+    np.testing.assert_array_equal(decode_image(saved(tmp_path, values).read_bytes(), "image"), THREE_GREYS)
+
+
+def test_16_bit_colours_that_lose_their_lower_half_are_refused(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    full = RGB.astype(np.uint16) * 257
+    for name in ("image.png", "image.tiff"):
+        path = tmp_path / name
+        cv2.imwrite(str(path), full[..., ::-1])
+        np.testing.assert_array_equal(read_image(path), RGB)
+        cv2.imwrite(str(path), full[..., ::-1] >> 4)
+        sentence = (
+            "has 16 bits a channel but only small values, of which Pillow drops the lower 8 bits; scale it to 8 bits"
+        )
+        with pytest.raises(UserError, match=f"^{path} {sentence}"):
+            read_image(path)
+
+
+def test_an_image_over_pillows_limit_is_told_in_plain_words_and_one_over_its_warning_is_read(tmp_path, monkeypatch):
+    path = saved(tmp_path, np.zeros((30, 50), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # as the package has it, and pytest has not
+        assert read_image(path).shape == (30, 50, 3)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
+    with pytest.raises(UserError) as error:
+        read_image(path)
+    assert str(error.value) == f"{path} has 1,500 pixels, and at most 1,400 are read; scale it down."
+
+
+@pytest.mark.slow
+def test_pillows_warning_of_a_large_image_is_never_seen(tmp_path):
+    path = saved(tmp_path, np.zeros((30, 50), np.uint8))
+    code = "from PIL import Image; from mmnet_jax.data.images import read_image; Image.MAX_IMAGE_PIXELS = 1000; "
+    command = [sys.executable, "-W", "error", "-c", f"{code}print(read_image({str(path)!r}).shape)"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("(30, 50, 3)\n", "")
+
+
+def test_formats_that_another_package_reads_name_it(tmp_path):
+    for brand, sentence in {
+        b"heic": "a HEIC image, which the package pillow-heif reads: pip install pillow-heif, or save the image",
+        b"mif1": "a HEIC image, which the package pillow-heif reads",
+        b"isom": "not an image",
+    }.items():
+        path = tmp_path / "IMG_1.JPG"  # cameras' programs rename them so
+        path.write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(99))
+        with pytest.raises(UserError, match=f"^{path} is {sentence}"):
+            read_image(path)
+
+
+def test_the_package_for_heic_is_registered_where_it_is_installed(monkeypatch):
+    calls = []
+    package = types.SimpleNamespace(register_heif_opener=lambda: calls.append("registered"))
+    monkeypatch.setitem(sys.modules, "pillow_heif", package)
+    images._register_heif.cache_clear()
+    read_image(Image.fromarray(RGB))
+    images.open_image(png_bytes(RGB), "image")
+    images.open_image(png_bytes(RGB), "image")
+    assert calls == ["registered"]
+    images._register_heif.cache_clear()
+
+
 @pytest.mark.parametrize("read", [read_image, read_mask])
 def test_missing_broken_and_wrong_files_are_named(tmp_path, read):
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
@@ -83,3 +159,8 @@ REFUSED = [
 def test_arrays_and_pixels_without_a_meaning_are_refused(tmp_path, read, source, sentence):
     with pytest.raises(UserError, match=sentence):
         read(saved(tmp_path, source[1], source[0]) if isinstance(source, tuple) else source)
+
+
+def test_a_picture_from_practice_of_12_bits_is_not_dark(cases):
+    image, colours = (read_image(cases / name) for name in ("pictures/u12in16.png", "masks/bear.jpg"))
+    np.testing.assert_allclose(image.mean(), colours.mean(), atol=3)

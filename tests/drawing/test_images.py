@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmnet_jax.drawing.images import fit_image, fit_mask, fit_size, heat, outline, overlay, png_bytes
+from mmnet_jax.drawing.images import fit_image, fit_mask, fit_size, heat, outline, overlay, png_bytes, support_tile
 
 
 def test_an_outline_is_the_masks_own_edge_but_not_the_images():
@@ -59,3 +59,16 @@ def test_a_single_pixel_of_a_large_mask_is_not_lost_and_nothing_is_added():
     fitted = fit_mask(mask, 100)
     assert fitted.sum() == 1 and fitted[37, 50] | fitted[38, 50]
     assert fit_mask(~mask, 100).all()
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (90, 90, 90), (255, 255, 255), (250, 200, 40)])
+def test_a_support_tile_tells_a_mask_from_its_opposite(colour):
+    """Whatever colours the image has, the class is the lighter part, and yellowish."""
+    image = np.full((60, 60, 3), colour, np.uint8)
+    mask = np.zeros((60, 60), bool)
+    mask[20:40, 20:40] = True
+    tile, opposite = (support_tile(image, m, 60).astype(int) for m in (mask, ~mask))
+    inside, outside = np.s_[25:35, 25:35], np.s_[5:15, 5:15]
+    for one, other in ((tile[inside], tile[outside]), (opposite[outside], opposite[inside])):
+        assert one.sum(axis=-1).min() > other.sum(axis=-1).max() + 100
+        assert (one[..., 0] > one[..., 2]).all()

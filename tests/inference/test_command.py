@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from mmnet_jax import predict
 from tests.cli.call import call
@@ -37,3 +38,14 @@ def test_the_command_refuses_in_one_sentence_and_writes_nothing(folder, command)
     assert (status, shown) == (2, "")
     assert errors == "box 0,0,70,40 is not inside a.jpg, which is 60 x 40 pixels.\n"
     assert not (folder / "out").exists()
+
+
+def test_the_command_tells_what_it_leaves_out_and_a_mask_without_background(folder, command):
+    Image.new("L", (60, 40), 255).save(folder / "all.png")
+    (folder / "queries" / "IMG_1.HEIC").touch()
+    status, shown, errors = command("--support=a.jpg", "--mask=all.png", "--query=queries")
+    assert status == 0 and "segmented 3 pictures" in shown
+    first, second, *_ = errors.splitlines()
+    assert first == "mask all.png leaves no background: all of a.jpg is taken for the class."
+    heic = "1 .heic (HEIC, which the package pillow-heif reads: pip install pillow-heif)"
+    assert second == f"left out of queries: {heic}, 1 .txt"

@@ -118,9 +118,12 @@ def test_the_margin_is_resized_with_corners_on_corners_and_without_padding():
 
 def test_queries_that_do_not_fit_are_refused(folder):
     out, queries, a = folder / "out", folder / "queries", folder / "a.jpg"
-    (folder / "empty").mkdir()
+    for name in ("empty", "texts"):
+        (folder / name).mkdir()
+    (folder / "texts" / "a.txt").touch()
     for paths, output, message in [
         (folder / "empty", out, f"folder {folder / 'empty'} holds no picture."),
+        (folder / "texts", out, f"folder {folder / 'texts'} holds no picture that can be read, but 1 .txt."),
         (folder / "x.jpg", out, f"{folder / 'x.jpg'} does not exist."),
         (queries, queries, f"--output {queries} is also a --query; its results would be taken for pictures."),
         (queries, a, f"--output {a} is a file, not a folder."),

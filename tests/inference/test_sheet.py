@@ -80,8 +80,19 @@ def test_examples_stand_on_the_first_page_alone():
     mask[:, 30:] = True
     examples = [Example("cow.jpg", Box(30, 0, 60, 60), blue, mask), Example("b.jpg", "b.png", blue, mask)] * 4
     first, second = (draw_sheet(examples, cells_of(3), page, 2, 30) for page in (0, 1))
-    assert (find(first, (0, 0, 250)), find(second, (0, 0, 250))) == (6, 0)  # eight examples in two rows
+    dark = (0, 0, 100)  # what is not the class
+    assert (find(first, dark), find(second, dark)) == (6, 0)  # eight examples in two rows
     assert first.shape[0] > second.shape[0] + 2 * 180
+
+
+def test_notes_on_the_examples_stand_on_the_first_page():
+    example = Example("cow.jpg", "all.png", green(60, 60), np.ones((60, 60), bool))
+    noted = example._replace(notes=("mask all.png leaves no background",))
+    plain, first, second = (
+        draw_sheet([shown], cells_of(3), page, 2, 30) for shown, page in ((example, 0), (noted, 0), (noted, 1))
+    )
+    assert (find(plain, FOREGROUND), find(second, FOREGROUND)) == (0, 0) and find(first, FOREGROUND) > 3
+    assert first.shape[0] > plain.shape[0]
 
 
 def test_any_file_name_can_be_shown():

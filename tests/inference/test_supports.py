@@ -111,6 +111,44 @@ def test_supports_that_do_not_fit_are_refused(folder, config):
         refused(message, read_supports, images, places, config)
 
 
+def turned_away(image, orientation, path):
+    """Saves the image so that this orientation shows it as it is."""
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    stored = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}[orientation]
+    image.transpose(stored).save(path, exif=exif)
+
+
+def test_a_mask_in_the_frame_that_is_stored_gets_a_sentence_that_names_exif(folder, config):
+    image, label = folder / "turned.png", folder / "stored.png"
+    turned_away(Image.open(folder / "a.jpg"), 6, image)
+    Image.open(folder / "a_label.png").transpose(Image.Transpose.ROTATE_90).save(label)
+    message = f"mask {label} is 40 x 60 pixels, but its image {image} is 60 x 40 once its EXIF orientation is applied; "
+    refused(message + "turn the mask as the image is seen.", read_supports, [image], [label], config)
+    (example,) = read_supports([image], [folder / "a_label.png"], config).examples
+    assert example.notes == ()
+
+
+def test_where_the_size_cannot_tell_how_a_mask_lies_a_note_does(folder, config):
+    image = folder / "turned.png"
+    turned_away(Image.open(folder / "a.jpg"), 3, image)
+    supports = read_supports([image], [folder / "a_label.png"], config)
+    expected = "turned.png is turned as its EXIF orientation says; see on the sheet whether mask a_label.png fits it."
+    assert supports.examples[0].notes == (expected,)
+    assert read_supports([image], [Box(5, 10, 25, 30)], config).examples[0].notes == ()
+    Image.open(folder / "a.jpg").save(folder / "plain.png")
+    plain = read_supports([folder / "plain.png"], [folder / "a_label.png"], config)
+    np.testing.assert_array_equal(supports.images, plain.images)
+    np.testing.assert_array_equal(supports.labels, plain.labels)
+
+
+def test_a_mask_or_a_box_without_background_is_noted(folder, config):
+    Image.new("L", (60, 40), 1).save(folder / "all.png")
+    for place, name in ((folder / "all.png", "mask all.png"), (Box(0, 0, 60, 40), "box 0,0,60,40")):
+        (example,) = read_supports([folder / "a.jpg"], [place], config).examples
+        assert example.notes == (f"{name} leaves no background: all of a.jpg is taken for the class.",)
+
+
 def test_foreground_that_the_networks_grid_would_miss_is_refused(folder, config):
     """900 pixels become 32, of which the 5 x 5 grid takes each 8th: 225 pixels lie between two of its points."""
     large = folder / "large.png"

@@ -62,13 +62,22 @@ def prepare_image(source: ImageSource, image_size: int) -> Float[Array, "s s 3"]
 
 
 def prepare_label(mask: np.ndarray, image_size: int) -> Int[Array, "s s"]:
-    """The label of such an image from its mask ``[h, w]`` of bools or 0, 1 and 255 (ignore); else a ``UserError``."""
+    """The label of such an image from its mask ``[h, w]`` of bools or 0, 1 and 255 (ignore).
+
+    A ``UserError`` tells what other values or axes it has, or that it has no foreground.
+    """
     mask = np.asarray(mask)
     if mask.ndim != 2 or 0 in mask.shape:
         raise UserError(f"a label has two axes, but this one's shape is {list(mask.shape)}.")
-    unknown = np.setdiff1d(mask, [0, 1, IGNORE])
+    found = np.unique(mask)
+    unknown = np.setdiff1d(found, [0, 1, IGNORE])
     if unknown.size:
-        raise UserError(f"a label holds 0, 1 and 255, but this one holds {unknown[0]}.")
+        advice = "give mask == INDEX for the class of an index, or mask > 0 for all that is not 0"
+        raise UserError(f"a label holds 0, 1 and 255, but this one holds {unknown[0]}; {advice}.")
+    if 1 not in found:
+        values = " and ".join(str(int(value)) for value in found)
+        advice = "give mask > 0 if 255 is the class" if IGNORE in found else "give mask == INDEX for a class it holds"
+        raise UserError(f"this label has no foreground, which is 1: it holds {values} alone (255: ignore); {advice}.")
     label = mask.astype(np.uint8)
     return _fit_label(_pad(label), np.array(label.shape, np.int32), image_size)
 

@@ -117,7 +117,20 @@ def test_files_that_are_no_images_and_labels_of_other_shapes_and_values_are_refu
         fitting.prepare_image(tmp_path / "text.jpg", 33)
     with pytest.raises(UserError, match=r"a label has two axes, but this one's shape is \[4, 4, 1\]"):
         fitting.prepare_label(np.zeros((4, 4, 1), np.uint8), 33)
-    with pytest.raises(UserError, match=r"a label holds 0, 1 and 255, but this one holds 7"):
+    with pytest.raises(UserError, match=r"a label holds 0, 1 and 255, but this one holds 7; give mask == INDEX for"):
         fitting.prepare_label(np.full((4, 4), 7), 33)
     of_bools, of_integers = (fitting.prepare_label(np.eye(4, dtype=kind), 33) for kind in (bool, np.int64))
     np.testing.assert_array_equal(of_bools, of_integers)
+
+
+def test_a_label_without_foreground_is_refused():
+    background, found = np.zeros((4, 4), np.uint8), "this label has no foreground, which is 1: it holds"
+    for mask, sentence in [
+        (255 * np.eye(4, dtype=np.uint8), f"{found} 0 and 255 alone (255: ignore); give mask > 0 if 255 is the class."),
+        (background + 255, f"{found} 255 alone (255: ignore); give mask > 0 if 255 is the class."),
+        (background, f"{found} 0 alone (255: ignore); give mask == INDEX for a class it holds."),
+        (background > 0, f"{found} 0 alone (255: ignore); give mask == INDEX for a class it holds."),
+    ]:
+        with pytest.raises(UserError) as error:
+            fitting.prepare_label(mask, 33)
+        assert str(error.value) == sentence

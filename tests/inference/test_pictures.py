@@ -1,0 +1,61 @@
+"""The pictures of a folder, and what is left out of it."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from mmnet_jax.data.images import read_image, readable_suffixes
+from mmnet_jax.inference.pictures import find_pictures
+
+Image.init()
+PIXELS = np.full((16, 16, 3), (0, 80, 160), np.uint8)
+NO_PICTURE = {".bufr", ".eps", ".grib", ".h5", ".hdf", ".palm", ".pdf", ".ps", ".wmf", ".emf"}
+DEPRECATED = {".im"}
+WRITABLE = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE}
+
+
+@pytest.mark.parametrize("suffix", sorted(WRITABLE - NO_PICTURE - DEPRECATED))
+def test_every_format_that_pillow_writes_is_found_by_its_name_and_read(tmp_path, suffix):
+    image = Image.fromarray(PIXELS)
+    one_bit = suffix in (".msp", ".xbm")
+    image.convert("1" if one_bit else "P" if suffix == ".blp" else "RGB").save(tmp_path / f"a{suffix}")
+    (tmp_path / f"a{suffix}").rename(tmp_path / f"a{suffix.upper()}")
+    (picture,), left_out = find_pictures(tmp_path)
+    assert left_out == ""
+    pixels = read_image(picture)
+    assert pixels.shape[2] == 3
+    if not one_bit and suffix not in (".blp", ".gif"):
+        np.testing.assert_allclose(pixels.mean(axis=(0, 1)), PIXELS[0, 0], atol=4)
+
+
+def test_no_format_without_pixels_is_found():
+    assert not readable_suffixes() & NO_PICTURE
+    assert {".jpg", ".jfif", ".jpe", ".mpo", ".jp2", ".png", ".tga", ".webp"} <= readable_suffixes()
+    assert (".avif" in readable_suffixes()) == features.check("avif")
+
+
+def test_what_is_left_out_is_counted_by_its_suffix(tmp_path):
+    for name in ("b.png", "a.JPG", "x.txt", "y.TXT", "notes", "c.heic", "d.HEIF", ".hidden.png", "e.xcf"):
+        (tmp_path / name).touch()
+    (tmp_path / "deeper.png").mkdir()
+    pictures, left_out = find_pictures(tmp_path)
+    assert [picture.name for picture in pictures] == ["a.JPG", "b.png"]
+    package = "(HEIC, which the package pillow-heif reads: pip install pillow-heif)"
+    heic = f"1 .heic {package}, 1 .heif {package}"
+    assert left_out == f"{heic}, 2 .txt, 1 .xcf, 1 in a subfolder, 1 without a suffix"
+
+
+def test_what_predict_wrote_is_left_out(tmp_path):
+    results = ["a_mask.png", "a_overlay.png", "a.npy", "sheet.png", "predictions.json"]
+    for name in ["a.png", "b_mask.png", *results]:
+        (tmp_path / name).touch()
+    query = {"mask": "a_mask.png", "overlay": "a_overlay.png", "logits": "a.npy"}
+    (tmp_path / "predictions.json").write_text(json.dumps({"queries": [query], "sheets": ["sheet.png"]}))
+    pictures, left_out = find_pictures(tmp_path)
+    assert [picture.name for picture in pictures] == ["a.png", "b_mask.png"]
+    assert left_out == "5 that predict wrote"
+    for other in ("{}", "[]", "no JSON", '{"queries": [3], "sheets": []}'):
+        (tmp_path / "predictions.json").write_text(other)
+        assert len(find_pictures(tmp_path)[0]) == 5
