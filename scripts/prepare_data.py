@@ -1,19 +1,20 @@
-"""Prepares a dataset for training and evaluation.
+"""Prepares a dataset for training and evaluation, or verifies what is prepared.
 
 python scripts/prepare_data.py pascal5i --source=VOCdevkit --data_dir=DATA [--split=protocol|folder]
 python scripts/prepare_data.py coco20i --source=COCO --data_dir=DATA [--coco_masks=all|published]
 python scripts/prepare_data.py creatures --data_dir=DATA [--seed=0]
+    Worker processes share the work (--workers=N). If interrupted or killed, rerun the same command: it keeps what is
+    finished, and the result is the same. --on_error=skip leaves out images that cannot be used, and names them.
+python scripts/prepare_data.py check --data_dir=DATA
+    Verifies the files of every prepared dataset by their checksums, and every record by the index.
 """
 
 from absl import flags
 
 from mmnet_jax.cli import command
 from mmnet_jax.cli.progress import Printer
-from mmnet_jax.data import prepare
-from mmnet_jax.data.dataset import is_prepared, preparable
-from mmnet_jax.data.datasets import DATASETS
-from mmnet_jax.data.datasets.spec import listed
-from mmnet_jax.errors import UserError
+
+# All else is imported in main: worker processes import this module too, and need none of it.
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -30,20 +31,37 @@ flags.DEFINE_string(
     "coco_masks", None, "Masks of coco20i: all that is annotated (if not given), or published, as published numbers."
 )
 flags.DEFINE_integer("seed", 0, "Seed of a generated dataset (creatures).", 0, 2**31 - 1)
+flags.DEFINE_integer("workers", None, "Worker processes; if not given, one for each core, 8 at most.", 1, 1024)
+flags.DEFINE_enum(
+    "on_error", "stop", ["stop", "skip"], "An image or mask that cannot be used ends the preparation, or is left out."
+)
+CHECK, PREPARING = "check", ("source", "workers", "on_error")
 
 
 def main(name: str | None) -> None:
+    from mmnet_jax.data.check import check
+    from mmnet_jax.data.dataset import is_prepared, preparable
+    from mmnet_jax.data.datasets import DATASETS
+    from mmnet_jax.data.datasets.spec import listed
+    from mmnet_jax.data.prepare import prepare, summary
+    from mmnet_jax.errors import UserError
+
     if name is None:
-        raise UserError(f"the first argument is the dataset to prepare: {listed(DATASETS, 'or')}.")
-    spec = preparable(name)
-    for flag in {other.variant_flag for other in DATASETS.values()} - {spec.variant_flag}:
+        raise UserError(f"the first argument is the dataset to prepare ({listed(DATASETS, 'or')}) or {CHECK}.")
+    spec = None if name == CHECK else preparable(name)
+    unused = {other.variant_flag for other in DATASETS.values()} - {spec and spec.variant_flag}
+    for flag in sorted(unused) if spec else [*PREPARING, *sorted(unused)]:
         if FLAGS[flag].present:
             raise UserError(f"--{flag} means nothing to {name}.")
+    if spec is None:
+        check(FLAGS.data_dir, Printer(), Printer(error=True))
+        return
     choice = name, FLAGS.data_dir, spec.variant(FLAGS[spec.variant_flag].value)
     there = is_prepared(*choice)
-    folder = prepare.prepare(name, FLAGS.source, *choice[1:], Printer(error=True))
+    how = {"workers": FLAGS.workers, "on_error": FLAGS.on_error}
+    folder = prepare(name, FLAGS.source, *choice[1:], Printer(error=True), **how)
     done = "already prepared (remove the folder to prepare it again)" if there else "prepared"
-    print(f"{name} is {done}: {folder}\n{prepare.summary(*choice)}")
+    print(f"{name} is {done}: {folder}\n{summary(*choice)}")
 
 
 if __name__ == "__main__":

@@ -43,12 +43,12 @@ class Split:
 
     def read(self, i: int) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
         """RGB pixels of image ``i`` and its mask of class indices, 255: ignore; a ``UserError`` names a damaged one."""
-        record, name = self._record(i)
+        record, name = self.record(i)
         return decode_image(record["image"], name), decode_mask(record["mask"], name)
 
     def read_mask(self, i: int) -> UInt8[np.ndarray, "h w"]:
         """The mask alone, in a fifth of the time."""
-        record, name = self._record(i)
+        record, name = self.record(i)
         return decode_mask(record["mask"], name)
 
     def fingerprint(self) -> str:
@@ -60,7 +60,8 @@ class Split:
             digest.update(self.records[i]["mask"])
         return digest.hexdigest()
 
-    def _record(self, i: int) -> tuple[Mapping[str, Any], str]:
+    def record(self, i: int) -> tuple[Mapping[str, Any], str]:
+        """The record of image ``i``, encoded, and what messages call it; a ``UserError`` if it cannot be read."""
         name = f"{self.ids[i]} of the prepared {self.name} images"
         try:
             return self.records[i], name

@@ -1,24 +1,54 @@
-"""Preparing a dataset: a build that appears whole or not at all, and a summary of what it holds."""
+"""Preparing a dataset: worker processes make its shards, and it appears whole or not at all; and what it holds."""
 
+import functools
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import tensorflow_datasets as tfds
 
-from mmnet_jax.cli.progress import Say
-from mmnet_jax.data.builder import Builder
+from mmnet_jax.cli.progress import Progress, Say
+from mmnet_jax.data.builder import VERSION, features
 from mmnet_jax.data.dataset import Dataset, dataset_folder, is_prepared, open_dataset, preparable
 from mmnet_jax.data.datasets import DATASETS
+from mmnet_jax.data.datasets.spec import DatasetSpec, Listing
+from mmnet_jax.data.shards import RECORDS, Note, Shard, cut, is_finished, keep, make, read_note
+from mmnet_jax.data.workers import available_cores, share_out
 from mmnet_jax.errors import UserError
-from mmnet_jax.storage.files import naming, whole_folder
+from mmnet_jax.storage.files import LOCK, naming, removed_if_empty
+from mmnet_jax.storage.lock import turn
+
+OnError = Literal["stop", "skip"]
+"""What an image that cannot be used does: ends the preparation, or is left out."""
+
+MOST_WORKERS = 8
+"""Worker processes where the user gives no number and there are more cores."""
+
+FEW = 100
+"""Images that one process makes in the time that others take to start."""
 
 
 def prepare(
-    name: str, source: str | Path | None, data_dir: str | Path, variant: str | None = None, say: Say | None = None
+    name: str,
+    source: str | Path | None,
+    data_dir: str | Path,
+    variant: str | None = None,
+    say: Say | None = None,
+    *,
+    workers: int | None = None,
+    on_error: OnError = "stop",
 ) -> Path:
-    """Builds a variant of a dataset (None: the default) and returns its folder; one that is there is left as it is.
+    """Prepares a variant of a dataset (None: the default) and returns its folder; one that is there is left as it is.
 
-    ``source`` is the folder of images and masks, None for a generated dataset. A ``UserError`` names the folder or the
-    first file that is missing or broken, an ``OSError`` what the file system refuses.
+    ``source`` is the folder of images and masks, None for a generated dataset. ``workers`` processes share the work
+    (None: one for each core, 8 at most); the result does not depend on them. The folder appears at the end, whole. If
+    this is interrupted or killed, finished shards stay in a hidden folder beside it and the next call makes the rest.
+
+    Raises:
+      UserError: names the folder, or the first image or mask that is missing or broken; with ``on_error="skip"`` such
+        images are left out, and it is raised only if no image is left.
+      OSError: names what the file system refuses.
     """
     spec = preparable(name)
     variant = variant or spec.default_variant
@@ -28,14 +58,96 @@ def prepare(
     images = None if spec.generated else _source_folder(name, source)
     data_dir = Path(data_dir)
     folder = dataset_folder(name, data_dir, variant)
+    work = folder.with_name(f".{VERSION}.unfinished")
     if is_prepared(name, data_dir, variant):
+        shutil.rmtree(work, ignore_errors=True)  # a run was killed after its last step
         return folder
     if folder.exists():
         raise UserError(f"{folder} is there but holds no whole dataset; remove it and prepare {name} again.")
-    tfds.disable_progress_bar()
-    with naming(data_dir), whole_folder(folder, root=data_dir) as unfinished:
-        Builder(spec, images, variant, unfinished.parents[2], say).download_and_prepare()
+    assert spec.build is not None
+    listings = spec.build(images, variant)
+    shards = cut(name, listings, len(spec.class_names))
+    say = say or (lambda line: None)
+    with naming(data_dir), removed_if_empty(work):
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with turn(work / LOCK, lambda: say(f"waiting for another process that prepares {folder}")):
+            try:
+                if not is_prepared(name, data_dir, variant):
+                    notes = _make(shards, work, workers, on_error == "skip", name, say)
+                    _register(spec, variant, listings, notes, work / RECORDS)
+                    (work / RECORDS).rename(folder)
+            finally:
+                if folder.exists() or not any(note.ids for shard in shards if (note := read_note(shard, work))):
+                    shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+def _make(shards: Sequence[Shard], work: Path, workers: int | None, skip: bool, name: str, say: Say) -> list[Note]:
+    """Makes the shards that earlier runs have not finished; returns the notes of all."""
+    there = [is_finished(shard, work, skip) for shard in shards]
+    missing = [shard for shard, finished in zip(shards, there, strict=True) if not finished]
+    if removed := keep([shard for shard, finished in zip(shards, there, strict=True) if finished], work):
+        say(f"{name}: {removed:,} files of an earlier run are made again: their images have changed or were left out.")
+    total = sum(len(shard.ids) for shard in shards)
+    left = sum(len(shard.ids) for shard in missing)
+    if left < total:
+        say(f"{name}: {total - left:,} of {total:,} images are there from an earlier run.")
+    with Progress(f"{name}: image", total, "images", say, start=total - left) as progress:
+
+        def count(more: int) -> None:
+            nonlocal left
+            left -= more
+            progress.update(total - left)
+
+        processes = min(MOST_WORKERS, available_cores()) if workers is None else workers
+        try:
+            share_out(functools.partial(make, folder=work, skip=skip), missing, processes if left >= FEW else 1, count)
+        except BaseException:
+            finished = [shard for shard in shards if read_note(shard, work)]
+            keep(finished, work)
+            if kept := sum(len(shard.ids) for shard in finished):
+                say(f"{name}: {kept:,} of {total:,} images are done and kept; the same command goes on from there.")
+            raise
+    notes = [note for shard in shards if (note := read_note(shard, work))]
+    left_out = {identity: sentence for note in notes for identity, sentence in note.left_out.items()}
+    if len(left_out) == total:
+        raise UserError(f"none of the {total:,} images can be used; the first: {next(iter(left_out.values()))}")
+    for identity, sentence in left_out.items():
+        say(f"left out {identity}: {sentence}")
+    return notes
+
+
+def _register(
+    spec: DatasetSpec, variant: str, listings: Mapping[str, Listing], notes: Sequence[Note], records: Path
+) -> None:
+    """Writes what TFDS and ``open_dataset`` read beside the records."""
+    splits, infos, checksums = {}, [], {}
+    for split, listing in listings.items():
+        own = [note for note in notes if note.split == split]
+        splits[split] = {
+            "wanted": listing.wanted,
+            "without_mask": listing.without_mask,
+            "left_out": [identity for note in own for identity in note.left_out],
+            "ids": [identity for note in own for identity in note.ids],
+            "counts": [counts for note in own for counts in note.counts],
+        }
+        if splits[split]["ids"]:
+            infos.append(tfds.core.SplitInfo(split, [len(note.ids) for note in own], sum(note.size for note in own)))
+            checksums.update({note.file: note.sha256 for note in own})
+        else:  # TFDS knows no split without records
+            for note in own:
+                (records / note.file).unlink()
+    about = {"class_names": list(spec.class_names), "max_side": max(note.max_side for note in notes)}
+    tfds.folder_dataset.write_metadata(
+        data_dir=records,
+        features=features(len(spec.class_names)),
+        split_infos=infos,
+        version=VERSION,
+        check_data=False,  # that needs TensorFlow
+        description=f"{spec.name} {variant}",
+        disable_shuffling=True,  # test episodes follow the lists
+        metadata=tfds.core.MetadataDict(**about, splits=splits, checksums=checksums),
+    )
 
 
 def ensure_dataset(name: str, data_dir: str | Path, variant: str, say: Say) -> bool:
@@ -51,8 +163,10 @@ def summary(name: str, data_dir: str | Path, variant: str) -> str:
     dataset = open_dataset(name, data_dir, variant)
     lines, metadata = [], tfds.builder_from_directory(dataset_folder(name, data_dir, variant)).info.metadata
     for part, index in metadata["splits"].items():
-        bare = f" ({index['without_mask']:,} more without a mask)" if index["without_mask"] else ""
-        lines.append(f"{part}: found {len(index['ids']):,} of {index['wanted']:,} images{bare}")
+        rest = {"without a mask": index["without_mask"], "left out": len(index.get("left_out", ()))}
+        more = ", ".join(f"{number:,} more {how}" for how, number in rest.items() if number)
+        found = f"{part}: found {len(index['ids']):,} of {index['wanted']:,} images"
+        lines.append(f"{found} ({more})" if more else found)
     command = "  " + dataset.spec.train_command(data_dir, variant)
     return "\n".join([*lines, "", *_class_table(dataset), "", "Next:", command])
 

@@ -1,9 +1,83 @@
-"""Set-up of a worker process, which reads, decodes or draws for its parent."""
+"""Worker processes, which read, decode or draw for their parent."""
 
 import multiprocessing
 import os
 import signal
 import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import TypeVar, cast
+
+from mmnet_jax.errors import UserError
+
+Task = TypeVar("Task")
+Count = Callable[[int], None]
+"""Is told how many more units of work are done."""
+
+DONE = 0
+"""Message of a worker that has finished its task; other numbers are units of work, exceptions end everything."""
+
+
+def share_out(work: Callable[[Task, Count], None], tasks: Sequence[Task], workers: int, count: Count) -> None:
+    """Calls ``work(task, count)`` for every task: in this process one after the other, or in several ``workers``.
+
+    The processes are spawned, since one that computes with jax must not be forked; ``work`` and the tasks are pickled.
+    None of them is left when this ends, however it ends.
+
+    Raises:
+      UserError: a task raised it, or a worker was killed; the tasks that are done stay done.
+      OSError: a task raised it.
+      RuntimeError: a task raised something else, whose traceback is the message.
+    """
+    if workers < 2:
+        for task in tasks:
+            work(task, count)
+        return
+    waiting, busy = deque(tasks), dict[Connection, tuple[BaseProcess, Task]]()
+    processes: list[BaseProcess] = []
+    context = multiprocessing.get_context("spawn")
+    try:
+        for _ in range(min(workers, len(tasks))):
+            ours, theirs = context.Pipe()
+            process: BaseProcess = context.Process(target=_serve, args=(work, theirs), daemon=True)
+            with _signals_held():  # an interrupted start would leave a process that nobody knows
+                process.start()
+                processes.append(process)
+            theirs.close()
+            busy[ours] = process, waiting.popleft()
+            _send(ours, *busy[ours])
+        while busy:
+            for connection in cast(list[Connection], wait(list(busy))):
+                process, task = busy[connection]
+                try:
+                    message = connection.recv()
+                except (EOFError, OSError):
+                    raise _lost(process, task) from None
+                if isinstance(message, BaseException):
+                    raise message
+                if message != DONE:
+                    count(message)
+                elif waiting:
+                    busy[connection] = process, waiting.popleft()
+                    _send(connection, *busy[connection])
+                else:
+                    del busy[connection]
+    finally:
+        with _signals_held():
+            for process in processes:
+                process.kill()  # SIGTERM is ignored there
+            for process in processes:
+                process.join()
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def begin_worker(*_: int) -> None:
@@ -22,3 +96,50 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def _serve(work: Callable[[Task, Count], None], parent: Connection) -> None:
+    """A worker's life: tasks come from ``parent``, units of work and errors go there."""
+    begin_worker()
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            try:
+                work(parent.recv(), parent.send)
+                parent.send(DONE)
+            except (EOFError, BrokenPipeError):
+                raise
+            except (UserError, OSError) as error:
+                parent.send(error)
+            except Exception:
+                parent.send(RuntimeError(f"in a worker process:\n{traceback.format_exc()}"))
+
+
+def _send(connection: Connection, process: BaseProcess, task: Task) -> None:
+    try:
+        connection.send(task)
+    except OSError:
+        raise _lost(process, task) from None
+
+
+def _lost(process: BaseProcess, task: object) -> UserError:
+    process.join()
+    code = process.exitcode or 0
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    return UserError(
+        f"worker process {process.pid} {how} while it made {task}, perhaps for lack of memory; the same command goes "
+        "on from what is finished."
+    )
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """SIGINT and SIGTERM come after the block; a process that is started inside never gets them.
+
+    Without that, Ctrl-C would reach a new worker before it ignores the signal.
+    """
+    resource_tracker.ensure_running()  # multiprocessing starts it with the first process, and then lets signals through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

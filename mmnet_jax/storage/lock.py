@@ -49,20 +49,31 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def turn(path: Path, waiting: Callable[[], None]) -> Iterator[bool]:
-    """Holds the lock file ``path``, once nobody else does; it is not removed, since others may be waiting for it.
+    """Holds the lock file ``path``, once nobody else does; only its holder may remove it.
 
-    ``waiting`` is called first if another process holds it.
+    ``waiting`` is called first if another process holds it. The file is made, with its folder, where it is missing.
 
     Yields:
       Whether others are really kept out: False on a file system without locks.
     """
-    with path.open("a") as file:
-        try:
-            alone = _take(file.fileno())
-        except BlockingIOError:
-            waiting()
-            alone = _take(file.fileno(), fcntl.LOCK_EX)
-        yield alone
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            try:
+                alone = _take(file.fileno())
+            except BlockingIOError:
+                waiting()
+                alone = _take(file.fileno(), fcntl.LOCK_EX)
+            if _is_at(file.fileno(), path):  # its last holder has not removed it
+                yield alone
+                return
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _take(file: int, how: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> bool:

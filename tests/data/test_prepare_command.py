@@ -40,12 +40,14 @@ def test_prepares_tells_progress_and_what_comes_next(voc, data):
     assert done.stdout.startswith(f"pascal5i is prepared: {data}/pascal5i/protocol/1.0.0\n")
     assert "train: found 3 of 5,953 images\nval: found 2 of 1,449 images\n" in done.stdout
     assert "python -m mmnet_jax.train --config=configs/pascal_1shot.py" in done.stdout.splitlines()[-1]
-    assert "pascal5i train: image 3/3 " in done.stderr and "pascal5i val: image 2/2 " in done.stderr
+    assert "pascal5i: image 5/5 " in done.stderr
     assert [file.name for file in data.iterdir()] == ["pascal5i"]
 
 
 MISTAKES = [
-    (None, {"source": "nowhere"}, r"the first argument is the dataset to prepare: pascal5i, coco20i or creatures\."),
+    (None, {}, r"the first argument is the dataset to prepare \(pascal5i, coco20i or creatures\) or check\."),
+    ("check", {"workers": "2"}, r"--workers means nothing to check\."),
+    ("check", {"split": "folder"}, r"--split means nothing to check\."),
     ("pascal5i", {"seed": "3"}, r"--seed means nothing to pascal5i\."),
     ("pascal5i", {"coco_masks": "published"}, r"--coco_masks means nothing to pascal5i\."),
     (
@@ -73,19 +75,19 @@ def test_what_is_prepared_is_left_as_it_is(script, voc, data, capsys):
     assert again == f"pascal5i is already prepared (remove the folder to prepare it again): {folder}"
 
 
-def test_terminated_it_leaves_nothing_behind(voc, data):
-    names = [f"made_up_{i}" for i in range(1000)]
+def test_terminated_it_keeps_finished_shards_alone_and_goes_on_from_them(voc, data):
+    names = [f"made_up_{i}" for i in range(1200)]
     write_image(voc, names[0], a_mask(60, 80, 1))
     for name in names[1:]:
         for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClassAug", "png")):
             os.link(voc / folder / f"{names[0]}.{suffix}", voc / folder / f"{name}.{suffix}")
     (voc / "ImageSets/Segmentation/train.txt").write_text("\n".join(names))
-    data.mkdir()
-    arguments = ["pascal5i", f"--source={voc}", f"--data_dir={data}", "--split=folder"]
-    process = subprocess.Popen([sys.executable, SCRIPT, *arguments], stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, SCRIPT, "pascal5i", f"--source={voc}", f"--data_dir={data}", "--split=folder"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    work = data / "pascal5i" / "folder" / ".1.0.0.unfinished"
     try:
         deadline = time.monotonic() + 120
-        while not any(data.glob(".unfinished-*/pascal5i/folder/incomplete*")):
+        while not any(work.glob("notes/*.json")):
             assert process.poll() is None and time.monotonic() < deadline, "it ended, or did not begin"
             time.sleep(0.005)
         while process.poll() is None:  # a signal is lost where it interrupts a callback of the garbage collector
@@ -93,8 +95,16 @@ def test_terminated_it_leaves_nothing_behind(voc, data):
             process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(10)
-        assert process.returncode == 130, process.stderr.read()
+        told = process.stderr.read()
+        assert process.returncode == 130, told
     finally:
         process.kill()
         process.communicate()
-    assert list(data.iterdir()) == []
+    assert "images are done and kept; the same command goes on from there.\ninterrupted.\n" in told
+    assert os.listdir(work.parent) == [work.name]
+    notes, records = ({file.name for file in (work / name).iterdir()} for name in ("notes", "records"))
+    assert notes == {f"{name}.json" for name in records}
+    again = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "train: found 1,200 of 1,200 images" in again.stdout
+    assert "of 1,202 images are there from an earlier run." in again.stderr
+    assert os.listdir(work.parent) == ["1.0.0"]

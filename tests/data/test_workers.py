@@ -1,13 +1,16 @@
 """Processes that work for another: deaf to what is said to all, and gone with the one they work for."""
 
+import errno
 import multiprocessing
 import os
+import re
 import signal
 import time
 
 import pytest
 
-from mmnet_jax.data.workers import begin_worker
+from mmnet_jax.data.workers import begin_worker, share_out
+from mmnet_jax.errors import UserError
 
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -49,3 +52,52 @@ def test_a_worker_ends_with_a_parent_that_was_killed():
     assert connection.poll(20), "the worker outlives its parent"
     with pytest.raises(EOFError):
         connection.recv()
+
+
+def do(task, count):
+    """What a task's word asks for; its other tasks take a moment."""
+    word, value = task
+    if word == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == "raise":
+        raise value
+    if word == "sleep":
+        time.sleep(value)
+    if word == "write":
+        value.write_text(str(os.getpid()))
+    count(2)
+    count(1)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_tasks_are_shared_out_and_counted(tmp_path, workers):
+    counted, ours = [], os.getpid()
+    files = [tmp_path / f"{i}" for i in range(7)]
+    share_out(do, [("write", file) for file in files], workers, counted.append)
+    assert sum(counted) == 21 and len(counted) == 14
+    numbers = {int(file.read_text()) for file in files}
+    assert numbers == {ours} if workers == 1 else ours not in numbers and 1 <= len(numbers) <= 3
+
+
+def test_a_worker_that_is_killed_is_told_and_takes_the_others_along():
+    start = time.monotonic()
+    with pytest.raises(UserError) as error:
+        share_out(do, [("sleep", 60), ("kill", None)], 2, lambda more: None)
+    assert re.fullmatch(
+        r"worker process \d+ was killed by SIGKILL while it made \('kill', None\), .*", str(error.value)
+    )
+    assert time.monotonic() - start < 30 and not multiprocessing.active_children()
+
+
+ERRORS = [UserError("a.png is broken."), OSError(errno.ENOSPC, "No space left on device", "a.png"), KeyError("a")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_errors_of_a_worker_reach_the_caller(error):
+    with pytest.raises(RuntimeError if isinstance(error, KeyError) else type(error)) as raised:
+        share_out(do, [("raise", error), ("sleep", 60)], 2, lambda more: None)
+    if isinstance(error, KeyError):
+        assert "KeyError: 'a'" in str(raised.value) and "raise value" in str(raised.value)
+    else:
+        assert str(raised.value) == str(error) and raised.value.args == error.args
+    assert getattr(raised.value, "filename", None) == getattr(error, "filename", None)

@@ -184,7 +184,7 @@ def test_published_masks_refuse_what_is_no_polygon():
 def test_a_size_that_is_not_the_images_is_told_with_the_annotation_file(coco, data):
     images = [{"id": 9, "height": 2 * HEIGHT, "width": WIDTH}]
     file = write_annotations(coco, "train", images=images)
-    with pytest.raises(UserError, match=rf"the mask of image 9 in {file} is 16 x 24 pixels, but .* 16 x 12\."):
+    with pytest.raises(UserError, match=rf"the mask of image 9 in {file} is 16 x 24 pixels, but .* 16 x 12;"):
         prepare("coco20i", coco, data)
     assert not data.exists()
 

@@ -103,7 +103,7 @@ def test_twenty_successive_pictures_have_each_kind_as_their_main_one():
 
 def test_a_prepared_dataset_holds_what_is_drawn_to_the_byte(prepared):
     choice, lines = prepared
-    assert lines[-1].startswith("creatures val: image 5/5  ")
+    assert lines[-1].startswith("creatures: image 11/11  ")
     assert not ensure_dataset(*choice, lines.append)
     dataset = open_dataset(*choice)
     assert SIDES[0] <= dataset.test.max_side == dataset.train.max_side <= SIDES[1]
