@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from mmnet_jax.cli.progress import Progress, Say
-from mmnet_jax.data.builder import VERSION
 from mmnet_jax.data.dataset import Split, open_dataset
 from mmnet_jax.data.datasets import DATASETS
+from mmnet_jax.data.records import VERSION
 from mmnet_jax.data.shards import checksum
 from mmnet_jax.errors import UserError
 from mmnet_jax.labels import IGNORE

@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Int, UInt8
 
-from mmnet_jax.data.builder import VERSION, unpack_counts
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.spec import DatasetSpec, Part
 from mmnet_jax.data.images import decode_image
 from mmnet_jax.data.masks import decode_mask
+from mmnet_jax.data.records import VERSION, unpack_counts
 from mmnet_jax.errors import UserError
 
 DAMAGE = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError)

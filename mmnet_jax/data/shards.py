@@ -11,8 +11,8 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from mmnet_jax.data.builder import VERSION, features, make_record, pack_counts, serialise
 from mmnet_jax.data.datasets.spec import Example, Listing
+from mmnet_jax.data.records import VERSION, features, make_record, pack_counts, serialise
 from mmnet_jax.data.workers import Count
 from mmnet_jax.errors import UserError
 from mmnet_jax.storage.files import naming, write_whole

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from mmnet_jax.data.builder import features, make_record, pack_counts
 from mmnet_jax.data.datasets import DATASETS
+from mmnet_jax.data.records import features, make_record, pack_counts
 
 
 class Before(tfds.core.GeneratorBasedBuilder, skip_registration=True):

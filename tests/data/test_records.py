@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmnet_jax.data.builder import make_record
 from mmnet_jax.data.datasets.pascal5i import read_example
 from mmnet_jax.data.datasets.spec import Example
 from mmnet_jax.data.images import decode_image
 from mmnet_jax.data.masks import decode_mask
+from mmnet_jax.data.records import make_record
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
 from tests.data.making import a_mask, jpeg, palette_png
