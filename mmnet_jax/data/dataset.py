@@ -134,7 +134,6 @@ def open_dataset(name: str, data_dir: str | Path, variant: str, folds: str | Non
     spec.check_folds(folds)
     if not is_prepared(name, data_dir, variant):
         command = spec.prepare_command(data_dir, variant)
-        found = f"no prepared {name}"
         other = next((v for v in spec.variants if is_prepared(name, data_dir, v)), None)
         found = f"no prepared {name}"
         if other and not spec.generated:

@@ -34,7 +34,7 @@ def test_an_unknown_dataset_variant_or_folds_are_refused(tmp_path):
         open_dataset("kitti", tmp_path, "protocol")
     with pytest.raises(UserError, match=r"data\.folds of pascal5i must be contiguous, but is interleaved\."):
         open_dataset("pascal5i", tmp_path, "protocol", "interleaved")
-    with pytest.raises(UserError, match="pascal5i comes in the variants protocol and folder, but not thirds"):
+    with pytest.raises(UserError, match="pascal5i comes in the variants protocol, trainaug and folder, but not thirds"):
         open_dataset("pascal5i", tmp_path, "thirds")
 
 

@@ -1,18 +1,17 @@
 """COCO-20i: the 80 classes of COCO 2014 in four folds, from COCO's own folders of images and annotations."""
 
 import functools
-import gzip
 import importlib
 import json
 import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmnet_jax.data.datasets.coco_masks import MASKS, draw_mask
+from mmnet_jax.data.datasets.lists import coco_val_order
 from mmnet_jax.data.datasets.sources import image_files, read_file
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous, interleaved
 from mmnet_jax.drawing.images import png_bytes
@@ -47,12 +46,6 @@ class Annotated(NamedTuple):
     """The annotations' own JSON, an array in the file's order, compressed."""
 
 
-def published_order() -> list[int]:
-    """The ids of the published val list in its order, which decides the order of test episodes."""
-    packed = resources.files("mmnet_jax.data").joinpath("lists", "coco_val_order.txt.gz").read_bytes()
-    return [int(line) for line in gzip.decompress(packed).split()]
-
-
 def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
     """The images with an annotation that lie in COCO's folders: train by id, val in the published order.
 
@@ -71,7 +64,7 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
     for split, wanted in WANTED.items():
         file = source / "annotations" / f"instances_{split}2014.json"
         sources, annotated[split], classes = read_annotations(file, images)
-        order = {number: place for place, number in enumerate(published_order())} if split == "val" else {}
+        order = {number: place for place, number in enumerate(coco_val_order())} if split == "val" else {}
         ids = sorted(sources, key=lambda number: (order.get(number, len(order)), number))
         read = functools.partial(read_example, classes=classes, masks=variant)
         listings[split] = Listing([str(i) for i in ids], [sources[i] for i in ids], read, wanted)

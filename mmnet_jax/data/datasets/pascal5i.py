@@ -1,62 +1,107 @@
 """PASCAL-5i (Shaban et al., 2017): VOC 2012 with SBD's masks, 20 classes in four folds, from a VOCdevkit folder."""
 
-from importlib import resources
+import io
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+
+from mmnet_jax.data.datasets.lists import packaged_ids, pascal_counts, read_list
+from mmnet_jax.data.datasets.sources import image_files, read_file
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous
+from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
 
 CLASSES = """
 background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant
 sheep sofa train tvmonitor
 """
-LISTS = {"train": "pascal5i_train", "val": "voc2012_val"}
-"""The lists of the `protocol` variant: VOC 2012 train with SBD's train_noval (5,953), and VOC 2012 val (1,449)."""
+VOC, AUGMENTED, SBD = "SegmentationClass", "SegmentationClassAug", "benchmark_RELEASE/dataset"
+"""Folders of masks: VOC's own, SBD's with VOC's as PNG files, and SBD's original archive."""
 
 
-def packaged_ids(name: str) -> list[str]:
-    """Ids of a packaged list: pascal5i_train, sbd_train_noval, voc2012_train or voc2012_val."""
-    return resources.files("mmnet_jax.data").joinpath("lists", f"{name}.txt").read_text().split()
+class Files(NamedTuple):
+    """The files of a source folder, by image id."""
+
+    images: dict[str, Path]
+    masks: dict[str, Path]
+    """Of masks of one image VOC's own is taken, then SegmentationClassAug's."""
+    with_sbd: bool
+    """Whether there is a folder of SBD's masks, which VOC's own lack."""
 
 
 def find_voc(source: Path) -> Path:
-    """The VOC2012 folder at, in, or one level below ``source``; a ``UserError`` if there is none or it lacks masks."""
+    """The VOC2012 folder at, in, or one level below ``source``; a ``UserError`` if there is none."""
     for folder in (source, source / "VOC2012", source / "VOCdevkit" / "VOC2012"):
         if (folder / "JPEGImages").is_dir():
-            if not (folder / "SegmentationClassAug").is_dir():
-                masks = "SegmentationClassAug, the masks of VOC 2012 and SBD as PNG files"
-                raise UserError(f"{folder} has no folder {masks}.")
             return folder
     raise UserError(f"{source} holds no VOC2012/JPEGImages; the VOCdevkit folder is wanted.")
 
 
-def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
-    """The images of the train and val lists that lie in a VOCdevkit folder with a mask, in the lists' order.
+def find_files(source: Path, voc: Path) -> Files:
+    """All images and masks of VOC 2012 and SBD; SBD's archive lies in ``source``, or beside or in VOCdevkit.
 
-    The lists are the published ones (``protocol``) or those in the folder's ImageSets/Segmentation (``folder``). It is
-    a ``UserError`` if a list is missing, train and val share an image, or no image at all is found.
+    A ``UserError`` tells that there is no folder of masks, or what SBD's archive lacks.
+    """
+    places = [folder / SBD for folder in (source, voc, *voc.absolute().parents[:2])]
+    sbd = next((folder for folder in places if folder.parent.is_dir()), None)
+    if sbd and not (sbd / "cls").is_dir():
+        raise UserError(f"{sbd.parent} has no folder dataset/cls, SBD's masks; unpack the whole archive.")
+    images = image_files(voc / "JPEGImages")
+    folders = {folder: image_files(voc / folder, (".png",)) for folder in (AUGMENTED, VOC)}
+    if not sbd and not any((voc / folder).is_dir() for folder in folders):
+        needed = f"{AUGMENTED}, the masks of VOC 2012 and SBD as PNG files, nor {VOC}, nor SBD's {SBD}/cls"
+        raise UserError(f"{voc} has no masks: there is neither {needed}.")
+    masks = folders[AUGMENTED] | folders[VOC]
+    if sbd:
+        images = image_files(sbd / "img") | images
+        masks = image_files(sbd / "cls", (".mat",)) | masks
+    return Files(images, masks, bool(sbd) or (voc / AUGMENTED).is_dir())
+
+
+def list_ids(voc: Path, variant: str) -> dict[str, list[str]]:
+    """The train and val lists: ``protocol``, ``trainaug``, or ``folder``, those in the folder's ImageSets/Segmentation.
+
+    A ``UserError`` tells a list that is missing or cannot be read, or that the two share an image.
+    """
+    val = packaged_ids("voc2012_val")
+    if variant == "protocol":  # VOC 2012 train and SBD's train_noval
+        return {"train": packaged_ids("pascal5i_train"), "val": val}
+    if variant == "trainaug":
+        return {"train": sorted(pascal_counts().keys() - set(val)), "val": val}
+    files = {split: voc / "ImageSets" / "Segmentation" / f"{split}.txt" for split in ("train", "val")}
+    for file in files.values():
+        if not file.is_file():
+            raise UserError(f"{file} does not exist; --split=folder reads the folder's own lists.")
+    lists = {split: read_list(file) for split, file in files.items()}
+    if shared := sorted(set(lists["train"]) & set(lists["val"])):
+        raise UserError(f"train.txt and val.txt of {voc} share {len(shared)} images, {shared[0]} among them.")
+    return lists
+
+
+def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
+    """The images of the train and val lists that lie in a VOCdevkit folder or SBD's with a mask, in the lists' order.
+
+    It is a ``UserError`` if a folder or list is missing, no image at all is found, or published lists are asked for
+    where there are no masks of SBD.
     """
     assert source is not None
     voc = find_voc(source)
-    lists = {}
-    for split, name in LISTS.items():
-        if variant == "protocol":
-            lists[split] = packaged_ids(name)
-        elif (file := voc / "ImageSets" / "Segmentation" / f"{split}.txt").is_file():
-            lists[split] = list(dict.fromkeys(file.read_text().split()))
-        else:
-            raise UserError(f"{file} does not exist; --split=folder reads the folder's own lists.")
-    if shared := sorted(set(lists["train"]) & set(lists["val"])):
-        raise UserError(f"train.txt and val.txt of {voc} share {len(shared)} images, {shared[0]} among them.")
-
-    present = {file.stem for file in (voc / "JPEGImages").glob("*.jpg")}
-    masked = present & {file.stem for file in (voc / "SegmentationClassAug").glob("*.png")}
+    files, lists = find_files(source, voc), list_ids(voc, variant)
+    if variant != "folder" and not files.with_sbd:
+        missing, wanted = (sum(len(i) for i in lists.values()),) * 2
+        missing -= sum(identity in files.masks for ids in lists.values() for identity in ids)
+        raise UserError(
+            f"{missing:,} of the {wanted:,} masks of --split={variant} are missing: {voc} has {VOC} alone, which holds "
+            f"VOC 2012's. Get SBD's, the folder {AUGMENTED} or the archive benchmark_RELEASE beside VOCdevkit; or take "
+            "the folder's own lists with --split=folder."
+        )
     listings = {}
     for split, ids in lists.items():
-        found = [i for i in ids if i in masked]
-        without_mask = sum(i in present for i in ids) - len(found)
-        files = [(voc / "JPEGImages" / f"{i}.jpg", voc / "SegmentationClassAug" / f"{i}.png") for i in found]
-        listings[split] = Listing(found, files, read_example, len(ids), without_mask)
+        present = [i for i in ids if i in files.images]
+        found = [i for i in present if i in files.masks]
+        sources = [(files.images[i], files.masks[i]) for i in found]
+        listings[split] = Listing(found, sources, read_example, len(ids), len(present) - len(found))
     if not any(listing.ids for listing in listings.values()):
         wanted = sum(listing.wanted for listing in listings.values())
         raise UserError(f"none of the {wanted:,} images of the {variant} lists lies in {voc} with a mask.")
@@ -66,10 +111,18 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
 def read_example(files: tuple[Path, Path]) -> Example:
     """The example of an image's file and its mask's; a ``UserError`` names one that cannot be read."""
     image, mask = files
+    encoded = read_file(mask)
+    return Example(read_file(image), _png_of_mat(encoded, mask) if mask.suffix == ".mat" else encoded, *map(str, files))
+
+
+def _png_of_mat(data: bytes, file: Path) -> bytes:
+    """The mask in a MATLAB file of SBD's, as PNG."""
+    import scipy.io
+
     try:
-        return Example(image.read_bytes(), mask.read_bytes(), str(image), str(mask))
-    except OSError as error:
-        raise UserError(f"{error.filename} cannot be read: {error.strerror}.") from None
+        return png_bytes(np.asarray(scipy.io.loadmat(io.BytesIO(data))["GTcls"]["Segmentation"][0, 0], np.uint8))
+    except Exception as error:  # whatever scipy raises on a broken file
+        raise UserError(f"{file} is broken or holds no mask of SBD's, GTcls.Segmentation ({error}).") from None
 
 
 PASCAL5I = DatasetSpec(
@@ -77,6 +130,6 @@ PASCAL5I = DatasetSpec(
     class_names=tuple(CLASSES.split()),
     novel={"contiguous": contiguous(5)},
     build=list_images,
-    variants={"protocol": "pascal_1shot", "folder": "pascal_small"},
+    variants={"protocol": "pascal_1shot", "trainaug": "pascal_1shot", "folder": "pascal_small"},
     source="VOCdevkit",
 )

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from mmnet_jax.data.dataset import open_dataset
-from mmnet_jax.data.datasets.coco20i import NAMES, array_items, list_images, published_order
+from mmnet_jax.data.datasets.coco20i import NAMES, array_items, list_images
 from mmnet_jax.data.datasets.coco_masks import draw_mask
+from mmnet_jax.data.datasets.lists import coco_val_order
 from mmnet_jax.data.prepare import prepare, summary
 from mmnet_jax.errors import UserError
 from tests.data.making import jpeg
@@ -89,7 +90,7 @@ def filled(*parts):
 
 
 def test_the_published_order_holds_every_annotated_val_image_once():
-    order = published_order()
+    order = coco_val_order()
     assert (len(order), len(set(order)), order[:3]) == (40_137, 40_137, [429717, 48044, 221350])
 
 

@@ -5,20 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+import scipy.io
+import scipy.sparse
 
 from mmnet_jax.cli.progress import Printer
-from mmnet_jax.data.datasets.pascal5i import find_voc, packaged_ids
+from mmnet_jax.data.datasets.pascal5i import find_voc, list_ids
 from mmnet_jax.data.prepare import prepare, summary
 from mmnet_jax.errors import UserError
 from tests.data.making import TRAIN, VAL, a_mask, jpeg, palette_png, prepare_voc, write_image
-
-
-def test_protocol_lists_are_the_published_ones():
-    train, val = packaged_ids("pascal5i_train"), packaged_ids("voc2012_val")
-    voc, sbd = packaged_ids("voc2012_train"), packaged_ids("sbd_train_noval")
-    assert [len(ids) for ids in (train, val, voc, sbd)] == [5953, 1449, 1464, 5623]
-    assert len(set(train)) == 5953 and set(train) == set(voc) | set(sbd)
-    assert len(set(val)) == 1449 and not set(train) & set(val)
 
 
 def test_records_keep_list_order_jpeg_bytes_and_mask_indices(voc, data):
@@ -92,9 +86,13 @@ FAULTS = {  # the file, its new content from the old (None: no file), and the me
     "a mask of another dataset": (PNG(VAL[0]), lambda _: CLASS_37, "{} holds index 37; its classes are 0 to 20, and 2"),
     "a mask in colour": (PNG(TRAIN[0]), lambda _: jpeg(COLOUR), "{} is in colour"),
     "no list": (LIST, lambda _: None, "{} does not exist"),
-    "lists that leak": (LIST, lambda _: f"{VAL[0]} {TRAIN[1]}".encode(), "train.txt and val.txt of {VOC} share 1 im"),
-    "unknown ids": (LIST, lambda _: b"x", "none of the 1 images of the folder lists lies in {VOC} with a mask."),
-    "no masks": (PNG(""), None, "{VOC} has no folder SegmentationClassAug"),
+    "lists that leak": (LIST, lambda _: f"{VAL[0]}\n{TRAIN[1]}".encode(), "train.txt and val.txt of {VOC} share 1 im"),
+    "unknown ids": (LIST, lambda _: b"x", "none of the 2 images of the folder lists lies in {VOC} with a mask."),
+    "no masks": (
+        PNG(""),
+        None,
+        "{VOC} has no masks: there is neither SegmentationClassAug, the masks of VOC 2012 and SBD",
+    ),
 }
 
 
@@ -109,7 +107,7 @@ def test_a_fault_in_the_source_is_named_and_leaves_no_dataset(voc, data, fault):
     else:
         file.write_bytes(content)
     if fault == "unknown ids":
-        (voc / "ImageSets/Segmentation/train.txt").write_text("")
+        (voc / "ImageSets/Segmentation/train.txt").write_text("y")
     with pytest.raises(UserError) as error:
         prepare_voc(voc, data)
     assert str(error.value).startswith(sentence.format(file, VOC=voc))
@@ -122,7 +120,7 @@ def test_what_cannot_be_prepared_is_refused(voc, data, tmp_path):
     (tmp_path / "other" / "a.jpg").touch()
     for (name, source, variant), sentence in {
         ("kitti", voc, None): "unknown dataset kitti; there is pascal5i",
-        ("pascal5i", voc, "thirds"): "pascal5i comes in the variants protocol and folder, but not thirds",
+        ("pascal5i", voc, "thirds"): "pascal5i comes in the variants protocol, trainaug and folder, but not thirds",
         ("pascal5i", tmp_path / "nowhere", None): r"--source .*nowhere is not a folder",
         ("pascal5i", tmp_path / "empty", None): "empty is an empty folder",
         ("pascal5i", tmp_path / "other", None): "other holds no VOC2012/JPEGImages; the VOCdevkit folder is wanted",
@@ -144,3 +142,83 @@ def test_an_image_that_cannot_be_read_is_named(voc, data):
         prepare("pascal5i", voc, data)
     assert str(error.value) == f"{image} cannot be read: Is a directory; --on_error=skip leaves out such images."
     assert not data.exists()
+
+
+def write_sbd(root, masks):
+    """SBD's original archive: an image and a MATLAB file for each id."""
+    sbd = root / "benchmark_RELEASE" / "dataset"
+    for folder in ("cls", "img", "inst"):
+        (sbd / folder).mkdir(parents=True)
+    for identity, mask in masks.items():
+        cells = np.empty((2, 1), object)
+        cells[:, 0] = [scipy.sparse.csc_matrix(mask == c, dtype=bool) for c in (1, 2)]
+        content = {"Boundaries": cells, "Segmentation": mask, "CategoriesPresent": np.unique(mask)[1:]}
+        scipy.io.savemat(sbd / "cls" / f"{identity}.mat", {"GTcls": content}, do_compression=True)
+        pixels = np.full((*mask.shape, 3), 77, np.uint8)
+        (sbd / "img" / f"{identity}.jpg").write_bytes(jpeg(pixels))
+    return sbd
+
+
+@pytest.mark.parametrize("place", ["in the source folder", "beside VOCdevkit", "in VOCdevkit"])
+def test_sbd_is_read_from_its_original_archive_wherever_it_lies(voc, data, place):
+    shutil.rmtree(voc / "SegmentationClassAug")
+    roots = {"in the source folder": voc, "beside VOCdevkit": voc.parent.parent, "in VOCdevkit": voc.parent}
+    new = "2008_000019"  # of SBD's train_noval, and not among VOC's images here
+    mask = a_mask(12, 16, 3) % 255  # SBD's hold no 255
+    write_sbd(roots[place], {new: mask, TRAIN[1]: mask})
+    dataset = prepare_voc(voc, data, "protocol")
+    assert set(dataset.train.ids) == {new, TRAIN[1]}
+    for i in range(2):
+        np.testing.assert_array_equal(dataset.train.read_mask(i), mask)
+    image = dict(zip(dataset.train.ids, (record["image"] for record in dataset.train.records), strict=True))
+    assert image[TRAIN[1]] == (voc / "JPEGImages" / f"{TRAIN[1]}.jpg").read_bytes()
+    assert image[new] == (roots[place] / "benchmark_RELEASE/dataset/img" / f"{new}.jpg").read_bytes()
+
+
+def test_vocs_own_mask_wins_over_both_forms_of_sbds(voc, data):
+    own, sbd = a_mask(12, 16, 1), a_mask(12, 16, 3) % 255
+    (voc / "SegmentationClass").mkdir()
+    (voc / "SegmentationClass" / f"{TRAIN[0]}.png").write_bytes(palette_png(own))
+    write_sbd(voc.parent, {TRAIN[0]: sbd, TRAIN[1]: sbd})
+    dataset = prepare_voc(voc, data)
+    np.testing.assert_array_equal(dataset.train.read_mask(0), own)
+    np.testing.assert_array_equal(dataset.train.read_mask(1), a_mask(12, 16, 7))  # SegmentationClassAug's
+
+
+def test_trainaug_is_all_of_sbd_and_voc_train_less_voc_val(voc, data):
+    ids = list_ids(voc, "trainaug")
+    assert (len(ids["train"]), len(set(ids["train"])), len(ids["val"])) == (10_582, 10_582, 1_449)
+    assert not set(ids["train"]) & set(ids["val"]) and set(ids["train"]) > set(list_ids(voc, "protocol")["train"])
+    prepare_voc(voc, data, "trainaug")
+    text = summary("pascal5i", data, "trainaug")
+    assert "train: found 3 of 10,582 images\nval: found 2 of 1,449 images\n" in text
+    assert "--config=configs/pascal_1shot.py" in text and " --config.data.split=trainaug " in text
+
+
+def test_published_lists_are_refused_where_vocs_masks_are_alone(voc, data):
+    (voc / "SegmentationClassAug").rename(voc / "SegmentationClass")
+    for variant, missing, wanted in (("protocol", "7,397", "7,402"), ("trainaug", "12,026", "12,031")):
+        with pytest.raises(UserError) as error:
+            prepare("pascal5i", voc, data, variant)
+        sentence = (
+            f"{missing} of the {wanted} masks of --split={variant} are missing: {voc} has SegmentationClass alone"
+        )
+        assert str(error.value).startswith(sentence)
+        assert "Get SBD's, the folder SegmentationClassAug or the archive benchmark_RELEASE beside" in str(error.value)
+    assert len(prepare_voc(voc, data).train) == 3
+
+
+def test_a_broken_archive_of_sbd_is_told(voc, data):
+    sbd = write_sbd(voc, {"2008_000019": a_mask(12, 16, 3) % 255})
+    mat = sbd / "cls" / "2008_000019.mat"
+    whole = mat.read_bytes()
+    for content in (b"", whole[:-20], b"text"):
+        mat.write_bytes(content)
+        with pytest.raises(UserError, match=rf"^{mat} is broken or holds no mask of SBD's, GTcls\.Segmentation \("):
+            prepare("pascal5i", voc, data, "protocol")
+    scipy.io.savemat(mat, {"GTinst": {"Segmentation": 1}})
+    with pytest.raises(UserError, match=r"holds no mask of SBD's"):
+        prepare("pascal5i", voc, data, "protocol")
+    shutil.rmtree(sbd / "cls")
+    with pytest.raises(UserError, match=rf"^{sbd.parent} has no folder dataset/cls, SBD's masks; unpack the whole"):
+        prepare("pascal5i", voc, data, "protocol")

@@ -1,0 +1,88 @@
+"""Lists of images: those of the package, and those in a dataset's own folder in the forms that are in use."""
+
+import gzip
+import re
+from importlib import resources
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from jaxtyping import Int
+
+from mmnet_jax.data.datasets.sources import IMAGE_SUFFIXES, read_file
+from mmnet_jax.errors import UserError
+from mmnet_jax.labels import IGNORE
+
+_PATH = re.compile(r"[\w.+/-]*[\w.+-]")
+_FORMS = "a line holds an id, an image's path, an image's and a mask's path, or an id with 1, 0 or -1"
+
+
+def read_list(file: Path) -> list[str]:
+    """The ids in a list of images, one a line, in its order and each once.
+
+    An image is an id, or a file or path whose name without suffix is the id. After it may stand its mask's path (the
+    form of PFENet's lists), or 1 (taken), 0 or -1 (left out; the form of VOC's ImageSets/Main). The text is UTF-8 or
+    UTF-16, with any line ends. A ``UserError`` tells a file that cannot be read, the line that has another form, or an
+    empty list.
+    """
+    ids = []
+    for number, line in enumerate(_text(file).splitlines(), 1):
+        image, *more = line.replace("\\", "/").split() or [""]
+        if not image:
+            continue
+        flagged = len(more) == 1 and more[0] in ("1", "0", "-1")
+        masked = len(more) == 1 and _identity(more[0]) == _identity(image)
+        if not _PATH.fullmatch(image) or (more and not flagged and not masked):
+            raise UserError(f"{file}, line {number}: {line[:100]!r} cannot be read; {_FORMS}.")
+        if not flagged or more[0] == "1":
+            ids.append(_identity(image))
+    if not ids:
+        raise UserError(f"{file} names no image; {_FORMS}.")
+    return list(dict.fromkeys(ids))
+
+
+def _identity(path: str) -> str:
+    """The name of a file without the suffix of an image."""
+    name = PurePosixPath(path)
+    return name.stem if name.suffix.lower() in IMAGE_SUFFIXES else name.name
+
+
+def _text(file: Path) -> str:
+    data = read_file(file)
+    try:
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return data.decode("utf-16")
+        return data.decode("utf-8-sig" if b"\0" not in data else "utf-16-le")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not a text in UTF-8 or UTF-16 ({error.reason} at byte {error.start}).") from None
+
+
+def packaged(name: str) -> bytes:
+    """The content of a packaged list, unpacked."""
+    data = resources.files("mmnet_jax.data").joinpath("lists", name).read_bytes()
+    return gzip.decompress(data) if name.endswith(".gz") else data
+
+
+def packaged_ids(name: str) -> list[str]:
+    """Ids of a packaged list: pascal5i_train, sbd_train_noval, voc2012_train or voc2012_val."""
+    return packaged(f"{name}.txt").decode().split()
+
+
+def coco_val_order() -> list[int]:
+    """The 40,137 ids of COCO's published val list in its order, which decides the order of test episodes."""
+    return [int(line) for line in packaged("coco_val_order.txt.gz").split()]
+
+
+def pascal_counts() -> dict[str, Int[np.ndarray, "21"]]:
+    """Pixels of every class, 0 the background, in the masks of all 12,031 images of VOC 2012 and SBD, by ascending id.
+
+    With them admission, episodes and manifests of the whole of PASCAL-5i need no image.
+    """
+    counts = {}
+    for line in packaged("pascal_counts.tsv.gz").decode().splitlines()[1:]:
+        identity, _width, _height, pairs = line.split("\t")
+        row = np.zeros(IGNORE + 1, np.int64)
+        for pair in pairs.split():
+            index, pixels = pair.split(":")
+            row[int(index)] = pixels
+        counts[identity] = row[:21]
+    return counts

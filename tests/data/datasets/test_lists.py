@@ -1,0 +1,148 @@
+"""Lists of images: the packaged ones, and every form in which users keep their own."""
+
+import codecs
+
+import numpy as np
+import pytest
+
+from mmnet_jax.data.datasets.lists import coco_val_order, packaged_ids, pascal_counts, read_list
+from mmnet_jax.data.prepare import prepare
+from mmnet_jax.errors import UserError
+from tests.data.making import prepare_voc
+
+IDS = ["2007_000032", "2008_000015"]
+
+
+def test_the_lists_of_the_pfenet_protocol_are_the_published_ones():
+    train, val = packaged_ids("pascal5i_train"), packaged_ids("voc2012_val")
+    voc, sbd = packaged_ids("voc2012_train"), packaged_ids("sbd_train_noval")
+    assert [len(ids) for ids in (train, val, voc, sbd)] == [5953, 1449, 1464, 5623]
+    assert len(set(train)) == 5953 and set(train) == set(voc) | set(sbd)
+    assert len(set(val)) == 1449 and not set(train) & set(val)
+
+
+def test_cocos_published_val_order_holds_every_annotated_image_once():
+    order = coco_val_order()
+    assert (len(order), len(set(order)), order[:3]) == (40_137, 40_137, [429717, 48044, 221350])
+
+
+def test_the_counts_are_of_all_masks_of_voc_and_sbd():
+    counts = pascal_counts()
+    assert len(counts) == 12_031 and list(counts) == sorted(counts)
+    assert counts.keys() > set(packaged_ids("pascal5i_train")) | set(packaged_ids("voc2012_val"))
+    expected = np.zeros(21, int)
+    expected[[0, 1, 15]] = 129545, 4734, 866  # and 5355 unknown
+    np.testing.assert_array_equal(counts["2007_000032"], expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2007_000032\n2008_000015\n",
+        "2007_000032\r\n\r\n  2008_000015\t\r\n",
+        "2007_000032\r2008_000015",
+        "2007_000032.jpg\n2008_000015.WebP\n",
+        "2007_000032 1\n2008_000015  1\n",
+        "2007_000001 -1\n2007_000032  1\n2007_000009  0\n2008_000015  1\n",
+        "JPEGImages/2007_000032.jpg SegmentationClassAug/2007_000032.png\n"
+        "JPEGImages/2008_000015.jpg SegmentationClassAug/2008_000015.png\n",
+        "/JPEGImages/2007_000032.jpg /SegmentationClassAug/2007_000032.png\nVOC2012\\JPEGImages\\2008_000015.JPG\n",
+        "2007_000032\n2008_000015\n2007_000032\n",
+    ],
+)
+@pytest.mark.parametrize(
+    "encode",
+    [
+        str.encode,
+        lambda text: codecs.BOM_UTF8 + text.encode(),
+        lambda text: text.encode("utf-16"),
+        lambda text: codecs.BOM_UTF16_BE + text.encode("utf-16-be"),
+        lambda text: text.encode("utf-16-le"),
+    ],
+    ids=["UTF-8", "with BOM", "UTF-16", "UTF-16 big-endian", "UTF-16 without BOM"],
+)
+def test_a_list_is_read_in_every_form_and_encoding(tmp_path, text, encode):
+    file = tmp_path / "train.txt"
+    file.write_bytes(encode(text))
+    assert read_list(file) == IDS
+
+
+def test_an_id_may_hold_dots_and_letters_of_any_language(tmp_path):
+    file = tmp_path / "train.txt"
+    file.write_text("v1.2.png\nkätzchen_03.v2\n")
+    assert read_list(file) == ["v1.2", "kätzchen_03.v2"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2007_000033,15",
+        '"2007_000033"',
+        "2007_000033 2",
+        "2007_000033 cat",
+        "a.jpg b.png",
+        "2007_000033 1 1",
+        "JPEGImages/",
+        "my cat.jpg",
+    ],
+)
+def test_a_line_that_cannot_be_read_is_shown_with_its_number(tmp_path, line):
+    file = tmp_path / "train.txt"
+    file.write_text(f"2007_000032\n\n{line}\n")
+    with pytest.raises(UserError) as error:
+        read_list(file)
+    assert str(error.value).startswith(f"{file}, line 3: {line!r} cannot be read; a line holds an id, ")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \r\n", "\n".encode("utf-16"), b"2007_000032 -1\n"])
+def test_an_empty_list_is_refused(tmp_path, content):
+    file = tmp_path / "train.txt"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=rf"^{file} names no image; a line holds an id, "):
+        read_list(file)
+
+
+def test_what_is_no_text_is_told(tmp_path):
+    for content in (b"\x89PNG\r\n", b"2007\xff\n", b"\xff\xfe2007_000032"):
+        (tmp_path / "train.txt").write_bytes(content)
+        with pytest.raises(UserError, match=r"train\.txt is not a text in UTF-8 or UTF-16 \("):
+            read_list(tmp_path / "train.txt")
+
+
+def test_a_folder_with_such_a_list_is_prepared(voc, data):
+    lists = voc / "ImageSets" / "Segmentation"
+    (lists / "train.txt").write_text("JPEGImages/2007_000032.jpg SegmentationClassAug/2007_000032.png\n")
+    (lists / "val.txt").write_bytes("2007_000033\r\n2007_000042\r\n".encode("utf-16"))
+    dataset = prepare_voc(voc, data)
+    assert list(dataset.train.ids) == ["2007_000032"] and list(dataset.test.ids) == ["2007_000033", "2007_000042"]
+
+
+@pytest.mark.parametrize("case", ["utf16", "pfenet_paths"])
+def test_lists_from_practice_are_read(cases, data, case):
+    dataset = prepare_voc(cases / "voc" / case, data)
+    assert (len(dataset.train), len(dataset.test)) == (4, 3)
+
+
+@pytest.mark.parametrize("suffix", [".JPG", ".jpeg", ".PNG", ".webp"])
+def test_images_of_several_formats_are_found_by_id(voc, data, suffix):
+    from PIL import Image
+
+    file = voc / "JPEGImages" / "2007_000032.jpg"
+    with Image.open(file) as image:
+        pixels = np.asarray(image)
+        image.save(file.with_suffix(suffix), lossless=True)
+    file.unlink()
+    mask = voc / "SegmentationClassAug" / "2007_000032.png"
+    mask.rename(mask.with_suffix(".PNG"))
+    dataset = prepare_voc(voc, data)
+    image, _ = dataset.train.read(list(dataset.train.ids).index("2007_000032"))
+    assert image.shape == pixels.shape
+    if suffix in (".PNG", ".webp"):
+        np.testing.assert_array_equal(image, pixels)
+
+
+def test_a_broken_list_leaves_nothing(voc, data):
+    (voc / "ImageSets" / "Segmentation" / "train.txt").write_text("2007_000032 ?\n")
+    with pytest.raises(UserError, match=r"train\.txt, line 1: '2007_000032 \?' cannot be read"):
+        prepare("pascal5i", voc, data, "folder")
+    assert not data.exists()
