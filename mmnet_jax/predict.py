@@ -50,7 +50,11 @@ def main() -> None:
     from mmnet_jax.inference.supports import parse_box, read_supports
     from mmnet_jax.workdir.folder import Workdir, load_step
 
-    tell = Printer(error=True)
+    say = Printer(error=True)
+
+    def tell(line: str) -> None:
+        say(printable(line))
+
     # Mistakes in the files are found before the network is loaded.
     config = Workdir(FLAGS.workdir).load_config()
     masks = list(FLAGS.mask or [])
@@ -58,11 +62,11 @@ def main() -> None:
     annotations = [annotation for _, annotation in sorted([*masks, *boxes], key=lambda pair: pair[0])]
     supports = read_supports(FLAGS.support, annotations, config, ignore=FLAGS.ignore)
     for note in (note for example in supports.examples for note in example.notes):
-        tell(printable(note))
+        tell(note)
     queries = find_queries(FLAGS.query, FLAGS.output, [*FLAGS.support, *(mask for _, mask in masks)], tell)
     model, variables, config, step = load_step(FLAGS.workdir, FLAGS.checkpoint)
     network, made_by = (model, variables, config), {name: FLAGS[name].value for name in ("workdir", "checkpoint")}
-    options = {"save_logits": FLAGS.save_logits, "made_by": made_by | {"step": step}, "say": tell}
+    options = {"save_logits": FLAGS.save_logits, "made_by": made_by | {"step": step}, "say": say}
     results = segment_images(*network, supports, queries, Path(FLAGS.output), **options)
     *sheets, numbers = summary_files(len(results), FLAGS.output)
     lines = [f"{result.query}: {result.summary()}, {result.files[0]}" for result in results[:MOST_LINES]]

@@ -27,7 +27,8 @@ _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 # Pillow warns at half the size that it refuses. Such an image is read, so there is nothing to say.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+HEIF_SUFFIXES, AVIF_SUFFIXES = (".heic", ".heif", ".hif"), (".avif", ".avifs")
+"""Ends of file names of formats that not every installation of Pillow reads."""
 _HEIF_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1")
 _NO_PIXELS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 """Formats that Pillow identifies but cannot decode by itself."""

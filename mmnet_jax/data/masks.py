@@ -48,10 +48,9 @@ def count_classes(
         raise UserError(f"{name} holds index {unknown[0]}; its classes are 0 to {classes - 1}, and 255 for unknown.")
     if not may_be_empty and not counts[1:classes].any():
         found = " and ".join(map(str, np.flatnonzero(counts)))
-        raise UserError(
-            f"{name} shows no class: it holds {found} alone, and 0 is the background and 255 unknown; a dataset's mask "
-            f"holds the index of each pixel's class, 1 to {classes - 1}. Leave the image out if it shows none."
-        )
+        meaning = f"it holds {found} alone, and 0 is the background and 255 unknown"
+        advice = f"write the index of each pixel's class, 1 to {classes - 1}, or leave the image out"
+        raise UserError(f"{name} shows no class: {meaning}; {advice}.")
     return counts[:classes].astype(np.int64)
 
 
@@ -95,7 +94,12 @@ def read_mask(source: ImageSource, ignore: int | None = None) -> UInt8[np.ndarra
         name = name if isinstance(source, Image.Image) else f"mask {name}"
     if ignore is None:
         return _as_it_looks(image, name).astype(np.uint8)
-    values = image if isinstance(image, np.ndarray) else _stored(image, name)
+    if isinstance(image, np.ndarray):
+        values = image
+    elif (grey := _grey(image)) is not None:
+        values = grey
+    else:
+        values = _stored(image, name)
     if values.dtype.kind == "f":
         raise UserError(f"{name} has floating-point values, and --ignore is for indices; give it without --ignore.")
     label = np.where(values == ignore, IGNORE, _not_negative(values, name) > 0).astype(np.uint8)
@@ -131,16 +135,23 @@ def _as_it_looks(mask: np.ndarray | Image.Image, name: str) -> Bool[np.ndarray, 
         return _foreground(_stored(mask, name), name)
     palette = mask.mode in ("P", "PA")
     mask = mask.convert("RGB")
-    colours = np.asarray(mask)
-    largest = colours.max(axis=-1)
+    largest = np.asarray(mask).max(axis=-1)
     if not largest.any():
         advice = " in its palette; give --ignore=255 if it holds class indices" if palette else ""
         raise UserError(f"{name} has no foreground: every pixel is black{advice}.")
-    if (colours == largest[..., None]).all():
-        return _foreground(largest, name)
+    if (grey := _grey(mask)) is not None:
+        return _foreground(grey, name)
     few = mask.getcolors(_FEW) is not None
     flat = few or not ((largest > 0) & (largest < _SMALL)).any()
     return largest > 0 if flat else _foreground(largest, name)
+
+
+def _grey(image: Image.Image) -> np.ndarray | None:
+    """The one channel [h, w] of an image in RGB whose channels are equal; None of any other image."""
+    if image.mode not in ("RGB", "RGBA"):
+        return None
+    colours = np.asarray(image)[..., :3]
+    return colours[..., 0] if (colours == colours[..., :1]).all() else None
 
 
 def _varying_alpha(image: Image.Image) -> np.ndarray | None:

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from mmnet_jax.data.images import HEIF_SUFFIXES, readable_suffixes
+from mmnet_jax.data.images import AVIF_SUFFIXES, HEIF_SUFFIXES, readable_suffixes
 
 PREDICTIONS = "predictions.json"
 """What was predicted, in the folder of results."""
@@ -33,6 +33,8 @@ def find_pictures(folder: Path) -> tuple[list[Path], str]:
 def _reason(suffix: str) -> str:
     if suffix in HEIF_SUFFIXES:
         return " (HEIC, which the package pillow-heif reads: pip install pillow-heif)"
+    if suffix in AVIF_SUFFIXES:
+        return " (AVIF, which newer releases of Pillow read: pip install --upgrade pillow)"
     return ""
 
 

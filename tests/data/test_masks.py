@@ -153,7 +153,13 @@ def test_with_an_index_to_ignore_the_values_are_indices_as_stored():
     expected = np.where(INDICES == 255, 255, INDICES > 0)
     dark = np.where(INDICES == 255, 0, INDICES)  # cut at half it would have no foreground
     dark[0, :3] = 40, 50, 60
-    for mask in (INDICES, INDICES.astype(np.uint16), INDICES.astype(np.int64), stacked(INDICES, 255 - INDICES)):
+    for mask in (
+        INDICES,
+        INDICES.astype(np.uint16),
+        INDICES.astype(np.int64),
+        stacked(INDICES, 7),
+        stacked(*[INDICES] * 3),
+    ):
         np.testing.assert_array_equal(read_mask(mask, 255), expected)
     for colours in (RED_AND_GREEN, [255] * 3 + [0] * 765):
         np.testing.assert_array_equal(read_mask(as_image(INDICES, "P", colours), 255), expected)

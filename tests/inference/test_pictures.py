@@ -59,3 +59,12 @@ def test_what_predict_wrote_is_left_out(tmp_path):
     for other in ("{}", "[]", "no JSON", '{"queries": [3], "sheets": []}'):
         (tmp_path / "predictions.json").write_text(other)
         assert len(find_pictures(tmp_path)[0]) == 5
+
+
+def test_avif_is_explained_where_pillow_does_not_read_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmnet_jax.inference.pictures.readable_suffixes", lambda: {".jpg"})
+    (tmp_path / "a.avif").touch()
+    assert find_pictures(tmp_path) == (
+        [],
+        "1 .avif (AVIF, which newer releases of Pillow read: pip install --upgrade pillow)",
+    )
