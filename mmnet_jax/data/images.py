@@ -106,9 +106,11 @@ def turn(image: Image.Image, name: str) -> tuple[Image.Image, int]:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         if orientation not in range(2, 9):
             return image, 1
-        return ImageOps.exif_transpose(image), orientation
+        upright = ImageOps.exif_transpose(image)
     except _BROKEN as error:
         raise UserError(f"{name} has broken EXIF data ({error}).") from None
+    upright.format = image.format
+    return upright, orientation
 
 
 def open_image(data: bytes, name: str) -> Image.Image:

@@ -8,10 +8,13 @@ from mmnet_jax.data.images import ImageSource, load_image, open_image, turn
 from mmnet_jax.errors import UserError
 from mmnet_jax.labels import IGNORE
 
+_PALETTE = {"P", "PA"}
+_ONE_CHANNEL = {"1", "L", "LA", "F", "I", "I;16", "I;16L", "I;16B", "I;16N", *_PALETTE}
+"""Pillow's modes of one channel, with or without alpha."""
 _FEW = 16
-"""A mask in at most so many colours was painted; smooth or lossily stored edges make more."""
+"""A mask in at most so many colours is flat; smooth or lossily stored edges make more."""
 _SMALL = 32
-"""Values below it are class indices, or noise; see ``_foreground_of_integers``."""
+"""Grey values from here to 254 are none of a class index: they come from smooth or lossily stored edges."""
 
 
 def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
@@ -19,12 +22,8 @@ def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
 
     A ``UserError`` calls a mask ``name`` that is broken, in colour, a JPEG, or has VOC's colours at other indices.
     """
-    image = open_image(data, name)
-    encoding = image.format
-    image, _ = turn(image, name)
-    values = _stored(image, name)
-    if encoding in ("JPEG", "MPO"):
-        raise UserError(f"{name} is a JPEG image, which does not keep class indices; save masks as PNG.")
+    image, _ = turn(open_image(data, name), name)
+    values = _indices(image, name)
     if image.mode == "1":
         values = values * 255  # it means black and white, and not class 1
     if values.min() < 0 or values.max() > 255:
@@ -94,12 +93,7 @@ def read_mask(source: ImageSource, ignore: int | None = None) -> UInt8[np.ndarra
         name = name if isinstance(source, Image.Image) else f"mask {name}"
     if ignore is None:
         return _as_it_looks(image, name).astype(np.uint8)
-    if isinstance(image, np.ndarray):
-        values = image
-    elif (grey := _grey(image)) is not None:
-        values = grey
-    else:
-        values = _stored(image, name)
+    values = image if isinstance(image, np.ndarray) else _indices(_grey(image) or image, name)
     if values.dtype.kind == "f":
         raise UserError(f"{name} has floating-point values, and --ignore is for indices; give it without --ignore.")
     label = np.where(values == ignore, IGNORE, _not_negative(values, name) > 0).astype(np.uint8)
@@ -117,11 +111,18 @@ def _array(mask: np.ndarray) -> np.ndarray | Image.Image:
     return Image.fromarray(mask) if coloured else mask
 
 
-def _stored(image: Image.Image, name: str) -> np.ndarray:
-    """The values [h, w] that a grey or palette image is stored with; a ``UserError`` if it has colours instead."""
-    if image.mode not in ("1", "P", "L", "LA", "PA", "F") and not image.mode.startswith("I"):
-        one = "class indices have one channel, so take one, or convert the colours to indices"
-        raise UserError(f"{name} is in colour ({image.mode}); {one}.")
+def _indices(image: Image.Image, name: str) -> np.ndarray:
+    """The class indices [h, w] that an image is stored with; a ``UserError`` if it is in colour or lossy."""
+    if image.mode not in _ONE_CHANNEL:
+        advice = "class indices have one channel, so take one, or convert the colours to indices"
+        raise UserError(f"{name} is in colour ({image.mode}); {advice}.")
+    if image.format in ("JPEG", "MPO"):
+        raise UserError(f"{name} is a JPEG image, which does not keep class indices; save masks as PNG.")
+    return _values(image)
+
+
+def _values(image: Image.Image) -> np.ndarray:
+    """The stored values [h, w] of an image in ``_ONE_CHANNEL``, whatever its palette and alpha."""
     values = np.asarray(image)
     return values if values.ndim == 2 else values[..., 0]
 
@@ -131,27 +132,30 @@ def _as_it_looks(mask: np.ndarray | Image.Image, name: str) -> Bool[np.ndarray, 
         return _foreground(mask, name)
     if (alpha := _varying_alpha(mask)) is not None:
         return _foreground(alpha, name)
-    if mask.mode in ("1", "L", "LA", "F") or mask.mode.startswith("I"):
-        return _foreground(_stored(mask, name), name)
-    palette = mask.mode in ("P", "PA")
-    mask = mask.convert("RGB")
-    largest = np.asarray(mask).max(axis=-1)
+    if mask.mode in _ONE_CHANNEL - _PALETTE:
+        return _foreground(_values(mask), name)
+    coloured = mask.convert("RGB")
+    largest = np.asarray(coloured).max(axis=-1)
     if not largest.any():
-        advice = " in its palette; give --ignore=255 if it holds class indices" if palette else ""
+        advice = " in its palette; give --ignore=255 if it holds class indices" if mask.mode in _PALETTE else ""
         raise UserError(f"{name} has no foreground: every pixel is black{advice}.")
-    if (grey := _grey(mask)) is not None:
-        return _foreground(grey, name)
-    few = mask.getcolors(_FEW) is not None
+    if (grey := _grey(coloured)) is not None:
+        return _foreground(_values(grey), name)
+    few = coloured.getcolors(_FEW) is not None
     flat = few or not ((largest > 0) & (largest < _SMALL)).any()
     return largest > 0 if flat else _foreground(largest, name)
 
 
-def _grey(image: Image.Image) -> np.ndarray | None:
-    """The one channel [h, w] of an image in RGB whose channels are equal; None of any other image."""
+def _grey(image: Image.Image) -> Image.Image | None:
+    """One channel of an RGB image whose channels are equal; None of any other image."""
     if image.mode not in ("RGB", "RGBA"):
         return None
     colours = np.asarray(image)[..., :3]
-    return colours[..., 0] if (colours == colours[..., :1]).all() else None
+    if (colours != colours[..., :1]).any():
+        return None
+    grey = image.getchannel(0)
+    grey.format = image.format
+    return grey
 
 
 def _varying_alpha(image: Image.Image) -> np.ndarray | None:

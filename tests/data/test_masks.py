@@ -171,6 +171,7 @@ def test_with_an_index_to_ignore_the_values_are_indices_as_stored():
             coloured(EIGHT, [(0, 0, 0), (64, 0, 0), (192, 128, 128), (224, 224, 192)]),
             r"the mask is in colour \(RGB\); ",
         ),
+        (MASKS["JPEG"], r"the mask is a JPEG image, which does not keep class indices; save masks as PNG\."),
         (WHITE / 255, "the mask has floating-point values, and --ignore is for indices; give it without --ignore"),
     ]:
         with pytest.raises(UserError, match=f"^{sentence}"):
