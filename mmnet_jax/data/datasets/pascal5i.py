@@ -112,7 +112,8 @@ def read_example(files: tuple[Path, Path]) -> Example:
     """The example of an image's file and its mask's; a ``UserError`` names one that cannot be read."""
     image, mask = files
     encoded = read_file(mask)
-    return Example(read_file(image), _png_of_mat(encoded, mask) if mask.suffix == ".mat" else encoded, *map(str, files))
+    encoded = _png_of_mat(encoded, mask) if mask.suffix == ".mat" else encoded
+    return Example(read_file(image), encoded, str(image), str(mask))
 
 
 def _png_of_mat(data: bytes, file: Path) -> bytes:
