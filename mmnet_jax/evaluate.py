@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from mmnet_jax.data.dataset import Dataset
     from mmnet_jax.evaluation.manifest import Manifest
+    from mmnet_jax.workdir.folder import Workdir
 
 FLAGS = flags.FLAGS
 CHOICES = ("fold", "shots", "protocol", "episodes", "seed")  # flags that choose the episodes
@@ -38,9 +39,6 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    if FLAGS.output:
-        _refuse_unwritable(Path(FLAGS.output))
-
     from mmnet_jax.cli.progress import Printer
     from mmnet_jax.config.values import dataset_choice
     from mmnet_jax.data.dataset import open_dataset
@@ -50,6 +48,7 @@ def main() -> None:
 
     workdir = Workdir(FLAGS.workdir)
     config = workdir.load_config()
+    _refuse_unwritable(workdir)
     if FLAGS.data_dir:
         config.data.data_dir = FLAGS.data_dir
     dataset = open_dataset(*dataset_choice(config))
@@ -63,13 +62,16 @@ def main() -> None:
     print("written: " + " ".join(map(str, scored.files)))
 
 
-def _refuse_unwritable(output: Path) -> None:
+def _refuse_unwritable(workdir: Workdir) -> None:
     """Before the evaluation, which takes long."""
-    if output.is_dir():
-        raise UserError(f"--output={output} is a folder; give the name of a file.")
-    nearest = next(folder for folder in output.absolute().parents if folder.exists())
+    output = Path(FLAGS.output or workdir.results / "result.json").absolute()
+    if FLAGS.output and output.is_dir():
+        raise UserError(f"--output={FLAGS.output} is a folder; give the name of a file.")
+    nearest = next(folder for folder in output.parents if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UserError(f"--output={output} cannot be written.")
+        if FLAGS.output:
+            raise UserError(f"--output={FLAGS.output} cannot be written.")
+        raise UserError(f"{nearest} cannot be written; give another place for the result: --output=FILE.json.")
 
 
 def _manifest(config: ConfigDict, dataset: Dataset) -> Manifest:

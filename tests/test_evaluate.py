@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -133,6 +134,14 @@ def test_what_cannot_be_evaluated_is_told_in_one_sentence(folder, evaluated, arg
     assert (done.returncode, done.stdout) == (2, "")
     *warnings, told = done.stderr.splitlines()
     assert told.endswith(sentence) and all(line.startswith("warning: left out") for line in warnings)
+
+
+def test_a_workdir_that_cannot_be_written_is_told_before_the_work(folder, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda place, mode: "work" not in str(place))
+    done = command(folder, evaluate, "--workdir=work", "--data_dir=nowhere")
+    assert (done.returncode, done.stdout) == (2, "")
+    place = "cannot be written; give another place for the result: --output=FILE.json.\n"
+    assert done.stderr.startswith(f"{folder}/work") and done.stderr.endswith(place)
 
 
 def test_predict_segments_pictures_with_the_trained_network(folder):

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from difflib import get_close_matches
 from logging import ERROR, Formatter, LogRecord
@@ -14,6 +15,8 @@ from typing import NoReturn, TypeVar
 from absl import app, flags, logging
 
 from mmnet_jax.cli.config_flag import load_config, take_overrides
+from mmnet_jax.cli.environment import absent_platform, compute_in_float32
+from mmnet_jax.cli.progress import discard_if_unread
 from mmnet_jax.errors import UserError
 from mmnet_jax.storage.files import REFUSED, system_error
 
@@ -26,18 +29,26 @@ INTERRUPTED = 130
 def run(main: Callable[[], None]) -> NoReturn:
     """Parses the command line and runs ``main``; ends the process.
 
-    Exit status: 0; 2 for a ``UserError``, a mistake in a flag or config field, or a file that the system refuses, each
-    told in one sentence on stderr; 130 when interrupted. Any other exception keeps its traceback.
+    Exit status: 0; 2 for a ``UserError``, a mistake in a flag or config field, a file that the system refuses, or a
+    device that is not there, each told in one sentence on stderr; 130 when interrupted, or when nobody reads the output
+    any more. Any other exception keeps its traceback.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by ``>&-``
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
 
     def guarded(_: list[str]) -> None:
         logging.get_absl_handler().setFormatter(_Plain())
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that this, too, leaves nothing half-written
         logging.get_absl_handler().addFilter(_worth_reading)
         sys.unraisablehook = _show_unraisable
+        compute_in_float32()
         _with_sentences(main)
 
-    app.run(guarded, flags_parser=lambda argv: _with_sentences(lambda: parse(argv)))
+    try:
+        app.run(guarded, flags_parser=lambda argv: _with_sentences(lambda: parse(argv)))
+    finally:
+        discard_if_unread(sys.stdout)
     raise AssertionError("app.run ends the process")
 
 
@@ -102,8 +113,14 @@ def _worth_reading(record: LogRecord) -> bool:
 
 
 def _show_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-    """As always, but without what TensorStore's threads say of the writes that nobody waits for once one has failed."""
-    if str(unraisable.exc_value) != "Event loop is closed":
+    """As always, but without what TensorStore's threads say of the writes that nobody waits for once one has failed.
+
+    A signal that came inside a callback, of the garbage collector for example, where Python drops its exception, is
+    sent once more.
+    """
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    elif str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
 
@@ -112,6 +129,11 @@ def _with_sentences(step: Callable[[], Out]) -> Out:
         return step()
     except UserError as error:
         sentence, status = " ".join(str(error).split()), USER_ERROR
+    except BrokenPipeError:
+        unread = [discard_if_unread(stream) for stream in (sys.stdout, sys.stderr)]
+        if not any(unread):
+            raise
+        sys.exit(INTERRUPTED)
     except OSError as error:
         # A file that the system refuses. Any other OSError is a fault of ours and keeps its traceback.
         if error.errno not in REFUSED or not error.filename:
@@ -119,6 +141,10 @@ def _with_sentences(step: Callable[[], Out]) -> Out:
         sentence, status = f"{error.filename}: {error.strerror}.", USER_ERROR
     except KeyboardInterrupt:
         sentence, status = "interrupted.", INTERRUPTED
+    except Exception:
+        if (told := absent_platform()) is None:
+            raise
+        sentence, status = told, USER_ERROR
     print(sentence, file=sys.stderr)
     sys.exit(status)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import select
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from tqdm import tqdm
 
+from mmnet_jax.cli.signals import request_stop
 from mmnet_jax.storage.files import naming
 
 SECONDS = 10.0  # between two lines of a job
@@ -30,9 +33,32 @@ class Printer:
         return sys.stderr if self.error else sys.stdout
 
     def __call__(self, line: str) -> None:
-        """Prints one line; an ``OSError``, where the stream is a file on a full disk, names the stream."""
+        """Prints one line; an ``OSError``, where the stream is a file on a full disk, names the stream.
+
+        Once nobody reads the stream, as after ``| head -1``, a job inside ``interrupts`` is asked to stop; where there
+        is none, that is a ``BrokenPipeError``.
+        """
         with naming("standard error" if self.error else "standard output"), tqdm.external_write_mode(self.stream):
-            print(line, file=self.stream, flush=True)
+            try:
+                print(line, file=self.stream, flush=True)
+            except BrokenPipeError:
+                if not request_stop():
+                    raise
+                discard_if_unread(self.stream)
+
+
+def discard_if_unread(stream: Any) -> bool:
+    """Whether nobody reads a standard stream any more; what is still printed there then goes nowhere."""
+    with suppress(BrokenPipeError):
+        stream.flush()
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), 0)
+    except OSError:  # a stream in memory
+        return False
+    if unread := bool(poll.poll(0)):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return unread
 
 
 class Progress:

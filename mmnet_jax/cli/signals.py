@@ -7,10 +7,18 @@ from contextlib import contextmanager
 from typing import Any
 
 STOPPING = b"stopping after this step, with a checkpoint; once more stops now, without\n"
+_requests: list[Callable[[], None]] = []  # what asks each job inside ``interrupts`` to stop, the innermost last
 
 
 class Stopped(Exception):
     """A stage was interrupted and ended with a checkpoint."""
+
+
+def request_stop() -> bool:
+    """Asks the job inside ``interrupts`` to stop after this step, as a first signal does; False if there is none."""
+    if _requests:
+        _requests[-1]()
+    return bool(_requests)
 
 
 @contextmanager
@@ -38,6 +46,10 @@ def interrupts(message: bytes = STOPPING) -> Iterator[Callable[..., bool]]:
         if several:
             os.kill(os.getpid(), signal.SIGTERM)
 
+    def request() -> None:
+        if not caught:
+            catch(signal.SIGTERM, None)
+
     def stop_requested(step: int = 0) -> bool:
         nonlocal first
         if not several:
@@ -54,8 +66,10 @@ def interrupts(message: bytes = STOPPING) -> Iterator[Callable[..., bool]]:
     except ValueError:  # signals are caught in the main thread alone
         yield lambda step=0: False
         return
+    _requests.append(request)
     try:
         yield stop_requested
     finally:
+        _requests.remove(request)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,16 +1,21 @@
 """Every mistake on a command line: one sentence on stderr, status 2, no traceback."""
 
+import gc
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 from absl import flags, logging
 
 from mmnet_jax import train
 from mmnet_jax.cli.config_flag import define_config_flag
+from mmnet_jax.cli.progress import Printer
 from mmnet_jax.config import FIELDS
 from mmnet_jax.errors import UserError
 from tests.cli.call import call
@@ -170,6 +175,85 @@ def test_a_bug_keeps_its_traceback_and_an_interrupt_ends_with_130():
         command("--workdir=lost")
     done = command("--workdir=wait")
     assert done.returncode == 130 and done.stderr.endswith("interrupted.\n")
+
+
+def test_a_signal_that_python_drops_is_sent_once_more():
+    """What a callback of the garbage collector raises is ignored."""
+
+    def callback(phase, info):
+        gc.callbacks.remove(callback)
+        signal.raise_signal(signal.SIGTERM)
+
+    def collect():
+        gc.callbacks.append(callback)
+        gc.collect()
+        assert callback not in gc.callbacks
+        time.sleep(10)
+
+    assert call(lambda: None, collect) == (130, "", "interrupted.\n")
+
+
+@pytest.mark.parametrize(
+    ("say", "status"),
+    [(print, 0), (lambda line: print(line, flush=True), 130), (lambda line: Printer()(line), 130)],
+    ids=["at the end", "at once", "progress"],
+)
+def test_output_that_nobody_reads_ends_a_command_in_silence(unread, say, status):
+    def main():
+        sys.stdout = unread  # until ``call`` puts its own back
+        say("done")
+
+    assert call(lambda: None, main) == (status, "", "")
+    unread.write("more")  # goes nowhere
+
+
+def test_another_broken_pipe_is_a_bug():
+    def main():
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        call(lambda: None, main)
+
+
+def test_commands_compute_in_float32(monkeypatch):
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
+    jax.config.update("jax_enable_x64", True)
+    try:
+        done = call(lambda: None, lambda: print(jnp.zeros(1).dtype, os.environ["JAX_ENABLE_X64"]))
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    assert done == (0, "float32 0\n", "")
+
+
+def test_a_platform_that_is_not_there_is_named(monkeypatch):
+    devices, before = jax.devices, jax.config.jax_platforms
+
+    def absent():
+        assert jax.config.jax_platforms != "cuda"  # as jax itself puts it
+        return devices()
+
+    monkeypatch.setattr(jax, "devices", absent)
+    jax.config.update("jax_platforms", "cuda")
+    try:
+        done = call(lambda: None, jax.devices)
+    finally:
+        jax.config.update("jax_platforms", before)
+    sentence = "JAX_PLATFORMS=cuda names no device of this machine, which has cpu; unset it, or set it to that.\n"
+    assert done == (2, "", sentence)
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_reads_the_environment_alike():
+    command = "import jax; from mmnet_jax.cli import command; command.run(lambda: print(jax.numpy.zeros(1).dtype))"
+
+    def shell(**environment):
+        environment |= {"PYTHONPATH": str(ROOT), "PATH": ""}
+        return subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True)
+
+    done = shell(JAX_PLATFORMS="cpu", JAX_ENABLE_X64="1")
+    assert (done.returncode, done.stdout) == (0, "float32\n")
+    done = shell(JAX_PLATFORMS="abacus")
+    assert done.returncode == 2 and done.stderr.startswith("JAX_PLATFORMS=abacus names no device of this machine")
 
 
 def test_help_config_lists_every_field_with_its_values_default_and_meaning():

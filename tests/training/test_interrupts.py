@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from mmnet_jax.cli.progress import Printer
 from mmnet_jax.cli.signals import Stopped, interrupts
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
@@ -60,6 +61,24 @@ def test_an_interrupt_loses_no_evaluation_and_in_the_last_step_stops_before_the_
     config.evaluation.after_training = True
     with pytest.raises(Stopped, match="training stopped at step 8 of 8; a checkpoint is saved"):
         train_tiny(tmp_path / "other", config, interrupt_at(8))
+
+
+@pytest.mark.parametrize("interrupted", [False, True], ids=["closed", "interrupted and closed, as by | tee"])
+def test_a_training_whose_output_nobody_reads_stops_with_a_checkpoint(tmp_path, monkeypatch, unread, interrupted):
+    printer = Printer()
+
+    def say(line):
+        if line.startswith("step 2/"):
+            monkeypatch.setattr(sys, "stdout", unread)
+            if interrupted:
+                send(signal.SIGINT)
+        printer(line)
+
+    with pytest.raises(Stopped, match="training stopped at step 3 of 8; a checkpoint is saved"):
+        train_tiny(tmp_path / "run", say=say)
+    assert unread.write("more")  # goes nowhere
+    with Checkpoints(tmp_path / "run" / "checkpoints", tiny_config(), read_only=True) as checkpoints:
+        assert checkpoints.latest() == 3
 
 
 def run_two(*command, signals):
