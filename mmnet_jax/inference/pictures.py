@@ -8,6 +8,9 @@ from mmnet_jax.data.images import AVIF_SUFFIXES, HEIF_SUFFIXES, readable_suffixe
 
 PREDICTIONS = "predictions.json"
 """What was predicted, in the folder of results."""
+REASONS = dict.fromkeys(HEIF_SUFFIXES, " (HEIC, which the package pillow-heif reads: pip install pillow-heif)")
+REASONS |= dict.fromkeys(AVIF_SUFFIXES, " (AVIF, which newer releases of Pillow read: pip install --upgrade pillow)")
+"""Why files of these suffixes are left out, where they are."""
 
 
 def find_pictures(folder: Path) -> tuple[list[Path], str]:
@@ -19,23 +22,14 @@ def find_pictures(folder: Path) -> tuple[list[Path], str]:
     for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
         suffix = path.suffix.lower()
         if path.is_dir():
-            others["in a subfolder"] += 1
+            others["folder"] += 1
         elif path.name in results:
-            others["that predict wrote"] += 1
+            others["written by predict"] += 1
         elif suffix in readable_suffixes():
             pictures.append(path)
         else:
             others[suffix or "without a suffix"] += 1
-    described = [f"{count:,} {kind}{_reason(kind)}" for kind, count in sorted(others.items())]
-    return pictures, ", ".join(described)
-
-
-def _reason(suffix: str) -> str:
-    if suffix in HEIF_SUFFIXES:
-        return " (HEIC, which the package pillow-heif reads: pip install pillow-heif)"
-    if suffix in AVIF_SUFFIXES:
-        return " (AVIF, which newer releases of Pillow read: pip install --upgrade pillow)"
-    return ""
+    return pictures, ", ".join(f"{count:,} {kind}{REASONS.get(kind, '')}" for kind, count in sorted(others.items()))
 
 
 def _results(folder: Path) -> set[str]:

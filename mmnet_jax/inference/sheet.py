@@ -51,7 +51,7 @@ def draw_sheet(examples: Sequence[Example], cells: Sequence[Cell], page: int, pa
     """Page ``page`` (from 0) of ``pages`` with its cells of ``queries`` on all pages; the first shows the supports."""
     sheet = Page(WIDTH, EDGE)
     if page == 0 and examples:
-        _title(sheet, f"the class, shown by {len(examples):,} example{'s' * (len(examples) > 1)}")
+        _title(sheet, f"the class, shown in yellow by {len(examples):,} example{'s' * (len(examples) > 1)}")
         shown = [Cell([support_tile(e.image, e.mask, EXAMPLE)], e.lines()) for e in examples]
         _rows(sheet, shown, EXAMPLES_IN_A_ROW, EXAMPLE, 2 * GAP)
         for note in (note for example in examples for note in example.notes):

@@ -97,9 +97,7 @@ def test_vocs_colours_at_other_indices_are_refused():
 
 
 BINARY = np.where(MASK == 15, 255, 0).astype(np.uint8)
-ADVICE = (
-    "and 0 is the background and 255 unknown; write the index of each pixel's class, 1 to 20, or leave the image out."
-)
+ADVICE = "and 0 is the background and 255 unknown; write the index of each pixel's class, 1 to 20."
 REFUSED = {
     "0 and 255": (png_bytes(BINARY), f"a.png shows no class: it holds 0 and 255 alone, {ADVICE}"),
     "one bit": (encoded(BINARY > 0), f"a.png shows no class: it holds 0 and 255 alone, {ADVICE}"),

@@ -44,7 +44,7 @@ def test_what_is_left_out_is_counted_by_its_suffix(tmp_path):
     assert [picture.name for picture in pictures] == ["a.JPG", "b.png"]
     package = "(HEIC, which the package pillow-heif reads: pip install pillow-heif)"
     heic = f"1 .heic {package}, 1 .heif {package}"
-    assert left_out == f"{heic}, 2 .txt, 1 .xcf, 1 in a subfolder, 1 without a suffix"
+    assert left_out == f"{heic}, 2 .txt, 1 .xcf, 1 folder, 1 without a suffix"
 
 
 def test_what_predict_wrote_is_left_out(tmp_path):
@@ -55,7 +55,7 @@ def test_what_predict_wrote_is_left_out(tmp_path):
     (tmp_path / "predictions.json").write_text(json.dumps({"queries": [query], "sheets": ["sheet.png"]}))
     pictures, left_out = find_pictures(tmp_path)
     assert [picture.name for picture in pictures] == ["a.png", "b_mask.png"]
-    assert left_out == "5 that predict wrote"
+    assert left_out == "5 written by predict"
     for other in ("{}", "[]", "no JSON", '{"queries": [3], "sheets": []}'):
         (tmp_path / "predictions.json").write_text(other)
         assert len(find_pictures(tmp_path)[0]) == 5
