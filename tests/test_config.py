@@ -15,6 +15,7 @@ from mmnet_jax.config import (
 )
 from mmnet_jax.config.fields import ByReading, Range
 from mmnet_jax.config.recipes import find_recipe
+from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.errors import UserError
 
 
@@ -64,9 +65,32 @@ def test_bins_are_sizes_at_473_px_and_fractions_elsewhere():
     assert resolve(config).model.bins == (1.0, 0.5, 0.25, 0.125)
 
 
+def test_variant_and_folds_are_the_datasets_first_unless_set():
+    def choice(dataset, **fields):
+        return dataset_choice(resolve(from_dict({"data": {"dataset": dataset, **fields}})))
+
+    assert choice("pascal5i") == ("pascal5i", "data", "protocol", "contiguous")
+    assert choice("pascal5i", split="trainaug").variant == "trainaug"
+    assert choice("coco20i") == ("coco20i", "data", "all", "interleaved")
+    assert choice("coco20i", coco_masks="published", folds="contiguous")[2:] == ("published", "contiguous")
+    assert choice("creatures", generator_seed=3) == ("creatures", "data", "seed3", "contiguous")
+
+
+@pytest.mark.parametrize("dataset", ["pascal5i", "creatures"])
+def test_a_config_stored_before_folds_could_be_chosen_is_the_same_as_ever(dataset):
+    fields = get_config().to_dict()
+    fields["data"] = {**fields["data"], "dataset": dataset, "split": "protocol"}
+    del fields["data"]["folds"], fields["data"]["coco_masks"]
+    assert differences(resolve(from_dict(fields)), resolve(from_dict({"data": {"dataset": dataset}}))) == []
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
+        ({"data": {"split": "thirds"}}, "data.split must be one of protocol, trainaug, folder, but is 'thirds'."),
+        ({"data": {"dataset": "kitti"}}, "data.dataset must be one of pascal5i, coco20i, creatures, but is 'kitti'."),
+        ({"data": {"folds": "interleaved"}}, "data.folds of pascal5i must be contiguous, but is interleaved."),
+        ({"data": {"folds": "random"}}, "data.folds must be one of contiguous, interleaved, but is 'random'."),
         ({"fold": 7}, "fold must be a number from 0 to 3, but is 7."),
         ({"shots": "two"}, "config field shots must be of type int, but is 'two'."),
         ({"model": {"memory_sise": 20}}, "unknown config field model.memory_sise; did you mean model.memory_size?"),

@@ -1,10 +1,13 @@
 """Protocols draw episodes, manifests keep them."""
 
+import dataclasses
 import json
 
 import pytest
 
 from mmnet_jax.data.datasets import DATASETS
+from mmnet_jax.data.datasets.pascal5i import PASCAL5I
+from mmnet_jax.data.datasets.spec import interleaved
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.manifest import configured_manifest, draw_manifest, manifest_text, read_manifest
 from mmnet_jax.evaluation.protocols import default_episodes
@@ -51,6 +54,18 @@ def test_what_is_not_given_comes_from_the_config(dataset, config):
     given = {"fold": 1, "shots": 1, "protocol": "pfenet", "seed": config.seed, "min_pixels": 20, "episodes": 3}
     assert ours == draw_manifest(dataset, **given)
     assert ours.name == f"pfenet_pascal5i_fold1_1shot_3episodes_seed{config.seed}"
+
+
+def test_a_manifest_names_variant_and_folds_and_is_not_repeated_in_other_folds(manifest, dataset, tmp_path):
+    two = {"contiguous": PASCAL5I.novel["contiguous"], "interleaved": interleaved(4, 5)}
+    choosy = dataclasses.replace(dataset, spec=dataclasses.replace(PASCAL5I, novel=two), variant="folder")
+    text = manifest_text(manifest, choosy)
+    assert json.loads(text).items() >= {"split": "folder", "folds": "contiguous"}.items()
+    (tmp_path / "m.json").write_text(text)
+    for reader in (choosy, dataclasses.replace(choosy, variant="protocol")):  # of another list of the same images
+        assert read_manifest(tmp_path / "m.json", reader) == manifest
+    with pytest.raises(UserError, match=r"m\.json is of contiguous folds, but data\.folds is interleaved\.$"):
+        read_manifest(tmp_path / "m.json", dataclasses.replace(choosy, folds="interleaved"))
 
 
 def test_a_manifest_names_images_and_classes_and_survives_its_file(manifest, dataset, tmp_path):

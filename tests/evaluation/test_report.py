@@ -1,5 +1,6 @@
 """Result files, whole or not there, and the sheet of evaluated episodes by its pixels."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -46,6 +47,19 @@ def test_classes_are_named_and_those_without_episodes_left_out(summary):
     assert low <= summary["miou"] <= high
     words = report(summary)
     assert f"mIoU {summary['miou']:.2f} [{low:.2f}, {high:.2f}]" in words and "not in the mean: chair, cow" in words
+
+
+def test_a_result_names_variant_and_folds_where_the_dataset_offers_several(result, dataset):
+    def first_line(dataset):
+        summary = result_json(result, dataset, {})
+        return summary, report(summary).splitlines()[0]
+
+    assert first_line(dataset)[1].startswith("pascal5i fold 1, 1-shot, ")  # never prepared, as in earlier results
+    summary, line = first_line(dataclasses.replace(dataset, variant="trainaug"))
+    assert summary["split"] == "trainaug" and "folds" not in summary
+    assert line.startswith("pascal5i (split=trainaug) fold 1, 1-shot, protocol pfenet, 8 episodes, seed 0")
+    choices = {"dataset": "coco20i", "coco_masks": "published", "folds": "interleaved"}
+    assert report(summary | choices).startswith("coco20i (coco_masks=published, folds=interleaved) fold 1, ")
 
 
 def test_an_example_is_an_episode_of_the_best_class(result, summary, dataset, tmp_path):

@@ -1,8 +1,10 @@
 """Workdirs of other versions, which are read or refused, and that cannot be written."""
 
+import dataclasses
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from mmnet_jax.config import resolve
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.checkpoint import score_workdir
 from mmnet_jax.evaluation.manifest import configured_manifest
+from mmnet_jax.evaluation.report import result_files
 from mmnet_jax.inference.segmentation import segment_images
 from mmnet_jax.inference.supports import read_supports
 from mmnet_jax.workdir.folder import FORMAT, Workdir
@@ -98,6 +101,41 @@ def test_a_workdir_of_format_1_evaluates_to_its_stored_result(tmp_path):
         assert scored.summary[field] == pytest.approx(stored[field]), field
     for name in ("manifest.json", "episodes.csv"):
         assert (tmp_path / f"result.{name}").read_text() == (STORED.results / f"result.{name}").read_text()
+
+
+def test_a_result_whose_manifest_names_no_variant_still_stands(tmp_path):
+    config, dataset = STORED.load_config(), dataclasses.replace(tiny_dataset(), variant="protocol")
+    shutil.copytree(STORED.results, tmp_path / "results")
+    output = tmp_path / "results" / "result.json"
+    for file in result_files(output):
+        file.touch()
+
+    def scored():
+        manifest = configured_manifest(dataset, config)
+        return score_workdir(STORED, config, dataset, manifest, output=output, keep=True)
+
+    kept = scored()
+    assert not kept.fresh and "split" not in kept.summary
+    manifest = result_files(output)[1]
+    manifest.write_text(manifest.read_text().replace('"fold"', '"split": "folder", "fold"'))
+    anew = scored()
+    assert anew.fresh and anew.summary["split"] == "protocol"
+
+
+def test_other_folds_or_masks_are_not_resumed(tmp_path):
+    workdir, config = Workdir(tmp_path), tiny_config()
+    config.data.update(dataset="coco20i", folds="interleaved")
+    write_config(workdir, config=json.loads(resolve(config).to_json_best_effort()))
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "3" / "_CHECKPOINT_METADATA").touch()
+    for field, value, change in (
+        ("folds", "contiguous", "'interleaved' -> 'contiguous'"),
+        ("coco_masks", "published", "'all' -> 'published'"),
+    ):
+        other = resolve(config)
+        other.data[field] = value
+        with pytest.raises(UserError, match=rf"another config \(data\.{field}: {change}\); choose a new one\.$"):
+            workdir.resumes(other)
 
 
 def test_a_workdir_of_format_1_predicts_its_stored_logits(tmp_path):

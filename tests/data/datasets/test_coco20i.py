@@ -9,7 +9,6 @@ import pytest
 from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.datasets.coco20i import NAMES, array_items, list_images
 from mmnet_jax.data.datasets.coco_masks import draw_mask
-from mmnet_jax.data.datasets.lists import coco_val_order
 from mmnet_jax.data.prepare import prepare, summary
 from mmnet_jax.errors import UserError
 from tests.data.making import jpeg
@@ -89,11 +88,6 @@ def filled(*parts):
     return mask
 
 
-def test_the_published_order_holds_every_annotated_val_image_once():
-    order = coco_val_order()
-    assert (len(order), len(set(order)), order[:3]) == (40_137, 40_137, [429717, 48044, 221350])
-
-
 def test_records_have_every_polygon_and_crowds_are_unknown(coco, data):
     prepare("coco20i", coco, data)
     dataset = open_dataset("coco20i", data, "all")
@@ -107,6 +101,10 @@ def test_records_have_every_polygon_and_crowds_are_unknown(coco, data):
     behind = filled((0, HEIGHT, 0, 8, 255), (0, 4, 6, 10, 1))  # the object wins, though the crowd comes later
     for mask, expected in zip(masks, [filled((2, 6, 2, 6, 2)), two, behind, person, crowd, person], strict=True):
         np.testing.assert_array_equal(mask, expected)
+    assert dataset.classes(0, "novel")[:2] == (1, 5)
+    assert dataset.choices == {"coco_masks": "all", "folds": "interleaved"}
+    contiguous = open_dataset("coco20i", data, "all", "contiguous")
+    assert contiguous.classes(0, "novel") == tuple(range(1, 21)) and contiguous.choices["folds"] == "contiguous"
     lines = summary("coco20i", data, "all").splitlines()
     assert lines[:2] == ["train: found 2 of 82,081 images", "val: found 4 of 40,137 images"]
     assert lines[-1].split()[3] == "--config=configs/coco_1shot.py" and "coco_masks" not in lines[-1]

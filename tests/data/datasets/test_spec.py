@@ -32,12 +32,17 @@ def test_coco_folds_take_every_fourth_class():
     assert COCO.classes(3, "novel")[-2:] == (76, 80)
 
 
-@pytest.mark.parametrize("spec", DATASETS.values(), ids=DATASETS)
-def test_every_class_is_novel_in_one_fold_and_base_in_the_others(spec):
+def test_coco_folds_may_be_contiguous():
+    assert COCO.classes(1, "novel", "contiguous") == tuple(range(21, 41))
+    assert COCO.classes(1, "base", "contiguous")[:21] == (*range(1, 21), 41)
+
+
+@pytest.mark.parametrize(("spec", "folds"), [(spec, folds) for spec in DATASETS.values() for folds in spec.novel])
+def test_every_class_is_novel_in_one_fold_and_base_in_the_others(spec, folds):
     every = list(range(1, len(spec.class_names)))
-    assert sorted(c for fold in range(spec.folds) for c in spec.classes(fold, "novel")) == every
+    assert sorted(c for fold in range(spec.folds) for c in spec.classes(fold, "novel", folds)) == every
     for fold in range(spec.folds):
-        assert sorted(spec.classes(fold, "base") + spec.classes(fold, "novel")) == every
+        assert sorted(spec.classes(fold, "base", folds) + spec.classes(fold, "novel", folds)) == every
 
 
 def test_other_folds_are_refused():
@@ -83,7 +88,7 @@ def test_a_new_dataset_is_one_declaration(monkeypatch, tmp_path):
 
     config = get_config()
     config.fold = 1
-    config.data.update(dataset="stripes", data_dir=str(data_dir), split="odd", min_pixels=30)
+    config.data.update(dataset="stripes", data_dir=str(data_dir), min_pixels=30)  # variant and folds: its only ones
     dataset = open_dataset(*dataset_choice(resolve(config)))
     manifest = draw_manifest(dataset, fold=1, shots=1, protocol="pfenet", seed=0, min_pixels=30)
     assert [dataset.test.ids[e.query] for e in manifest.episodes] == [f"stripe{n}" for n in (2, 3, 6, 7, 10, 11, 14)]
