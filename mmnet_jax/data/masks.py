@@ -1,5 +1,7 @@
 """Masks: class indices as datasets store them, and the foreground of masks as users make them."""
 
+import functools
+
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from PIL import Image
@@ -93,9 +95,7 @@ def read_mask(source: ImageSource, ignore: int | None = None) -> UInt8[np.ndarra
         name = name if isinstance(source, Image.Image) else f"mask {name}"
     if ignore is None:
         return _as_it_looks(image, name).astype(np.uint8)
-    values = image if isinstance(image, np.ndarray) else _indices(_grey(image) or image, name)
-    if values.dtype.kind == "f":
-        raise UserError(f"{name} has floating-point values, and --ignore is for indices; give it without --ignore.")
+    values = _indices(image if isinstance(image, np.ndarray) else _grey(image) or image, name)
     label = np.where(values == ignore, IGNORE, _not_negative(values, name) > 0).astype(np.uint8)
     if not (label == 1).any():
         raise UserError(f"{name} has no foreground: every pixel is 0 or {ignore}.")
@@ -111,14 +111,18 @@ def _array(mask: np.ndarray) -> np.ndarray | Image.Image:
     return Image.fromarray(mask) if coloured else mask
 
 
-def _indices(image: Image.Image, name: str) -> np.ndarray:
-    """The class indices [h, w] that an image is stored with; a ``UserError`` if it is in colour or lossy."""
-    if image.mode not in _ONE_CHANNEL:
-        advice = "class indices have one channel, so take one, or convert the colours to indices"
-        raise UserError(f"{name} is in colour ({image.mode}); {advice}.")
-    if image.format in ("JPEG", "MPO"):
-        raise UserError(f"{name} is a JPEG image, which does not keep class indices; save masks as PNG.")
-    return _values(image)
+def _indices(mask: np.ndarray | Image.Image, name: str) -> np.ndarray:
+    """The class indices [h, w] that a mask is stored with; a ``UserError`` if it is in colour, lossy or no integers."""
+    if isinstance(mask, Image.Image):
+        if mask.mode not in _ONE_CHANNEL:
+            advice = "class indices have one channel, so take one, or convert the colours to indices"
+            raise UserError(f"{name} is in colour ({mask.mode}); {advice}.")
+        if mask.format in ("JPEG", "MPO"):
+            raise UserError(f"{name} is a JPEG image, which does not keep class indices; save masks as PNG.")
+        mask = _values(mask)
+    if mask.dtype.kind == "f":
+        raise UserError(f"{name} has floating-point values, which are no class indices; save them as 8-bit grey.")
+    return mask
 
 
 def _values(image: Image.Image) -> np.ndarray:
@@ -135,7 +139,7 @@ def _as_it_looks(mask: np.ndarray | Image.Image, name: str) -> Bool[np.ndarray, 
     if mask.mode in _ONE_CHANNEL - _PALETTE:
         return _foreground(_values(mask), name)
     coloured = mask.convert("RGB")
-    largest = np.asarray(coloured).max(axis=-1)
+    largest = functools.reduce(np.maximum, map(np.asarray, coloured.split()))
     if not largest.any():
         advice = " in its palette; give --ignore=255 if it holds class indices" if mask.mode in _PALETTE else ""
         raise UserError(f"{name} has no foreground: every pixel is black{advice}.")
@@ -150,8 +154,8 @@ def _grey(image: Image.Image) -> Image.Image | None:
     """One channel of an RGB image whose channels are equal; None of any other image."""
     if image.mode not in ("RGB", "RGBA"):
         return None
-    colours = np.asarray(image)[..., :3]
-    if (colours != colours[..., :1]).any():
+    red, green, blue = map(np.asarray, image.split()[:3])
+    if not (np.array_equal(red, green) and np.array_equal(red, blue)):
         return None
     grey = image.getchannel(0)
     grey.format = image.format

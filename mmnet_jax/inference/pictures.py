@@ -29,7 +29,8 @@ def find_pictures(folder: Path) -> tuple[list[Path], str]:
             pictures.append(path)
         else:
             others[suffix or "without a suffix"] += 1
-    return pictures, ", ".join(f"{count:,} {kind}{REASONS.get(kind, '')}" for kind, count in sorted(others.items()))
+    kinds = [(count, kind + "s" * (kind == "folder" and count > 1)) for kind, count in sorted(others.items())]
+    return pictures, ", ".join(f"{count:,} {kind}{REASONS.get(kind, '')}" for count, kind in kinds)
 
 
 def _results(folder: Path) -> set[str]:

@@ -172,7 +172,7 @@ def test_with_an_index_to_ignore_the_values_are_indices_as_stored():
             r"the mask is in colour \(RGB\); ",
         ),
         (MASKS["JPEG"], r"the mask is a JPEG image, which does not keep class indices; save masks as PNG\."),
-        (WHITE / 255, "the mask has floating-point values, and --ignore is for indices; give it without --ignore"),
+        (WHITE / 255, r"the mask has floating-point values, which are no class indices; save them as 8-bit grey\."),
     ]:
         with pytest.raises(UserError, match=f"^{sentence}"):
             read_mask(mask, 255)

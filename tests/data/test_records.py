@@ -111,6 +111,10 @@ REFUSED = {
     "grey in colour": (png_bytes(np.repeat(MASK[..., None], 3, axis=-1)), "a.png is in colour (RGB); class indices "),
     "a JPEG": (jpeg(MASK), "a.png is a JPEG image, which does not keep class indices; save masks as PNG."),
     "16 bits": (encoded(BINARY.astype(np.uint16) * 257), "a.png holds values from 0 to 65535; a mask's are 0 to 255."),
+    "floating-point": (
+        encoded(MASK.astype(np.float32), "TIFF"),
+        "a.png has floating-point values, which are no class indices; save them as 8-bit grey.",
+    ),
     "another dataset": (
         png_bytes(MASK // 15 * 37 * (MASK < 255)),
         "a.png holds index 37; its classes are 0 to 20, and 255 for unknown.",

@@ -39,12 +39,13 @@ def test_no_format_without_pixels_is_found():
 def test_what_is_left_out_is_counted_by_its_suffix(tmp_path):
     for name in ("b.png", "a.JPG", "x.txt", "y.TXT", "notes", "c.heic", "d.HEIF", ".hidden.png", "e.xcf"):
         (tmp_path / name).touch()
-    (tmp_path / "deeper.png").mkdir()
+    for name in ("deeper.png", "other"):
+        (tmp_path / name).mkdir()
     pictures, left_out = find_pictures(tmp_path)
     assert [picture.name for picture in pictures] == ["a.JPG", "b.png"]
     package = "(HEIC, which the package pillow-heif reads: pip install pillow-heif)"
     heic = f"1 .heic {package}, 1 .heif {package}"
-    assert left_out == f"{heic}, 2 .txt, 1 .xcf, 1 folder, 1 without a suffix"
+    assert left_out == f"{heic}, 2 .txt, 1 .xcf, 2 folders, 1 without a suffix"
 
 
 def test_what_predict_wrote_is_left_out(tmp_path):
