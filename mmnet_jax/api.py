@@ -78,7 +78,8 @@ def prepare_image(source: ImageSource, config: ConfigDict) -> Float[Array, "s s 
 def prepare_label(mask: np.ndarray, config: ConfigDict) -> Int[Array, "s s"]:
     """The label of such an image: 1 for the class, 0 for the rest, 255 for ignore, at ``data.image_size``.
 
-    ``mask`` is ``[h, w]``, bool or integers 0, 1 and 255, of the image's size.
+    ``mask`` is ``[h, w]``, bool or integers 0, 1 and 255, of the image's size; ``mmnet_jax.data.masks.read_mask`` makes
+    one of a mask's file of any kind.
 
     Raises:
       UserError: it has another number of axes, holds other values, or has no foreground: a mask of 0 and 255 is one of

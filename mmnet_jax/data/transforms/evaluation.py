@@ -68,7 +68,7 @@ def prepare_label(mask: np.ndarray, image_size: int) -> Int[Array, "s s"]:
     """
     mask = np.asarray(mask)
     if mask.ndim != 2 or 0 in mask.shape:
-        raise UserError(f"a label has two axes, but this one's shape is {list(mask.shape)}.")
+        raise UserError(f"a label has two axes, but this one's shape is {list(mask.shape)}; take one channel of it.")
     found = np.unique(mask)
     unknown = np.setdiff1d(found, [0, 1, IGNORE])
     if unknown.size:

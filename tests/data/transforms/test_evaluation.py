@@ -115,7 +115,7 @@ def test_files_that_are_no_images_and_labels_of_other_shapes_and_values_are_refu
     (tmp_path / "text.jpg").write_text("words")
     with pytest.raises(UserError, match=r"text\.jpg is not an image\."):
         fitting.prepare_image(tmp_path / "text.jpg", 33)
-    with pytest.raises(UserError, match=r"a label has two axes, but this one's shape is \[4, 4, 1\]"):
+    with pytest.raises(UserError, match=r"a label has two axes, but this one's shape is \[4, 4, 1\]; take one channel"):
         fitting.prepare_label(np.zeros((4, 4, 1), np.uint8), 33)
     with pytest.raises(UserError, match=r"a label holds 0, 1 and 255, but this one holds 7; give mask == INDEX for"):
         fitting.prepare_label(np.full((4, 4), 7), 33)
