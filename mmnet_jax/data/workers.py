@@ -124,11 +124,11 @@ def _send(connection: Connection, process: BaseProcess, task: Task) -> None:
 def _lost(process: BaseProcess, task: object) -> UserError:
     process.join()
     code = process.exitcode or 0
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-    return UserError(
-        f"worker process {process.pid} {how} while it made {task}, perhaps for lack of memory; the same command goes "
-        "on from what is finished."
-    )
+    if code < 0:
+        how = f"was killed by {signal.Signals(-code).name} while it made {task}, perhaps for lack of memory"
+        return UserError(f"worker process {process.pid} {how}; the same command goes on from what is finished.")
+    advice = 'in a script of your own, workers may start only below `if __name__ == "__main__":`'
+    return UserError(f"worker process {process.pid} ended with status {code}, and says above why; {advice}.")
 
 
 @contextmanager

@@ -37,18 +37,15 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def whole_folder(folder: Path, root: Path | None = None) -> Iterator[Path]:
+def whole_folder(folder: Path) -> Iterator[Path]:
     """Makes a folder that appears whole or not at all; one that another process puts in its place first is kept.
 
     Yields:
-      The path to make instead, which is renamed to ``folder`` (absent or empty) at the end. It has the same path below
-      a hidden folder in ``root`` (default: the parent) as ``folder`` has below ``root``; no parent there exists yet.
+      The path to make instead, in a hidden folder beside it. It is renamed to ``folder`` (absent or empty) at the end.
     """
-    root = root or folder.parent
-    with _unfinished(root, folder.parent) as work:
-        made = work / folder.relative_to(root)
+    with _unfinished(folder.parent) as work:
+        made = work / folder.name
         yield made
-        folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             made.rename(folder)
         except OSError as error:
@@ -62,7 +59,7 @@ def whole_files(folder: Path, last: str) -> Iterator[Path]:
 
     Yields a hidden folder inside to write to; its files are moved to ``folder`` at the end, ``last`` after all others.
     """
-    with naming(folder), _unfinished(folder, folder) as work:
+    with naming(folder), _unfinished(folder) as work:
         yield work
         files = [file for file in work.iterdir() if file.name != LOCK]
         for file in sorted(files, key=lambda file: (file.name == last, file.name)):
@@ -70,13 +67,13 @@ def whole_files(folder: Path, last: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _unfinished(root: Path, target: Path) -> Iterator[Path]:
-    """A temporary folder in ``root``; ``target`` and its parents, where this makes them, are removed on failure.
+def _unfinished(root: Path) -> Iterator[Path]:
+    """A temporary folder in ``root``, which is removed on failure if this makes it, as are its parents.
 
     Its maker holds a lock in it, which the system releases however the process ends: folders without a holder are
     leftovers, and the next call removes them.
     """
-    with removed_if_empty(target):
+    with removed_if_empty(root):
         root.mkdir(parents=True, exist_ok=True)
         for left in root.glob(f"{UNFINISHED}*"):
             with suppress(OSError), (left / LOCK).open("r+") as lock:  # in use, or on a file system without locks

@@ -76,7 +76,7 @@ def test_what_is_prepared_is_left_as_it_is(script, voc, data, capsys):
 
 
 def test_terminated_it_keeps_finished_shards_alone_and_goes_on_from_them(voc, data):
-    names = [f"made_up_{i}" for i in range(1200)]
+    names = [f"made_up_{i}" for i in range(2000)]
     write_image(voc, names[0], a_mask(60, 80, 1))
     for name in names[1:]:
         for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClassAug", "png")):
@@ -105,6 +105,6 @@ def test_terminated_it_keeps_finished_shards_alone_and_goes_on_from_them(voc, da
     notes, records = ({file.name for file in (work / name).iterdir()} for name in ("notes", "records"))
     assert notes == {f"{name}.json" for name in records}
     again = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert "train: found 1,200 of 1,200 images" in again.stdout
-    assert "of 1,202 images are there from an earlier run." in again.stderr
+    assert "train: found 2,000 of 2,000 images" in again.stdout
+    assert "of 2,002 images are there from an earlier run." in again.stderr
     assert os.listdir(work.parent) == ["1.0.0"]

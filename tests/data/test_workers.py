@@ -59,6 +59,8 @@ def do(task, count):
     word, value = task
     if word == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if word == "exit":
+        os._exit(value)
     if word == "raise":
         raise value
     if word == "sleep":
@@ -87,6 +89,8 @@ def test_a_worker_that_is_killed_is_told_and_takes_the_others_along():
         r"worker process \d+ was killed by SIGKILL while it made \('kill', None\), .*", str(error.value)
     )
     assert time.monotonic() - start < 30 and not multiprocessing.active_children()
+    with pytest.raises(UserError, match=r"^worker process \d+ ended with status 3, and says above why; "):
+        share_out(do, [("exit", 3), ("sleep", 60)], 2, lambda more: None)
 
 
 ERRORS = [UserError("a.png is broken."), OSError(errno.ENOSPC, "No space left on device", "a.png"), KeyError("a")]

@@ -30,7 +30,8 @@ class Listing:
 
     ids: Sequence[str]
     sources: Sequence[Any]
-    """What ``read`` needs to make each image's example, in the order of ``ids``; small and picklable."""
+    """What ``read`` needs to make each image's example, in the order of ``ids``; small and picklable. What an
+    interrupted preparation has finished is kept where the ``repr`` and the files named by a ``Path`` are as before."""
     read: Callable[[Any], Example]
     """Source -> example; picklable, since it runs in worker processes. A ``UserError`` names a file at fault."""
     wanted: int
