@@ -64,7 +64,6 @@ def prepare(
         return folder
     if folder.exists():
         raise UserError(f"{folder} is there but holds no whole dataset; remove it and prepare {name} again.")
-    assert spec.build is not None
     listings = spec.build(images, variant)
     shards = cut(name, listings, len(spec.class_names))
     say = say or (lambda line: None)
