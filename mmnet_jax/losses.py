@@ -36,7 +36,7 @@ class Losses(NamedTuple):
     @property
     def reconstruction(self) -> Float[Array, ""]:
         """MM-Net's memory reconstruction loss; 0 with another head."""
-        return self.own.get("reconstruction", jnp.zeros(()))
+        return self.own.get("reconstruction", jnp.zeros((), jnp.float32))
 
     def by_name(self) -> dict[str, Float[Array, ""]]:
         """All terms, ``total`` last."""
@@ -67,7 +67,7 @@ def compute_losses(
         ops.segmentation_loss(ops.resize_bilinear(logits, labels.shape[1:3]), labels, num_valid)
         for logits in prediction.auxiliary_logits
     ]
-    auxiliary = sum(scales, jnp.zeros(())) / max(len(scales), 1)
+    auxiliary = sum(scales, jnp.zeros((), jnp.float32)) / max(len(scales), 1)
     total, own = main + objective.auxiliary * auxiliary, {}
     for name, (weight, value) in prediction.own_losses(objective).items():
         total, own[name] = total + weight * value, value

@@ -132,7 +132,8 @@ def _outputs(
 ) -> Iterator[tuple[int, int, Outputs]]:
     """The number of each batch's first episode, how many of its rows count, and its outputs.
 
-    While the device works on one batch, the next is queued behind it and threads load those after.
+    While the device works on one batch, the next is queued behind it and threads load those after. The first batch, in
+    whose time all is compiled, runs alone: of the time after it no batch is done before.
     """
     mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
     everywhere, by_row = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
@@ -152,11 +153,14 @@ def _outputs(
         for first, batch in zip(starts, batches, strict=True):
             whole = jax.tree.map(lambda x: jax.make_array_from_process_local_data(by_row, x), batch)
             outputs = compute_outputs(model, source.encoder, protocol, everywhere, frozen, heads, whole)
+            if first == 0:
+                yield first, min(batch_size, len(specs)), outputs
+                continue
             if queued is not None:
                 yield first - batch_size, batch_size, queued
             queued = outputs
-    assert queued is not None
-    yield starts[-1], len(specs) - starts[-1], queued
+    if queued is not None:
+        yield starts[-1], len(specs) - starts[-1], queued
 
 
 def _miou(sums: Integer[np.ndarray, "c 2"]) -> float:

@@ -81,7 +81,7 @@ class FewShotNetwork(nn.Module):
             support = [jnp.stack(levels, axis=1) for levels in zip(*by_shot, strict=True)]
         else:
             images = [episode.query_image, _join_shots(episode.support_images)]
-            queries = jnp.ones((batch, *masks.shape[2:]))
+            queries = jnp.ones((batch, *masks.shape[2:]), masks.dtype)
             levels = self._levels(jnp.concatenate(images), jnp.concatenate([queries, _join_shots(masks)]))
             query, support = [x[:batch] for x in levels], [split_shots(x[batch:], batch) for x in levels]
         return jax.lax.stop_gradient(Features(query[0], query[1], support[0], support[1], masks))

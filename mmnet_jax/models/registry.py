@@ -52,8 +52,8 @@ def init_head(model: FewShotNetwork, seed: int) -> Any:
 def _init_head(model: FewShotNetwork, key: PRNGKeyArray) -> Any:
     """Jitted, so that only the parameters are computed and not what the network makes of the zeros."""
     level2, level3, level4 = (model.backbone.channels[level] for level in ("level2", "level3", "level4"))
-    mid, high = jnp.zeros((1, 2, 2, level2 + level3)), jnp.zeros((1, 2, 2, level4))
-    features = Features(mid, high, mid[:, None], high[:, None], jnp.ones((1, 1, 2, 2)))
+    mid, high = (jnp.zeros((1, 2, 2, channels), jnp.float32) for channels in (level2 + level3, level4))
+    features = Features(mid, high, mid[:, None], high[:, None], jnp.ones((1, 1, 2, 2), jnp.float32))
     return model.init(key, features, (9, 9), method="decode")["params"]
 
 

@@ -70,14 +70,14 @@ class Parameters:
 def draw_parameters(keys: Key[Array, "6"], options: Augmentation) -> Parameters:
     """Draws one image's parameters, each with a key of its own."""
     # One vmapped draw instead of five: the generator is most of what XLA has to compile here.
-    scale, rotates, degrees, blur, flip = jax.vmap(jax.random.uniform)(keys[:5])
+    scale, rotates, degrees, blur, flip = jax.vmap(lambda key: jax.random.uniform(key, dtype=jnp.float32))(keys[:5])
     smallest, largest = options.scale
     return Parameters(
         scale=smallest + (largest - smallest) * scale,
         degrees=jnp.where(rotates < options.rotate_probability, options.rotation * (2 * degrees - 1), 0.0),
         blur=blur < options.blur_probability,
         flip=flip < options.flip_probability,
-        crops=jax.random.uniform(keys[5], (1 + options.crop_redraws, 2)),
+        crops=jax.random.uniform(keys[5], (1 + options.crop_redraws, 2), jnp.float32),
     )
 
 

@@ -82,4 +82,4 @@ def _normalisation(backbone: Backbone) -> dict[str, np.ndarray]:
 
 def _init(backbone: Backbone, key: jax.Array) -> dict[str, jax.Array]:
     side = 4 * backbone.SIDES[0] + backbone.SIDES[1]
-    return flax.traverse_util.flatten_dict(backbone.init(key, jnp.zeros((1, side, side, 3))), sep="/")
+    return flax.traverse_util.flatten_dict(backbone.init(key, jnp.zeros((1, side, side, 3), jnp.float32)), sep="/")

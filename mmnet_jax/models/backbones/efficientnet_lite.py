@@ -101,6 +101,6 @@ class EfficientNetLite2(StagedBackbone):
 
 def _own_normalisation(images: Float[Array, "n s s 3"], batch_statistics: bool) -> Float[Array, "n s s 3"]:
     """From ImageNet's mean and deviation to this network's (x - 127) / 128, x in [0, 255]."""
-    gain = jnp.asarray(IMAGENET_STD) * (255 / 128)
-    offset = (jnp.asarray(IMAGENET_MEAN) * 255 - 127) / 128
+    gain = jnp.asarray(IMAGENET_STD, jnp.float32) * (255 / 128)
+    offset = (jnp.asarray(IMAGENET_MEAN, jnp.float32) * 255 - 127) / 128
     return images * gain[None, None, None, :] + offset[None, None, None, :]

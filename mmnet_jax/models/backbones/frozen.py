@@ -5,6 +5,7 @@ checkpoints ever see them: ``backbone`` (kernel, scale, bias) never changes, ``b
 nothing is normalised) moves only when a reading trains with each call's own statistics.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -23,7 +24,7 @@ def he_deviation(kernel_shape: tuple[int, ...]) -> float:
 
 def random_kernel(module: nn.Module, shape: tuple[int, ...]) -> Array:
     """Normal, of He's deviation, from the module's ``params`` rng."""
-    return he_deviation(shape) * jax.random.normal(module.make_rng("params"), shape)
+    return he_deviation(shape) * jax.random.normal(module.make_rng("params"), shape, jnp.float32)
 
 
 class FrozenConv(nn.Module):
@@ -54,11 +55,12 @@ class FrozenConv(nn.Module):
         kernel_shape = (self.kernel_size, self.kernel_size, inputs, self.features)
         kernel = self.variable("backbone", "kernel", lambda: random_kernel(self, kernel_shape)).value
         shape = (self.features,)
-        scale = self.variable("backbone", "scale", lambda: jnp.full(shape, self.initial_scale)).value
-        bias = self.variable("backbone", "bias", lambda: jnp.zeros(shape)).value
-        offset = self.variable("backbone", "offset", lambda: jnp.zeros(shape)).value if self.biased else 0.0
-        mean = self.variable("batch_stats", "mean", lambda: jnp.zeros(shape))
-        var = self.variable("batch_stats", "var", lambda: jnp.ones(shape))
+        zeros, ones = (functools.partial(make, shape, jnp.float32) for make in (jnp.zeros, jnp.ones))
+        scale = self.variable("backbone", "scale", lambda: self.initial_scale * ones()).value
+        bias = self.variable("backbone", "bias", zeros).value
+        offset = self.variable("backbone", "offset", zeros).value if self.biased else 0.0
+        mean = self.variable("batch_stats", "mean", zeros)
+        var = self.variable("batch_stats", "var", ones)
 
         height, width = (
             same_padding(side, self.kernel_size, self.stride, self.dilation)

@@ -26,7 +26,7 @@ class BiasedConv(nn.Module):
     def __call__(self, x: Float[Array, "n h w c"], batch_statistics: bool = False) -> Float[Array, "n h w o"]:
         shape = (3, 3, x.shape[-1], self.features)
         kernel = self.variable("backbone", "kernel", lambda: random_kernel(self, shape)).value
-        bias = self.variable("backbone", "bias", lambda: jnp.zeros((self.features,))).value
+        bias = self.variable("backbone", "bias", lambda: jnp.zeros((self.features,), jnp.float32)).value
         return nn.relu(convolve(x, kernel, padding=((1, 1), (1, 1))) + bias[None, None, None, :])
 
 

@@ -62,7 +62,7 @@ class MMNetPrediction(Prediction):
 
     def own_losses(self, objective: Objective) -> dict[str, tuple[float, Float[Array, ""]]]:
         """The memory reconstruction loss (eq. 10, eq. 11, eq. 12), summed over memories, query and support."""
-        total = jnp.zeros(())
+        total = jnp.zeros((), jnp.float32)
         if objective.reconstruction_on in ("support", "both"):
             for logits in self.support_memory_logits:
                 shots = logits[:, :1] if objective.reconstruction_shots == "first" else logits
@@ -112,7 +112,7 @@ class MMNet(FewShotNetwork):
         for branch in self.branches:
             if self.memory_size is not None:
                 name, shape = f"memory{branch.suffix}", (self.memory_size, self.channels)
-                setattr(self, name, self.param(name, nn.initializers.normal(1.0), shape))
+                setattr(self, name, self.param(name, nn.initializers.normal(1.0), shape, jnp.float32))
             for prefix in ("", "support_")[: 1 if self.projection_shared else 2]:
                 projection = convolution(self.channels, self.projection_kernel)
                 setattr(self, f"{prefix}projection{branch.suffix}", projection)
@@ -158,7 +158,7 @@ class MMNet(FewShotNetwork):
                 maps = self.activate(branch.nodes)[:, None] * received
                 by_branch.append(ops.fuse_shots(maps, weigh(quality), has_foreground))
         if not by_branch:
-            nothing = jnp.zeros((*masks.shape[:2], *query_high.shape[1:3], 0))
+            nothing = jnp.zeros((*masks.shape[:2], *query_high.shape[1:3], 0), jnp.float32)
             by_branch.append(ops.fuse_shots(nothing, nothing.sum(-1), has_foreground))
         fused, weights = zip(*by_branch, strict=True)
         return {
