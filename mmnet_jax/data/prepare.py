@@ -59,11 +59,11 @@ def prepare(
     data_dir = Path(data_dir)
     folder = dataset_folder(name, data_dir, variant)
     work = folder.with_name(f".{VERSION}.unfinished")
-    if is_prepared(name, data_dir, variant):
-        shutil.rmtree(work, ignore_errors=True)  # a run was killed after its last step
-        return folder
     if folder.exists():
-        raise UserError(f"{folder} is there but holds no whole dataset; remove it and prepare {name} again.")
+        if not is_prepared(name, data_dir, variant):
+            raise UserError(f"{folder} is there but holds no whole dataset; remove it and prepare {name} again.")
+        shutil.rmtree(work, ignore_errors=True)  # left by a run that was killed after its last step
+        return folder
     listings = spec.build(images, variant)
     shards = cut(name, listings, len(spec.class_names))
     say = say or (lambda line: None)
