@@ -84,8 +84,8 @@ def resolve(config: ConfigDict) -> ConfigDict:
         resolved.model.bins = (60, 30, 15, 8) if fixed else (1.0, 0.5, 0.25, 0.125)
     FIELDS["data.dataset"].check("data.dataset", resolved.data.dataset)
     spec = _dataset(resolved)
-    if resolved.data.split is None or spec.variant_field != "data.split":  # which then means nothing
-        resolved.data.split = spec.default_variant if spec.variant_field == "data.split" else None
+    lists = spec.variant_field == "data.split"  # of other datasets the field means nothing
+    resolved.data.split = resolved.data.split or spec.default_variant if lists else None
     resolved.data.folds = resolved.data.folds or spec.default_folds
     for name, field in FIELDS.items():
         field.check(name, get_field(resolved, name))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from mmnet_jax.data.datasets.coco_masks import MASKS, draw_mask
 from mmnet_jax.data.datasets.lists import coco_val_order
 from mmnet_jax.data.datasets.sources import image_files, read_file
-from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous, interleaved
+from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous, interleaved, listed
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
 
@@ -73,7 +73,7 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
         raise UserError(f"{both} share {len(shared)} images, {shared[0]} among them.")
     if not any(listing.ids for listing in listings.values()):
         count = sum(map(len, annotated.values()))
-        folders = f"{', '.join(FOLDERS[:-1])} or {FOLDERS[-1]}"
+        folders = listed(FOLDERS, "or")
         raise UserError(f"none of the {count:,} annotated images of {source} lies in its folders {folders}.")
     return listings
 

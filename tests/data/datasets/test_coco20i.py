@@ -200,7 +200,7 @@ FAULTS = {
         "{} is broken or no COCO annotation file (it lacks 'im",
     ),
     "the same images twice": ({"images": [{"id": 9, "height": 1, "width": 1}]}, "instances_train2014.json and inst"),
-    "no image found": ({"images": [{"id": 77, "height": 1, "width": 1}]}, "none of the "),
+    "no image found": ({"images": [{"id": 77, "height": 1, "width": 1}]}, "none of the 1 annotated images of "),
 }
 
 
