@@ -6,11 +6,18 @@ import pickle
 import numpy as np
 import pytest
 
+from mmnet_jax import load_model
+from mmnet_jax.config import load_recipe, resolve
 from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.datasets.coco20i import NAMES, array_items, list_images
 from mmnet_jax.data.datasets.coco_masks import draw_mask
 from mmnet_jax.data.prepare import prepare, summary
 from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation.report import report, result_files
+from mmnet_jax.inference.segmentation import segment_images
+from mmnet_jax.inference.supports import read_supports
+from mmnet_jax.training.stages import train
+from mmnet_jax.workdir.folder import Workdir
 from tests.data.making import jpeg
 
 pytest.importorskip("pycocotools")
@@ -128,6 +135,31 @@ def test_published_masks_have_the_first_polygon_in_whole_pixels_and_no_crowds(co
     by_hand = np.zeros_like(mask)
     cv2.fillPoly(by_hand, [np.int32([[1, 2], [9, 3], [7, 10]])], 2)
     np.testing.assert_array_equal(mask, by_hand)
+
+
+@pytest.mark.slow
+def test_the_recipe_trains_evaluates_and_predicts_on_the_chosen_masks_and_folds(coco, data, tmp_path):
+    pytest.importorskip("cv2")
+    prepare("coco20i", coco, data, "published")
+    config = load_recipe("coco_1shot")
+    config.model.update(backbone="tiny", random_backbone=True, memory_size=7, channels=8, bins=(1.0,))
+    config.data.update(data_dir=str(data), coco_masks="published", image_size=33, min_pixels=10)
+    config.training.update(steps=2, batch_size=2, evaluation_episodes=0)
+    config.evaluation.update(after_training=True, episodes=4)
+    workdir, lines = Workdir(tmp_path / "run"), []
+    summary = train(resolve(config), workdir, lines.append).summary
+    assert (summary["coco_masks"], summary["folds"]) == ("published", "interleaved")
+    assert set(summary["class_iou"]) == {"person"} and len(summary["left_out"]) == 19
+    assert report(summary).startswith("coco20i (coco_masks=published, folds=interleaved) fold 0, 1-shot, ")
+    manifest = json.loads(result_files(workdir.results / "result.json")[1].read_text())
+    assert (manifest["coco_masks"], manifest["folds"]) == ("published", "interleaved")
+    assert [episode["query"] for episode in manifest["episodes"]] == ["429717", "48044", "7", "429717"]
+
+    model, variables, config = load_model(workdir.path, "latest")
+    support, mask, query = (workdir.results / "example" / f"{name}.png" for name in ("support", "mask", "query"))
+    supports = read_supports([support], [mask], config)
+    (result,) = segment_images(model, variables, config, supports, [query], tmp_path / "found")
+    assert all(file.is_file() for file in result.files)
 
 
 def test_run_length_codes_of_objects_are_read_in_both_forms():
