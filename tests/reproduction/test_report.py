@@ -73,6 +73,12 @@ def test_the_table_names_weights_data_changes_and_code(tmp_path):
     assert "intervals bootstrap over query images" in text and "variance between trainings" in text
 
 
+def test_the_table_names_the_folds_where_a_dataset_offers_several(tmp_path):
+    for changes, named in ((), "pascal5i (folder)"), (("data.dataset=coco20i",), "coco20i (all, interleaved folds)"):
+        hits = {"paper": [60] * 4}
+        assert f" Data: {named}" in markdown(fill(tmp_path / named[:4], "photographs", hits, changes=changes))
+
+
 def test_contradicting_folds_and_the_range_of_seeds_are_told(tmp_path):
     ours = {(1, 321): [50] * 4, (1, 5): [52] * 4, (2, 321): [50] * 4, (2, 5): [51] * 4}
     theirs = {(1, 321): [40] * 4, (1, 5): [40] * 4, (2, 321): [53] * 4, (2, 5): [54] * 4}

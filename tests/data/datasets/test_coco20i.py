@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -280,7 +281,8 @@ def test_sources_are_small_and_cross_to_workers(coco):
     assert read(sources[1]).mask == listing.read(listing.sources[1]).mask
 
 
-def test_a_missing_package_is_told_with_the_command_that_installs_it(coco, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pycocotools", None)
-    with pytest.raises(UserError, match=r"^preparing coco20i needs pycocotools: pip install 'mmnet-jax\[coco\]'\.$"):
-        list_images(coco, "all")
+@pytest.mark.parametrize(("masks", "package"), [("all", "pycocotools"), ("published", "cv2")])
+def test_a_missing_package_is_told_with_the_command_that_installs_it(coco, monkeypatch, masks, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"^preparing coco20i needs {package}: pip install 'mmnet-jax\[coco\]'\.$"):
+        list_images(coco, masks)
