@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from difflib import get_close_matches
 from logging import ERROR, Formatter, LogRecord
 from typing import NoReturn, TypeVar
@@ -16,9 +17,9 @@ from absl import app, flags, logging
 
 from mmnet_jax.cli.config_flag import load_config, take_overrides
 from mmnet_jax.cli.environment import absent_platform, compute_in_float32
-from mmnet_jax.cli.progress import discard_if_unread
+from mmnet_jax.cli.progress import discard_if_lost
 from mmnet_jax.errors import UserError
-from mmnet_jax.storage.files import REFUSED, system_error
+from mmnet_jax.storage.files import REFUSED, naming, system_error
 
 Out = TypeVar("Out")
 
@@ -44,12 +45,19 @@ def run(main: Callable[[], None]) -> NoReturn:
         sys.unraisablehook = _show_unraisable
         compute_in_float32()
         _with_sentences(main)
+        _with_sentences(_write_out)
 
     try:
         app.run(guarded, flags_parser=lambda argv: _with_sentences(lambda: parse(argv)))
     finally:
-        discard_if_unread(sys.stdout)
+        discard_if_lost(sys.stdout)
     raise AssertionError("app.run ends the process")
+
+
+def _write_out() -> None:
+    """Writes what is printed and still in memory; an ``OSError`` names the stream, as where its disk is full."""
+    with suppress(BrokenPipeError), naming("standard output"):
+        sys.stdout.flush()
 
 
 def take_word() -> str | None:
@@ -130,8 +138,8 @@ def _with_sentences(step: Callable[[], Out]) -> Out:
     except UserError as error:
         sentence, status = " ".join(str(error).split()), USER_ERROR
     except BrokenPipeError:
-        unread = [discard_if_unread(stream) for stream in (sys.stdout, sys.stderr)]
-        if not any(unread):
+        lost = [discard_if_lost(stream) for stream in (sys.stdout, sys.stderr)]
+        if not any(lost):
             raise
         sys.exit(INTERRUPTED)
     except OSError as error:

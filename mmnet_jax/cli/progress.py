@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import select
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
@@ -44,21 +45,23 @@ class Printer:
             except BrokenPipeError:
                 if not request_stop():
                     raise
-                discard_if_unread(self.stream)
+                discard_if_lost(self.stream)
 
 
-def discard_if_unread(stream: Any) -> bool:
-    """Whether nobody reads a standard stream any more; what is still printed there then goes nowhere."""
-    with suppress(BrokenPipeError):
-        stream.flush()
-    poll = select.poll()
+def discard_if_lost(stream: Any) -> bool:
+    """Whether a standard stream takes no more, read by nobody or on a full disk; the rest then goes nowhere."""
     try:
+        stream.flush()
+        poll = select.poll()
         poll.register(stream.fileno(), 0)
-    except OSError:  # a stream in memory
+        lost = bool(poll.poll(0))
+    except io.UnsupportedOperation:  # a stream in memory
         return False
-    if unread := bool(poll.poll(0)):
+    except OSError:
+        lost = True
+    if lost:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return unread
+    return lost
 
 
 class Progress:

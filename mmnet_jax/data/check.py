@@ -9,9 +9,9 @@ from mmnet_jax.cli.progress import Progress, Say
 from mmnet_jax.data.dataset import Split, open_dataset
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.records import VERSION
-from mmnet_jax.data.shards import checksum
 from mmnet_jax.errors import UserError
 from mmnet_jax.labels import IGNORE
+from mmnet_jax.storage.files import sha256
 
 
 def check(data_dir: str | Path, say: Say, progress: Say | None = None) -> None:
@@ -48,7 +48,7 @@ def _verify(folder: Path, data_dir: Path, progress: Say | None) -> str:
     for file, expected in checksums.items():
         if not (folder / file).is_file():
             raise UserError(f"{folder / file} is missing; {advice}")
-        if checksum(folder / file) != expected:
+        if sha256(folder / file) != expected:
             raise UserError(f"{folder / file} is not as it was written: its SHA-256 has changed; {advice}")
     dataset = open_dataset(name, data_dir, variant)
     total, done = len(dataset.train) + len(dataset.test), 0

@@ -209,10 +209,8 @@ def _check_palette(indices: UInt8[np.ndarray, "h w"], image: Image.Image, name: 
 
     Other colours say nothing, and neither do greys.
     """
-    used = np.unique(indices)
-    palette = np.zeros((256, 3), int)
-    known = np.reshape(image.getpalette() or [], (-1, 3))
-    palette[: len(known)] = known
+    palette = np.reshape(image.getpalette() or [], (-1, 3)).astype(int)
+    used = np.unique(indices[indices < len(palette)])  # a palette may end before 255
     colours = palette[used]
     classes = {tuple(colour): i for i, colour in enumerate(_VOC_PALETTE.tolist()) if i <= 20 or i == IGNORE}
     meant = [classes.get(tuple(colour)) for colour in colours.tolist()]

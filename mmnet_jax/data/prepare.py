@@ -64,9 +64,11 @@ def prepare(
             raise UserError(f"{folder} is there but holds no whole dataset; remove it and prepare {name} again.")
         shutil.rmtree(work, ignore_errors=True)  # left by a run that was killed after its last step
         return folder
+    say = say or (lambda line: None)
+    if images:
+        say(f"{name}: reading what is in {images}")
     listings = spec.build(images, variant)
     shards = cut(name, listings, len(spec.class_names))
-    say = say or (lambda line: None)
     with naming(data_dir), removed_if_empty(work):
         data_dir.mkdir(parents=True, exist_ok=True)
         with turn(work / LOCK, lambda: say(f"waiting for another process that prepares {folder}")):

@@ -15,7 +15,7 @@ from mmnet_jax.data.datasets.spec import Example, Listing
 from mmnet_jax.data.records import VERSION, features, make_record, pack_counts, serialise
 from mmnet_jax.data.workers import Count
 from mmnet_jax.errors import UserError
-from mmnet_jax.storage.files import naming, write_whole
+from mmnet_jax.storage.files import naming, sha256, write_whole
 
 SIZE = 500
 """Images of a shard. It does not depend on the workers, so the result does not either; a kill costs a worker one."""
@@ -107,7 +107,7 @@ def make(shard: Shard, count: Count, *, folder: Path, skip: bool) -> None:
                 count(1)
             writer.close()
             note = Note(
-                shard.split, shard.file, inputs, checksum(part), part.stat().st_size, longest, ids, counts, left_out
+                shard.split, shard.file, inputs, sha256(part), part.stat().st_size, longest, ids, counts, left_out
             )
             part.replace(folder / RECORDS / shard.file)
             write_whole(_note_file(shard, folder), json.dumps(dataclasses.asdict(note)).encode())
@@ -141,12 +141,6 @@ def keep(shards: Sequence[Shard], folder: Path) -> int:
                 removed += file.suffix == ".json" and name == NOTES
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
     return removed
-
-
-def checksum(file: Path) -> str:
-    """SHA-256 of a file."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _usable_record(identity: str, example: Example, classes: int) -> tuple[dict[str, Any], int]:

@@ -1,7 +1,8 @@
-"""Atomic writes of files and folders, and file-system errors that name a path."""
+"""Atomic writes of files and folders, their checksums, and file-system errors that name a path."""
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -34,6 +35,12 @@ def write_whole(path: Path, content: bytes) -> None:
             unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 @contextmanager

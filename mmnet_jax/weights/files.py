@@ -1,6 +1,5 @@
 """Reading other people's weight files, and reading and writing ours."""
 
-import hashlib
 import io
 import json
 import pickle
@@ -18,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.storage.files import write_whole
+from mmnet_jax.storage import files
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
 SUFFIXES = (".safetensors", *TORCH_SUFFIXES, ".whl")
@@ -107,7 +106,7 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, np.ndarray], metad
     data = safetensors.numpy.save(contiguous, {METADATA: json.dumps(metadata, sort_keys=True)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
+        files.write_whole(path, data)
     except OSError as error:
         raise UserError(f"weight file {path} cannot be written ({_first_line(error)}).") from error
 
@@ -115,8 +114,7 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, np.ndarray], metad
 def sha256(path: str | Path) -> str:
     """SHA-256 of a file, in hexadecimal; raises a ``UserError`` if it is missing."""
     check_exists(Path(path))
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return files.sha256(Path(path))
 
 
 def check_exists(path: Path) -> None:

@@ -207,6 +207,19 @@ def test_output_that_nobody_reads_ends_a_command_in_silence(unread, say, status)
     unread.write("more")  # goes nowhere
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+@pytest.mark.parametrize("say", [print, lambda line: Printer()(line)], ids=["at the end", "progress"])
+def test_output_to_a_full_disk_is_told_in_one_sentence(say):
+    with open("/dev/full", "w") as full:
+
+        def main():
+            sys.stdout = full
+            say("done")
+
+        assert call(lambda: None, main) == (2, "", "standard output: No space left on device.\n")
+        full.write("more")  # goes nowhere
+
+
 def test_another_broken_pipe_is_a_bug():
     def main():
         raise BrokenPipeError

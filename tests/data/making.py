@@ -37,6 +37,16 @@ def write_image(voc: Path, identity: str, mask: np.ndarray) -> None:
     (voc / "SegmentationClassAug" / f"{identity}.png").write_bytes(palette_png(mask))
 
 
+def write_many(voc: Path, count: int) -> None:
+    """A train list of so many images, which are links to one."""
+    names = [f"made_up_{i}" for i in range(count)]
+    write_image(voc, names[0], a_mask(60, 80, 1))
+    for name in names[1:]:
+        for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClassAug", "png")):
+            (voc / folder / f"{name}.{suffix}").hardlink_to(voc / folder / f"{names[0]}.{suffix}")
+    (voc / "ImageSets/Segmentation/train.txt").write_text("\n".join(names))
+
+
 def prepare_voc(voc: Path, data_dir: Path, variant: str = "folder") -> Dataset:
     prepare("pascal5i", voc, data_dir, variant)
     return open_dataset("pascal5i", data_dir, variant)

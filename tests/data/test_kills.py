@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mmnet_jax.data.check import check
-from tests.data.making import a_mask, write_image
+from tests.data.making import write_many
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_data.py"
 KILLS = 4
@@ -38,12 +38,7 @@ def contents(data: Path) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="child processes are found in /proc")
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(voc, tmp_path):
-    names = [f"made_up_{i}" for i in range(IMAGES)]
-    write_image(voc, names[0], a_mask(60, 80, 1))
-    for name in names[1:]:
-        for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClassAug", "png")):
-            os.link(voc / folder / f"{names[0]}.{suffix}", voc / folder / f"{name}.{suffix}")
-    (voc / "ImageSets/Segmentation/train.txt").write_text("\n".join(names))
+    write_many(voc, IMAGES)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     begun = time.monotonic()
     assert start(voc, whole).wait(300) == 0

@@ -14,7 +14,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from mmnet_jax.errors import UserError
-from tests.data.making import a_mask, write_image
+from tests.data.making import write_many
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_data.py"
 
@@ -40,6 +40,7 @@ def test_prepares_tells_progress_and_what_comes_next(voc, data):
     assert done.stdout.startswith(f"pascal5i is prepared: {data}/pascal5i/protocol/1.0.0\n")
     assert "train: found 3 of 5,953 images\nval: found 2 of 1,449 images\n" in done.stdout
     assert "python -m mmnet_jax.train --config=configs/pascal_1shot.py" in done.stdout.splitlines()[-1]
+    assert done.stderr.startswith(f"pascal5i: reading what is in {voc.parent}\n")
     assert "pascal5i: image 5/5 " in done.stderr
     assert [file.name for file in data.iterdir()] == ["pascal5i"]
 
@@ -76,13 +77,10 @@ def test_what_is_prepared_is_left_as_it_is(script, voc, data, capsys):
 
 
 def test_terminated_it_keeps_finished_shards_alone_and_goes_on_from_them(voc, data):
-    names = [f"made_up_{i}" for i in range(2000)]
-    write_image(voc, names[0], a_mask(60, 80, 1))
-    for name in names[1:]:
-        for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClassAug", "png")):
-            os.link(voc / folder / f"{names[0]}.{suffix}", voc / folder / f"{name}.{suffix}")
-    (voc / "ImageSets/Segmentation/train.txt").write_text("\n".join(names))
-    command = [sys.executable, SCRIPT, "pascal5i", f"--source={voc}", f"--data_dir={data}", "--split=folder"]
+    write_many(voc, 1000)
+    small = "import runpy, mmnet_jax.data.shards as shards; shards.SIZE = 100; "  # images of a shard
+    script = [sys.executable, "-c", f"{small}runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"]
+    command = [*script, "pascal5i", f"--source={voc}", f"--data_dir={data}", "--split=folder"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     work = data / "pascal5i" / "folder" / ".1.0.0.unfinished"
     try:
@@ -105,6 +103,6 @@ def test_terminated_it_keeps_finished_shards_alone_and_goes_on_from_them(voc, da
     notes, records = ({file.name for file in (work / name).iterdir()} for name in ("notes", "records"))
     assert notes == {f"{name}.json" for name in records}
     again = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert "train: found 2,000 of 2,000 images" in again.stdout
-    assert "of 2,002 images are there from an earlier run." in again.stderr
+    assert "train: found 1,000 of 1,000 images" in again.stdout
+    assert "of 1,002 images are there from an earlier run." in again.stderr
     assert os.listdir(work.parent) == ["1.0.0"]

@@ -78,6 +78,7 @@ def palette_image(indices, colours):
 def test_a_palettes_own_indices_are_kept_whatever_colours_it_has():
     kinds = [
         [voc_colour(i) for i in range(256)],
+        [voc_colour(i) for i in range(21)],  # ends before 255
         [(i, i, i) for i in range(256)],
         [(128 * (i > 0),) * 3 for i in range(256)],
     ]

@@ -203,9 +203,9 @@ def test_a_full_disk_is_named_and_what_was_finished_is_kept(voc, data, workers, 
     with no_file_above(150_000), pytest.raises(OSError) as error:
         prepare("pascal5i", voc, data, "folder", workers=workers)
     assert error.value.errno == errno.EFBIG and error.value.filename == str(unfinished(data))
-    records = unfinished(data) / "records"
-    assert FILES[1] not in os.listdir(records) and FILES[0] in os.listdir(records)
-    assert not [file for file in os.listdir(unfinished(data) / "notes") if file.endswith(".part")]
+    kept = hashes(unfinished(data) / "records")
+    assert FILES[1] not in kept and (FILES[0] in kept or workers == 2)  # the other may not be done yet
+    assert not any(unfinished(data).glob("notes/*.part"))
     assert len(prepare_voc(voc, data).train) == 5  # there is room again
 
 
@@ -213,12 +213,14 @@ def test_of_two_preparations_into_one_folder_the_second_waits_and_finds_it_prepa
     busy, go_on, told = threading.Event(), threading.Event(), []
 
     def hold(line):
-        busy.set()
-        assert go_on.wait(60)
+        if "image" in line:
+            busy.set()
+            assert go_on.wait(60)
 
     def second(line):
         told.append(line)
-        go_on.set()
+        if "waiting" in line:
+            go_on.set()
 
     threads = [threading.Thread(target=prepare, args=("pascal5i", voc, data, "folder", say)) for say in (hold, second)]
     threads[0].start()
@@ -227,7 +229,7 @@ def test_of_two_preparations_into_one_folder_the_second_waits_and_finds_it_prepa
     for thread in threads:
         thread.join(60)
     folder = data / "pascal5i" / "folder" / "1.0.0"
-    assert told == [f"waiting for another process that prepares {folder}"]
+    assert told[1:] == [f"waiting for another process that prepares {folder}"]
     assert os.listdir(folder.parent) == ["1.0.0"] and len(open_dataset("pascal5i", data, "folder").train) == 5
 
 

@@ -88,13 +88,13 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
     assert source is not None
     voc = find_voc(source)
     files, lists = find_files(source, voc), list_ids(voc, variant)
+    every = [identity for ids in lists.values() for identity in ids]
     if variant != "folder" and not files.with_sbd:
-        missing, wanted = (sum(len(i) for i in lists.values()),) * 2
-        missing -= sum(identity in files.masks for ids in lists.values() for identity in ids)
+        missing = sum(identity not in files.masks for identity in every)
         raise UserError(
-            f"{missing:,} of the {wanted:,} masks of --split={variant} are missing: {voc} has {VOC} alone, which holds "
-            f"VOC 2012's. Get SBD's, the folder {AUGMENTED} or the archive benchmark_RELEASE beside VOCdevkit; or take "
-            "the folder's own lists with --split=folder."
+            f"{missing:,} of the {len(every):,} masks of --split={variant} are missing: {voc} has {VOC} alone, which "
+            f"holds VOC 2012's. Get SBD's, the folder {AUGMENTED} or the archive benchmark_RELEASE beside VOCdevkit; "
+            "or take the folder's own lists with --split=folder."
         )
     listings = {}
     for split, ids in lists.items():
@@ -103,8 +103,7 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
         sources = [(files.images[i], files.masks[i]) for i in found]
         listings[split] = Listing(found, sources, read_example, len(ids), len(present) - len(found))
     if not any(listing.ids for listing in listings.values()):
-        wanted = sum(listing.wanted for listing in listings.values())
-        raise UserError(f"none of the {wanted:,} images of the {variant} lists lies in {voc} with a mask.")
+        raise UserError(f"none of the {len(every):,} images of the {variant} lists lies in {voc} with a mask.")
     return listings
 
 

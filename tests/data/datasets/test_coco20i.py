@@ -83,6 +83,7 @@ def coco(tmp_path):
     for number, place in PLACES.items():
         (coco / place).write_bytes(jpeg(np.full((HEIGHT, WIDTH, 3), number % 256, np.uint8)))
     (coco / "train2014" / "notes.txt").touch()
+    (coco / "train2014" / "._COCO_train2014_000000000009.jpg").touch()  # of macOS
     for split in ANNOTATIONS:
         write_annotations(coco, split)
     return coco
@@ -197,20 +198,19 @@ BROKEN = {
         annotate(5, 1, PERSON) | {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [5]}},
         r"has a broken run-length code \(its runs do not fill the image\)",
     ),
+    "no polygon where they are published": (
+        annotate(5, 1, PERSON) | {"segmentation": CROWD},
+        "is no polygon, as published masks need",
+    ),
 }
 
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_annotation_is_named(fault):
     annotation, sentence = BROKEN[fault]
+    masks = "published" if "published" in fault else "all"
     with pytest.raises(UserError, match=rf"^the mask of 1 cannot be drawn: annotation 5 {sentence}"):
-        draw_mask([annotation], HEIGHT, WIDTH, CLASSES, "all", "the mask of 1")
-
-
-def test_published_masks_refuse_what_is_no_polygon():
-    one = annotate(5, 1, PERSON) | {"segmentation": CROWD}
-    with pytest.raises(UserError, match="annotation 5 is no polygon, as published masks need"):
-        draw_mask([one], HEIGHT, WIDTH, CLASSES, "published", "m")
+        draw_mask([annotation], HEIGHT, WIDTH, CLASSES, masks, "the mask of 1")
 
 
 def test_a_size_that_is_not_the_images_is_told_with_the_annotation_file(coco, data):
@@ -222,7 +222,6 @@ def test_a_size_that_is_not_the_images_is_told_with_the_annotation_file(coco, da
 
 
 FAULTS = {
-    "no annotations": ({}, "{} does not exist; the annotations of COCO 2014 are wanted"),
     "no categories": ({"categories": []}, "{} has 0 categories, but COCO has 80."),
     "other names": (
         {"categories": [{"id": i, "name": name.replace("bicycle", "bike")} for i, name in CATEGORIES.items()]},
@@ -241,19 +240,24 @@ FAULTS = {
 def test_an_annotation_file_that_does_not_fit_is_told(coco, fault):
     changes, sentence = FAULTS[fault]
     file = write_annotations(coco, "train", **changes)
-    if fault == "no annotations":
-        file.unlink()
-    elif fault == "the same images twice":
+    if fault == "the same images twice":
         write_annotations(coco, "val", annotations=ANNOTATIONS["train"], **changes)
     elif fault == "no image found":
         write_annotations(coco, "val", images=[])
     with pytest.raises(UserError) as error:
         list_images(coco, "all")
     assert str(error.value).startswith(sentence.format(file))
+
+
+def test_a_missing_annotation_file_is_told(coco):
+    file = coco / "annotations" / "instances_train2014.json"
+    file.rename(file.with_name("instances_train2015.json"))
+    sentence = f"{file} does not exist; the annotations of COCO 2014 are wanted"
+    with pytest.raises(UserError, match=rf"^{sentence}\.$"):
+        list_images(coco, "all")
     file.with_name("instances_train2017.json").touch()
-    if fault == "no annotations":
-        with pytest.raises(UserError, match=r"since those of 2017 divide the images otherwise\.$"):
-            list_images(coco, "all")
+    with pytest.raises(UserError, match=rf"^{sentence}, since those of 2017 divide the images otherwise\.$"):
+        list_images(coco, "all")
 
 
 def test_a_truncated_annotation_file_is_told(coco):

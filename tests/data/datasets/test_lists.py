@@ -1,6 +1,7 @@
 """Lists of images: the packaged ones, and every form in which users keep their own."""
 
 import codecs
+import unicodedata
 
 import numpy as np
 import pytest
@@ -68,9 +69,10 @@ def test_a_list_is_read_in_every_form_and_encoding(tmp_path, text, encode):
 
 
 def test_an_id_may_hold_dots_and_letters_of_any_language(tmp_path):
+    ids = ["v1.2", "kätzchen_03.v2", unicodedata.normalize("NFD", "kätzchen"), "कुत्ता_1", "cat(2)"]
     file = tmp_path / "train.txt"
-    file.write_text("v1.2.png\nkätzchen_03.v2\n")
-    assert read_list(file) == ["v1.2", "kätzchen_03.v2"]
+    file.write_text("".join(f"{identity}.png\n" for identity in ids))
+    assert read_list(file) == ids
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,8 @@ def test_an_id_may_hold_dots_and_letters_of_any_language(tmp_path):
         "2007_000033 1 1",
         "JPEGImages/",
         "my cat.jpg",
+        "#id",
+        '{"id":3}',
     ],
 )
 def test_a_line_that_cannot_be_read_is_shown_with_its_number(tmp_path, line):
