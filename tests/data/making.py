@@ -1,7 +1,7 @@
 """Small made-up images, as files and as splits that live in memory."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +15,42 @@ TRAIN = ["2008_000015", "2008_000008", "2007_000032"]  # ids of the protocol's t
 VAL = ["2007_000042", "2007_000033"]
 
 
-def jpeg(pixels: np.ndarray) -> bytes:
+STORED: list[Callable[[np.ndarray], np.ndarray]] = [
+    *(np.array, np.fliplr, lambda x: np.rot90(x, 2), np.flipud, lambda x: x.swapaxes(0, 1)),
+    *(np.rot90, lambda x: np.rot90(x, 2).swapaxes(0, 1), lambda x: np.rot90(x, -1)),
+]
+"""How EXIF's orientations 1 to 8 are stored, from what is seen."""
+
+
+def encoded(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """The content of a file of this kind."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="JPEG", quality=95)
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(np.ascontiguousarray(pixels))
+    image.save(buffer, format=kind, **options)
     return buffer.getvalue()
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    return encoded(pixels, "JPEG", quality=95)
+
+
+def turned(pixels: np.ndarray, orientation: int) -> bytes:
+    """A PNG that its EXIF orientation shows as ``pixels``."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(STORED[orientation - 1](pixels), exif=exif)
+
+
+def with_palette(indices: np.ndarray, colours: Sequence[int] | Sequence[Sequence[int]]) -> Image.Image:
+    image = Image.new("P", indices.shape[::-1])
+    image.putdata(indices.ravel().tolist())
+    image.putpalette(np.ravel(colours).tolist())
+    return image
 
 
 def palette_png(mask: np.ndarray) -> bytes:
     """A mask as VOC stores it: palette colours that have nothing to do with the indices."""
-    image = Image.fromarray(mask).convert("P")
-    image.putdata(mask.ravel().tolist())
-    image.putpalette([(7 * i + 91) % 256 for i in range(768)])
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
+    return encoded(with_palette(mask, [(7 * i + 91) % 256 for i in range(768)]))
 
 
 def write_image(voc: Path, identity: str, mask: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from mmnet_jax.data.images import read_image
 from mmnet_jax.data.masks import decode_mask, read_mask
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
-from tests.data.making import palette_png
+from tests.data.making import encoded, palette_png, turned, with_palette
 
 TRUE = np.zeros((48, 64), bool)
 TRUE[16:40, 8:32] = True
@@ -27,14 +27,6 @@ INDICES[20:30, 12:20] = 15
 INDICES[16, 8:32] = 255
 
 
-def as_image(values, mode=None, palette=None):
-    image = Image.new("P", values.shape[::-1]) if mode == "P" else Image.fromarray(values)
-    if mode == "P":
-        image.putdata(values.ravel().tolist())
-        image.putpalette(np.ravel(palette).tolist())
-    return image
-
-
 def stacked(*channels):
     return Image.fromarray(np.stack(np.broadcast_arrays(*channels, TRUE)[: len(channels)], axis=-1).astype(np.uint8))
 
@@ -45,13 +37,11 @@ def coloured(values, colours):
 
 def reopened(values, kind, **options):
     """The image as it comes back from a file of this kind."""
-    buffer = io.BytesIO()
-    (values if isinstance(values, Image.Image) else Image.fromarray(values)).save(buffer, format=kind, **options)
-    return Image.open(io.BytesIO(buffer.getvalue()))
+    return Image.open(io.BytesIO(encoded(values, kind, **options)))
 
 
 def transparent_palette():
-    image = as_image(np.where(TRUE, 1, 0).astype(np.uint8), "P", [9, 9, 9, 200, 0, 0])
+    image = with_palette(np.where(TRUE, 1, 0), [9, 9, 9, 200, 0, 0])
     image.info["transparency"] = 0
     return image
 
@@ -75,11 +65,11 @@ MASKS = {
     "floating-point, 0 and 0.9": np.where(TRUE, 0.9, 0).astype(np.float32),
     "floating-point, smooth": SMOOTH.astype(np.float32) / 255,
     "grey in colour": stacked(SMOOTH, SMOOTH, SMOOTH),
-    "a palette that begins with white": as_image(1 - WHITE // 255, "P", [255] * 3 + [0] * 3),
-    "a palette with black in the middle": as_image(2 - WHITE // 255, "P", [9, 200, 9] * 2 + [0] * 3),
-    "VOC's palette": as_image(INDICES, "P", RED_AND_GREEN),
-    "a palette of nearly black": as_image(WHITE // 255, "P", [0, 0, 0, 9, 0, 0]),
-    "a smooth palette of greys": as_image(255 - SMOOTH, "P", [[255 - i] * 3 for i in range(256)]),
+    "a palette that begins with white": with_palette(1 - WHITE // 255, [255] * 3 + [0] * 3),
+    "a palette with black in the middle": with_palette(2 - WHITE // 255, [9, 200, 9] * 2 + [0] * 3),
+    "VOC's palette": with_palette(INDICES, RED_AND_GREEN),
+    "a palette of nearly black": with_palette(WHITE // 255, [0, 0, 0, 9, 0, 0]),
+    "a smooth palette of greys": with_palette(255 - SMOOTH, [[255 - i] * 3 for i in range(256)]),
     "a palette with alpha": transparent_palette(),
     "VOC's colours": coloured(EIGHT, [(0, 0, 0), (64, 0, 0), (192, 128, 128), (224, 224, 192)]),
     "one dark colour": coloured(WHITE // 255, [(0, 0, 0), (0, 5, 0)]),
@@ -117,7 +107,7 @@ def test_a_mask_is_read_as_it_looks_from_an_array_an_image_or_a_file(tmp_path, k
 def test_a_mask_of_the_opposite_order_is_the_opposite():
     """Nothing but black is background, whichever index it has and however large the foreground is."""
     for colours in ([0] * 3 + [255] * 3, [255] * 3 + [0] * 3, [0] * 3 + [0, 0, 200]):
-        image = as_image(WHITE // 255, "P", colours)
+        image = with_palette(WHITE // 255, colours)
         np.testing.assert_array_equal(read_mask(image), np.array(image.convert("L")) > 0)
     np.testing.assert_array_equal(read_mask(255 - WHITE), ~TRUE)
 
@@ -143,10 +133,8 @@ def test_values_are_cut_at_half_of_the_range_where_any_lies_between():
 
 
 def test_exif_orientation_turns_a_mask(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # shown after a quarter turn clockwise
-    Image.fromarray(WHITE).save(tmp_path / "mask.png", exif=exif)
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), np.rot90(TRUE, -1))
+    (tmp_path / "mask.png").write_bytes(turned(WHITE, 6))
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), TRUE)
 
 
 def test_with_an_index_to_ignore_the_values_are_indices_as_stored():
@@ -162,7 +150,7 @@ def test_with_an_index_to_ignore_the_values_are_indices_as_stored():
     ):
         np.testing.assert_array_equal(read_mask(mask, 255), expected)
     for colours in (RED_AND_GREEN, [255] * 3 + [0] * 765):
-        np.testing.assert_array_equal(read_mask(as_image(INDICES, "P", colours), 255), expected)
+        np.testing.assert_array_equal(read_mask(with_palette(INDICES, colours), 255), expected)
     np.testing.assert_array_equal(read_mask(dark, 60), np.where(dark == 60, 255, dark > 0))
     np.testing.assert_array_equal(read_mask(INDICES, 9), INDICES > 0)
     for mask, sentence in [
@@ -185,7 +173,7 @@ REFUSED = [
     (np.zeros((2, 3)), f"{NO_FOREGROUND}: every pixel is 0."),
     (Image.new("RGB", (3, 2)), f"{NO_FOREGROUND}: every pixel is black."),
     (
-        as_image(INDICES, "P", [0] * 768),
+        with_palette(INDICES, [0] * 768),
         f"{NO_FOREGROUND}: every pixel is black in its palette; give --ignore=255 if it holds class indices.",
     ),
     (

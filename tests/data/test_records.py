@@ -13,26 +13,10 @@ from mmnet_jax.data.masks import decode_mask
 from mmnet_jax.data.records import make_record
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
-from tests.data.making import a_mask, jpeg, palette_png
+from tests.data.making import a_mask, encoded, jpeg, palette_png, turned, with_palette
 
 SEEN = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
 MASK = a_mask(4, 6, 15)
-# How EXIF's orientations 1 to 8 are stored, from what is seen.
-STORED = [np.array, np.fliplr, lambda x: np.rot90(x, 2), np.flipud, lambda x: x.swapaxes(0, 1)]
-STORED += [np.rot90, lambda x: np.rot90(x, 2).swapaxes(0, 1), lambda x: np.rot90(x, -1)]
-
-
-def encoded(pixels, kind="PNG", **options):
-    buffer = io.BytesIO()
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(np.ascontiguousarray(pixels))
-    image.save(buffer, format=kind, **options)
-    return buffer.getvalue()
-
-
-def turned(pixels, orientation):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return encoded(STORED[orientation - 1](pixels), exif=exif)
 
 
 def record_of(image, mask, classes=21, **options):
@@ -68,13 +52,6 @@ def voc_colour(index):
     return colour
 
 
-def palette_image(indices, colours):
-    image = Image.fromarray(indices).convert("P")
-    image.putdata(indices.ravel().tolist())
-    image.putpalette(np.ravel(colours).tolist())
-    return encoded(image)
-
-
 def test_a_palettes_own_indices_are_kept_whatever_colours_it_has():
     kinds = [
         [voc_colour(i) for i in range(256)],
@@ -82,7 +59,7 @@ def test_a_palettes_own_indices_are_kept_whatever_colours_it_has():
         [(i, i, i) for i in range(256)],
         [(128 * (i > 0),) * 3 for i in range(256)],
     ]
-    for mask in [palette_png(MASK), *(palette_image(MASK, colours) for colours in kinds)]:
+    for mask in [palette_png(MASK), *(encoded(with_palette(MASK, colours)) for colours in kinds)]:
         np.testing.assert_array_equal(decode_mask(mask, "a"), MASK)
 
 
@@ -90,7 +67,7 @@ def test_vocs_colours_at_other_indices_are_refused():
     brightest_first = {0: 2, 15: 1, 255: 0}  # as some editors sort a palette
     renumbered = np.vectorize(brightest_first.get)(MASK).astype(np.uint8)
     with pytest.raises(UserError) as error:
-        record_of(png_bytes(SEEN), palette_image(renumbered, [voc_colour(i) for i in (255, 15, 0)]))
+        record_of(png_bytes(SEEN), encoded(with_palette(renumbered, [voc_colour(i) for i in (255, 15, 0)])))
     assert str(error.value) == (
         "the colours and indices of a.png disagree: index 0 has the colour of VOC's index 255, so an editor may have "
         "renumbered them; take the original mask, or save it as grey if its indices are right."

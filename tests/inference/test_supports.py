@@ -6,6 +6,7 @@ from PIL import Image
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.inference.supports import DISPLAYED, Box, box_label, parse_box, read_supports
+from tests.data.making import turned
 from tests.inference.conftest import SIZE, refused
 
 
@@ -44,10 +45,7 @@ def test_masks_and_boxes_take_turns_and_mean_the_same(folder, config, supports_o
 
 def test_a_box_is_of_the_image_as_it_is_seen(folder, config):
     """A camera held upright stores the picture on its side."""
-    seen = Image.open(folder / "b.png")
-    exif = seen.getexif()
-    exif[0x0112] = 6  # to be turned clockwise by a quarter
-    seen.transpose(Image.Transpose.ROTATE_90).save(folder / "stored.png", exif=exif)
+    (folder / "stored.png").write_bytes(turned(np.asarray(Image.open(folder / "b.png")), 6))
     stored, upright = (read_supports([folder / name], [Box(5, 10, 25, 45)], config) for name in ("stored.png", "b.png"))
     np.testing.assert_array_equal(stored.labels, upright.labels)
     np.testing.assert_array_equal(stored.images, upright.images)
@@ -111,17 +109,9 @@ def test_supports_that_do_not_fit_are_refused(folder, config):
         refused(message, read_supports, images, places, config)
 
 
-def turned_away(image, orientation, path):
-    """Saves the image so that this orientation shows it as it is."""
-    exif = image.getexif()
-    exif[0x0112] = orientation
-    stored = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}[orientation]
-    image.transpose(stored).save(path, exif=exif)
-
-
 def test_a_mask_in_the_frame_that_is_stored_gets_a_sentence_that_names_exif(folder, config):
     image, label = folder / "turned.png", folder / "stored.png"
-    turned_away(Image.open(folder / "a.jpg"), 6, image)
+    image.write_bytes(turned(np.asarray(Image.open(folder / "a.jpg")), 6))
     Image.open(folder / "a_label.png").transpose(Image.Transpose.ROTATE_90).save(label)
     message = f"mask {label} is 40 x 60 pixels, but its image {image} is 60 x 40 once its EXIF orientation is applied; "
     refused(message + "turn the mask as the image is seen.", read_supports, [image], [label], config)
@@ -131,7 +121,7 @@ def test_a_mask_in_the_frame_that_is_stored_gets_a_sentence_that_names_exif(fold
 
 def test_where_the_size_cannot_tell_how_a_mask_lies_a_note_does(folder, config):
     image = folder / "turned.png"
-    turned_away(Image.open(folder / "a.jpg"), 3, image)
+    image.write_bytes(turned(np.asarray(Image.open(folder / "a.jpg")), 3))
     supports = read_supports([image], [folder / "a_label.png"], config)
     expected = "turned.png is turned as its EXIF orientation says; see on the sheet whether mask a_label.png fits it."
     assert supports.examples[0].notes == (expected,)
