@@ -22,7 +22,8 @@ jax.config.update("jax_disable_most_optimizations", True)
 TESTS = Path(__file__).parent
 REFERENCE = TESTS / "reference"
 FAST = ("cli", "data", "drawing", "evaluation/test_m", "evaluation/test_p", "evaluation/test_report")
-FAST += ("inference/test_sheet", "inference/test_supports", "pretraining/test_crops", "pretraining/test_imagenet")
+FAST += ("inference/test_folder", "inference/test_sheet", "inference/test_supports")
+FAST += ("pretraining/test_crops", "pretraining/test_imagenet")
 FAST += ("reproduction", "storage", "test_config", "test_packaging", "test_train_command")
 FAST += ("weights/test_files", "weights/test_table", "workdir/test_folder", "workdir/test_provenance")
 """Where paths of the tests marked ``fast`` begin: data, configs, files and commands, and metrics."""

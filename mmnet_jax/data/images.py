@@ -27,8 +27,10 @@ _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 # Pillow warns at half the size that it refuses. Such an image is read, so there is nothing to say.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-HEIF_SUFFIXES, AVIF_SUFFIXES = (".heic", ".heif", ".hif"), (".avif", ".avifs")
-"""Ends of file names of formats that not every installation of Pillow reads."""
+_HEIC = "HEIC, which the package pillow-heif reads: pip install pillow-heif"
+_AVIF = "AVIF, which newer releases of Pillow read: pip install --upgrade pillow"
+UNREADABLE = dict.fromkeys((".heic", ".heif", ".hif"), _HEIC) | dict.fromkeys((".avif", ".avifs"), _AVIF)
+"""What a file with such an end is, and what reads it, where ``readable_suffixes`` does not hold it."""
 _HEIF_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1")
 _NO_PIXELS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 """Formats that Pillow identifies but cannot decode by itself."""
@@ -146,9 +148,9 @@ def _unidentified(data: bytes) -> str:
     """What an encoded image is that Pillow does not know."""
     brand = data[8:12].decode("latin-1") if data[4:8] == b"ftyp" else ""
     if brand in _HEIF_BRANDS:
-        return "a HEIC image, which the package pillow-heif reads: pip install pillow-heif, or save the image as JPEG"
+        return f"{_HEIC}, or save the image as JPEG"
     if brand in ("avif", "avis"):
-        return "an AVIF image, which newer releases of Pillow read: pip install --upgrade pillow, or save it as JPEG"
+        return f"{_AVIF}, or save the image as JPEG"
     return "not an image"
 
 

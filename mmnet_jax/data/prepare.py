@@ -85,12 +85,11 @@ def prepare(
 
 def _make(shards: Sequence[Shard], work: Path, workers: int | None, skip: bool, name: str, say: Say) -> list[Note]:
     """Makes the shards that earlier runs have not finished; returns the notes of all."""
-    there = [is_finished(shard, work, skip) for shard in shards]
-    missing = [shard for shard, finished in zip(shards, there, strict=True) if not finished]
-    if removed := keep([shard for shard, finished in zip(shards, there, strict=True) if finished], work):
+    missing = {shard.file: shard for shard in shards if not is_finished(shard, work, skip)}
+    if removed := keep([shard for shard in shards if shard.file not in missing], work):
         say(f"{name}: {removed:,} files of an earlier run are made again: their images have changed or were left out.")
     total = sum(len(shard.ids) for shard in shards)
-    left = sum(len(shard.ids) for shard in missing)
+    left = sum(len(shard.ids) for shard in missing.values())
     if left < total:
         say(f"{name}: {total - left:,} of {total:,} images are there from an earlier run.")
     with Progress(f"{name}: image", total, "images", say, start=total - left) as progress:
@@ -100,9 +99,10 @@ def _make(shards: Sequence[Shard], work: Path, workers: int | None, skip: bool, 
             left -= more
             progress.update(total - left)
 
-        processes = min(MOST_WORKERS, available_cores()) if workers is None else workers
+        workers = workers or min(MOST_WORKERS, available_cores())
+        task = functools.partial(make, folder=work, skip=skip)
         try:
-            share_out(functools.partial(make, folder=work, skip=skip), missing, processes if left >= FEW else 1, count)
+            share_out(task, list(missing.values()), workers if left >= FEW else 1, count)
         except BaseException:
             finished = [shard for shard in shards if read_note(shard, work)]
             keep(finished, work)

@@ -21,7 +21,7 @@ from mmnet_jax.data.transforms.evaluation import fitted_size, prepare_image
 from mmnet_jax.drawing.images import RGB, overlay, png_bytes
 from mmnet_jax.errors import UserError
 from mmnet_jax.inference import sheet
-from mmnet_jax.inference.pictures import PREDICTIONS, find_pictures
+from mmnet_jax.inference.folder import PREDICTIONS, find_images
 from mmnet_jax.inference.supports import Supports
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.ops.resize import resize_on_host
@@ -61,7 +61,7 @@ def find_queries(
     keep: Sequence[str | Path] = (),
     say: Callable[[str], None] | None = None,
 ) -> list[Path]:
-    """The images to segment, those of a folder as ``find_pictures`` lists them; each is decoded once as a check.
+    """The images to segment, those of a folder as ``find_images`` lists them; each is decoded once as a check.
 
     ``say`` is told what is left out of a folder. Raises ``UserError`` naming what is missing, broken or empty, or which
     of these images and the files to ``keep`` a result in the folder ``output`` would overwrite.
@@ -75,7 +75,7 @@ def find_queries(
         if path.is_dir():
             if output.exists() and path.samefile(output):
                 raise UserError(f"--output {output} is also a --query; its results would be taken for pictures.")
-            found, left_out = find_pictures(path)
+            found, left_out = find_images(path)
             if not found:
                 raise UserError(f"folder {path} holds no picture{left_out and f' that can be read, but {left_out}'}.")
             if left_out and say:

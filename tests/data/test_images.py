@@ -105,9 +105,9 @@ def test_pillows_warning_of_a_large_image_is_never_seen(tmp_path):
 
 def test_formats_that_another_package_reads_name_it(tmp_path):
     for brand, sentence in {
-        b"heic": "a HEIC image, which the package pillow-heif reads: pip install pillow-heif, or save the image",
-        b"mif1": "a HEIC image, which the package pillow-heif reads",
-        b"avif": "(an AVIF image, which newer releases of Pillow read|broken and cannot be decoded)",
+        b"heic": "HEIC, which the package pillow-heif reads: pip install pillow-heif, or save the image",
+        b"mif1": "HEIC, which the package pillow-heif reads",
+        b"avif": "(AVIF, which newer releases of Pillow read|broken and cannot be decoded)",
         b"isom": "not an image",
     }.items():
         path = tmp_path / "IMG_1.JPG"  # cameras' programs rename them so

@@ -121,12 +121,18 @@ def dangling(file: Path) -> None:
     file.symlink_to("nowhere")
 
 
+def folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
 WIDE = np.ones((2, 12_000), np.uint8)
 FAULTS = {  # what is at fault, how it comes about, and the message
     "truncated JPEG": (image_of, lambda file: file.write_bytes(file.read_bytes()[:-50]), "is broken and cannot be"),
     "empty image": (image_of, lambda file: file.write_bytes(b""), "is not an image"),
     "empty mask": (mask_of, lambda file: file.write_bytes(b""), "is not an image"),
     "missing file": (mask_of, dangling, "cannot be read: No such file or directory"),
+    "no file": (image_of, folder, "cannot be read: Is a directory"),
     "wide image": (image_of, lambda file: file.write_bytes(jpeg(WIDE)), "is 12,000 x 2 pixels, and every batch is pad"),
 }
 

@@ -1,4 +1,4 @@
-"""The pictures of a folder, and what is left out of it."""
+"""The images of a folder, and what is left out of it."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, features
 
 from mmnet_jax.data.images import read_image, readable_suffixes
-from mmnet_jax.inference.pictures import find_pictures
+from mmnet_jax.inference.folder import find_images
 
 Image.init()
 PIXELS = np.full((16, 16, 3), (0, 80, 160), np.uint8)
@@ -22,9 +22,9 @@ def test_every_format_that_pillow_writes_is_found_by_its_name_and_read(tmp_path,
     one_bit = suffix in (".msp", ".xbm")
     image.convert("1" if one_bit else "P" if suffix == ".blp" else "RGB").save(tmp_path / f"a{suffix}")
     (tmp_path / f"a{suffix}").rename(tmp_path / f"a{suffix.upper()}")
-    (picture,), left_out = find_pictures(tmp_path)
+    (found,), left_out = find_images(tmp_path)
     assert left_out == ""
-    pixels = read_image(picture)
+    pixels = read_image(found)
     assert pixels.shape[2] == 3
     if not one_bit and suffix not in (".blp", ".gif"):
         np.testing.assert_allclose(pixels.mean(axis=(0, 1)), PIXELS[0, 0], atol=4)
@@ -41,8 +41,8 @@ def test_what_is_left_out_is_counted_by_its_suffix(tmp_path):
         (tmp_path / name).touch()
     for name in ("deeper.png", "other"):
         (tmp_path / name).mkdir()
-    pictures, left_out = find_pictures(tmp_path)
-    assert [picture.name for picture in pictures] == ["a.JPG", "b.png"]
+    images, left_out = find_images(tmp_path)
+    assert [image.name for image in images] == ["a.JPG", "b.png"]
     package = "(HEIC, which the package pillow-heif reads: pip install pillow-heif)"
     heic = f"1 .heic {package}, 1 .heif {package}"
     assert left_out == f"{heic}, 2 .txt, 1 .xcf, 2 folders, 1 without a suffix"
@@ -54,18 +54,18 @@ def test_what_predict_wrote_is_left_out(tmp_path):
         (tmp_path / name).touch()
     query = {"mask": "a_mask.png", "overlay": "a_overlay.png", "logits": "a.npy"}
     (tmp_path / "predictions.json").write_text(json.dumps({"queries": [query], "sheets": ["sheet.png"]}))
-    pictures, left_out = find_pictures(tmp_path)
-    assert [picture.name for picture in pictures] == ["a.png", "b_mask.png"]
+    images, left_out = find_images(tmp_path)
+    assert [image.name for image in images] == ["a.png", "b_mask.png"]
     assert left_out == "5 written by predict"
     for other in ("{}", "[]", "no JSON", '{"queries": [3], "sheets": []}'):
         (tmp_path / "predictions.json").write_text(other)
-        assert len(find_pictures(tmp_path)[0]) == 5
+        assert len(find_images(tmp_path)[0]) == 5
 
 
 def test_avif_is_explained_where_pillow_does_not_read_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("mmnet_jax.inference.pictures.readable_suffixes", lambda: {".jpg"})
+    monkeypatch.setattr("mmnet_jax.inference.folder.readable_suffixes", lambda: {".jpg"})
     (tmp_path / "a.avif").touch()
-    assert find_pictures(tmp_path) == (
+    assert find_images(tmp_path) == (
         [],
         "1 .avif (AVIF, which newer releases of Pillow read: pip install --upgrade pillow)",
     )
