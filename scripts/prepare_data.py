@@ -43,7 +43,7 @@ CHECK, PREPARING = "check", ("source", "workers", "on_error")
 
 def main(name: str | None) -> None:
     from mmnet_jax.data.check import check
-    from mmnet_jax.data.dataset import is_prepared, preparable
+    from mmnet_jax.data.dataset import find_spec, is_prepared
     from mmnet_jax.data.datasets import DATASETS
     from mmnet_jax.data.datasets.spec import listed
     from mmnet_jax.data.prepare import prepare, summary
@@ -51,7 +51,7 @@ def main(name: str | None) -> None:
 
     if name is None:
         raise UserError(f"the first argument is the dataset to prepare ({listed(DATASETS, 'or')}) or {CHECK}.")
-    spec = None if name == CHECK else preparable(name)
+    spec = None if name == CHECK else find_spec(name)
     unused = {other.variant_flag for other in DATASETS.values()} - {spec and spec.variant_flag}
     for flag in sorted(unused) if spec else [*PREPARING, *sorted(unused)]:
         if FLAGS[flag].present:

@@ -1,4 +1,4 @@
-"""What a user's environment says to jax."""
+"""The environment variables of jax."""
 
 import os
 import sys
@@ -12,10 +12,9 @@ def compute_in_float32() -> None:
 
 
 def absent_platform() -> str | None:
-    """A sentence, where ``JAX_PLATFORMS`` names none of the devices there are, and jax has been imported."""
+    """A sentence where ``JAX_PLATFORMS`` names no device of this machine; None if it does, or jax is not imported."""
     jax = sys.modules.get("jax")
-    named = jax and jax.config.jax_platforms
-    if not jax or not named:
+    if not jax or not (named := jax.config.jax_platforms):
         return None
     try:
         jax.devices()

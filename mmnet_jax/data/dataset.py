@@ -105,7 +105,7 @@ class Dataset:
         return {split.name: split.fingerprint() for split in (self.train, self.test)}
 
 
-def preparable(name: str) -> DatasetSpec:
+def find_spec(name: str) -> DatasetSpec:
     """The declaration of a dataset; a ``UserError`` if there is none."""
     if name not in DATASETS:
         raise UserError(f"unknown dataset {name}; there is {', '.join(DATASETS)}.")
@@ -128,7 +128,7 @@ def open_dataset(name: str, data_dir: str | Path, variant: str, folds: str | Non
     ``folds`` is a key of ``DatasetSpec.novel``, the default one if None. A ``UserError`` tells that there are no such
     folds, that the dataset is damaged, or the command that prepares it.
     """
-    spec = preparable(name)
+    spec = find_spec(name)
     spec.check_variant(variant)
     folds = folds or spec.default_folds
     spec.check_folds(folds)

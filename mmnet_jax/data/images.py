@@ -22,14 +22,15 @@ ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
 """A user's own image: a path, a PIL image, or a uint8 array [h, w], [h, w, 3] or [h, w, 4]."""
 
 # What Pillow raises, depending on the format, for a file that is broken or is no image at all.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, zlib.error)
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, MemoryError, RuntimeError, struct.error, zlib.error)
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 # Pillow warns at half the size that it refuses. Such an image is read, so there is nothing to say.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-_HEIC = "HEIC, which the package pillow-heif reads: pip install pillow-heif"
-_AVIF = "AVIF, which newer releases of Pillow read: pip install --upgrade pillow"
-UNREADABLE = dict.fromkeys((".heic", ".heif", ".hif"), _HEIC) | dict.fromkeys((".avif", ".avifs"), _AVIF)
+UNREADABLE = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC, which the package pillow-heif reads: pip install pillow-heif"),
+    **dict.fromkeys((".avif", ".avifs"), "AVIF, which newer releases of Pillow read: pip install --upgrade pillow"),
+}
 """What a file with such an end is, and what reads it, where ``readable_suffixes`` does not hold it."""
 _HEIF_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1")
 _NO_PIXELS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -92,6 +93,8 @@ def readable_suffixes() -> frozenset[str]:
 def load_image(source: str | os.PathLike[str] | Image.Image, name: str) -> tuple[Image.Image, str]:
     """The image as it is stored, and what a message should call it: its file, or ``name``."""
     if isinstance(source, Image.Image):
+        if 0 in source.size:
+            raise UserError(f"{name} holds no pixels.")
         return source, name
     name = os.fspath(source)
     try:
@@ -147,11 +150,10 @@ def _register_heif() -> None:
 def _unidentified(data: bytes) -> str:
     """What an encoded image is that Pillow does not know."""
     brand = data[8:12].decode("latin-1") if data[4:8] == b"ftyp" else ""
-    if brand in _HEIF_BRANDS:
-        return f"{_HEIC}, or save the image as JPEG"
-    if brand in ("avif", "avis"):
-        return f"{_AVIF}, or save the image as JPEG"
-    return "not an image"
+    suffix = ".heic" if brand in _HEIF_BRANDS else ".avif" if brand in ("avif", "avis") else ""
+    if suffix in readable_suffixes():
+        return "broken and cannot be decoded"
+    return f"{UNREADABLE[suffix]}, or save the image as JPEG" if suffix else "not an image"
 
 
 def _rgb(image: Image.Image, name: str) -> np.ndarray:

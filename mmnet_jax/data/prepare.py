@@ -1,4 +1,4 @@
-"""Preparing a dataset: worker processes make its shards, and it appears whole or not at all; and what it holds."""
+"""Preparing a dataset, which appears whole or not at all, and the summary of one that is prepared."""
 
 import functools
 import shutil
@@ -9,7 +9,7 @@ from typing import Literal
 import tensorflow_datasets as tfds
 
 from mmnet_jax.cli.progress import Progress, Say
-from mmnet_jax.data.dataset import Dataset, dataset_folder, is_prepared, open_dataset, preparable
+from mmnet_jax.data.dataset import Dataset, dataset_folder, find_spec, is_prepared, open_dataset
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.spec import DatasetSpec, Listing
 from mmnet_jax.data.records import VERSION, features
@@ -50,7 +50,7 @@ def prepare(
         images are left out, and it is raised only if no image is left.
       OSError: names what the file system refuses.
     """
-    spec = preparable(name)
+    spec = find_spec(name)
     variant = variant or spec.default_variant
     if spec.generated and source is not None:
         raise UserError(f"{name} is generated and takes no --source.")

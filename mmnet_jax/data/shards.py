@@ -24,7 +24,7 @@ MAX_SIDE = 4096
 """Longest side of an image, pixels: every batch is padded to the longest one of the dataset."""
 
 RECORDS, NOTES = "records", "notes"
-"""Folders of unfinished work: the finished shards, later the dataset; and what is known of each shard."""
+"""Folders of unfinished work: the finished shards, which become the dataset; and a note on each."""
 
 
 @dataclasses.dataclass(frozen=True)

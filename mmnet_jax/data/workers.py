@@ -17,10 +17,10 @@ from mmnet_jax.errors import UserError
 
 Task = TypeVar("Task")
 Count = Callable[[int], None]
-"""Is told how many more units of work are done."""
+"""Takes how many more units of work are done."""
 
 DONE = 0
-"""Message of a worker that has finished its task; other numbers are units of work, exceptions end everything."""
+"""A worker's message at the end of a task; other numbers are units of work, and exceptions end everything."""
 
 
 def share_out(work: Callable[[Task, Count], None], tasks: Sequence[Task], workers: int, count: Count) -> None:
@@ -99,7 +99,7 @@ def _end_with_parent() -> None:
 
 
 def _serve(work: Callable[[Task, Count], None], parent: Connection) -> None:
-    """A worker's life: tasks come from ``parent``, units of work and errors go there."""
+    """Runs the tasks that ``parent`` sends, and sends it units of work and errors."""
     begin_worker()
     with suppress(EOFError, BrokenPipeError):
         while True:

@@ -133,7 +133,7 @@ def _outputs(
     """The number of each batch's first episode, how many of its rows count, and its outputs.
 
     While the device works on one batch, the next is queued behind it and threads load those after. The first batch, in
-    whose time all is compiled, runs alone: of the time after it no batch is done before.
+    whose time all is compiled, runs alone. Otherwise the second would be done when it arrives, and the rate too high.
     """
     mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
     everywhere, by_row = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from mmnet_jax.data import images
 from mmnet_jax.data.images import decode_image, read_image
 from mmnet_jax.data.masks import read_mask
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
-from tests.data.making import jpeg, turned
+from tests.data.making import encoded, jpeg, turned
 
 ROOT = Path(__file__).parents[2]
 GREY = np.array([[0, 100, 200], [255, 1, 2]], np.uint8)
@@ -146,10 +146,21 @@ def test_missing_broken_and_wrong_files_are_named(tmp_path, read):
             read(tmp_path / name)
 
 
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_a_broken_avif_image_is_told_to_be_broken(tmp_path):
+    whole, file = encoded(RGB, "AVIF"), tmp_path / "a.avif"
+    for content in (whole[: len(whole) // 2], whole.replace(b"pitm", b"free")):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=f"^{file} is broken and cannot be decoded"):
+            read_image(file)
+
+
 REFUSED = [
     (read_image, RGB.astype(np.float32), r"must be uint8 .*, but this one is float32 \[2, 3, 3\]"),
     (read_image, np.zeros((3, 2, 2), np.uint8), r"but this one is uint8 \[3, 2, 2\]\."),
     (read_image, np.zeros((0, 5, 3), np.uint8), "holds no pixels"),
+    (read_image, Image.new("RGB", (5, 0)), r"^the image holds no pixels\.$"),
+    (read_mask, Image.new("L", (5, 0)), r"^the mask holds no pixels\.$"),
     (read_image, ("f.tiff", GREY.astype(np.float32)), r"f.tiff has floating-point pixels"),
     (read_image, ("i.tiff", GREY.astype(np.int32) * 100_000), r"i.tiff has more than 16 bits a pixel"),
 ]

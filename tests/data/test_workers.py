@@ -1,4 +1,4 @@
-"""Processes that work for another: deaf to what is said to all, and gone with the one they work for."""
+"""Worker processes: signals, the end of their parent, tasks and errors."""
 
 import errno
 import multiprocessing
