@@ -1,10 +1,10 @@
 """Class masks from COCO's instance annotations: all that is annotated, or the masks behind the published numbers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.labels import IGNORE
@@ -64,11 +64,11 @@ def draw_published(mask: Mask, annotations: Annotations, classes: Mapping[int, i
     for annotation in annotations:
         if annotation.get("iscrowd"):
             continue
-        index, segmentation = _index(annotation, classes), annotation.get("segmentation")
-        if isinstance(segmentation, Mapping):
+        index = _index(annotation, classes)
+        if isinstance(annotation.get("segmentation"), Mapping):
             raise _Fault(f"annotation {annotation.get('id')} is no polygon, as published masks need")
-        if segmentation:
-            points = _points(segmentation[0], annotation, mask.shape)
+        points = next(_polygons(annotation, mask.shape), np.zeros((0, 2)))
+        if len(points):
             cv2.fillPoly(mask, [points.astype(np.int32)], index)
 
 
@@ -99,24 +99,24 @@ def _region(annotation: Mapping[str, Any], shape: tuple[int, ...]) -> Bool[np.nd
                     raise ValueError("its runs do not fill the image")
                 code = coco.frPyObjects(code, height, width)
             return coco.decode(code).astype(bool)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _Fault(f"annotation {annotation.get('id')} has a broken run-length code ({error})") from None
-    polygons = [_points(polygon, annotation, shape).ravel().tolist() for polygon in segmentation or ()]
-    polygons = [polygon for polygon in polygons if len(polygon) >= 6]
+    polygons = [points.ravel().tolist() for points in _polygons(annotation, shape) if len(points) >= 3]
     if not polygons:
         return np.zeros(shape, bool)
     return coco.decode(coco.merge(coco.frPyObjects(polygons, height, width))).astype(bool)
 
 
-def _points(polygon: Any, annotation: Mapping[str, Any], shape: tuple[int, ...]) -> np.ndarray:
-    """The points (x, y) of a polygon [n, 2]; refused where it is malformed or further outside than an image's side."""
-    try:
-        points = np.asarray(polygon, np.float64).reshape(-1, 2)
-    except (TypeError, ValueError):
-        points = np.full((1, 2), np.nan)
-    side = max(shape)
-    if not ((points >= -side) & (points <= 2 * side)).all():  # false for what is not a number
-        height, width = shape
-        where = f"that is no list of points in an image of {width} x {height} pixels"
-        raise _Fault(f"annotation {annotation.get('id')} has a polygon {where}")
-    return points
+def _polygons(annotation: Mapping[str, Any], shape: tuple[int, ...]) -> Iterator[Float[np.ndarray, "n 2"]]:
+    """The points (x, y) of each polygon; one is refused that is malformed or further outside than an image's side."""
+    polygons, side = annotation.get("segmentation") or [], max(shape)
+    for polygon in polygons if isinstance(polygons, Sequence) else [polygons]:
+        try:
+            points = np.asarray(polygon, np.float64).reshape(-1, 2)
+        except (TypeError, ValueError):
+            points = np.full((1, 2), np.nan)
+        if not ((points >= -side) & (points <= 2 * side)).all():  # false for what is not a number
+            height, width = shape
+            where = f"that is no list of points in an image of {width} x {height} pixels"
+            raise _Fault(f"annotation {annotation.get('id')} has a polygon {where}")
+        yield points

@@ -177,14 +177,15 @@ def test_run_length_codes_of_objects_are_read_in_both_forms():
 @pytest.mark.parametrize("masks", ["all", "published"])
 def test_an_object_without_a_shape_leaves_the_mask_alone(masks):
     pytest.importorskip("cv2")
-    nothing = [annotate(1, 1, PERSON), annotate(2, 1, PERSON) | {"segmentation": None}]
-    nothing += [annotate(3, 1, PERSON, [3, 3, 6, 6])] if masks == "all" else []  # two points have no area
+    nothing = [annotate(1, 1, PERSON), annotate(2, 1, PERSON, []), annotate(3, 1, PERSON) | {"segmentation": None}]
+    nothing += [annotate(4, 1, PERSON, [3, 3, 6, 6])] if masks == "all" else []  # two points have no area
     assert not draw_mask(nothing, HEIGHT, WIDTH, CLASSES, masks, "m").any()
 
 
 BROKEN = {
     "a category that is not declared": (annotate(5, 1, 4, box(0, 0, 4, 4)), "is of category 4, which the file does"),
     "an odd polygon": (annotate(5, 1, PERSON, [1, 2, 3, 4, 5]), "has a polygon that is no list of points in an image"),
+    "a number for polygons": (annotate(5, 1, PERSON) | {"segmentation": 5}, "has a polygon that is no list of points"),
     "words for a polygon": (annotate(5, 1, PERSON, "left"), "has a polygon that is no list of points"),
     "a polygon far outside": (
         annotate(5, 1, PERSON, [0, 0, 1e9, 0, 1e9, 9]),
@@ -193,6 +194,10 @@ BROKEN = {
     "a run length of another image": (
         annotate(5, 1, PERSON) | {"segmentation": {"size": [9, 9], "counts": [81]}},
         r"has a broken run-length code \(its size is \[9, 9\]\)",
+    ),
+    "a negative run length": (
+        annotate(5, 1, PERSON) | {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [-1, HEIGHT * WIDTH + 1]}},
+        "has a broken run-length code",
     ),
     "a short run length": (
         annotate(5, 1, PERSON) | {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [5]}},
