@@ -60,7 +60,8 @@ def discard_if_lost(stream: Any) -> bool:
     except OSError:
         lost = True
     if lost:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
     return lost
 
 

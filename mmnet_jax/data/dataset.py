@@ -154,15 +154,15 @@ def _open(spec: DatasetSpec, folder: Path) -> tuple[Split, Split]:
         raise ValueError(f"its classes are not those of {spec.name}")
     encoded = {"image": tfds.decode.SkipDecoding(), "mask": tfds.decode.SkipDecoding()}
     splits = {}
-    for part in ("train", "val"):
-        ids, packed = metadata["splits"][part]["ids"], metadata["splits"][part]["counts"]
-        records = builder.as_data_source(part, decoders=encoded) if ids else []
+    for split in ("train", "val"):
+        ids, packed = metadata["splits"][split]["ids"], metadata["splits"][split]["counts"]
+        records = builder.as_data_source(split, decoders=encoded) if ids else []
         if not len(records) == len(packed) == len(ids):
-            raise ValueError(f"{part} has {len(records)} records, {len(ids)} expected")
+            raise ValueError(f"{split} has {len(records)} records, {len(ids)} expected")
         for i in {0, len(ids) - 1} if ids else ():  # files are opened when they are first read
             found = records[i]["id"].decode()
             if found != ids[i]:
-                raise ValueError(f"record {i} of {part} is {found}, {ids[i]} expected")
+                raise ValueError(f"record {i} of {split} is {found}, {ids[i]} expected")
         counts = unpack_counts(packed, len(spec.class_names))
-        splits[part] = Split(part, ids, counts, records, metadata["max_side"])
+        splits[split] = Split(split, ids, counts, records, metadata["max_side"])
     return splits["train"], splits["val"]

@@ -163,10 +163,10 @@ def summary(name: str, data_dir: str | Path, variant: str) -> str:
     """What a prepared dataset holds: images found, images of each class, and the command to run next."""
     dataset = open_dataset(name, data_dir, variant)
     lines, metadata = [], tfds.builder_from_directory(dataset_folder(name, data_dir, variant)).info.metadata
-    for part, index in metadata["splits"].items():
+    for split, index in metadata["splits"].items():
         rest = {"without a mask": index["without_mask"], "left out": len(index.get("left_out", ()))}
         more = ", ".join(f"{number:,} more {how}" for how, number in rest.items() if number)
-        found = f"{part}: found {len(index['ids']):,} of {index['wanted']:,} images"
+        found = f"{split}: found {len(index['ids']):,} of {index['wanted']:,} images"
         lines.append(f"{found} ({more})" if more else found)
     command = "  " + dataset.spec.train_command(data_dir, variant)
     return "\n".join([*lines, "", *_class_table(dataset), "", "Next:", command])
