@@ -32,7 +32,7 @@ def check(data_dir: str | Path, say: Say, progress: Say | None = None) -> None:
             damaged.append(str(error))
             say(f"{folder}: damaged")
     if damaged:
-        raise UserError(" ".join(damaged))
+        raise UserError("; ".join(damaged))
 
 
 def _verify(folder: Path, data_dir: Path, progress: Say | None) -> str:

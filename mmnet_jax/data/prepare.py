@@ -25,6 +25,9 @@ OnError = Literal["stop", "skip"]
 MOST_WORKERS = 8
 """Worker processes where the user gives no number and there are more cores."""
 
+SHOWN = 5
+"""Ids that a message shows."""
+
 FEW = 100
 """Images that one process makes in the time that others take to start."""
 
@@ -67,7 +70,12 @@ def prepare(
     say = say or (lambda line: None)
     if images:
         say(f"{name}: reading what is in {images}")
+    if data_dir.exists() and not data_dir.is_dir():
+        raise UserError(f"--data_dir {data_dir} is a file, not a folder.")
     listings = spec.build(images, variant)
+    for split, listing in listings.items():
+        if listing.missing:
+            say(f"{name}: not found, or without a mask, for the {split} split: {_first_of(listing.missing)}")
     shards = cut(name, listings, len(spec.class_names))
     with naming(data_dir), removed_if_empty(work):
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -115,6 +123,8 @@ def _make(shards: Sequence[Shard], work: Path, workers: int | None, skip: bool, 
         raise UserError(f"none of the {total:,} images can be used; the first: {next(iter(left_out.values()))}")
     for identity, sentence in left_out.items():
         say(f"left out {identity}: {sentence}")
+    if turned := [identity for note in notes for identity in note.turned]:
+        say(f"{name}: turned as EXIF says: {_first_of(turned)}; make sure that their masks are upright too.")
     return notes
 
 
@@ -172,9 +182,15 @@ def summary(name: str, data_dir: str | Path, variant: str) -> str:
     return "\n".join([*lines, "", *_class_table(dataset), "", "Next:", command])
 
 
+def _first_of(ids: Sequence[str]) -> str:
+    """The first ids, and how many there are."""
+    more = f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else ""
+    return f"{', '.join(ids[:SHOWN])}{more}"
+
+
 def _source_folder(name: str, source: str | Path | None) -> Path:
     if source is None:
-        raise UserError(f"--source is missing: {name} is made from a folder of images and masks.")
+        raise UserError(f"--source is missing: it names the folder that {name} is made from.")
     folder = Path(source)
     if not folder.is_dir():
         raise UserError(f"--source {folder} is not a folder.")

@@ -67,6 +67,8 @@ class Note:
     """Pixels of each class, as ``pack_counts`` packs them."""
     left_out: Mapping[str, str]
     """Id of an image that is not in the shard -> the sentence that says why."""
+    turned: Sequence[str]
+    """Ids of images that were turned as their EXIF orientation says."""
 
 
 def cut(name: str, listings: Mapping[str, Listing], classes: int) -> list[Shard]:
@@ -87,14 +89,15 @@ def make(shard: Shard, count: Count, *, folder: Path, skip: bool) -> None:
     A ``UserError`` names the first image that cannot be used; with ``skip`` it is left out instead.
     """
     inputs = shard.inputs()  # before the files are read: a change meanwhile is seen by the next run
-    ids, counts, left_out, longest = [], [], dict[str, str](), 0
+    ids, counts, turned, left_out, longest = [], [], list[str](), dict[str, str](), 0
     fields, part = features(shard.classes), folder / NOTES / f".{shard.file}.{os.getpid()}.part"
     try:
         with naming(folder):
             writer = ArrayRecordWriter(str(part), "group_size:1")
             for identity, source in zip(shard.ids, shard.sources, strict=True):
                 try:
-                    record, side = _usable_record(identity, shard.read(source), shard.classes)
+                    example = shard.read(source)
+                    record, side = _usable_record(identity, example, shard.classes)
                 except UserError as error:
                     if not skip:
                         raise UserError(f"{str(error).rstrip('.')}; --on_error=skip leaves out such images.") from None
@@ -104,11 +107,12 @@ def make(shard: Shard, count: Count, *, folder: Path, skip: bool) -> None:
                     ids.append(identity)
                     counts.append(pack_counts(record["counts"]))
                     longest = max(longest, side)
+                    if record["image"] is not example.image:
+                        turned.append(identity)
                 count(1)
             writer.close()
-            note = Note(
-                shard.split, shard.file, inputs, sha256(part), part.stat().st_size, longest, ids, counts, left_out
-            )
+            about = inputs, sha256(part), part.stat().st_size, longest, ids, counts, left_out, turned
+            note = Note(shard.split, shard.file, *about)
             part.replace(folder / RECORDS / shard.file)
             write_whole(_note_file(shard, folder), json.dumps(dataclasses.asdict(note)).encode())
     finally:

@@ -63,6 +63,14 @@ def test_a_damaged_dataset_is_named_with_what_to_do_and_the_others_are_still_ver
     assert lines[0] == f"{folder}: damaged" and lines[1].endswith("2 files with their checksums")
 
 
+def test_advice_on_several_damaged_datasets_does_not_run_together(folder, data):
+    other = folder.parents[1] / "protocol" / folder.name
+    for damaged in (folder, other):
+        (damaged / RECORDS).unlink()
+    with pytest.raises(UserError, match=f"--split=folder; {other}/{RECORDS} is missing"):
+        check(data, print)
+
+
 def test_without_a_dataset_there_is_nothing_to_check(tmp_path):
     with pytest.raises(UserError, match=f"^--data_dir {tmp_path} holds no prepared dataset"):
         check(tmp_path, print)

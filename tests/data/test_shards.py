@@ -16,7 +16,7 @@ from mmnet_jax.data import prepare as preparation, shards
 from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.prepare import prepare, summary
 from mmnet_jax.errors import UserError
-from tests.data.making import a_mask, jpeg, palette_png, prepare_voc, write_image
+from tests.data.making import a_mask, jpeg, palette_png, prepare_voc, turned, write_image
 from tests.training.tiny_training import no_file_above
 
 TRAIN = [f"train_{i}" for i in range(5)]
@@ -242,3 +242,29 @@ def test_of_two_preparations_into_one_folder_the_second_waits_and_finds_it_prepa
 def test_worker_processes_do_without_jax():
     code = "import sys, mmnet_jax.data.shards, mmnet_jax.data.datasets; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_images_that_are_missing_or_turned_are_named(voc, data):
+    image_of(voc, "train_0").unlink()
+    mask_of(voc, "train_3").unlink()
+    pixels = np.random.default_rng(0).integers(0, 256, (13, 16, 3), dtype=np.uint8)
+    image_of(voc, "train_1").write_bytes(turned(pixels, 3))
+    lines = []
+    prepare("pascal5i", voc, data, "folder", lines.append)
+    assert "pascal5i: not found, or without a mask, for the train split: train_0, train_3" in lines
+    told = "pascal5i: turned as EXIF says: train_1; make sure that their masks are upright too."
+    assert lines[-1] == told and not any("val split" in line for line in lines)
+
+
+def test_of_many_ids_the_first_and_their_number_are_told(voc, data):
+    for i in range(7):
+        (voc / "ImageSets/Segmentation/train.txt").open("a").write(f"\nabsent_{i}")
+    lines = []
+    prepare("pascal5i", voc, data, "folder", lines.append)
+    assert lines[1].endswith("train split: absent_0, absent_1, absent_2, absent_3, absent_4 and 2 more")
+
+
+def test_a_data_folder_that_is_a_file_is_told(voc, data):
+    data.touch()
+    with pytest.raises(UserError, match=f"^--data_dir {data} is a file, not a folder"):
+        prepare("pascal5i", voc, data, "folder")

@@ -67,14 +67,16 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
         order = {number: place for place, number in enumerate(coco_val_order())} if split == "val" else {}
         ids = sorted(sources, key=lambda number: (order.get(number, len(order)), number))
         read = functools.partial(read_example, classes=classes, masks=variant)
-        listings[split] = Listing([str(i) for i in ids], [sources[i] for i in ids], read, wanted)
+        missing = [str(i) for i in sorted(annotated[split] - sources.keys())]
+        listings[split] = Listing([str(i) for i in ids], [sources[i] for i in ids], read, wanted, missing=missing)
     if shared := sorted(annotated["train"] & annotated["val"]):
         both = f"instances_train2014.json and instances_val2014.json of {source}"
-        raise UserError(f"{both} share {len(shared)} images, {shared[0]} among them.")
+        raise UserError(f"{both} share {len(shared)} images, {shared[0]} among them; {_unpack(source)}.")
     if not any(listing.ids for listing in listings.values()):
         count = sum(map(len, annotated.values()))
         folders = listed(FOLDERS, "or")
-        raise UserError(f"none of the {count:,} annotated images of {source} lies in its folders {folders}.")
+        found = f"none of the {count:,} annotated images of {source} lies in its folders {folders}"
+        raise UserError(f"{found}; put the folders of images there, or links to them.")
     return listings
 
 
@@ -88,7 +90,7 @@ def read_annotations(
     is missing, no COCO annotations, or of other categories.
     """
     if not file.is_file():
-        raise UserError(f"{file} does not exist; the annotations of COCO 2014 are wanted{_only_2017(file)}.")
+        raise UserError(f"{file} does not exist; {_unpack(file.parents[1])}{_only_2017(file)}.")
     sizes: dict[int, tuple[int, int]] = {}
     places: dict[int, list[tuple[int, int]]] = defaultdict(list)
     categories: dict[int, str] = {}
@@ -103,8 +105,11 @@ def read_annotations(
                 categories[int(item["id"])] = str(item["name"])
     except (ValueError, TypeError, KeyError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise UserError(f"{file} is broken or no COCO annotation file ({reason}).") from None
+        broken = f"{file} is broken or no COCO annotation file ({reason})"
+        raise UserError(f"{broken}; {_unpack(file.parents[1])}.") from None
     annotated = places.keys() & sizes.keys()  # annotations of images that the file does not list are left aside
+    if not annotated:
+        raise UserError(f"{file} annotates no image; {_unpack(file.parents[1])}.")
     sources = {}
     for i in annotated & images.keys():
         items = ",".join(text[start:end] for start, end in places[i])
@@ -161,9 +166,14 @@ def _classes(categories: Mapping[int, str], file: Path) -> dict[int, int]:
     return {i: index for index, i in enumerate(ids, 1)}
 
 
+def _unpack(source: Path) -> str:
+    """What to do about an annotation file of the folder."""
+    return f"unpack COCO's annotations_trainval2014.zip in {source}"
+
+
 def _only_2017(file: Path) -> str:
     there = file.with_name(file.name.replace("2014", "2017")).is_file()
-    return ", since those of 2017 divide the images otherwise" if there else ""
+    return ", since the annotations of 2017 divide the images otherwise" if there else ""
 
 
 def _require(package: str) -> None:

@@ -12,7 +12,7 @@ from mmnet_jax.data.datasets.sources import IMAGE_SUFFIXES, read_file
 from mmnet_jax.errors import UserError
 from mmnet_jax.labels import IGNORE
 
-_PATH = re.compile(r"""[^\s"'#,;:?*<>|\x00-\x1f]*(?<!/)""")
+_PATH = re.compile(r"""([A-Za-z]:/)?[^\s"'#,;:?*<>|\x00-\x1f]*(?<!/)""")
 """No spaces, and no signs of another format (a table, JSON, comments) in a path, which ends in a name."""
 _FORMS = "a line holds an id, an image's path, an image's and a mask's path, or an id with 1, 0 or -1"
 

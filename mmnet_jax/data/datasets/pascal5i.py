@@ -101,7 +101,8 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
         present = [i for i in ids if i in files.images]
         found = [i for i in present if i in files.masks]
         sources = [(files.images[i], files.masks[i]) for i in found]
-        listings[split] = Listing(found, sources, read_example, len(ids), len(present) - len(found))
+        absent = [i for i in ids if i not in files.images or i not in files.masks]
+        listings[split] = Listing(found, sources, read_example, len(ids), len(present) - len(found), absent)
     if not any(listing.ids for listing in listings.values()):
         raise UserError(f"none of the {len(every):,} images of the {variant} lists lies in {voc} with a mask.")
     return listings

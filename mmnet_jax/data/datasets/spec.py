@@ -38,6 +38,8 @@ class Listing:
     """Length of the published list, of which ``ids`` holds what was found."""
     without_mask: int = 0
     """Images of the list that were found without a mask."""
+    missing: Sequence[str] = ()
+    """Ids of the list whose image or mask was not found."""
 
 
 @dataclasses.dataclass(frozen=True)

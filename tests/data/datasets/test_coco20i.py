@@ -237,7 +237,8 @@ FAULTS = {
         "{} is broken or no COCO annotation file (it lacks 'im",
     ),
     "the same images twice": ({"images": [{"id": 9, "height": 1, "width": 1}]}, "instances_train2014.json and inst"),
-    "no image found": ({"images": [{"id": 77, "height": 1, "width": 1}]}, "none of the 1 annotated images of "),
+    "nothing annotated": ({"annotations": []}, "{} annotates no image; unpack COCO's annotations_trainval2014.zip in "),
+    "no image found": ({"images": [{"id": 77, "height": 1, "width": 1}]}, "none of the 2 annotated images of "),
 }
 
 
@@ -248,7 +249,8 @@ def test_an_annotation_file_that_does_not_fit_is_told(coco, fault):
     if fault == "the same images twice":
         write_annotations(coco, "val", annotations=ANNOTATIONS["train"], **changes)
     elif fault == "no image found":
-        write_annotations(coco, "val", images=[])
+        write_annotations(coco, "val", images=[{"id": 7, "height": 1, "width": 1}])
+        (coco / PLACES[7]).unlink()
     with pytest.raises(UserError) as error:
         list_images(coco, "all")
     assert str(error.value).startswith(sentence.format(file))
@@ -257,11 +259,11 @@ def test_an_annotation_file_that_does_not_fit_is_told(coco, fault):
 def test_a_missing_annotation_file_is_told(coco):
     file = coco / "annotations" / "instances_train2014.json"
     file.rename(file.with_name("instances_train2015.json"))
-    sentence = f"{file} does not exist; the annotations of COCO 2014 are wanted"
+    sentence = f"{file} does not exist; unpack COCO's annotations_trainval2014.zip in {coco}"
     with pytest.raises(UserError, match=rf"^{sentence}\.$"):
         list_images(coco, "all")
     file.with_name("instances_train2017.json").touch()
-    with pytest.raises(UserError, match=rf"^{sentence}, since those of 2017 divide the images otherwise\.$"):
+    with pytest.raises(UserError, match=rf"^{sentence}, since the annotations of 2017 divide the images otherwise\.$"):
         list_images(coco, "all")
 
 
@@ -270,7 +272,7 @@ def test_a_truncated_annotation_file_is_told(coco):
     whole = file.read_text()
     for length in (0, 30, len(whole) // 2, len(whole) - 1):
         file.write_text(whole[:length])
-        with pytest.raises(UserError, match=rf"^{file} is broken or no COCO annotation file \("):
+        with pytest.raises(UserError, match=rf"^{file} is broken or no COCO annotation file \(.*\); unpack COCO's "):
             list_images(coco, "all")
 
 

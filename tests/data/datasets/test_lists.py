@@ -48,6 +48,7 @@ def test_the_counts_are_of_all_masks_of_voc_and_sbd():
         "JPEGImages/2007_000032.jpg SegmentationClassAug/2007_000032.png\n"
         "JPEGImages/2008_000015.jpg SegmentationClassAug/2008_000015.png\n",
         "/JPEGImages/2007_000032.jpg /SegmentationClassAug/2007_000032.png\nVOC2012\\JPEGImages\\2008_000015.JPG\n",
+        "C:\\VOC\\JPEGImages\\2007_000032.jpg C:\\VOC\\Masks\\2007_000032.png\nd:/VOC/JPEGImages/2008_000015.jpg\n",
         "2007_000032\n2008_000015\n2007_000032\n",
     ],
 )

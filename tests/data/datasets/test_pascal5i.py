@@ -120,7 +120,7 @@ def test_what_cannot_be_prepared_is_refused(voc, data, tmp_path):
         ("pascal5i", tmp_path / "nowhere", None): r"--source .*nowhere is not a folder",
         ("pascal5i", tmp_path / "empty", None): "empty is an empty folder",
         ("pascal5i", tmp_path / "other", None): "other holds no VOC2012/JPEGImages; the VOCdevkit folder is wanted",
-        ("pascal5i", None, None): r"^--source is missing: pascal5i is made from a folder",
+        ("pascal5i", None, None): r"^--source is missing: it names the folder that pascal5i is made from",
     }.items():
         with pytest.raises(UserError, match=sentence):
             prepare(name, source, data, variant)
