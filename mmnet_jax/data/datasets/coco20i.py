@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmnet_jax.data.datasets.coco_masks import MASKS, draw_mask
+from mmnet_jax.data.datasets.coco_masks import MASKS, PACKAGES, draw_mask
 from mmnet_jax.data.datasets.lists import coco_val_order
 from mmnet_jax.data.datasets.sources import image_files, read_file
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous, interleaved, listed
@@ -53,7 +53,7 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
     missing or not COCO's, that train and val share an image, that no image at all is found, or the package to install.
     """
     assert source is not None
-    _require(MASKS[variant].package)
+    _require(PACKAGES[variant])
     images: dict[int, Path] = {}
     for folder in FOLDERS:
         for stem, file in image_files(source / folder).items():

@@ -1,7 +1,7 @@
 """Class masks from COCO's instance annotations: all that is annotated, or the masks behind the published numbers."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -10,16 +10,7 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.labels import IGNORE
 
 Mask = UInt8[np.ndarray, "h w"]
-Annotations = Sequence[Mapping[str, Any]]
-
-
-class Masks(NamedTuple):
-    """One way to make masks."""
-
-    draw: Callable[[Mask, Annotations, Mapping[int, int]], None]
-    """Draws the annotations of an image, whose category ids become mask indices, into its mask of zeros."""
-    package: str
-    """The module that it needs, of the extra ``coco``."""
+Annotation = Mapping[str, Any]
 
 
 class _Fault(Exception):
@@ -27,9 +18,9 @@ class _Fault(Exception):
 
 
 def draw_mask(
-    annotations: Annotations, height: int, width: int, classes: Mapping[int, int], masks: str, name: str
+    annotations: Sequence[Annotation], height: int, width: int, classes: Mapping[int, int], masks: str, name: str
 ) -> Mask:
-    """The mask of class indices of an image, from its annotations in the file's order.
+    """The mask of class indices of an image, from its annotations in the file's order: later ones over earlier ones.
 
     Args:
       classes: category id -> mask index.
@@ -40,50 +31,49 @@ def draw_mask(
       UserError: an annotation is malformed, of an unknown category, or far outside the image.
     """
     mask = np.zeros((height, width), np.uint8)
-    try:
-        MASKS[masks].draw(mask, annotations, classes)
-    except _Fault as fault:
-        raise UserError(f"{name} cannot be drawn: {fault}.") from None
+    for annotation in sorted(annotations, key=lambda one: not one.get("iscrowd")):  # below every object is a crowd
+        try:
+            MASKS[masks](mask, annotation, _index(annotation, classes))
+        except _Fault as fault:
+            raise UserError(f"{name} cannot be drawn: annotation {annotation.get('id')} {fault}.") from None
     return mask
 
 
-def draw_all(mask: Mask, annotations: Annotations, classes: Mapping[int, int]) -> None:
-    """Every polygon of every object, later objects over earlier ones; 255 where a crowd is and no object."""
-    for annotation in sorted(annotations, key=lambda one: not one.get("iscrowd")):  # crowds first, otherwise in order
-        index = _index(annotation, classes)
-        mask[_region(annotation, mask.shape)] = IGNORE if annotation.get("iscrowd") else index
+def draw_all(mask: Mask, annotation: Annotation, index: int) -> None:
+    """Every polygon of an object; 255 where a crowd is."""
+    mask[_region(annotation, mask.shape)] = IGNORE if annotation.get("iscrowd") else index
 
 
-def draw_published(mask: Mask, annotations: Annotations, classes: Mapping[int, int]) -> None:
-    """The first polygon of every object, cut to whole pixels, later objects over earlier ones, and no crowds.
+def draw_published(mask: Mask, annotation: Annotation, index: int) -> None:
+    """The first polygon of an object, cut to whole pixels, and no crowds.
 
     It is what the script that circulates among users makes, and so what published numbers on COCO-20i mean.
     """
     import cv2
 
-    for annotation in annotations:
-        if annotation.get("iscrowd"):
-            continue
-        index = _index(annotation, classes)
-        if isinstance(annotation.get("segmentation"), Mapping):
-            raise _Fault(f"annotation {annotation.get('id')} is no polygon, as published masks need")
-        points = next(_polygons(annotation, mask.shape), np.zeros((0, 2)))
-        if len(points):
-            cv2.fillPoly(mask, [points.astype(np.int32)], index)
+    if annotation.get("iscrowd"):
+        return
+    if isinstance(annotation.get("segmentation"), Mapping):
+        raise _Fault("is no polygon, as published masks need")
+    points = next(_polygons(annotation, mask.shape), np.zeros((0, 2)))
+    if len(points):
+        cv2.fillPoly(mask, [points.astype(np.int32)], index)
 
 
-MASKS = {"all": Masks(draw_all, "pycocotools"), "published": Masks(draw_published, "cv2")}
-"""By the value of ``data.coco_masks``."""
+MASKS = {"all": draw_all, "published": draw_published}
+"""What draws an annotation into a mask, by the value of ``data.coco_masks``."""
+PACKAGES = {"all": "pycocotools", "published": "cv2"}
+"""The module that each needs, of the extra ``coco``."""
 
 
-def _index(annotation: Mapping[str, Any], classes: Mapping[int, int]) -> int:
+def _index(annotation: Annotation, classes: Mapping[int, int]) -> int:
     category = annotation.get("category_id")
     if isinstance(category, int) and category in classes:
         return classes[category]
-    raise _Fault(f"annotation {annotation.get('id')} is of category {category}, which the file does not declare")
+    raise _Fault(f"is of category {category}, which the file does not declare")
 
 
-def _region(annotation: Mapping[str, Any], shape: tuple[int, ...]) -> Bool[np.ndarray, "h w"]:
+def _region(annotation: Annotation, shape: tuple[int, ...]) -> Bool[np.ndarray, "h w"]:
     """Where an annotation's polygons (those of at least 3 points) or its run-length code are."""
     from pycocotools import mask as coco
 
@@ -100,14 +90,14 @@ def _region(annotation: Mapping[str, Any], shape: tuple[int, ...]) -> Bool[np.nd
                 code = coco.frPyObjects(code, height, width)
             return coco.decode(code).astype(bool)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise _Fault(f"annotation {annotation.get('id')} has a broken run-length code ({error})") from None
+            raise _Fault(f"has a broken run-length code ({error})") from None
     polygons = [points.ravel().tolist() for points in _polygons(annotation, shape) if len(points) >= 3]
     if not polygons:
         return np.zeros(shape, bool)
     return coco.decode(coco.merge(coco.frPyObjects(polygons, height, width))).astype(bool)
 
 
-def _polygons(annotation: Mapping[str, Any], shape: tuple[int, ...]) -> Iterator[Float[np.ndarray, "n 2"]]:
+def _polygons(annotation: Annotation, shape: tuple[int, ...]) -> Iterator[Float[np.ndarray, "n 2"]]:
     """The points (x, y) of each polygon; one is refused that is malformed or further outside than an image's side."""
     polygons, side = annotation.get("segmentation") or [], max(shape)
     for polygon in polygons if isinstance(polygons, Sequence) else [polygons]:
@@ -118,5 +108,5 @@ def _polygons(annotation: Mapping[str, Any], shape: tuple[int, ...]) -> Iterator
         if not ((points >= -side) & (points <= 2 * side)).all():  # false for what is not a number
             height, width = shape
             where = f"that is no list of points in an image of {width} x {height} pixels"
-            raise _Fault(f"annotation {annotation.get('id')} has a polygon {where}")
+            raise _Fault(f"has a polygon {where}")
         yield points
