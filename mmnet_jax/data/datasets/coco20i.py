@@ -29,6 +29,8 @@ toothbrush
 NAMES = tuple(CLASSES.replace("\n", " ").strip().split(", "))
 FOLDERS = ("train2014", "val2014", "train2017", "val2017")
 """Folders of images: those of 2017 hold the same images, divided otherwise."""
+LONGEST = 65_535
+"""Longest side of a JPEG, pixels."""
 WANTED = {"train": 82_081, "val": 40_137}
 """Images of COCO 2014 that hold an object."""
 
@@ -98,7 +100,10 @@ def read_annotations(
         text = read_file(file).decode("utf-8-sig")
         for key, item, place in array_items(text):
             if key == "images":
-                sizes[int(item["id"])] = int(item["height"]), int(item["width"])
+                height, width = int(item["height"]), int(item["width"])
+                if not (1 <= height <= LONGEST and 1 <= width <= LONGEST):
+                    raise ValueError(f"image {item['id']} is {width} x {height} pixels")
+                sizes[int(item["id"])] = height, width
             elif key == "annotations":
                 places[int(item["image_id"])].append(place)
             elif key == "categories":

@@ -232,11 +232,10 @@ FAULTS = {
         {"categories": [{"id": i, "name": name.replace("bicycle", "bike")} for i, name in CATEGORIES.items()]},
         "{} calls category 5 bike, but in COCO it is bicycle.",
     ),
-    "captions": (
-        {"annotations": [{"caption": "a cat"}]},
-        "{} is broken or no COCO annotation file (it lacks 'im",
-    ),
+    "captions": ({"annotations": [{"caption": "a"}]}, "{} is broken or no COCO annotation file (it lacks 'im"),
     "the same images twice": ({"images": [{"id": 9, "height": 1, "width": 1}]}, "instances_train2014.json and inst"),
+    "no size": ({"images": [{"id": 9, "height": 0, "width": 1}]}, "{} is broken or no COCO annotation file (image 9"),
+    "huge": ({"images": [{"id": 9, "height": 10**9, "width": 1}]}, "{} is broken or no COCO annotation file (image 9"),
     "nothing annotated": ({"annotations": []}, "{} annotates no image; unpack COCO's annotations_trainval2014.zip in "),
     "no image found": ({"images": [{"id": 77, "height": 1, "width": 1}]}, "none of the 2 annotated images of "),
 }
