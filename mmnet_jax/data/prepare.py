@@ -191,7 +191,7 @@ def _first_of(ids: Sequence[str]) -> str:
 def _source_folder(name: str, source: str | Path | None) -> Path:
     if source is None:
         raise UserError(f"--source is missing: it names the folder that {name} is made from.")
-    folder = Path(source)
+    folder = Path(source).absolute()  # the same however it is spelled, so that a later run knows the files again
     if not folder.is_dir():
         raise UserError(f"--source {folder} is not a folder.")
     if not any(folder.iterdir()):

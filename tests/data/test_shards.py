@@ -71,7 +71,7 @@ def test_worker_processes_make_what_one_process_makes(voc, data, tmp_path, monke
     assert list(dataset.train.ids) == TRAIN and dataset.train.read_mask(4)[0, 0] == 5
 
 
-def test_what_a_run_has_finished_is_kept_and_the_next_makes_the_rest(voc, data, tmp_path):
+def test_what_a_run_has_finished_is_kept_and_the_next_makes_the_rest(voc, data, tmp_path, monkeypatch):
     whole = hashes(prepare("pascal5i", voc, tmp_path / "other", "folder"))
     good = image_of(voc, "train_4").read_bytes()
     image_of(voc, "train_4").write_bytes(good[:-50])
@@ -83,7 +83,8 @@ def test_what_a_run_has_finished_is_kept_and_the_next_makes_the_rest(voc, data, 
     before = files(unfinished(data) / "records")
     assert list(before) == FILES[:2]
     image_of(voc, "train_4").write_bytes(good)
-    folder = prepare("pascal5i", voc, data, "folder", lines.append)
+    monkeypatch.chdir(voc.parent)
+    folder = prepare("pascal5i", voc.name, data, "folder", lines.append)  # the same source in other words
     assert "pascal5i: 4 of 7 images are there from an earlier run." in lines
     after = files(folder)
     assert {name: after[name] for name in before} == before and hashes(folder) == whole
