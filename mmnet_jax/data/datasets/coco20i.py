@@ -29,6 +29,8 @@ toothbrush
 NAMES = tuple(CLASSES.replace("\n", " ").strip().split(", "))
 FOLDERS = ("train2014", "val2014", "train2017", "val2017")
 """Folders of images: those of 2017 hold the same images, divided otherwise."""
+NAME = re.compile(r"(?:COCO_(?:train|val)20\d\d_)?([0-9]+)")
+"""An image's name without suffix. PNG files with the same ids are masks, such as COCO-Stuff's."""
 LONGEST = 65_535
 """Longest side of a JPEG, pixels."""
 WANTED = {"train": 82_081, "val": 40_137}
@@ -58,10 +60,9 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
     _require(PACKAGES[variant])
     images: dict[int, Path] = {}
     for folder in FOLDERS:
-        for stem, file in image_files(source / folder).items():
-            number = stem.rpartition("_")[2]
-            if number.isdecimal():
-                images.setdefault(int(number), file)
+        for stem, file in image_files(source / folder, (".jpg", ".jpeg")).items():
+            if name := NAME.fullmatch(stem):
+                images.setdefault(int(name[1]), file)
     listings, annotated = {}, {}
     for split, wanted in WANTED.items():
         file = source / "annotations" / f"instances_{split}2014.json"

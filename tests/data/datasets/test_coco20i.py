@@ -82,7 +82,8 @@ def coco(tmp_path):
         (coco / name).mkdir(parents=True)
     for number, place in PLACES.items():
         (coco / place).write_bytes(jpeg(np.full((HEIGHT, WIDTH, 3), number % 256, np.uint8)))
-    (coco / "train2014" / "notes.txt").touch()
+    for other in ("notes.txt", "mask_000000000030.jpg", "000000000030.png"):
+        (coco / "train2014" / other).touch()
     (coco / "train2014" / "._COCO_train2014_000000000009.jpg").touch()  # of macOS
     for split in ANNOTATIONS:
         write_annotations(coco, split)
