@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -144,9 +145,11 @@ def _with_sentences(step: Callable[[], Out]) -> Out:
         sys.exit(INTERRUPTED)
     except OSError as error:
         # A file that the system refuses. Any other OSError is a fault of ours and keeps its traceback.
-        if error.errno not in REFUSED or not error.filename:
+        # Only print names no file where a disk is full.
+        file = error.filename or ("standard output" if error.errno == errno.ENOSPC else None)
+        if error.errno not in REFUSED or not file:
             raise
-        sentence, status = f"{error.filename}: {error.strerror}.", USER_ERROR
+        sentence, status = f"{file}: {error.strerror}.", USER_ERROR
     except KeyboardInterrupt:
         sentence, status = "interrupted.", INTERRUPTED
     except Exception:

@@ -208,7 +208,11 @@ def test_output_that_nobody_reads_ends_a_command_in_silence(unread, say, status)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-@pytest.mark.parametrize("say", [print, lambda line: Printer()(line)], ids=["at the end", "progress"])
+@pytest.mark.parametrize(
+    "say",
+    [print, lambda line: print(line * 10_000), lambda line: Printer()(line)],
+    ids=["at the end", "long", "progress"],
+)
 def test_output_to_a_full_disk_is_told_in_one_sentence(say):
     with open("/dev/full", "w") as full:
 

@@ -76,8 +76,8 @@ def prepare_label(mask: np.ndarray, image_size: int) -> Int[Array, "s s"]:
         raise UserError(f"a label holds 0, 1 and 255, but this one holds {unknown[0]}; {advice}.")
     if 1 not in found:
         values = " and ".join(str(int(value)) for value in found)
-        advice = "give mask > 0 if 255 is the class" if IGNORE in found else "give mask == INDEX for a class it holds"
-        raise UserError(f"this label has no foreground, which is 1: it holds {values} alone (255: ignore); {advice}.")
+        advice = "; give mask > 0 if 255 is the class" if IGNORE in found else ""
+        raise UserError(f"this label has no foreground, which is 1: it holds {values} alone (255: ignore){advice}.")
     label = mask.astype(np.uint8)
     return _fit_label(_pad(label), np.array(label.shape, np.int32), image_size)
 

@@ -128,8 +128,8 @@ def test_a_label_without_foreground_is_refused():
     for mask, sentence in [
         (255 * np.eye(4, dtype=np.uint8), f"{found} 0 and 255 alone (255: ignore); give mask > 0 if 255 is the class."),
         (background + 255, f"{found} 255 alone (255: ignore); give mask > 0 if 255 is the class."),
-        (background, f"{found} 0 alone (255: ignore); give mask == INDEX for a class it holds."),
-        (background > 0, f"{found} 0 alone (255: ignore); give mask == INDEX for a class it holds."),
+        (background, f"{found} 0 alone (255: ignore)."),
+        (background > 0, f"{found} 0 alone (255: ignore)."),
     ]:
         with pytest.raises(UserError) as error:
             fitting.prepare_label(mask, 33)
