@@ -1,5 +1,6 @@
 """Every mistake on a command line: one sentence on stderr, status 2, no traceback."""
 
+import errno
 import gc
 import os
 import signal
@@ -208,11 +209,7 @@ def test_output_that_nobody_reads_ends_a_command_in_silence(unread, say, status)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-@pytest.mark.parametrize(
-    "say",
-    [print, lambda line: print(line * 10_000), lambda line: Printer()(line)],
-    ids=["at the end", "long", "progress"],
-)
+@pytest.mark.parametrize("say", [print, lambda line: Printer()(line)], ids=["at the end", "progress"])
 def test_output_to_a_full_disk_is_told_in_one_sentence(say):
     with open("/dev/full", "w") as full:
 
@@ -222,6 +219,15 @@ def test_output_to_a_full_disk_is_told_in_one_sentence(say):
 
         assert call(lambda: None, main) == (2, "", "standard output: No space left on device.\n")
         full.write("more")  # goes nowhere
+
+
+def test_an_error_of_a_full_disk_without_a_file_is_one_of_standard_output():
+    """As ``print`` raises it for output that is longer than the stream's buffer."""
+
+    def main():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert call(lambda: None, main) == (2, "", "standard output: No space left on device.\n")
 
 
 def test_another_broken_pipe_is_a_bug():
