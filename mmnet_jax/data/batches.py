@@ -1,9 +1,10 @@
 """Batches of training episodes, read and decoded by grain in threads or processes."""
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grain
 from absl import flags
@@ -53,9 +54,19 @@ def _read(
     return load([training_episode(index, seed, batch * batch_size + i, batch_size) for i in own])
 
 
+@dataclasses.dataclass(frozen=True, repr=False)
+class _Briefly:
+    """Calls ``make``. grain prints the functions that it is given, and those of a partial's arguments: whole arrays."""
+
+    make: Callable[[int], Any]
+
+    def __call__(self, number: int) -> Any:
+        return self.make(number)
+
+
 def read_ahead(make: Callable[[int], Batch], numbers: range, workers: int = 0) -> grain.DatasetIterator[Batch]:
     """Iterates over ``make(number)``; the next ones are made meanwhile by ``workers`` processes, or by threads (0)."""
-    batches = grain.MapDataset.range(numbers.start, numbers.stop, numbers.step).map(make)
+    batches = grain.MapDataset.range(numbers.start, numbers.stop, numbers.step).map(_Briefly(make))
     if not workers:
         return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)))
     if not flags.FLAGS.is_parsed():

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from mmnet_jax.data.batches import training_batches
+from mmnet_jax.data.batches import read_ahead, training_batches
 from mmnet_jax.data.episodes import EpisodeIndex, EpisodeSpec, training_episode
 from mmnet_jax.data.raw import load_episodes, load_labels
 from mmnet_jax.errors import UserError
@@ -80,6 +80,21 @@ def test_a_state_resumes_exactly():
     fresh.set_state(json.loads(json.dumps(iterator.get_state())))
     for b in range(3, 7):
         assert_same(next(fresh), expected(b))
+
+
+class Unprintable:
+    """As good as: the text of a table of features fills the memory."""
+
+    def __repr__(self):
+        raise AssertionError("printed")
+
+
+def read_without_printing(unprintable, number):
+    return number
+
+
+def test_what_batches_are_read_from_is_not_printed():
+    assert list(read_ahead(functools.partial(read_without_printing, Unprintable()), range(3))) == [0, 1, 2]
 
 
 def test_a_batch_that_cannot_be_filled_or_shared_is_refused():
