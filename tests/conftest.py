@@ -60,22 +60,24 @@ def unread() -> Iterator[TextIO]:
         yield stream
 
 
+def folder_or_skip(variable: str, name: str, what: str) -> Path:
+    """The folder that an environment variable names, or the usual one beside the checkout; skips where it is absent."""
+    folder = Path(os.environ.get(variable, Path(__file__).parents[2] / "shared" / name))
+    if not folder.is_dir():
+        pytest.skip(f"no {what} at {folder} ({variable} may name another folder)")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real photographs (VOCdevkit among them), which only some machines have."""
-    folder = Path(os.environ.get("MMNET_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real photographs at {folder} (MMNET_REAL_DATA may name another folder)")
-    return folder
+    return folder_or_skip("MMNET_REAL_DATA", "data", "real photographs")
 
 
 @pytest.fixture(scope="session")
 def cases() -> Path:
     """The folder of small inputs from practice that went wrong, which only some machines have."""
-    folder = Path(os.environ.get("MMNET_CASES", Path(__file__).parents[2] / "shared" / "cases"))
-    if not folder.is_dir():
-        pytest.skip(f"no inputs from practice at {folder} (MMNET_CASES may name another folder)")
-    return folder
+    return folder_or_skip("MMNET_CASES", "cases", "inputs from practice")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

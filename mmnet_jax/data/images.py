@@ -31,7 +31,7 @@ UNREADABLE = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC, which the package pillow-heif reads: pip install pillow-heif"),
     **dict.fromkeys((".avif", ".avifs"), "AVIF, which newer releases of Pillow read: pip install --upgrade pillow"),
 }
-"""What a file with such an end is, and what reads it, where ``readable_suffixes`` does not hold it."""
+"""Suffix of a format that may not be readable here -> the format, and the package that reads it."""
 _HEIF_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1")
 _NO_PIXELS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 """Formats that Pillow identifies but cannot decode by itself."""
@@ -148,7 +148,7 @@ def _register_heif() -> None:
 
 
 def _unidentified(data: bytes) -> str:
-    """What an encoded image is that Pillow does not know."""
+    """Describes, after "FILE is", data that Pillow cannot identify."""
     brand = data[8:12].decode("latin-1") if data[4:8] == b"ftyp" else ""
     suffix = ".heic" if brand in _HEIF_BRANDS else ".avif" if brand in ("avif", "avis") else ""
     if suffix in readable_suffixes():

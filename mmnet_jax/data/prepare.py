@@ -20,7 +20,7 @@ from mmnet_jax.storage.files import LOCK, naming, removed_if_empty
 from mmnet_jax.storage.lock import turn
 
 OnError = Literal["stop", "skip"]
-"""What an image that cannot be used does: ends the preparation, or is left out."""
+"""Whether an unusable image ends the preparation or is left out."""
 
 MOST_WORKERS = 8
 """Worker processes where the user gives no number and there are more cores."""

@@ -18,7 +18,7 @@ VERSION = "1.0.0"
 
 
 def features(classes: int) -> tfds.features.FeaturesDict:
-    """What a record holds, of a dataset with so many ``classes``."""
+    """The fields of a record of a dataset with ``classes`` classes, the background included."""
     return tfds.features.FeaturesDict(
         {
             "id": tfds.features.Text(),

@@ -51,7 +51,7 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """What is known of a finished shard. It is a JSON file that is written after the shard, and makes it count."""
+    """The index of a finished shard, a JSON file written after it; a shard without its note does not count."""
 
     split: str
     file: str
@@ -59,7 +59,7 @@ class Note:
     """``Shard.inputs`` when it was made."""
     sha256: str
     size: int
-    """Of the file, bytes."""
+    """Size of the shard's file, bytes."""
     max_side: int
     """Longest side of its images, pixels."""
     ids: Sequence[str]

@@ -86,11 +86,11 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
 def read_annotations(
     file: Path, images: Mapping[int, Path]
 ) -> tuple[dict[int, Annotated], frozenset[int], dict[int, int]]:
-    """What an annotation file says of the ``images`` (by id) that it annotates, all the ids that it annotates, and the
-    mask index of each category.
+    """Reads an annotation file: the annotated images among ``images``, the ids of all annotated images (found or not),
+    and each category's mask index.
 
-    The file is decoded item by item, so that memory holds little more than its text. A ``UserError`` tells a file that
-    is missing, no COCO annotations, or of other categories.
+    ``images`` holds files by id. The file is decoded item by item, so that memory holds little more than its text. A
+    ``UserError`` tells a file that is missing, no COCO annotations, or of other categories.
     """
     if not file.is_file():
         raise UserError(f"{file} does not exist; {_unpack(file.parents[1])}{_only_2017(file)}.")

@@ -14,7 +14,7 @@ Annotation = Mapping[str, Any]
 
 
 class _Fault(Exception):
-    """What is wrong with an annotation, to be completed by its name."""
+    """A fault of an annotation; ``draw_mask`` puts the annotation's id before it."""
 
 
 def draw_mask(

@@ -98,11 +98,11 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
         )
     listings = {}
     for split, ids in lists.items():
-        present = [i for i in ids if i in files.images]
-        found = [i for i in present if i in files.masks]
+        complete = files.images.keys() & files.masks.keys()
+        found, absent = ([i for i in ids if (i in complete) == wanted] for wanted in (True, False))
         sources = [(files.images[i], files.masks[i]) for i in found]
-        absent = [i for i in ids if i not in files.images or i not in files.masks]
-        listings[split] = Listing(found, sources, read_example, len(ids), len(present) - len(found), absent)
+        without_mask = sum(i in files.images for i in absent)
+        listings[split] = Listing(found, sources, read_example, len(ids), without_mask, absent)
     if not any(listing.ids for listing in listings.values()):
         raise UserError(f"none of the {len(every):,} images of the {variant} lists lies in {voc} with a mask.")
     return listings
