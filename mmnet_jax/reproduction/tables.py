@@ -168,8 +168,7 @@ TABLES: dict[str, Table] = {
             "qmm_5_last": "mean_5_last area_5_last",
         },
         folds=(1, 2),
-        note="Small runs on a folder of photographs (EfficientNet-Lite2, 161 px, 128 channels, 800 steps, no "
-        "augmentation); the numbers compare only with each other.",
+        note="Small runs on a folder of photographs; the numbers compare only with each other.",
     ),
 }
 """By the name that ``--table`` takes."""
