@@ -72,7 +72,7 @@ def _verify_record(split: Split, i: int, decode: bool) -> None:
         raise UserError(f"{name} has the id {record['id'].decode()}.")
     counts = record["counts"]
     if decode:
-        image, mask = split.read(i)
+        image, mask = split.read_image(i), split.read_mask(i)
         counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)[: len(counts)]
         if image.shape[:2] != mask.shape:
             raise UserError(f"{name} has a mask of another size.")

@@ -48,10 +48,10 @@ def load_labels(
     for i, spec in enumerate(specs):
         for j, position in enumerate((spec.query, *spec.supports)):
             if images is None:
-                mask = split.read_mask(position)
+                label = split.read_label(position, spec.class_id)
             else:
-                image, mask = split.read(position)
-                images[i, j, : len(mask), : mask.shape[1]] = image
-            labels[i, j, : len(mask), : mask.shape[1]] = np.where(mask == IGNORE, IGNORE, mask == spec.class_id)
-            sizes[i, j] = mask.shape
+                image, label = split.read(position, spec.class_id)
+                images[i, j, : len(label), : label.shape[1]] = image
+            labels[i, j, : len(label), : label.shape[1]] = label
+            sizes[i, j] = label.shape
     return labels, sizes

@@ -125,10 +125,10 @@ def write_example(folder: Path, manifest: Manifest, dataset: Dataset, summary: d
     """Writes the first episode of the class with the highest IoU, to try by hand: support.png, mask.png, query.png."""
     best = max(summary["class_iou"], key=summary["class_iou"].get)
     spec = next(spec for spec in manifest.episodes if dataset.class_names[spec.class_id] == best)
-    image, indices = dataset.test.read(spec.supports[0])
-    query, _ = dataset.test.read(spec.query)
+    image, label = dataset.test.read(spec.supports[0], spec.class_id)
+    query = dataset.test.read_image(spec.query)
     folder.mkdir(parents=True, exist_ok=True)
-    mask = np.where(indices == spec.class_id, 255, 0).astype(np.uint8)
+    mask = np.where(label == 1, 255, 0).astype(np.uint8)
     for name, content in {SUPPORT: image, MASK: mask, QUERY: query}.items():
         write_whole(folder / name, png_bytes(content))
 

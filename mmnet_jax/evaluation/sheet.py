@@ -31,19 +31,19 @@ def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"
     page.top += HEADER
     for sample in result.samples:
         spec = result.manifest.episodes[sample.episode]
-        supports = [dataset.test.read(position) for position in spec.supports[:shown]]
-        image, mask = dataset.test.read(spec.query)
+        supports = [dataset.test.read(position, spec.class_id) for position in spec.supports[:shown]]
+        image, truth = dataset.test.read(spec.query, spec.class_id)
         query = fit_image(image, TILE)
-        truth = query.copy()
-        truth[fit_mask(mask == IGNORE, TILE)] = 255
-        tiles = [support_tile(support, label == spec.class_id, TILE) for support, label in supports]
-        tiles += [query, overlay(truth, fit_mask(mask == spec.class_id, TILE), TRUTH)]
+        known = query.copy()
+        known[fit_mask(truth == IGNORE, TILE)] = 255
+        tiles = [support_tile(support, label == 1, TILE) for support, label in supports]
+        tiles += [query, overlay(known, fit_mask(truth == 1, TILE), TRUTH)]
         tiles += [overlay(query, fit_mask(sample.predicted, TILE))]
         if sample.confidence is not None:
-            tiles.append(_map_tile(sample.confidence, mask.shape))
+            tiles.append(_map_tile(sample.confidence, truth.shape))
         for number, values in zip(sample.embeddings, sample.activations, strict=True):
             page.text(MARGIN + len(tiles) * (TILE + GAP) + 4, f"#{number}", "white", down=2, stroke=2)
-            tiles.append(_map_tile(values, mask.shape))
+            tiles.append(_map_tile(values, truth.shape))
         for c, tile in enumerate(tiles):
             page.tile(MARGIN + c * (TILE + GAP), tile)
         intersection, union = result.intersection[sample.episode, 1], result.union[sample.episode, 1]

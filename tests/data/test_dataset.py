@@ -56,13 +56,29 @@ def test_a_damaged_dataset_is_told(voc, data, damage):
 
 def test_a_split_can_be_sent_to_another_process(voc, data):
     split = prepare_voc(voc, data).train
-    for ours, theirs in zip(split.read(1), pickle.loads(pickle.dumps(split)).read(1), strict=True):
+    for ours, theirs in zip(split.read(1, 7), pickle.loads(pickle.dumps(split)).read(1, 7), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("part", ["ids", "counts", "records", "max_side"])
+def test_a_label_tells_the_class_from_others_and_from_unknown_pixels():
+    mask = np.uint8([[0, 1, 2, 255]])
+    split = split_of_masks([mask, np.uint8([[0, 1, 1, 255]])], classes=301)
+    image, label = split.read(0, 2)
+    np.testing.assert_array_equal(image, split.read_image(0))
+    assert label.tolist() == split.read_label(0, 2).tolist() == [[0, 0, 1, 255]] and label.dtype == np.uint8
+    assert split.read_label(0, 3).tolist() == [[0, 0, 0, 255]]
+    counts = np.zeros((2, 301), int)
+    counts[:, 0], counts[0, 1], counts[1, 300] = 1, 2, 2
+    one_class = dataclasses.replace(split, counts=counts, one_class=True)
+    assert one_class.read_label(1, 300).tolist() == [[0, 1, 1, 255]]
+    assert one_class.read_label(1, 1).tolist() == [[0, 0, 0, 255]]  # the mask holds 1, but of class 300
+    np.testing.assert_array_equal(one_class.read_mask(0), mask)
+
+
+@pytest.mark.parametrize("part", ["ids", "counts", "records", "max_side", "one_class"])
 def test_a_fingerprint_covers_all_that_a_split_holds(part):
     split = split_of_masks([a_mask(20, 30, 1), a_mask(20, 30, 2)])
     changes = {"ids": ["image0", "other"], "counts": split.counts + 1, "records": split.records[::-1], "max_side": 31}
+    changes["one_class"] = True
     assert dataclasses.replace(split, **{part: changes[part]}).fingerprint() != split.fingerprint()
     assert dataclasses.replace(split).fingerprint() == split.fingerprint()

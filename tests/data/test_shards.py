@@ -160,7 +160,7 @@ def test_an_image_that_cannot_be_used_is_named_and_left_out_on_request(voc, data
 def test_an_image_of_one_pixel_is_an_image(voc, data):
     write_image(voc, "train_3", np.uint8([[7]]))
     dataset = prepare_voc(voc, data)
-    image, mask = dataset.train.read(3)
+    image, mask = dataset.train.read_image(3), dataset.train.read_mask(3)
     assert image.shape == (1, 1, 3) and mask.tolist() == [[7]] and dataset.train.counts[3, 7] == 1
 
 

@@ -66,8 +66,8 @@ def test_an_example_is_an_episode_of_the_best_class(result, summary, dataset, tm
     write_example(tmp_path / "example", result.manifest, dataset, summary)
     best = max(summary["class_iou"], key=summary["class_iou"].get)
     spec = next(e for e in result.manifest.episodes if dataset.class_names[e.class_id] == best)
-    (image, mask), (query, _) = dataset.test.read(spec.supports[0]), dataset.test.read(spec.query)
-    expected = {"support": image, "mask": np.where(mask == spec.class_id, 255, 0), "query": query}
+    (image, mask), query = dataset.test.read(spec.supports[0], spec.class_id), dataset.test.read_image(spec.query)
+    expected = {"support": image, "mask": np.where(mask == 1, 255, 0), "query": query}
     for name, pixels in expected.items():
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "example" / f"{name}.png")), pixels)
 

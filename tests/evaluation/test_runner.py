@@ -153,7 +153,7 @@ def test_a_new_protocol_is_one_declaration(network, config, dataset, monkeypatch
     result = evaluate(*network, config, dataset, manifest, samples=3)
     assert [sample.predicted.shape for sample in result.samples] == [(20, 20)] * 3
     for i, spec in enumerate(manifest.episodes):
-        image, mask = dataset.test.read(spec.query)
+        image, mask = dataset.test.read_image(spec.query), dataset.test.read_mask(spec.query)
         logits = squash(image, mask.shape, config.data.image_size)[..., :2] / 255.0 * weights
         label = squash(np.where(mask == 255, 255, mask == spec.class_id), mask.shape, 20)
         intersection, union = reference.episode_counts(logits, label)

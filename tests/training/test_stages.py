@@ -92,10 +92,10 @@ def test_an_episode_to_try_lies_beside_the_result(finished):
     best = max(summary["class_iou"], key=summary["class_iou"].get)
     episode = next(e for e in json.loads(manifest)["episodes"] if e["class"] == best)
     place = list(dataset.test.ids).index
-    np.testing.assert_array_equal(query, dataset.test.read(place(episode["query"]))[0])
-    shown, indices = dataset.test.read(place(episode["supports"][0]))
+    np.testing.assert_array_equal(query, dataset.test.read_image(place(episode["query"])))
+    shown, label = dataset.test.read(place(episode["supports"][0]), dataset.class_names.index(best))
     np.testing.assert_array_equal(support, shown)
-    np.testing.assert_array_equal(mask[..., 0] > 0, indices == dataset.class_names.index(best))
+    np.testing.assert_array_equal(mask[..., 0] > 0, label == 1)
 
 
 def test_stages_are_announced_numbered_and_timed(finished):

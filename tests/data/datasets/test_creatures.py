@@ -108,7 +108,7 @@ def test_a_prepared_dataset_holds_what_is_drawn_to_the_byte(prepared):
     dataset = open_dataset(*choice)
     assert SIDES[0] <= dataset.test.max_side == dataset.train.max_side <= SIDES[1]
     for part, (split, count) in enumerate(((dataset.train, TRAIN), (dataset.test, VAL))):
-        image, mask = split.read(3)
+        image, mask = split.read_image(3), split.read_mask(3)
         np.testing.assert_array_equal(image, draw_scene(4, part, 3)[0])
         np.testing.assert_array_equal(mask, draw_scene(4, part, 3)[1])
         np.testing.assert_array_equal(split.counts[3], np.bincount(mask.ravel(), minlength=21))

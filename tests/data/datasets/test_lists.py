@@ -140,7 +140,7 @@ def test_images_of_several_formats_are_found_by_id(voc, data, suffix):
     mask = voc / "SegmentationClassAug" / "2007_000032.png"
     mask.rename(mask.with_suffix(".PNG"))
     dataset = prepare_voc(voc, data)
-    image, _ = dataset.train.read(list(dataset.train.ids).index("2007_000032"))
+    image = dataset.train.read_image(list(dataset.train.ids).index("2007_000032"))
     assert image.shape == pixels.shape
     if suffix in (".PNG", ".webp"):
         np.testing.assert_array_equal(image, pixels)

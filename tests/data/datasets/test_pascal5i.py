@@ -22,7 +22,7 @@ def test_records_keep_list_order_jpeg_bytes_and_mask_indices(voc, data):
         record = dataset.train.records[i]
         assert record["id"] == identity.encode()
         assert record["image"] == (voc / "JPEGImages" / f"{identity}.jpg").read_bytes()
-        image, mask = dataset.train.read(i)
+        image, mask = dataset.train.read_image(i), dataset.train.read_mask(i)
         assert image.shape == (12, 16, 3)
         np.testing.assert_array_equal(mask, a_mask(12, 16, 6 + i))
         # Four rows of 16 pixels hold the class, one is unknown and not counted, seven are background.

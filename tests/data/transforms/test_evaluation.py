@@ -90,11 +90,11 @@ def test_episodes_are_fitted_like_single_pictures_whatever_the_padding():
     fit = jax.jit(fitting.test_transform, static_argnames="image_size")
     episode = fit(load_episodes(split, specs), image_size=25)
     for b, spec in enumerate(specs):
-        images, labels = zip(*(split.read(i) for i in (spec.query, *spec.supports)), strict=True)
+        images, labels = zip(*(split.read(i, 3) for i in (spec.query, *spec.supports)), strict=True)
         expected = [fitting.prepare_image(image, 25) for image in images]
         np.testing.assert_allclose(episode.query_image[b], expected[0], atol=1e-5)
         np.testing.assert_allclose(episode.support_images[b], expected[1:], atol=1e-5)
-        expected = [fitting.prepare_label(label == 3, 25) for label in labels]
+        expected = [fitting.prepare_label(label, 25) for label in labels]
         np.testing.assert_array_equal(episode.query_label[b], expected[0])
         np.testing.assert_array_equal(episode.support_labels[b], expected[1:])
     larger = fit(load_episodes(dataclasses.replace(split, max_side=47), specs), image_size=25)
