@@ -13,7 +13,6 @@ def get_config(reading: str = "paper") -> ConfigDict:
     config = defaults(reading)
     config.data.dataset = "creatures"
     config.data.image_size = 129
-    config.data.min_pixels = 200
     config.data.scale = (0.85, 1.05)
     config.model.backbone = "resnet14_half"
     config.model.channels = 64

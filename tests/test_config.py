@@ -65,6 +65,17 @@ def test_bins_are_sizes_at_473_px_and_fractions_elsewhere():
     assert resolve(config).model.bins == (1.0, 0.5, 0.25, 0.125)
 
 
+def test_min_pixels_are_the_datasets_unless_set_or_stored_before():
+    def resolved(**data):
+        return resolve(from_dict({"data": data})).data.min_pixels
+
+    assert resolved() == resolved(dataset="coco20i") == 2048
+    assert resolved(dataset="creatures") == 200
+    assert resolved(dataset="creatures", min_pixels=2048) == 2048
+    with pytest.raises(UserError, match=r"^data\.min_pixels must be a number from 1 to 1e\+09, but is 0\.$"):
+        resolved(min_pixels=0)
+
+
 def test_variant_and_folds_are_the_datasets_first_unless_set():
     def choice(dataset, **fields):
         return dataset_choice(resolve(from_dict({"data": {"dataset": dataset, **fields}})))

@@ -122,8 +122,20 @@ FIELDS = {
     "data.image_size": Field(
         473, Range(9, 4097), "Side S of the network's input, pixels; 8k + 1, or as the backbone says."
     ),
-    "data.min_pixels": Field(2 * 32 * 32, Range(1, 10**9), "Pixels of a class that put an image on the class's list."),
+    "data.min_pixels": Field(
+        None,
+        Range(1, 10**9),
+        "Pixels of a class that put an image on its list; open: the dataset's own number.",
+    ),
     "data.drop_novel": Field(False, bool, "Leave out training images that hold pixels of novel classes (as BAM does)."),
+    "data.class_sampling": Field(
+        "image",
+        ("image", "uniform"),
+        "Training episodes: draw a query, then a class in it (image), or a class, then its query (uniform).",
+    ),
+    "data.distinct_supports": Field(
+        True, bool, "Training episodes: supports differ; False: each is drawn by itself, and two images make a class."
+    ),
     "data.augment": Field(True, bool, "Augment training images; False: prepare them as in evaluation."),
     "data.workers": Field(0, Range(0, 1024), "Processes that decode images; 0: threads of this process.", free=True),
     "data.scale": Field((0.9, 1.1), tuple, "Augmentation: range of the random scale."),

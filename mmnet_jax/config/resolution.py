@@ -87,6 +87,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
     lists = spec.variant_field == "data.split"  # of other datasets the field means nothing
     resolved.data.split = resolved.data.split or spec.default_variant if lists else None
     resolved.data.folds = resolved.data.folds or spec.default_folds
+    resolved.data.min_pixels = spec.min_pixels if resolved.data.min_pixels is None else resolved.data.min_pixels
     for name, field in FIELDS.items():
         field.check(name, get_field(resolved, name))
     _check_data(resolved)

@@ -1,4 +1,4 @@
-"""PFENet's rules of which images make an episode, as pure functions of a seed and the episode's number.
+"""Which images make an episode: PFENet's rules and choices beside them, pure functions of a seed and a number.
 
 Random numbers are drawn from Philox's raw 64-bit output, which NumPy never changes, so that a seed names the same
 episodes under every version.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int, UInt64
@@ -16,6 +17,9 @@ from jaxtyping import Int, UInt64
 from mmnet_jax.data.dataset import Dataset, Split
 from mmnet_jax.data.streams import EPISODE_ORDER, TESTING, TRAINING, numbers, permutation
 from mmnet_jax.errors import UserError
+
+ClassSampling = Literal["image", "uniform"]
+"""How a training episode's class is drawn: among those in its query, or among all, and then its query."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +48,12 @@ class EpisodeIndex:
     support_lists: Mapping[int, Int[np.ndarray, " _"]]
     """For each class the positions of its eligible supports, ascending."""
     left_out: tuple[int, ...]
-    """Classes with fewer than shots + 1 eligible images; they are treated as if they were not among the classes."""
+    """Classes with fewer eligible images than an episode needs, treated as if they were not among the classes."""
+    distinct_supports: bool = True
+    """Whether the supports of an episode differ, so that it needs shots + 1 images; else each is drawn by itself among
+    all but the query, and two images suffice."""
+    class_sampling: ClassSampling = "image"
+    """Of training episodes."""
 
     @classmethod
     def build(
@@ -55,27 +64,30 @@ class EpisodeIndex:
         shots: int,
         without: Collection[int] = (),
         class_names: Sequence[str] | None = None,
+        distinct_supports: bool = True,
+        class_sampling: ClassSampling = "image",
     ) -> EpisodeIndex:
         """The index of some classes; drops images with a pixel of the classes ``without``; ``UserError`` if empty."""
         counts = np.asarray(split.counts)
         kept = ~(counts[:, list(without)] > 0).any(axis=1)
         eligible = {c: np.flatnonzero(kept & (counts[:, c] >= min_pixels)) for c in sorted(classes)}
-        left_out = tuple(c for c, images in eligible.items() if len(images) < shots + 1)
+        needed = shots + 1 if distinct_supports else 2
+        left_out = tuple(c for c, images in eligible.items() if len(images) < needed)
         lists = {c: images for c, images in eligible.items() if c not in left_out}
         if not lists:
             raise UserError(
-                f"no class has {shots + 1} images with at least {min_pixels} of its pixels in the {split.name} split, "
+                f"no class has {needed} images with at least {min_pixels} of its pixels in the {split.name} split, "
                 f"as {shots}-shot episodes need."
             )
         if left_out:
             names = ", ".join(f"{class_names[c] if class_names else c} ({len(eligible[c])})" for c in left_out)
             logging.getLogger(__name__).warning(
-                "left out of the %s split, with fewer than %d eligible images: %s", split.name, shots + 1, names
+                "left out of the %s split, with fewer than %d eligible images: %s", split.name, needed, names
             )
         admitted = np.unique(np.concatenate(list(lists.values())))
         usable = np.array(sorted(lists))
         present = tuple(tuple(usable[counts[i, usable] > 0].tolist()) for i in admitted)
-        return cls(shots, admitted, present, lists, left_out)
+        return cls(shots, admitted, present, lists, left_out, distinct_supports, class_sampling)
 
     def episodes_per_epoch(self, batch_size: int) -> int:
         """Admitted images, without those of a last incomplete batch; a ``UserError`` if they do not fill one."""
@@ -87,35 +99,64 @@ class EpisodeIndex:
     def draw(self, position: int, numbers: UInt64[np.ndarray, " draws"]) -> EpisodeSpec:
         """The episode whose query is admitted image ``position``: its class and supports, drawn by PFENet's rule.
 
-        The first of shots + 1 uniform 64-bit numbers draws the class, uniform over those present, the others distinct
-        supports from its list, the query left aside.
+        The first of shots + 1 uniform 64-bit numbers draws the class, uniform over those present, the others supports
+        from its list, the query left aside.
         """
         query, present = int(self.admitted[position]), self.present[position]
         class_id = present[_below(numbers[0], len(present))]
+        return EpisodeSpec(query, class_id, self._supports(query, class_id, numbers[1:]))
+
+    def draw_by_class(self, numbers: UInt64[np.ndarray, " draws"]) -> EpisodeSpec:
+        """An episode whose class is uniform over all, and its query over that class's list.
+
+        The first two of shots + 2 uniform 64-bit numbers draw class and query, the others supports as in ``draw``.
+        """
+        classes = tuple(self.support_lists)
+        class_id = classes[_below(numbers[0], len(classes))]
+        eligible = self.support_lists[class_id]
+        query = int(eligible[_below(numbers[1], len(eligible))])
+        return EpisodeSpec(query, class_id, self._supports(query, class_id, numbers[2:]))
+
+    def _supports(self, query: int, class_id: int, numbers: UInt64[np.ndarray, " shots"]) -> tuple[int, ...]:
+        """Images of the class's list without the query, one for each number."""
         eligible = self.support_lists[class_id]
         at = int(np.searchsorted(eligible, query))
-        listed = at < len(eligible) and int(eligible[at]) == query
+        passed = [at] if at < len(eligible) and int(eligible[at]) == query else []
         chosen: list[int] = []
-        for k, number in enumerate(numbers[1:]):
+        for number in numbers:
             # Among the places not taken yet; each taken place at or before it moves it one further.
-            place = _below(number, len(eligible) - listed - k)
-            for taken in sorted([*chosen, *([at] if listed else [])]):
-                place += place >= taken
+            taken = sorted([*passed, *chosen]) if self.distinct_supports else passed
+            place = _below(number, len(eligible) - len(taken))
+            for other in taken:
+                place += place >= other
             chosen.append(place)
-        return EpisodeSpec(query, class_id, tuple(int(eligible[place]) for place in chosen))
+        return tuple(int(eligible[place]) for place in chosen)
 
 
-def training_index(dataset: Dataset, fold: int, shots: int, min_pixels: int, drop_novel: bool = False) -> EpisodeIndex:
+def training_index(
+    dataset: Dataset,
+    fold: int,
+    shots: int,
+    min_pixels: int,
+    *,
+    drop_novel: bool = False,
+    distinct_supports: bool = True,
+    class_sampling: ClassSampling = "image",
+) -> EpisodeIndex:
     """The base classes of the training split; novel ones are background, or ``drop_novel`` their images (as in BAM)."""
     base, without = dataset.classes(fold, "base"), dataset.classes(fold, "novel") if drop_novel else ()
-    return EpisodeIndex.build(dataset.train, base, min_pixels, shots, without, dataset.class_names)
+    names, choices = dataset.class_names, (distinct_supports, class_sampling)
+    return EpisodeIndex.build(dataset.train, base, min_pixels, shots, without, names, *choices)
 
 
 def training_episode(index: EpisodeIndex, seed: int, i: int, batch_size: int) -> EpisodeSpec:
     """Training episode ``i``, a pure function of ``(seed, i)`` for a given index and batch size.
 
-    An epoch is a fresh permutation of the admitted images, the last incomplete batch dropped.
+    An epoch is a fresh permutation of the admitted images, the last incomplete batch dropped. Where classes are drawn
+    first, ``EpisodeIndex.draw_by_class``, an epoch has as many episodes, and images come as often as they are drawn.
     """
+    if index.class_sampling == "uniform":
+        return index.draw_by_class(numbers(seed, TRAINING, i, index.shots + 2))
     epoch, position = divmod(i, index.episodes_per_epoch(batch_size))
     query = permutation(seed, EPISODE_ORDER, epoch, len(index.admitted))[position]
     return index.draw(int(query), numbers(seed, TRAINING, i, index.shots + 1))

@@ -35,7 +35,8 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
     first = jax.process_index() == 0  # of several processes one writes all but the checkpoints
 
     # Data: the images that make episodes, and the number of steps.
-    index = training_index(dataset, config.fold, config.shots, config.data.min_pixels, config.data.drop_novel)
+    choices = {name: config.data[name] for name in ("drop_novel", "distinct_supports", "class_sampling")}
+    index = training_index(dataset, config.fold, config.shots, config.data.min_pixels, **choices)
     size = settings.batch_size
     steps = settings.steps or settings.epochs * index.episodes_per_epoch(size) // size  # no last incomplete batch
 

@@ -41,9 +41,14 @@ def plain_episode(counts, classes, shots, query, numbers):
     """The rule in plain words: choose a class among those present, pop supports from what is left of its list."""
     present = [c for c in sorted(classes) if counts[query][c] > 0]
     class_id = present[numbers[0] * len(present) // 2**64]
+    return query, class_id, plain_supports(counts, class_id, query, shots, numbers[1:])
+
+
+def plain_supports(counts, class_id, query, shots, numbers, distinct=True):
+    """Pops supports from what is left of the class's list, or looks them up in it one by one."""
     candidates = [i for i in range(len(counts)) if counts[i][class_id] >= MIN and i != query]
-    supports = tuple(candidates.pop(n * len(candidates) // 2**64) for n in numbers[1 : 1 + shots])
-    return query, class_id, supports
+    take = candidates.pop if distinct else candidates.__getitem__
+    return tuple(take(n * len(candidates) // 2**64) for n in numbers[:shots])
 
 
 def random_counts(images=40, classes=6):
@@ -163,6 +168,51 @@ def test_a_query_that_does_not_support_its_class_leaves_the_whole_list_to_choose
     episodes = [sampling.testing_episode(index, 0, i) for i in range(600)]
     pairs = {frozenset(e.supports) for e in episodes if (e.query, e.class_id) == (1, 2)}
     assert pairs == {frozenset(pair) for pair in ((2, 4), (2, 6), (4, 6))}
+
+
+@pytest.mark.parametrize("distinct", [True, False])
+def test_classes_drawn_first_and_then_a_query_of_their_list_follow_the_plain_rule(distinct):
+    counts, classes, shots, seed = random_counts(), [1, 2, 3, 5, 6], 3, 7
+    index = build(classes, shots, counts, distinct_supports=distinct, class_sampling="uniform")
+    for i in range(200):
+        numbers = raw_numbers(seed, 1, i, 2 + shots)
+        class_id = classes[numbers[0] * len(classes) // 2**64]
+        listed = [image for image, row in enumerate(counts) if row[class_id] >= MIN]
+        query = listed[numbers[1] * len(listed) // 2**64]
+        expected = query, class_id, plain_supports(counts, class_id, query, shots, numbers[2:], distinct)
+        assert dataclasses.astuple(training_episode(index, seed, i, 4)) == expected
+
+
+def test_classes_are_asked_for_equally_often_where_they_are_drawn_first():
+    counts = [[0, 3000, 0]] * 38 + [[0, 0, 3000]] * 2
+    for rule, share in (("image", 0.05), ("uniform", 0.5)):
+        index = build(counts=counts, class_sampling=rule)
+        rare = sum(training_episode(index, 3, i, 4).class_id == 2 for i in range(2000))
+        assert abs(rare / 2000 - share) < 0.06
+
+
+def test_two_images_make_a_class_where_supports_may_repeat():
+    counts = [[0, 3000], [0, 3000]]
+    with pytest.raises(UserError, match="no class has 6 images"):
+        build((1,), 5, counts)
+    index = build((1,), 5, counts, distinct_supports=False)
+    assert {dataclasses.astuple(training_episode(index, 0, i, 2)) for i in range(20)} == {
+        (0, 1, (1,) * 5),
+        (1, 1, (0,) * 5),
+    }
+    with pytest.raises(UserError, match="no class has 2 images"):
+        build((1,), 5, counts[:1], distinct_supports=False)
+
+
+def test_supports_drawn_independently_are_uniform_and_not_the_query():
+    index = build(classes=(1,), shots=2, distinct_supports=False)
+    drawn = collections.Counter()
+    for i in range(9000):
+        episode = training_episode(index, 5, i, 4)
+        drawn[episode.query, episode.supports] += 1
+    # Of 4 images each is queried with 3 * 3 ordered pairs of the others.
+    assert len(drawn) == 36 and all(query not in supports for query, supports in drawn)
+    assert all(abs(count - 250) < 80 for count in drawn.values())
 
 
 def test_novel_classes_stay_as_background_or_drop_their_images():

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import shutil
 import types
@@ -10,12 +11,22 @@ import pytest
 
 from mmnet_jax import load_model
 from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.training import head
 from mmnet_jax.training.loop import finite_mean, refuse_broken
+from mmnet_jax.training.stages import train
 from mmnet_jax.training.state import TrainState
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
-from tests.training.tiny_training import STOPS, assert_same_bits, final_parameters, records, tiny_config, train_tiny
+from tests.training.tiny_training import (
+    STOPS,
+    assert_same_bits,
+    final_parameters,
+    records,
+    tiny_config,
+    tiny_dataset,
+    train_tiny,
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +80,38 @@ def test_a_workdir_without_a_checkpoint_may_begin_anew_with_another_config(tmp_p
     config = tiny_config(evaluation_episodes=0)
     config.seed = 5
     assert train_tiny(tmp_path / "run", config).load_config().seed == 5
+
+
+def test_choices_of_training_episodes_reach_the_training_and_leave_the_test_side_alone(tmp_path, monkeypatch):
+    dataset = tiny_dataset()
+    counts = dataset.train.counts.copy()
+    counts[0, 6] = 1  # one pixel of a novel class, in both splits
+    dataset = dataclasses.replace(
+        dataset, **{name: dataclasses.replace(getattr(dataset, name), counts=counts) for name in ("train", "test")}
+    )
+    indices, manifests = [], []
+
+    def no_batches(load, index, **_):
+        indices.append(index)
+        yield from ()
+
+    def draw(*arguments, **given):
+        manifests.append(configured_manifest(*arguments, **given))
+        return manifests[-1]
+
+    monkeypatch.setattr(head, "training_batches", no_batches)
+    monkeypatch.setattr(head, "configured_manifest", draw)
+    chosen = {"drop_novel": True, "class_sampling": "uniform", "distinct_supports": False}
+    for choices in ({}, chosen):
+        config = tiny_config(select_on="base")
+        config.data.update(choices)
+        with pytest.raises(StopIteration):
+            train(config, Workdir(tmp_path / f"run{len(choices)}"), lambda line: None, dataset)
+    usual, other = indices
+    assert (usual.class_sampling, usual.distinct_supports) == ("image", True)
+    assert (other.class_sampling, other.distinct_supports) == ("uniform", False)
+    assert usual.admitted.tolist() == [0, *other.admitted.tolist()] == list(range(8))
+    assert manifests[0] == manifests[1] and 0 in {episode.query for episode in manifests[0].episodes}
 
 
 def test_resuming_with_other_weights_or_another_config_is_refused(finished, tmp_path):

@@ -66,7 +66,7 @@ class DatasetSpec:
     """The source folder in the command that prepares it."""
     generated: bool = False
     min_pixels: int = 2 * 32 * 32
-    """Pixels of a class that admit an image to its lists, in the summary of the prepared dataset."""
+    """Pixels of a class that admit an image to its lists, where ``data.min_pixels`` is open."""
     episodes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Protocol -> test episodes, where it is another number than the protocol's own."""
 
