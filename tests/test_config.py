@@ -112,6 +112,10 @@ def test_a_config_stored_before_folds_could_be_chosen_is_the_same_as_ever(datase
         ({"data": {"scale": [1.1, 0.9]}}, "data.scale must be a range of two positive numbers"),
         ({"training": {"accumulate": 3}}, "training.accumulate = 3 does not divide training.batch_size = 4."),
         ({"reading": "released", "training": {"accumulate": 2}}, "training.accumulate must be 1"),
+        (
+            {"training": {"select_on": "val"}},
+            "training.select_on must be novel or base: pascal5i has no val classes.",
+        ),
         ({"optimizer": {"learning_rate": -1.0}}, "optimizer.learning_rate must be a number from 0"),
         ({"model": {"nodes": "features"}}, "loss.reconstruction_on must be none, since this network has no memory"),
         (

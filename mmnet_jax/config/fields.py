@@ -213,7 +213,9 @@ FIELDS = {
     "training.log_every": Field(20, COUNT, "Steps between log lines.", free=True),
     "training.evaluate_every": Field(5000, COUNT_OR_NONE, "Steps between evaluations; 0: at the end alone."),
     "training.evaluation_episodes": Field(1000, COUNT_OR_NONE, "Episodes of an evaluation; 0: none while training."),
-    "training.select_on": Field("novel", ("novel", "base"), "Classes whose mIoU selects the best checkpoint."),
+    "training.select_on": Field(
+        "novel", ("novel", "base", "val"), "Classes whose mIoU selects the best checkpoint; val: fss1000's own."
+    ),
     "training.checkpoint_every": Field(500, COUNT, "Steps between checkpoints.", free=True),
     "training.keep_latest": Field(2, Range(1, 10**6), "Latest checkpoints to keep.", free=True),
     "training.keep_best": Field(1, Range(1, 10**6), "Best checkpoints to keep.", free=True),

@@ -170,6 +170,8 @@ def _check_network(config: ConfigDict) -> None:
 
 def _check_training(config: ConfigDict) -> None:
     training, moving = config.training, config.model.batch_norm == "batch"
+    if training.select_on == "val" and not _dataset(config).val:
+        raise UserError(f"training.select_on must be novel or base: {config.data.dataset} has no val classes.")
     if training.cache_features and config.data.augment:
         raise UserError("training.cache_features needs data.augment = False: features of one fixed image can be kept.")
     if training.cache_features and moving:

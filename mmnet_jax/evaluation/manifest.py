@@ -3,12 +3,12 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ml_collections import ConfigDict
 
 from mmnet_jax.data.dataset import Dataset
-from mmnet_jax.data.datasets.spec import Part
+from mmnet_jax.data.datasets.spec import Part, listed
 from mmnet_jax.data.episodes import EpisodeIndex, EpisodeSpec
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.protocols import PROTOCOLS, default_episodes
@@ -62,9 +62,12 @@ def _classes(dataset: Dataset, protocol: str, fold: int, part: Part) -> tuple[in
     if protocol not in PROTOCOLS:
         raise UserError(f"unknown protocol {protocol}; there is {', '.join(PROTOCOLS)}.")
     try:
-        return dataset.classes(fold, part)
+        classes = dataset.classes(fold, part)
     except ValueError as error:
         raise UserError(str(error)) from error
+    if not classes:
+        raise UserError(f"{dataset.name} has no {part} classes in fold {fold}.")
+    return classes
 
 
 def configured_manifest(dataset: Dataset, config: ConfigDict, **given: Any) -> Manifest:
@@ -113,8 +116,8 @@ def read_manifest(path: str | Path, dataset: Dataset) -> Manifest:
         raise UserError(f"manifest {path} is of {head['dataset']}, but the dataset is {dataset.name}.")
     if folds not in (None, dataset.choices.get("folds")):
         raise UserError(f"manifest {path} is of {folds} folds, but data.folds is {dataset.choices.get('folds')}.")
-    if head["classes"] not in ("novel", "base"):
-        raise UserError(f"manifest {path}: classes must be novel or base, but is {head['classes']}.")
+    if head["classes"] not in get_args(Part):
+        raise UserError(f"manifest {path}: classes must be {listed(get_args(Part), 'or')}, but is {head['classes']}.")
     if not episodes:
         raise UserError(f"manifest {path} names no episode.")
     try:

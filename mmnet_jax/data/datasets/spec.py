@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 from mmnet_jax.errors import UserError
 
-Part = Literal["base", "novel"]
-"""The classes of a fold that training sees, or those held out for testing."""
+Part = Literal["novel", "base", "val"]
+"""The classes of a fold held out for testing, those that training sees, or those held out to select a checkpoint by."""
 
 
 class Example(NamedTuple):
@@ -69,6 +69,8 @@ class DatasetSpec:
     """Pixels of a class that admit an image to its lists, where ``data.min_pixels`` is open."""
     episodes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Protocol -> test episodes, where it is another number than the protocol's own."""
+    val: Sequence[int] = ()
+    """Classes that every fold keeps from both training and testing, to select a checkpoint by, ascending."""
 
     def classes(self, fold: int, part: Part, folds: str | None = None) -> tuple[int, ...]:
         """Class indices of one part of a fold, ascending; a ``ValueError`` if there is no such fold.
@@ -78,9 +80,8 @@ class DatasetSpec:
         if fold not in range(self.folds):
             raise ValueError(f"fold must be 0 to {self.folds - 1}, but is {fold!r}.")
         novel = tuple(self.novel[folds or self.default_folds](fold))
-        if part == "novel":
-            return novel
-        return tuple(c for c in range(1, len(self.class_names)) if c not in novel)
+        others = set(range(1, len(self.class_names))).difference(novel, self.val)
+        return {"novel": novel, "base": tuple(sorted(others)), "val": tuple(self.val)}[part]
 
     @property
     def default_folds(self) -> str:

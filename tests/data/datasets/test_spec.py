@@ -1,5 +1,6 @@
 """What a dataset's declaration says of its folds, and that it is all that a new dataset needs."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -43,6 +44,13 @@ def test_every_class_is_novel_in_one_fold_and_base_in_the_others(spec, folds):
     assert sorted(c for fold in range(spec.folds) for c in spec.classes(fold, "novel", folds)) == every
     for fold in range(spec.folds):
         assert sorted(spec.classes(fold, "base", folds) + spec.classes(fold, "novel", folds)) == every
+
+
+def test_val_classes_are_neither_base_nor_novel():
+    spec = dataclasses.replace(PASCAL, val=(19, 20))
+    assert spec.classes(0, "base") == tuple(range(6, 19))
+    assert (spec.classes(0, "novel"), spec.classes(0, "val")) == ((1, 2, 3, 4, 5), (19, 20))
+    assert PASCAL.classes(0, "val") == ()
 
 
 def test_other_folds_are_refused():
