@@ -2,6 +2,7 @@
 
 python scripts/prepare_data.py pascal5i --source=VOCdevkit --data_dir=DATA [--split=protocol|trainaug|folder]
 python scripts/prepare_data.py coco20i --source=COCO --data_dir=DATA [--coco_masks=all|published]
+python scripts/prepare_data.py fss1000 --source=fewshot_data --data_dir=DATA [--split=protocol|folder]
 python scripts/prepare_data.py creatures --data_dir=DATA [--seed=0]
     Worker processes share the work (--workers=N). If interrupted or killed, rerun the same command: it keeps what is
     finished, and the result is the same. --on_error=skip leaves out images that cannot be used, and names them.
@@ -21,14 +22,15 @@ flags.DEFINE_string(
     "source",
     None,
     "Folder of images and masks (pascal5i: VOCdevkit, VOC2012 in it, or the folder above; coco20i: the folder that "
-    "holds annotations, and train2014 and val2014 or train2017 and val2017).",
+    "holds annotations, and train2014 and val2014 or train2017 and val2017; fss1000: fewshot_data).",
 )
 flags.DEFINE_string("data_dir", "data", "Where the prepared dataset goes.")
 flags.DEFINE_string(
     "split",
     None,
     "Which images of pascal5i: protocol (5,953 to train and 1,449 to test, if not given), trainaug (10,582 to train) "
-    "or folder (the source folder's own lists).",
+    "or folder (the source folder's own lists); which classes of fss1000: protocol (520 to train, 240 to select, 240 "
+    "to test) or folder.",
 )
 flags.DEFINE_string(
     "coco_masks", None, "Masks of coco20i: all that is annotated (if not given), or published, as published numbers."

@@ -99,9 +99,12 @@ def test_a_config_stored_before_folds_could_be_chosen_is_the_same_as_ever(datase
     ("fields", "sentence"),
     [
         ({"data": {"split": "thirds"}}, "data.split must be one of protocol, trainaug, folder, but is 'thirds'."),
-        ({"data": {"dataset": "kitti"}}, "data.dataset must be one of pascal5i, coco20i, creatures, but is 'kitti'."),
+        (
+            {"data": {"dataset": "kitti"}},
+            "data.dataset must be one of pascal5i, coco20i, fss1000, creatures, but is 'kitti'.",
+        ),
         ({"data": {"folds": "interleaved"}}, "data.folds of pascal5i must be contiguous, but is interleaved."),
-        ({"data": {"folds": "random"}}, "data.folds must be one of contiguous, interleaved, but is 'random'."),
+        ({"data": {"folds": "random"}}, "data.folds must be one of contiguous, interleaved, own, but is 'random'."),
         ({"fold": 7}, "fold must be a number from 0 to 3, but is 7."),
         ({"shots": "two"}, "config field shots must be of type int, but is 'two'."),
         ({"model": {"memory_sise": 20}}, "unknown config field model.memory_sise; did you mean model.memory_size?"),
@@ -149,7 +152,9 @@ def test_pfenets_projections_are_its_own_and_its_statistics_the_readings():
         assert config.model.batch_norm == FIELDS["model.batch_norm"].usual(reading)
 
 
-@pytest.mark.parametrize("name", ["pascal_1shot", "pascal_5shot", "coco_1shot", "coco_5shot", "pascal_small"])
+@pytest.mark.parametrize(
+    "name", ["pascal_1shot", "pascal_5shot", "coco_1shot", "coco_5shot", "pascal_small", "fss1000"]
+)
 @pytest.mark.parametrize("reading", READINGS)
 def test_every_recipe_of_one_config_takes_a_reading_and_resolves(name, reading):
     config = resolve(load_recipe(f"{name}:{reading}"))

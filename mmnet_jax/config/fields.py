@@ -111,7 +111,7 @@ FIELDS = {
     "seed": Field(321, SEED, "Seed of parameters, episodes, augmentation and dropout."),
     "data.dataset": Field("pascal5i", DATASETS, "Dataset to train and evaluate on."),
     "data.data_dir": Field("data", str, "Folder of the prepared datasets.", free=True, path=True),
-    "data.split": Field(None, _variants("data.split"), "Image lists of pascal5i; open: the dataset's first, protocol."),
+    "data.split": Field(None, _variants("data.split"), "Lists of pascal5i and fss1000; open: the first, protocol."),
     "data.coco_masks": Field("all", _variants("data.coco_masks"), "Masks of coco20i: all, or as published numbers."),
     "data.generator_seed": Field(0, SEED, "Seed of a generated dataset (creatures)."),
     "data.folds": Field(

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import Int, UInt8
 
 from mmnet_jax.data.datasets import DATASETS
-from mmnet_jax.data.datasets.spec import DatasetSpec, Part
+from mmnet_jax.data.datasets.spec import Classes, DatasetSpec, Part
 from mmnet_jax.data.images import decode_image
 from mmnet_jax.data.masks import decode_mask
 from mmnet_jax.data.records import VERSION, unpack_counts
@@ -44,13 +44,14 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def read(self, i: int, class_id: int) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
-        """RGB pixels of image ``i`` and its label for a class, as ``read_label`` has it.
+    def read(self, i: int, class_id: int | None = None) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+        """RGB pixels of image ``i`` and its label for a class (``read_label``), or its mask (``read_mask``) if None.
 
         Like the methods below it raises a ``UserError`` that names an image that is damaged.
         """
         record, name = self.record(i)
-        return decode_image(record["image"], name), self._label(i, class_id, decode_mask(record["mask"], name))
+        image, mask = decode_image(record["image"], name), decode_mask(record["mask"], name)
+        return image, mask if class_id is None else self._label(i, class_id, mask)
 
     def read_image(self, i: int) -> UInt8[np.ndarray, "h w 3"]:
         """RGB pixels of image ``i``."""
@@ -161,15 +162,16 @@ def open_dataset(name: str, data_dir: str | Path, variant: str, folds: str | Non
         raise UserError(f"data.data_dir {data_dir} holds {found}; prepare it with: {command}")
     folder = dataset_folder(name, data_dir, variant)
     try:
-        return Dataset(spec, *_open(spec, folder), variant, folds)
+        return _open(spec, folder, variant, folds)
     except DAMAGE as error:
         sentence = f"the prepared dataset in {folder} is damaged, remove it and prepare it again ({error})."
         raise UserError(sentence) from None
 
 
-def _open(spec: DatasetSpec, folder: Path) -> tuple[Split, Split]:
+def _open(spec: DatasetSpec, folder: Path, variant: str, folds: str) -> Dataset:
     builder = tfds.builder_from_directory(folder)
     metadata = builder.info.metadata
+    spec = spec.with_classes(Classes(**metadata["classes"]) if "classes" in metadata else None)
     if metadata["class_names"] != list(spec.class_names):
         raise ValueError(f"its classes are not those of {spec.name}")
     encoded = {"image": tfds.decode.SkipDecoding(), "mask": tfds.decode.SkipDecoding()}
@@ -184,5 +186,5 @@ def _open(spec: DatasetSpec, folder: Path) -> tuple[Split, Split]:
             if found != ids[i]:
                 raise ValueError(f"record {i} of {split} is {found}, {ids[i]} expected")
         counts = unpack_counts(packed, len(spec.class_names))
-        splits[split] = Split(split, ids, counts, records, metadata["max_side"])
-    return splits["train"], splits["val"]
+        splits[split] = Split(split, ids, counts, records, metadata["max_side"], spec.one_class)
+    return Dataset(spec, splits["train"], splits["val"], variant, folds)

@@ -4,14 +4,14 @@ import functools
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tensorflow_datasets as tfds
 
 from mmnet_jax.cli.progress import Progress, Say
 from mmnet_jax.data.dataset import Dataset, dataset_folder, find_spec, is_prepared, open_dataset
 from mmnet_jax.data.datasets import DATASETS
-from mmnet_jax.data.datasets.spec import DatasetSpec, Listing
+from mmnet_jax.data.datasets.spec import Listing
 from mmnet_jax.data.records import VERSION, features
 from mmnet_jax.data.shards import RECORDS, Note, Shard, cut, is_finished, keep, make, read_note
 from mmnet_jax.data.workers import available_cores, share_out
@@ -24,6 +24,9 @@ OnError = Literal["stop", "skip"]
 
 MOST_WORKERS = 8
 """Worker processes where the user gives no number and there are more cores."""
+
+MOST_ROWS = 100
+"""Rows of a table of classes; of more classes a line tells how many have images."""
 
 SHOWN = 5
 """Ids that a message shows."""
@@ -41,6 +44,7 @@ def prepare(
     *,
     workers: int | None = None,
     on_error: OnError = "stop",
+    folds: int | None = None,
 ) -> Path:
     """Prepares a variant of a dataset (None: the default) and returns its folder; one that is there is left as it is.
 
@@ -72,18 +76,21 @@ def prepare(
         say(f"{name}: reading what is in {images}")
     if data_dir.exists() and not data_dir.is_dir():
         raise UserError(f"--data_dir {data_dir} is a file, not a folder.")
+    classes = spec.own_classes(images, variant, folds) if images else None
     listings = spec.build(images, variant)
     for split, listing in listings.items():
         if listing.missing:
             say(f"{name}: not found, or without a mask, for the {split} split: {_first_of(listing.missing)}")
-    shards = cut(name, listings, len(spec.class_names))
+    class_names = spec.with_classes(classes).class_names
+    shards = cut(name, listings, len(class_names))
     with naming(data_dir), removed_if_empty(work):
         data_dir.mkdir(parents=True, exist_ok=True)
         with turn(work / LOCK, lambda: say(f"waiting for another process that prepares {folder}")):
             try:
                 if not is_prepared(name, data_dir, variant):
                     notes = _make(shards, work, workers, on_error == "skip", name, say)
-                    _register(spec, variant, listings, notes, work / RECORDS)
+                    about = {"class_names": list(class_names)} | ({"classes": classes._asdict()} if classes else {})
+                    _register(f"{name} {variant}", about, listings, notes, work / RECORDS)
                     (work / RECORDS).rename(folder)
             finally:
                 if folder.exists() or not any(note.ids for shard in shards if (note := read_note(shard, work))):
@@ -129,9 +136,9 @@ def _make(shards: Sequence[Shard], work: Path, workers: int | None, skip: bool, 
 
 
 def _register(
-    spec: DatasetSpec, variant: str, listings: Mapping[str, Listing], notes: Sequence[Note], records: Path
+    title: str, about: dict[str, Any], listings: Mapping[str, Listing], notes: Sequence[Note], records: Path
 ) -> None:
-    """Writes what TFDS and ``open_dataset`` read beside the records."""
+    """Writes what TFDS and ``open_dataset`` read beside the records; ``about`` tells the classes."""
     splits, infos, checksums = {}, [], {}
     for split, listing in listings.items():
         own = [note for note in notes if note.split == split]
@@ -148,14 +155,14 @@ def _register(
         else:  # TFDS knows no split without records
             for note in own:
                 (records / note.file).unlink()
-    about = {"class_names": list(spec.class_names), "max_side": max(note.max_side for note in notes)}
+    about = about | {"max_side": max(note.max_side for note in notes)}
     tfds.folder_dataset.write_metadata(
         data_dir=records,
-        features=features(len(spec.class_names)),
+        features=features(len(about["class_names"])),
         split_infos=infos,
         version=VERSION,
         check_data=False,  # that needs TensorFlow
-        description=f"{spec.name} {variant}",
+        description=title,
         disable_shuffling=True,  # test episodes follow the lists
         metadata=tfds.core.MetadataDict(**about, splits=splits, checksums=checksums),
     )
@@ -201,6 +208,9 @@ def _source_folder(name: str, source: str | Path | None) -> Path:
 
 def _class_table(dataset: Dataset) -> list[str]:
     names, least = dataset.class_names, dataset.spec.min_pixels
+    if len(names) > MOST_ROWS:
+        found = [(split.counts[:, 1:] >= least).any(axis=0).sum() for split in (dataset.train, dataset.test)]
+        return [f"classes with an image: {found[0]:,} in train and {found[1]:,} in val, of {len(names) - 1:,}"]
     width = max(map(len, names))
     lines = [f"{'images with':{width}}      train               val", f"{'':{width}}" + f"    any  >= {least} px" * 2]
     columns = [(split.counts >= n).sum(axis=0) for split in (dataset.train, dataset.test) for n in (1, least)]

@@ -39,15 +39,21 @@ def make_record(identity: str, example: Example, classes: int) -> tuple[dict[str
     """A checked record, and its image's height and width; mask indices are below ``classes``, or 255.
 
     The image's bytes are kept as they are, unless EXIF says that it is to be turned: then it is encoded anew, upright,
-    as PNG. The mask becomes a grey PNG of its indices, since some decoders turn a palette PNG into colours. A
-    ``UserError`` names the file that is broken, or the mask that does not fit its image or shows no class.
+    as PNG. The mask becomes a grey PNG of its indices, since some decoders turn a palette PNG into colours; of an image
+    of one class it holds 0, 1 and 255, and the counts name the class. A ``UserError`` names the file that is broken, or
+    the mask that does not fit its image or shows no class.
     """
     image, (pixels, orientation) = example.image, decode_upright(example.image, example.image_name)
     if orientation != 1:
         image = png_bytes(pixels)
     indices = decode_mask(example.mask, example.mask_name)
     check_size(indices.shape, example.mask_name, pixels.shape, example.image_name, orientation)
-    counts = count_classes(indices, classes, example.mask_name, example.may_be_empty)
+    own = example.class_id
+    counts = count_classes(indices, classes if own is None else 2, example.mask_name, example.may_be_empty)
+    if own is not None:
+        background, foreground = counts
+        counts = np.zeros(classes, np.int64)
+        counts[[0, own]] = background, foreground
     return {"id": identity, "image": image, "mask": png_bytes(indices), "counts": counts}, pixels.shape[:2]
 
 

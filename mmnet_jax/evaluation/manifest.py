@@ -61,11 +61,7 @@ def draw_manifest(
 def _classes(dataset: Dataset, protocol: str, fold: int, part: Part) -> tuple[int, ...]:
     if protocol not in PROTOCOLS:
         raise UserError(f"unknown protocol {protocol}; there is {', '.join(PROTOCOLS)}.")
-    try:
-        classes = dataset.classes(fold, part)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    if not classes:
+    if not (classes := dataset.classes(fold, part)):
         raise UserError(f"{dataset.name} has no {part} classes in fold {fold}.")
     return classes
 

@@ -78,7 +78,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
         if pretrains(config):
             images, steps = config.pretraining.dataset, config.pretraining.steps
             if images == "crops":
-                images += f" of {len(spec.classes(config.fold, 'base'))} base classes"
+                images += f" of {len(dataset.classes(config.fold, 'base'))} base classes"
             with stage(f"pretraining: {config.model.backbone} as a classifier of {images}, {steps:,} steps"):
                 _pretrain(config, workdir, dataset, say)
         base = _classes(config, dataset, "base")

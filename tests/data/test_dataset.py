@@ -30,7 +30,7 @@ def test_the_other_variant_is_pointed_out(voc, data):
 
 
 def test_an_unknown_dataset_variant_or_folds_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"unknown dataset kitti; there is pascal5i, coco20i, creatures\."):
+    with pytest.raises(UserError, match=r"unknown dataset kitti; there is pascal5i, coco20i, fss1000, creatures\."):
         open_dataset("kitti", tmp_path, "protocol")
     with pytest.raises(UserError, match=r"data\.folds of pascal5i must be contiguous, but is interleaved\."):
         open_dataset("pascal5i", tmp_path, "protocol", "interleaved")
@@ -72,7 +72,8 @@ def test_a_label_tells_the_class_from_others_and_from_unknown_pixels():
     one_class = dataclasses.replace(split, counts=counts, one_class=True)
     assert one_class.read_label(1, 300).tolist() == [[0, 1, 1, 255]]
     assert one_class.read_label(1, 1).tolist() == [[0, 0, 0, 255]]  # the mask holds 1, but of class 300
-    np.testing.assert_array_equal(one_class.read_mask(0), mask)
+    for stored in (one_class.read_mask(0), one_class.read(0)[1], split.read(0)[1]):
+        np.testing.assert_array_equal(stored, mask)
 
 
 @pytest.mark.parametrize("part", ["ids", "counts", "records", "max_side", "one_class"])

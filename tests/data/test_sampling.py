@@ -13,7 +13,7 @@ import pytest
 
 from mmnet_jax.data import episodes as sampling  # its testing_episode looks like a test to pytest
 from mmnet_jax.data.dataset import Dataset, Split
-from mmnet_jax.data.datasets.lists import packaged_ids, pascal_counts
+from mmnet_jax.data.datasets.lists import packaged_names, pascal_counts
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I
 from mmnet_jax.data.episodes import EpisodeIndex, EpisodeSpec, training_episode, training_index
 
@@ -26,7 +26,7 @@ MOST = 5
 def dataset():
     """The protocol's 5,953 and 1,449 images, of which nothing but the counts is known."""
     counts = pascal_counts()
-    ids = {"train": packaged_ids("pascal5i_train"), "val": packaged_ids("voc2012_val")}
+    ids = {"train": packaged_names("pascal5i_train"), "val": packaged_names("voc2012_val")}
     splits = (Split(name, own, np.stack([counts[i] for i in own]), [], 1) for name, own in ids.items())
     return Dataset(PASCAL5I, *splits)
 

@@ -2,6 +2,8 @@
 
 import gzip
 import re
+from collections import Counter
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
@@ -41,6 +43,25 @@ def read_list(file: Path) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
+def read_names(file: Path) -> list[str]:
+    """The lines of a text file without the blanks around them, such as class names; empty lines are passed over.
+
+    The text is UTF-8 or UTF-16, with any line ends. A ``UserError`` tells a file that cannot be read, is empty or
+    holds a line twice.
+    """
+    names = [line.strip() for line in _text(file).splitlines() if line.strip()]
+    if not names:
+        raise UserError(f"{file} is empty.")
+    if (twice := repeated(names)) is not None:
+        raise UserError(f"{file} holds {twice!r} twice.")
+    return names
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that stands more than once."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
 def _identity(path: str) -> str:
     """The name of a file without the suffix of an image."""
     name = PurePosixPath(path)
@@ -63,8 +84,12 @@ def packaged(name: str) -> bytes:
     return gzip.decompress(data) if name.endswith(".gz") else data
 
 
-def packaged_ids(name: str) -> list[str]:
-    """Ids of a packaged list: pascal5i_train, sbd_train_noval, voc2012_train or voc2012_val."""
+def packaged_names(name: str) -> list[str]:
+    """The names in a packaged list, in its order.
+
+    These are image ids (pascal5i_train, sbd_train_noval, voc2012_train, voc2012_val) or classes (fss1000_train,
+    fss1000_val, fss1000_test).
+    """
     return packaged(f"{name}.txt").decode().split()
 
 

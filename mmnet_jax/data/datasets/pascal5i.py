@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmnet_jax.data.datasets.lists import packaged_ids, pascal_counts, read_list
+from mmnet_jax.data.datasets.lists import packaged_names, pascal_counts, read_list
 from mmnet_jax.data.datasets.sources import image_files, read_file
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous
 from mmnet_jax.drawing.images import png_bytes
@@ -64,9 +64,9 @@ def list_ids(voc: Path, variant: str) -> dict[str, list[str]]:
 
     A ``UserError`` tells a list that is missing or cannot be read, or that the two share an image.
     """
-    val = packaged_ids("voc2012_val")
+    val = packaged_names("voc2012_val")
     if variant == "protocol":  # VOC 2012 train and SBD's train_noval
-        return {"train": packaged_ids("pascal5i_train"), "val": val}
+        return {"train": packaged_names("pascal5i_train"), "val": val}
     if variant == "trainaug":
         return {"train": sorted(pascal_counts().keys() - set(val)), "val": val}
     files = {split: voc / "ImageSets" / "Segmentation" / f"{split}.txt" for split in ("train", "val")}

@@ -22,6 +22,8 @@ class Example(NamedTuple):
     mask_name: str
     may_be_empty: bool = False
     """Whether the mask may show no class, since it was drawn from annotations and is no file that may be misread."""
+    class_id: int | None = None
+    """The image's one class, where the mask holds 1 instead of class indices."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +44,19 @@ class Listing:
     """Ids of the list whose image or mask was not found."""
 
 
+class Classes(NamedTuple):
+    """The classes that a source folder brings along; a prepared dataset keeps them in its metadata, as JSON."""
+
+    class_names: Sequence[str]
+    """Mask index -> name; index 0 is the background."""
+    novel: Sequence[Sequence[int]]
+    """For each fold the classes that it holds out, ascending."""
+    val: Sequence[int]
+    """As ``DatasetSpec.val``."""
+    one_class: bool
+    """As ``DatasetSpec.one_class``."""
+
+
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
     """A dataset whose classes fall into folds.
@@ -60,6 +75,12 @@ class DatasetSpec:
     variants: Mapping[str, str]
     """Variant -> the recipe to train it with; the first one is the default. Of a generated dataset one suffices."""
     folds: int = 4
+    """Their number; 0 in a declaration whose source decides it."""
+    one_class: bool = False
+    """Whether each image has one class, so that masks hold 1 and may tell more classes apart than their type."""
+    own_classes: Callable[[Path, str, int | None], Classes | None] = lambda source, variant, folds: None
+    """(source folder, variant, number of folds or None) -> the classes that it brings along, which replace those of
+    the declaration; None where these hold."""
     variant_field: str = "data.split"
     """The config field that chooses the variant."""
     source: str = ""
@@ -73,15 +94,25 @@ class DatasetSpec:
     """Classes that every fold keeps from both training and testing, to select a checkpoint by, ascending."""
 
     def classes(self, fold: int, part: Part, folds: str | None = None) -> tuple[int, ...]:
-        """Class indices of one part of a fold, ascending; a ``ValueError`` if there is no such fold.
+        """Class indices of one part of a fold, ascending; a ``UserError`` if there is no such fold.
 
         ``folds`` is a key of ``novel``, the default one if None.
         """
         if fold not in range(self.folds):
-            raise ValueError(f"fold must be 0 to {self.folds - 1}, but is {fold!r}.")
+            raise UserError(f"fold must be 0 to {self.folds - 1}, but is {fold!r}.")
+        if part == "val":
+            return tuple(self.val)
         novel = tuple(self.novel[folds or self.default_folds](fold))
-        others = set(range(1, len(self.class_names))).difference(novel, self.val)
-        return {"novel": novel, "base": tuple(sorted(others)), "val": tuple(self.val)}[part]
+        held_out = {*novel, *self.val}
+        return novel if part == "novel" else tuple(c for c in range(1, len(self.class_names)) if c not in held_out)
+
+    def with_classes(self, own: Classes | None) -> "DatasetSpec":
+        """The declaration with the classes that a source brought along; itself if None."""
+        if own is None:
+            return self
+        novel = {self.default_folds: own.novel.__getitem__}
+        given = own._asdict() | {"novel": novel, "folds": len(own.novel)}
+        return dataclasses.replace(self, **given)
 
     @property
     def default_folds(self) -> str:

@@ -6,7 +6,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from mmnet_jax.data.datasets.lists import coco_val_order, packaged_ids, pascal_counts, read_list
+from mmnet_jax.data.datasets.lists import coco_val_order, packaged_names, pascal_counts, read_list
 from mmnet_jax.data.prepare import prepare
 from mmnet_jax.errors import UserError
 from tests.data.making import prepare_voc
@@ -15,8 +15,8 @@ IDS = ["2007_000032", "2008_000015"]
 
 
 def test_the_lists_of_the_pfenet_protocol_are_the_published_ones():
-    train, val = packaged_ids("pascal5i_train"), packaged_ids("voc2012_val")
-    voc, sbd = packaged_ids("voc2012_train"), packaged_ids("sbd_train_noval")
+    train, val = packaged_names("pascal5i_train"), packaged_names("voc2012_val")
+    voc, sbd = packaged_names("voc2012_train"), packaged_names("sbd_train_noval")
     assert [len(ids) for ids in (train, val, voc, sbd)] == [5953, 1449, 1464, 5623]
     assert len(set(train)) == 5953 and set(train) == set(voc) | set(sbd)
     assert len(set(val)) == 1449 and not set(train) & set(val)
@@ -30,7 +30,7 @@ def test_cocos_published_val_order_holds_every_annotated_image_once():
 def test_the_counts_are_of_all_masks_of_voc_and_sbd():
     counts = pascal_counts()
     assert len(counts) == 12_031 and list(counts) == sorted(counts)
-    assert counts.keys() > set(packaged_ids("pascal5i_train")) | set(packaged_ids("voc2012_val"))
+    assert counts.keys() > set(packaged_names("pascal5i_train")) | set(packaged_names("voc2012_val"))
     expected = np.zeros(21, int)
     expected[[0, 1, 15]] = 129545, 4734, 866  # and 5355 unknown
     np.testing.assert_array_equal(counts["2007_000032"], expected)
