@@ -220,7 +220,9 @@ FIELDS = {
     "training.keep_latest": Field(2, Range(1, 10**6), "Latest checkpoints to keep.", free=True),
     "training.keep_best": Field(1, Range(1, 10**6), "Best checkpoints to keep.", free=True),
     "evaluation.after_training": Field(False, bool, "End a training with what mmnet_jax.evaluate writes.", free=True),
-    "evaluation.protocol": Field("pfenet", PROTOCOLS, "Episode-sampling protocol.", free=True),
+    "evaluation.protocol": Field(
+        None, PROTOCOLS, "Episode-sampling protocol; open: the dataset's (fss1000: hsnet, others: pfenet).", free=True
+    ),
     "evaluation.episodes": Field(None, COUNT, "Episodes; open: the protocol's number.", free=True),
     "evaluation.batch_size": Field(4, Range(1, 10**6), "Episodes per batch.", free=True),
 }

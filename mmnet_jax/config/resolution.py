@@ -88,6 +88,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
     resolved.data.split = resolved.data.split or spec.default_variant if lists else None
     resolved.data.folds = resolved.data.folds or spec.default_folds
     resolved.data.min_pixels = spec.min_pixels if resolved.data.min_pixels is None else resolved.data.min_pixels
+    resolved.evaluation.protocol = resolved.evaluation.protocol or spec.protocol
     for name, field in FIELDS.items():
         field.check(name, get_field(resolved, name))
     _check_data(resolved)
@@ -128,11 +129,14 @@ def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _check_data(config: ConfigDict) -> None:
+    from mmnet_jax.evaluation.protocols import find_protocol
+
     spec = _dataset(config)
     if not 0 <= config.fold < spec.folds:
         raise UserError(f"fold must be a number from 0 to {spec.folds - 1}, but is {config.fold!r}.")
     spec.check_variant(spec.variant(get_field(config, spec.variant_field)))
     spec.check_folds(config.data.folds)
+    find_protocol(config.evaluation.protocol, spec.name)
     scale = config.data.scale
     if len(scale) != 2 or not all(map(is_number, scale)) or not 0 < scale[0] <= scale[1]:
         raise UserError(f"data.scale must be a range of two positive numbers, but is {scale}.")

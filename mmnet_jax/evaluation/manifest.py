@@ -11,7 +11,7 @@ from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.datasets.spec import Part, listed
 from mmnet_jax.data.episodes import EpisodeIndex, EpisodeSpec
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.protocols import PROTOCOLS, default_episodes
+from mmnet_jax.evaluation.protocols import PROTOCOLS, default_episodes, find_protocol
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,19 +48,20 @@ def draw_manifest(
 ) -> Manifest:
     """The episodes of a protocol on the test split, the protocol's own number of them if ``episodes`` is None.
 
-    ``min_pixels`` of a class admit an image to its lists. Raises ``UserError`` where the protocol or the fold is
-    unknown, or no class has enough images for this many shots.
+    ``min_pixels`` of a class admit an image to its lists, where the protocol does not say how many do. Raises
+    ``UserError`` where the protocol or the fold is unknown, or no class has enough images for this many shots.
     """
-    wanted = _classes(dataset, protocol, fold, classes)
-    index = EpisodeIndex.build(dataset.test, wanted, min_pixels, shots, class_names=dataset.class_names)
+    rules, wanted = find_protocol(protocol, dataset.name), _classes(dataset, fold, classes)
+    least, distinct = rules.min_pixels or min_pixels, rules.distinct_supports
+    index = EpisodeIndex.build(
+        dataset.test, wanted, least, shots, class_names=dataset.class_names, distinct_supports=distinct
+    )
     count = default_episodes(dataset.spec, protocol) if episodes is None else episodes
-    drawn = tuple(PROTOCOLS[protocol].draw(index, seed, i) for i in range(count))
+    drawn = tuple(rules.draw(index, seed, count))
     return Manifest(dataset.name, fold, classes, shots, protocol, seed, drawn)
 
 
-def _classes(dataset: Dataset, protocol: str, fold: int, part: Part) -> tuple[int, ...]:
-    if protocol not in PROTOCOLS:
-        raise UserError(f"unknown protocol {protocol}; there is {', '.join(PROTOCOLS)}.")
+def _classes(dataset: Dataset, fold: int, part: Part) -> tuple[int, ...]:
     if not (classes := dataset.classes(fold, part)):
         raise UserError(f"{dataset.name} has no {part} classes in fold {fold}.")
     return classes
@@ -117,7 +118,8 @@ def read_manifest(path: str | Path, dataset: Dataset) -> Manifest:
     if not episodes:
         raise UserError(f"manifest {path} names no episode.")
     try:
-        wanted = _classes(dataset, head["protocol"], head["fold"], head["classes"])
+        find_protocol(head["protocol"], dataset.name)
+        wanted = _classes(dataset, head["fold"], head["classes"])
     except UserError as error:
         raise UserError(f"manifest {path}: {error}") from error
     positions = {name: i for i, name in enumerate(dataset.test.ids)}

@@ -42,7 +42,7 @@ class Sample:
     predicted: Bool[np.ndarray, "h w"]
     """True where foreground is predicted, at the scored label's size."""
     confidence: Float[np.ndarray, "grid grid"] | None
-    """The confidence map C_Q, in [0, 1], where the head has one; its right or lower part is the query's padding."""
+    """The confidence map C_Q, in [0, 1], where the head has one; its right or lower part may be the query's padding."""
     activations: Float[np.ndarray, "n grid grid"]
     """``top_activations`` of the query, in [0, 1], likewise."""
     embeddings: Integer[np.ndarray, " n"]

@@ -38,12 +38,14 @@ def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"
         known[fit_mask(truth == IGNORE, TILE)] = 255
         tiles = [support_tile(support, label == 1, TILE) for support, label in supports]
         tiles += [query, overlay(known, fit_mask(truth == 1, TILE), TRUTH)]
-        tiles += [overlay(query, fit_mask(sample.predicted, TILE))]
+        whole = sample.predicted.shape != truth.shape  # scored in a square, to which the whole image was squashed
+        rows, columns = (np.arange(n) * m // n for n, m in zip(truth.shape, sample.predicted.shape, strict=True))
+        tiles += [overlay(query, fit_mask(sample.predicted[rows][:, columns], TILE))]
         if sample.confidence is not None:
-            tiles.append(_map_tile(sample.confidence, truth.shape))
+            tiles.append(_map_tile(sample.confidence, truth.shape, whole))
         for number, values in zip(sample.embeddings, sample.activations, strict=True):
             page.text(MARGIN + len(tiles) * (TILE + GAP) + 4, f"#{number}", "white", down=2, stroke=2)
-            tiles.append(_map_tile(values, truth.shape))
+            tiles.append(_map_tile(values, truth.shape, whole))
         for c, tile in enumerate(tiles):
             page.tile(MARGIN + c * (TILE + GAP), tile)
         intersection, union = result.intersection[sample.episode, 1], result.union[sample.episode, 1]
@@ -52,7 +54,7 @@ def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"
     return page.pixels()
 
 
-def _map_tile(values: Float[np.ndarray, "grid grid"], size: tuple[int, ...]) -> UInt8[np.ndarray, "h w 3"]:
-    """A map over a padded query, without the padding."""
+def _map_tile(values: Float[np.ndarray, "grid grid"], size: tuple[int, ...], whole: bool) -> UInt8[np.ndarray, "h w 3"]:
+    """A map over a query of this size: over the ``whole`` of it, or with padding right or below, which is cut off."""
     height, width = fit_size(size, TILE)
-    return heat(resize_on_host(values, (TILE, TILE))[:height, :width])
+    return heat(resize_on_host(values, (height, width) if whole else (TILE, TILE))[:height, :width])

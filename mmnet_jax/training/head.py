@@ -12,8 +12,10 @@ from mmnet_jax.config.values import augmentation, network_settings, objective, s
 from mmnet_jax.data.batches import training_batches
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.episodes import training_index
+from mmnet_jax.data.transforms.evaluation import test_transform
 from mmnet_jax.drawing.curve import draw_curve
 from mmnet_jax.evaluation.manifest import configured_manifest
+from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.features.source import image_source
 from mmnet_jax.features.store import stored_sources
@@ -50,7 +52,9 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
     test_source = None
     if settings.cache_features:
         sha256 = weights.sha256(workdir.backbone_file)
-        source, test_source = stored_sources(config, model, frozen, sha256, [dataset.train, dataset.test], say)
+        fits = PROTOCOLS[config.evaluation.protocol].fit is test_transform  # or other images than the stored ones
+        splits = [dataset.train, dataset.test] if fits else [dataset.train]
+        source, test_source = (*stored_sources(config, model, frozen, sha256, splits, say), None)[:2]
     else:
         transform = augmentation(config) if config.data.augment else None
         source = image_source(dataset.train, config.data.image_size, augmentation=transform)

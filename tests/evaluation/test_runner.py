@@ -5,18 +5,19 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
-from mmnet_jax.config import resolve
-from mmnet_jax.data.episodes import EpisodeSpec
+from mmnet_jax.data.datasets.pascal5i import PASCAL5I
 from mmnet_jax.data.raw import load_episodes
 from mmnet_jax.data.transforms.evaluation import test_transform as fit_episodes  # pytest would collect it
-from mmnet_jax.episode import Episode
+from mmnet_jax.drawing.images import fit_size, heat
+from mmnet_jax.episode import IMAGENET_MEAN, IMAGENET_STD
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.outputs import compute_outputs
-from mmnet_jax.evaluation.protocols import PROTOCOLS, Protocol
 from mmnet_jax.evaluation.runner import evaluate, spread_over_classes
 from mmnet_jax.evaluation.sheet import episode_sheet
 from mmnet_jax.models.registry import init_head
+from mmnet_jax.ops.resize import resize_on_host
 from tests.evaluation import reference
 from tests.evaluation.conftest import BareNetwork
 
@@ -118,46 +119,29 @@ def test_a_head_without_confidence_or_memory_is_evaluated(network, config, datas
     assert episode_sheet(bare, dataset).shape[1] == 96 + 4 * 156
 
 
-def squash(image, size, side, axes=(0, 1)):
-    """Nearest pixels of the top left part of an image, for a square of ``side``."""
-    for axis, length in zip(axes, size, strict=True):
-        image = image.take(np.arange(side) * length // side, axis)
-    return image
-
-
-def squash_episodes(raw, image_size):
-    squash_all = jax.vmap(jax.vmap(lambda x, size: squash(x, size, image_size)))
-    images = squash_all(raw.images, raw.sizes).astype(np.float32) / 255.0
-    labels = squash_all(raw.labels, raw.sizes).astype(np.int32)
-    return Episode(images[:, 0], images[:, 1:], labels[:, 1:], labels[:, 0])
-
-
-def score_squashed(labels, sizes):
-    return jax.vmap(lambda label, size: squash(label, size, 20))(labels, sizes), sizes * 0 + 20
-
-
-def test_a_new_protocol_is_one_declaration(network, config, dataset, monkeypatch):
-    """Another sampling, image size rule and scoring space, as the authors of HSNet have them."""
-
-    def draw(index, seed, i):
-        return EpisodeSpec(int(index.admitted[i]), index.present[i][0], (seed,))
-
-    squashed = Protocol(episodes=3, draw=draw, seed=4, fit=squash_episodes, scored=score_squashed)
-    monkeypatch.setitem(PROTOCOLS, "squashed", squashed)
-    config = config.copy_and_resolve_references()
-    config.evaluation.protocol = "squashed"
-    config = resolve(config)
-    manifest, weights = configured_manifest(dataset, config), np.asarray(network[1]["params"]["weights"])
-    assert [(e.query, e.supports) for e in manifest.episodes] == [(0, (4,)), (1, (4,)), (2, (4,))]
-    assert manifest.seed == 4 and configured_manifest(dataset, config, seed=5).seed == 5
-    result = evaluate(*network, config, dataset, manifest, samples=3)
-    assert [sample.predicted.shape for sample in result.samples] == [(20, 20)] * 3
-    for i, spec in enumerate(manifest.episodes):
-        image, mask = dataset.test.read_image(spec.query), dataset.test.read_mask(spec.query)
-        logits = squash(image, mask.shape, config.data.image_size)[..., :2] / 255.0 * weights
-        label = squash(np.where(mask == 255, 255, mask == spec.class_id), mask.shape, 20)
-        intersection, union = reference.episode_counts(logits, label)
-        assert result.intersection[i].tolist() == intersection and result.union[i].tolist() == union
+def test_hsnet_squashes_images_and_scores_at_400_px_whatever_their_shape(network, config, dataset):
+    own = dataclasses.replace(dataset, spec=dataclasses.replace(PASCAL5I, name="fss1000"))
+    manifest = configured_manifest(own, config, protocol="hsnet", episodes=6)
+    assert manifest.seed == 0 and configured_manifest(own, config, protocol="hsnet", episodes=6, seed=5).seed == 5
+    result, side = evaluate(*network, config, own, manifest, samples=6), config.data.image_size
+    for sample, spec in zip(result.samples, manifest.episodes, strict=True):
+        image, label = own.test.read(spec.query, spec.class_id)
+        rows_first = Image.fromarray(image).resize((side, len(image)), Image.Resampling.BILINEAR)
+        colours = np.asarray(rows_first.resize((side, side), Image.Resampling.BILINEAR)) / 255 - IMAGENET_MEAN
+        logits = (colours / IMAGENET_STD)[..., :2] * np.asarray(network[1]["params"]["weights"])
+        rows, columns = (np.arange(400) * n // 400 for n in label.shape)
+        intersection, union = reference.episode_counts(logits, label[rows][:, columns])
+        allowed = undecided(logits, (400, 400))
+        assert allowed < 50 and sample.predicted.shape == (400, 400)
+        np.testing.assert_allclose(result.intersection[sample.episode], intersection, atol=allowed)
+        np.testing.assert_allclose(result.union[sample.episode], union, atol=allowed)
+    # on the sheet the prediction has the query's shape again
+    sample = result.samples[0]
+    sheet = episode_sheet(dataclasses.replace(result, samples=(sample,)), own)
+    height, width = fit_size(own.test.read_mask(manifest.episodes[sample.episode].query).shape, 150)
+    assert height != width
+    left, expected = 96 + 5 * 156, heat(resize_on_host(sample.activations[0], (height, width)))
+    np.testing.assert_array_equal(sheet[22 + 30 : 22 + height, left : left + width], expected[30:])
 
 
 def test_samples_spread_over_the_classes():

@@ -11,6 +11,7 @@ import pytest
 from mmnet_jax import load_model
 from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.data.dataset import Split
+from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import checkpoint as scoring
 from mmnet_jax.evaluation.checkpoint import score_workdir
 from mmnet_jax.evaluation.manifest import configured_manifest
@@ -51,9 +52,24 @@ def finished(folder):
     lines, read = [], []
     with pytest.MonkeyPatch.context() as patch:
         original = Split.read
-        patch.setattr(Split, "read", lambda split, i: read.append(split.name) or original(split, i))
+        patch.setattr(Split, "read", lambda split, *at: read.append(split.name) or original(split, *at))
         workdir = train_tiny(folder / "finished", config, lines.append)
     return workdir, lines, read
+
+
+@pytest.mark.parametrize(("protocol", "splits"), [("pfenet", ["train", "val"]), ("hsnet", ["train"])])
+def test_test_images_are_stored_only_as_the_protocol_fits_them(folder, monkeypatch, tmp_path, protocol, splits):
+    config, asked = configured(folder, True), []
+    config.evaluation.protocol = protocol
+
+    def refuse(config, model, frozen, sha256, wanted, say):
+        asked.extend(split.name for split in wanted)
+        raise UserError("enough.")
+
+    monkeypatch.setattr("mmnet_jax.training.head.stored_sources", refuse)
+    with pytest.raises(UserError, match="enough"):
+        train_tiny(tmp_path / "run", config)
+    assert asked == splits
 
 
 @pytest.mark.parametrize("support_level4", ["masked", pytest.param("masked_twice", marks=pytest.mark.slow)])

@@ -106,5 +106,6 @@ FSS1000 = DatasetSpec(
     own_classes=own_classes,
     source="fewshot_data",
     min_pixels=1,
-    episodes={"pfenet": 2_400},
+    protocol="hsnet",
+    episodes={"hsnet": 2_400, "pfenet": 2_400},
 )

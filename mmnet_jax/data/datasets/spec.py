@@ -88,6 +88,8 @@ class DatasetSpec:
     generated: bool = False
     min_pixels: int = 2 * 32 * 32
     """Pixels of a class that admit an image to its lists, where ``data.min_pixels`` is open."""
+    protocol: str = "pfenet"
+    """Of its evaluation, where ``evaluation.protocol`` is open."""
     episodes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Protocol -> test episodes, where it is another number than the protocol's own."""
     val: Sequence[int] = ()

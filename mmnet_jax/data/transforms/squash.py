@@ -1,0 +1,59 @@
+"""HSNet's transform: images and labels squashed to a square, whatever their shape."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt8, UInt32
+
+from mmnet_jax.data.raw import AnyArray, RawEpisodes
+from mmnet_jax.data.transforms.geometry import normalise
+from mmnet_jax.episode import Episode
+
+HALF = 2**11
+"""Pillow's weights have 22 bits, here 11 and 11."""
+
+
+def squash_image(image: UInt8[AnyArray, "m n 3"], size: Int[AnyArray, "2"], side: int) -> Float[Array, "s s 3"]:
+    """The top left ``size`` part of ``image`` resized to a square by Pillow's ``BILINEAR``, to the bit, in [0, 255].
+
+    It is antialiased, runs along the rows first, and rounds to whole numbers after either axis. (From version 13 on,
+    Pillow takes some images along the columns first, and then differs by 1 at most.)
+    """
+    pixels, size = jnp.asarray(image).astype(jnp.float32), jnp.asarray(size)
+    for axis, product in ((1, "on,mnc->moc"), (0, "om,mnc->onc")):
+        high, low = (
+            jnp.einsum(product, weights.astype(jnp.float32), pixels, precision="highest").astype(jnp.int32)
+            for weights in _pillow_weights(pixels.shape[axis], size[axis], side)
+        )
+        pixels = ((high * HALF + low + HALF * HALF // 2) // (HALF * HALF)).astype(jnp.float32)
+    return pixels
+
+
+def _pillow_weights(length: int, size: Int[Array, ""], side: int) -> tuple[UInt32[Array, "s n"], UInt32[Array, "s n"]]:
+    """The weights of ``length`` pixels, those from ``size`` on padding, in each of ``side`` pixels.
+
+    A triangle about the output pixel's centre, whose half width is the larger one of an input and an output pixel.
+    Pillow rounds the weights to 1 / ``HALF`` ** 2. They come here as ``high * HALF + low`` of such units, so that
+    products with pixels, and their sums, are exact in float32.
+    """
+    pixels, out = jnp.arange(length)[None], jnp.arange(side)[:, None]
+    distance = jnp.abs((2 * pixels + 1) * side - (2 * out + 1) * size)  # 2 * side is the distance of two pixels
+    triangle = jnp.where(pixels < size, jnp.maximum(0, 2 * jnp.maximum(size, side) - distance), 0).astype(jnp.uint32)
+    total = triangle.sum(axis=1, keepdims=True, dtype=jnp.uint32)
+    high, rest = jnp.divmod(triangle * HALF, total)
+    low, rest = jnp.divmod(rest * HALF, total)
+    return high, low + (2 * rest >= total).astype(jnp.uint32)
+
+
+def squash_label(label: UInt8[AnyArray, "m n"], size: Int[AnyArray, "2"], side: int) -> UInt8[Array, "s s"]:
+    """The top left ``size`` part of ``label`` resized to a square: pixel i is that at floor(i * size / side)."""
+    rows, columns = jnp.arange(side)[None] * jnp.asarray(size)[:, None] // side
+    return jnp.asarray(label)[rows][:, columns]
+
+
+def squash_episodes(raw: RawEpisodes, image_size: int) -> Episode:
+    """Raw episodes -> episodes for evaluation as HSNet fits them, by ``squash_image`` and ``squash_label``."""
+    image, label = (jax.vmap(jax.vmap(functools.partial(f, side=image_size))) for f in (squash_image, squash_label))
+    images, labels = normalise(image(raw.images, raw.sizes)), label(raw.labels, raw.sizes).astype(jnp.int32)
+    return Episode(images[:, 0], images[:, 1:], labels[:, 1:], labels[:, 0])
