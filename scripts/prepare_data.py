@@ -3,6 +3,7 @@
 python scripts/prepare_data.py pascal5i --source=VOCdevkit --data_dir=DATA [--split=protocol|trainaug|folder]
 python scripts/prepare_data.py coco20i --source=COCO --data_dir=DATA [--coco_masks=all|published]
 python scripts/prepare_data.py fss1000 --source=fewshot_data --data_dir=DATA [--split=protocol|folder]
+python scripts/prepare_data.py custom --source=FOLDER --data_dir=DATA [--folds=N]
 python scripts/prepare_data.py creatures --data_dir=DATA [--seed=0]
     Worker processes share the work (--workers=N). If interrupted or killed, rerun the same command: it keeps what is
     finished, and the result is the same. --on_error=skip leaves out images that cannot be used, and names them.
@@ -22,7 +23,8 @@ flags.DEFINE_string(
     "source",
     None,
     "Folder of images and masks (pascal5i: VOCdevkit, VOC2012 in it, or the folder above; coco20i: the folder that "
-    "holds annotations, and train2014 and val2014 or train2017 and val2017; fss1000: fewshot_data).",
+    "holds annotations, and train2014 and val2014 or train2017 and val2017; fss1000: fewshot_data; "
+    "custom: images/, masks/ and classes.txt, or one folder a class).",
 )
 flags.DEFINE_string("data_dir", "data", "Where the prepared dataset goes.")
 flags.DEFINE_string(
@@ -36,11 +38,14 @@ flags.DEFINE_string(
     "coco_masks", None, "Masks of coco20i: all that is annotated (if not given), or published, as published numbers."
 )
 flags.DEFINE_integer("seed", 0, "Seed of a generated dataset (creatures).", 0, 2**31 - 1)
+flags.DEFINE_integer(
+    "folds", None, "Equal parts of the classes of custom, each held out once; 4 at most if not given.", 2, 1024
+)
 flags.DEFINE_integer("workers", None, "Worker processes; if not given, one for each core, 8 at most.", 1, 1024)
 flags.DEFINE_enum(
     "on_error", "stop", ["stop", "skip"], "An image or mask that cannot be used ends the preparation, or is left out."
 )
-CHECK, PREPARING = "check", ("source", "workers", "on_error")
+CHECK, PREPARING = "check", ("source", "workers", "on_error", "folds")
 
 
 def main(name: str | None) -> None:
@@ -55,7 +60,11 @@ def main(name: str | None) -> None:
         raise UserError(f"the first argument is the dataset to prepare ({listed(DATASETS, 'or')}) or {CHECK}.")
     spec = None if name == CHECK else find_spec(name)
     unused = {other.variant_flag for other in DATASETS.values()} - {spec and spec.variant_flag}
-    for flag in sorted(unused) if spec else [*PREPARING, *sorted(unused)]:
+    if spec is None:
+        unused |= set(PREPARING)
+    elif spec.folds:
+        unused.add("folds")
+    for flag in sorted(unused):
         if FLAGS[flag].present:
             raise UserError(f"--{flag} means nothing to {name}.")
     if spec is None:
@@ -63,7 +72,7 @@ def main(name: str | None) -> None:
         return
     choice = name, FLAGS.data_dir, spec.variant(FLAGS[spec.variant_flag].value)
     there = is_prepared(*choice)
-    how = {"workers": FLAGS.workers, "on_error": FLAGS.on_error}
+    how = {"workers": FLAGS.workers, "on_error": FLAGS.on_error, "folds": FLAGS.folds}
     folder = prepare(name, FLAGS.source, *choice[1:], Printer(error=True), **how)
     done = "already prepared (remove the folder to prepare it again)" if there else "prepared"
     print(f"{name} is {done}: {folder}\n{summary(*choice)}")

@@ -101,7 +101,7 @@ def test_a_config_stored_before_folds_could_be_chosen_is_the_same_as_ever(datase
         ({"data": {"split": "thirds"}}, "data.split must be one of protocol, trainaug, folder, but is 'thirds'."),
         (
             {"data": {"dataset": "kitti"}},
-            "data.dataset must be one of pascal5i, coco20i, fss1000, creatures, but is 'kitti'.",
+            "data.dataset must be one of pascal5i, coco20i, fss1000, custom, creatures, but is 'kitti'.",
         ),
         ({"data": {"folds": "interleaved"}}, "data.folds of pascal5i must be contiguous, but is interleaved."),
         ({"data": {"folds": "random"}}, "data.folds must be one of contiguous, interleaved, own, but is 'random'."),

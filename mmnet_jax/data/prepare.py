@@ -28,6 +28,9 @@ MOST_WORKERS = 8
 MOST_ROWS = 100
 """Rows of a table of classes; of more classes a line tells how many have images."""
 
+LEAST = 2
+"""Images of a class that an episode needs: a query and a support."""
+
 SHOWN = 5
 """Ids that a message shows."""
 
@@ -49,8 +52,9 @@ def prepare(
     """Prepares a variant of a dataset (None: the default) and returns its folder; one that is there is left as it is.
 
     ``source`` is the folder of images and masks, None for a generated dataset. ``workers`` processes share the work
-    (None: one for each core, 8 at most); the result does not depend on them. The folder appears at the end, whole. If
-    this is interrupted or killed, finished shards stay in a hidden folder beside it and the next call makes the rest.
+    (None: one for each core, 8 at most); the result does not depend on them. ``folds`` is the number of parts into
+    which a user's own classes are divided (None: as its file says, or 4 at most). The folder appears at the end, whole.
+    If this is interrupted or killed, finished shards stay in a hidden folder beside it; the next call makes the rest.
 
     Raises:
       UserError: names the folder, or the first image or mask that is missing or broken; with ``on_error="skip"`` such
@@ -186,7 +190,8 @@ def summary(name: str, data_dir: str | Path, variant: str) -> str:
         found = f"{split}: found {len(index['ids']):,} of {index['wanted']:,} images"
         lines.append(f"{found} ({more})" if more else found)
     command = "  " + dataset.spec.train_command(data_dir, variant)
-    return "\n".join([*lines, "", *_class_table(dataset), "", "Next:", command])
+    few = _too_few(dataset) if "classes" in metadata else []
+    return "\n".join([*lines, "", *_class_table(dataset), *few, "", "Next:", command])
 
 
 def _first_of(ids: Sequence[str]) -> str:
@@ -204,6 +209,19 @@ def _source_folder(name: str, source: str | Path | None) -> Path:
     if not any(folder.iterdir()):
         raise UserError(f"--source {folder} is an empty folder.")
     return folder
+
+
+def _too_few(dataset: Dataset) -> list[str]:
+    """One line for each split in which a class that is asked for there has too few images for any episode."""
+    lines, folds = [], range(dataset.spec.folds)
+    trained = {c for fold in folds for c in dataset.classes(fold, "base")}
+    tested = {c for fold in folds for c in (*dataset.classes(fold, "novel"), *dataset.classes(fold, "val"))}
+    for split, classes in (dataset.train, trained), (dataset.test, tested):
+        images = (split.counts >= dataset.spec.min_pixels).sum(axis=0)
+        few = ", ".join(f"{dataset.class_names[c]} ({images[c]})" for c in sorted(classes) if images[c] < LEAST)
+        if few:
+            lines.append(f"too few images in {split.name}, where even a 1-shot episode needs {LEAST} of a class: {few}")
+    return lines
 
 
 def _class_table(dataset: Dataset) -> list[str]:

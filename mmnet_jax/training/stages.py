@@ -72,6 +72,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
                     say("there already")
                 multihost_utils.sync_global_devices("data")
         dataset = dataset or open_dataset(*dataset_choice(config))
+        base, novel = (_classes(config, dataset, part) for part in ("base", "novel"))
         if first and not resumed:
             workdir.create(config, dataset.fingerprints())
         multihost_utils.sync_global_devices("workdir")
@@ -81,13 +82,11 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
                 images += f" of {len(dataset.classes(config.fold, 'base'))} base classes"
             with stage(f"pretraining: {config.model.backbone} as a classifier of {images}, {steps:,} steps"):
                 _pretrain(config, workdir, dataset, say)
-        base = _classes(config, dataset, "base")
         with stage(f"training: {HEADS[config.model.network].title}'s head, {config.shots}-shot, {base}"):
             train_head(config, workdir, dataset, say)
         if not config.evaluation.after_training:
             return None
         manifest = configured_manifest(dataset, config)
-        novel = _classes(config, dataset, "novel")
         with stage(f"evaluation: {len(manifest.episodes):,} episodes, {manifest.shots}-shot, {novel}"):
             output, example = workdir.results / RESULT, workdir.results / EXAMPLE
             scored = score_workdir(workdir, config, dataset, manifest, output=output, keep=True, say=say)
@@ -111,4 +110,6 @@ def _pretrain(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say) 
 
 def _classes(config: ConfigDict, dataset: Dataset, part: Part) -> str:
     names = [dataset.class_names[c] for c in dataset.classes(config.fold, part)]
+    if not names:
+        raise UserError(f"{dataset.name} has no {part} classes in fold {config.fold}, and training needs some.")
     return f"{len(names)} {part} classes" + (f" ({', '.join(names)})" if len(names) <= 5 else "")

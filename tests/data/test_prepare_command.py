@@ -46,7 +46,11 @@ def test_prepares_tells_progress_and_what_comes_next(voc, data):
 
 
 MISTAKES = [
-    (None, {}, r"the first argument is the dataset to prepare \(pascal5i, coco20i, fss1000 or creatures\) or check\."),
+    (
+        None,
+        {},
+        r"the first argument is the dataset to prepare \(pascal5i, coco20i, fss1000, custom or creatures\) or check\.",
+    ),
     ("check", {"workers": "2"}, r"--workers means nothing to check\."),
     ("check", {"split": "folder"}, r"--split means nothing to check\."),
     ("pascal5i", {"seed": "3"}, r"--seed means nothing to pascal5i\."),

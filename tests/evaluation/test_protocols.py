@@ -25,7 +25,7 @@ def manifest(dataset):
 
 def test_pfenet_has_the_papers_numbers_of_episodes_and_one_of_ours(dataset):
     counts = {name: default_episodes(spec, "pfenet") for name, spec in DATASETS.items()}
-    assert counts == {"pascal5i": 5000, "coco20i": 20000, "fss1000": 2400, "creatures": 1000}
+    assert counts == {"pascal5i": 5000, "coco20i": 20000, "fss1000": 2400, "custom": 1000, "creatures": 1000}
     assert len(draw_manifest(dataset, **RULES).episodes) == 5000
 
 

@@ -1,5 +1,6 @@
 """A training as a whole: which stages there are, what each leaves for the next call, and what is refused."""
 
+import dataclasses
 import json
 import shutil
 from unittest import mock
@@ -51,6 +52,20 @@ def pretraining_config(seed=321):
     config.evaluation.after_training = config.model.random_backbone = False
     config.pretraining.dataset = "crops"
     return config
+
+
+def test_folds_that_only_the_source_knows_are_checked_before_anything_is_written(tmp_path):
+    config, dataset = short_config(), tiny_dataset()
+    spec = dataclasses.replace(dataset.spec, folds=1, novel={"contiguous": lambda fold: range(1, 21)})
+    dataset = dataclasses.replace(dataset, spec=spec)
+    for fold, sentence in {
+        1: r"^fold must be 0 to 0, but is 1\.$",
+        0: r"^pascal5i has no base classes in fold 0, and training needs some\.$",
+    }.items():
+        config.fold = fold
+        with pytest.raises(UserError, match=sentence):
+            train(config, Workdir(tmp_path / "run"), lambda line: None, dataset)
+        assert not (tmp_path / "run" / "config.json").exists()
 
 
 @pytest.fixture(scope="module")

@@ -33,11 +33,11 @@ def read_list(file: Path) -> list[str]:
         if not image:
             continue
         flagged = len(more) == 1 and more[0] in ("1", "0", "-1")
-        masked = len(more) == 1 and _identity(more[0]) == _identity(image)
+        masked = len(more) == 1 and image_id(more[0]) == image_id(image)
         if not _PATH.fullmatch(image) or (more and not flagged and not masked):
             raise UserError(f"{file}, line {number}: {line[:100]!r} cannot be read; {_FORMS}.")
         if not flagged or more[0] == "1":
-            ids.append(_identity(image))
+            ids.append(image_id(image))
     if not ids:
         raise UserError(f"{file} names no image; {_FORMS}.")
     return list(dict.fromkeys(ids))
@@ -62,8 +62,8 @@ def repeated(names: Iterable[str]) -> str | None:
     return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
-def _identity(path: str) -> str:
-    """The name of a file without the suffix of an image."""
+def image_id(path: str) -> str:
+    """The name of a file or path without the suffix of an image."""
     name = PurePosixPath(path)
     return name.stem if name.suffix.lower() in IMAGE_SUFFIXES else name.name
 
