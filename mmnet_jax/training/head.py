@@ -54,7 +54,8 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
         sha256 = weights.sha256(workdir.backbone_file)
         fits = PROTOCOLS[config.evaluation.protocol].fit is test_transform  # or other images than the stored ones
         splits = [dataset.train, dataset.test] if fits else [dataset.train]
-        source, test_source = (*stored_sources(config, model, frozen, sha256, splits, say), None)[:2]
+        source, *others = stored_sources(config, model, frozen, sha256, splits, say)
+        test_source = others[0] if fits else None
     else:
         transform = augmentation(config) if config.data.augment else None
         source = image_source(dataset.train, config.data.image_size, augmentation=transform)
