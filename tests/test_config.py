@@ -105,7 +105,7 @@ def test_a_config_stored_before_folds_could_be_chosen_is_the_same_as_ever(datase
         ),
         ({"data": {"folds": "interleaved"}}, "data.folds of pascal5i must be contiguous, but is interleaved."),
         ({"data": {"folds": "random"}}, "data.folds must be one of contiguous, interleaved, own, but is 'random'."),
-        ({"fold": 7}, "fold must be a number from 0 to 3, but is 7."),
+        ({"fold": 7}, "fold of pascal5i must be 0 to 3, but is 7."),
         ({"shots": "two"}, "config field shots must be of type int, but is 'two'."),
         ({"model": {"memory_sise": 20}}, "unknown config field model.memory_sise; did you mean model.memory_size?"),
         ({"data": {"image_size": 200}}, "data.image_size must be 8k + 1, but is 200; the nearest are 193 and 201."),

@@ -114,7 +114,7 @@ def test_a_manifest_repeats_the_number(folder, result):
     [
         ("--workdir=nowhere", "nowhere is not a workdir: it has no config.json."),
         ("--workdir=untrained", "untrained holds no checkpoint."),
-        ("--workdir=work --fold=7", "fold must be 0 to 3, but is 7."),
+        ("--workdir=work --fold=7", "fold of pascal5i must be 0 to 3, but is 7."),
         (
             "--workdir=work --manifest=out/result.manifest.json --shots=5",
             "--shots=5 contradicts --manifest=out/result.manifest.json, whose shots is 1.",

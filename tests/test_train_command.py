@@ -83,7 +83,7 @@ def test_the_reading_is_applied_first_wherever_it_stands_and_set_fields_win(monk
     [
         (["--workdir=x"], "--config is missing: give a file of configs/, as in --config=configs/pascal_1shot.py.\n"),
         (["--config=pascal_1shot"], "--workdir is missing: give the folder to train in.\n"),
-        ([*ARGUMENTS, "--config.fold=4"], "fold must be a number from 0 to 3, but is 4.\n"),
+        ([*ARGUMENTS, "--config.fold=4"], "fold of pascal5i must be 0 to 3, but is 4.\n"),
     ],
 )
 def test_what_is_missing_or_out_of_range_is_named(monkeypatch, arguments, sentence):

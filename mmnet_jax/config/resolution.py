@@ -132,9 +132,7 @@ def _check_data(config: ConfigDict) -> None:
     from mmnet_jax.evaluation.protocols import find_protocol
 
     spec = _dataset(config)
-    if config.fold < 0 or 0 < spec.folds <= config.fold:
-        most = f"to {spec.folds - 1}" if spec.folds else "on"  # without folds: the source decides their number
-        raise UserError(f"fold must be a number from 0 {most}, but is {config.fold!r}.")
+    spec.check_fold(config.fold)
     spec.check_variant(spec.variant(get_field(config, spec.variant_field)))
     spec.check_folds(config.data.folds)
     find_protocol(config.evaluation.protocol, spec.name)

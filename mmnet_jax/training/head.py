@@ -36,9 +36,11 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
     settings = config.training
     first = jax.process_index() == 0  # of several processes one writes all but the checkpoints
 
-    # Data: the images that make episodes, and the number of steps.
+    # Data: the images that make episodes, the episodes that select the best checkpoint, and the number of steps.
     choices = {name: config.data[name] for name in ("drop_novel", "distinct_supports", "class_sampling")}
     index = training_index(dataset, config.fold, config.shots, config.data.min_pixels, **choices)
+    if selecting := settings.evaluation_episodes:
+        manifest = configured_manifest(dataset, config, episodes=selecting, classes=settings.select_on)
     size = settings.batch_size
     steps = settings.steps or settings.epochs * index.episodes_per_epoch(size) // size  # no last incomplete batch
 
@@ -92,10 +94,6 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
         say(f"step {step}: {miou} over {len(manifest.episodes)} episodes, FB-IoU {result.scores.fb_iou:.2f}")
         return result.scores.miou
 
-    if settings.evaluation_episodes:
-        manifest = configured_manifest(
-            dataset, config, episodes=settings.evaluation_episodes, classes=settings.select_on
-        )
     count = parameter_overview.count_parameters(state.params)
     if first:
         workdir.log.mkdir(parents=True, exist_ok=True)

@@ -73,6 +73,8 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
                 multihost_utils.sync_global_devices("data")
         dataset = dataset or open_dataset(*dataset_choice(config))
         base, novel = (_classes(config, dataset, part) for part in ("base", "novel"))
+        if config.training.evaluation_episodes:
+            _classes(config, dataset, config.training.select_on)
         if first and not resumed:
             workdir.create(config, dataset.fingerprints())
         multihost_utils.sync_global_devices("workdir")
@@ -111,5 +113,6 @@ def _pretrain(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say) 
 def _classes(config: ConfigDict, dataset: Dataset, part: Part) -> str:
     names = [dataset.class_names[c] for c in dataset.classes(config.fold, part)]
     if not names:
-        raise UserError(f"{dataset.name} has no {part} classes in fold {config.fold}, and training needs some.")
+        advice = "; choose novel or base for training.select_on" if part == "val" else ""
+        raise UserError(f"{dataset.name} has no {part} classes in fold {config.fold}, and training needs some{advice}.")
     return f"{len(names)} {part} classes" + (f" ({', '.join(names)})" if len(names) <= 5 else "")

@@ -46,7 +46,7 @@ def test_base_classes_are_asked_for_where_wanted_and_what_cannot_be_drawn_is_nam
     for change, message in [
         ({"classes": "base"}, "no class has 3 images"),
         ({"protocol": "best"}, r"^unknown protocol best; there is pfenet, hsnet\.$"),
-        ({"fold": 4}, r"^fold must be 0 to 3, but is 4\.$"),
+        ({"fold": 4}, r"^fold of pascal5i must be 0 to 3, but is 4\.$"),
         ({"classes": "val"}, r"^pascal5i has no val classes in fold 1\.$"),
     ]:
         with pytest.raises(UserError, match=message):
@@ -153,7 +153,7 @@ def test_a_manifest_names_images_and_classes_and_survives_its_file(manifest, dat
         (lambda m: m.update(episodes=[]), "names no episode"),
         (lambda m: m.pop("episodes"), "is not a manifest: KeyError 'episodes'"),
         (lambda m: m.update(fold="one"), "is not a manifest"),
-        (lambda m: m.update(fold=4), r"m\.json: fold must be 0 to 3, but is 4"),
+        (lambda m: m.update(fold=4), r"m\.json: fold of pascal5i must be 0 to 3, but is 4"),
         (lambda m: m.update(protocol="best"), r"m\.json: unknown protocol best; there is pfenet, hsnet\."),
         (lambda m: m.update(classes="all"), "classes must be novel, base or val, but is all"),
         (lambda m: m["episodes"][2].update({"class": "dog"}), "episode 2: dog is none of the novel classes of fold 1"),

@@ -59,13 +59,22 @@ def test_folds_that_only_the_source_knows_are_checked_before_anything_is_written
     spec = dataclasses.replace(dataset.spec, folds=1, novel={"contiguous": lambda fold: range(1, 21)})
     dataset = dataclasses.replace(dataset, spec=spec)
     for fold, sentence in {
-        1: r"^fold must be 0 to 0, but is 1\.$",
+        1: r"^fold of pascal5i must be 0, but is 1\.$",
         0: r"^pascal5i has no base classes in fold 0, and training needs some\.$",
     }.items():
         config.fold = fold
         with pytest.raises(UserError, match=sentence):
             train(config, Workdir(tmp_path / "run"), lambda line: None, dataset)
         assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_val_classes_that_the_source_does_not_bring_are_missed_before_anything_is_written(tmp_path):
+    config = tiny_config()
+    config.training.select_on = "val"
+    sentence = r"has no val classes in fold 1, and training needs some; choose novel or base for training\.select_on\.$"
+    with pytest.raises(UserError, match=sentence):
+        train(config, Workdir(tmp_path / "run"), dataset=tiny_dataset())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")

@@ -100,8 +100,7 @@ class DatasetSpec:
 
         ``folds`` is a key of ``novel``, the default one if None.
         """
-        if fold not in range(self.folds):
-            raise UserError(f"fold must be 0 to {self.folds - 1}, but is {fold!r}.")
+        self.check_fold(fold)
         if part == "val":
             return tuple(self.val)
         novel = tuple(self.novel[folds or self.default_folds](fold))
@@ -142,6 +141,12 @@ class DatasetSpec:
             raise UserError(f"{self.name} comes in the variants seed0, seed1 and so on, but not {variant}.")
         if not self.generated and variant not in self.variants:
             raise UserError(f"{self.name} comes in the variants {listed(self.variants, 'and')}, but not {variant}.")
+
+    def check_fold(self, fold: int) -> None:
+        """Raises a ``UserError`` if there is no such fold; where the source decides their number, if there never is."""
+        if fold < 0 or 0 < self.folds <= fold:
+            most = {0: " or more", 1: ""}.get(self.folds, f" to {self.folds - 1}")
+            raise UserError(f"fold of {self.name} must be 0{most}, but is {fold!r}.")
 
     def check_folds(self, folds: str) -> None:
         """Raises a ``UserError`` if its classes do not fall into such folds."""

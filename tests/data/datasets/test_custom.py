@@ -109,7 +109,7 @@ def test_folds_are_equal_parts_or_those_of_a_file(class_folders, tmp_path):
         ["old spoon"],
     ]
     assert dataset.classes(1, "base") == (1, 2, 4, 5) and dataset.spec.folds == 2
-    with pytest.raises(UserError, match=r"^fold must be 0 to 1, but is 2\.$"):
+    with pytest.raises(UserError, match=r"^fold of custom must be 0 to 1, but is 2\.$"):
         dataset.classes(2, "novel")
 
 
@@ -199,5 +199,5 @@ def test_folders_that_hold_no_dataset_are_told(tmp_path):
 
 def test_the_number_of_folds_is_known_when_the_dataset_is_open():
     assert resolve(from_dict({"fold": 5, "data": {"dataset": "custom"}})).fold == 5
-    with pytest.raises(UserError, match=r"^fold must be a number from 0 on, but is -1\.$"):
+    with pytest.raises(UserError, match=r"^fold of custom must be 0 or more, but is -1\.$"):
         resolve(from_dict({"fold": -1, "data": {"dataset": "custom"}}))

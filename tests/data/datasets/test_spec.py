@@ -57,7 +57,7 @@ def test_val_classes_are_neither_base_nor_novel():
 
 
 def test_other_folds_are_refused():
-    with pytest.raises(UserError, match="fold must be 0 to 3, but is 7"):
+    with pytest.raises(UserError, match="fold of pascal5i must be 0 to 3, but is 7"):
         PASCAL.classes(7, "novel")
 
 
