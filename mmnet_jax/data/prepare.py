@@ -190,8 +190,8 @@ def summary(name: str, data_dir: str | Path, variant: str) -> str:
         found = f"{split}: found {len(index['ids']):,} of {index['wanted']:,} images"
         lines.append(f"{found} ({more})" if more else found)
     command = "  " + dataset.spec.train_command(data_dir, variant)
-    few = _too_few(dataset) if "classes" in metadata else []
-    return "\n".join([*lines, "", *_class_table(dataset), *few, "", "Next:", command])
+    own = [*_folds(dataset), *_too_few(dataset)] if "classes" in metadata else []
+    return "\n".join([*lines, "", *_class_table(dataset), *own, "", "Next:", command])
 
 
 def _first_of(ids: Sequence[str]) -> str:
@@ -209,6 +209,17 @@ def _source_folder(name: str, source: str | Path | None) -> Path:
     if not any(folder.iterdir()):
         raise UserError(f"--source {folder} is an empty folder.")
     return folder
+
+
+def _folds(dataset: Dataset) -> list[str]:
+    """One line for each fold, with the classes that it holds out; their number where they are many."""
+    lines = []
+    for fold in range(dataset.spec.folds):
+        names = [dataset.class_names[c] for c in dataset.classes(fold, "novel")]
+        lines.append(
+            f"fold {fold} holds out {', '.join(names) if len(names) <= 2 * SHOWN else f'{len(names)} classes'}"
+        )
+    return lines
 
 
 def _too_few(dataset: Dataset) -> list[str]:
