@@ -11,6 +11,7 @@ from PIL import Image
 
 from mmnet_jax import create_model, evaluate, predict
 from mmnet_jax.config import get_config, resolve
+from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.prepare import prepare
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
@@ -134,6 +135,17 @@ def test_what_cannot_be_evaluated_is_told_in_one_sentence(folder, evaluated, arg
     assert (done.returncode, done.stdout) == (2, "")
     *warnings, told = done.stderr.splitlines()
     assert told.endswith(sentence) and all(line.startswith("warning: left out") for line in warnings)
+
+
+def test_other_images_than_the_trainings_are_noticed(folder):
+    dataset = open_dataset("pascal5i", folder / "data", "folder")
+    changed = Workdir(folder / "changed")
+    config = Workdir(folder / "work").load_config()
+    for known, lines in (None, 0), (dataset.fingerprints(), 0), (dataset.fingerprints() | {"train": "0" * 64}, 1):
+        changed.create(config, known)
+        done = command(folder, evaluate, "--workdir=changed", "--fold=7")
+        *notes, _ = done.stderr.splitlines()
+        assert len(notes) == lines and all(note.startswith("note: these are not the images") for note in notes)
 
 
 def test_a_workdir_that_cannot_be_written_is_told_before_the_work(folder, monkeypatch):

@@ -18,6 +18,8 @@ from mmnet_jax.data.dataset import Dataset, Split
 from mmnet_jax.data.streams import EPISODE_ORDER, TESTING, TRAINING, numbers, permutation
 from mmnet_jax.errors import UserError
 
+SHOWN = 10
+"""Classes with too few images that a message names."""
 ClassSampling = Literal["image", "uniform"]
 """How a training episode's class is drawn: among those in its query, or among all, and then its query."""
 
@@ -74,13 +76,18 @@ class EpisodeIndex:
         needed = shots + 1 if distinct_supports else 2
         left_out = tuple(c for c, images in eligible.items() if len(images) < needed)
         lists = {c: images for c, images in eligible.items() if c not in left_out}
+        names = ", ".join(f"{class_names[c] if class_names else c} ({len(eligible[c])})" for c in left_out[:SHOWN])
+        names += f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
         if not lists:
+            large = f" with at least {min_pixels:,} of its pixels" if min_pixels > 1 else ""
+            dropped = np.count_nonzero(~kept)
             raise UserError(
-                f"no class has {needed} images with at least {min_pixels} of its pixels in the {split.name} split, "
-                f"as {shots}-shot episodes need."
+                f"no class has {needed} images{large} in the {split.name} split, as {shots}-shot episodes need: "
+                + f"{names}; "
+                + (f"novel classes leave out {dropped:,} of its {len(kept):,} images; " if dropped else "")
+                + ("take fewer shots or add images." if needed > 2 else "add images.")
             )
         if left_out:
-            names = ", ".join(f"{class_names[c] if class_names else c} ({len(eligible[c])})" for c in left_out)
             logging.getLogger(__name__).warning(
                 "left out of the %s split, with fewer than %d eligible images: %s", split.name, needed, names
             )
@@ -93,7 +100,8 @@ class EpisodeIndex:
         """Admitted images, without those of a last incomplete batch; a ``UserError`` if they do not fill one."""
         episodes = len(self.admitted) // batch_size * batch_size
         if not episodes:
-            raise UserError(f"{len(self.admitted)} images are admitted, too few for a batch of {batch_size}.")
+            few = f"{len(self.admitted)} images are admitted, too few for a batch of {batch_size}"
+            raise UserError(f"{few}; take a smaller one or add images.")
         return episodes
 
     def draw(self, position: int, numbers: UInt64[np.ndarray, " draws"]) -> EpisodeSpec:

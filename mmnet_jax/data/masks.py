@@ -50,7 +50,7 @@ def count_classes(
     if not may_be_empty and not counts[1:classes].any():
         found = " and ".join(map(str, np.flatnonzero(counts)))
         meaning = f"it holds {found} alone, and 0 is the background and 255 unknown"
-        advice = f"write the index of each pixel's class, 1 to {classes - 1}"
+        advice = f"write the index of each pixel's class, {f'1 to {classes - 1}' if classes > 2 else '1'}"
         raise UserError(f"{name} shows no class: {meaning}; {advice}.")
     return counts[:classes].astype(np.int64)
 

@@ -42,7 +42,8 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
     if selecting := settings.evaluation_episodes:
         manifest = configured_manifest(dataset, config, episodes=selecting, classes=settings.select_on)
     size = settings.batch_size
-    steps = settings.steps or settings.epochs * index.episodes_per_epoch(size) // size  # no last incomplete batch
+    per_epoch = index.episodes_per_epoch(size)  # without the last incomplete batch
+    steps = settings.steps or settings.epochs * per_epoch // size
 
     # Network: trained parameters are replicated over the mesh, the batch is split over it.
     mesh = data_mesh(settings.batch_size)

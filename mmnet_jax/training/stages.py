@@ -75,6 +75,10 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
         base, novel = (_classes(config, dataset, part) for part in ("base", "novel"))
         if config.training.evaluation_episodes:
             _classes(config, dataset, config.training.select_on)
+        if config.evaluation.after_training:
+            manifest = configured_manifest(dataset, config)
+        if resumed and workdir.data_sha256() not in (None, dataset.fingerprints()):
+            say("note: the prepared images have changed since this training began; a new workdir trains on them")
         if first and not resumed:
             workdir.create(config, dataset.fingerprints())
         multihost_utils.sync_global_devices("workdir")
@@ -88,7 +92,6 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
             train_head(config, workdir, dataset, say)
         if not config.evaluation.after_training:
             return None
-        manifest = configured_manifest(dataset, config)
         with stage(f"evaluation: {len(manifest.episodes):,} episodes, {manifest.shots}-shot, {novel}"):
             output, example = workdir.results / RESULT, workdir.results / EXAMPLE
             scored = score_workdir(workdir, config, dataset, manifest, output=output, keep=True, say=say)
@@ -113,6 +116,11 @@ def _pretrain(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say) 
 def _classes(config: ConfigDict, dataset: Dataset, part: Part) -> str:
     names = [dataset.class_names[c] for c in dataset.classes(config.fold, part)]
     if not names:
-        advice = "; choose novel or base for training.select_on" if part == "val" else ""
-        raise UserError(f"{dataset.name} has no {part} classes in fold {config.fold}, and training needs some{advice}.")
-    return f"{len(names)} {part} classes" + (f" ({', '.join(names)})" if len(names) <= 5 else "")
+        advice = {
+            "base": "it holds out all of them; add some, or divide them into more folds",
+            "val": "choose novel or base for training.select_on",
+        }
+        reason = f"; {advice[part]}" if part in advice else ""
+        raise UserError(f"{dataset.name} has no {part} classes in fold {config.fold}, and training needs some{reason}.")
+    classes = "class" if len(names) == 1 else "classes"
+    return f"{len(names)} {part} {classes}" + (f" ({', '.join(names)})" if len(names) <= 5 else "")

@@ -159,8 +159,21 @@ def test_an_image_admitted_by_a_left_out_class_alone_is_not_admitted():
 def test_shots_decide_how_many_images_a_class_needs():
     assert build(classes=(1, 2), shots=2).left_out == ()
     assert build(classes=(1, 2), shots=3).left_out == (2,)
-    with pytest.raises(UserError, match="no class has 5 images with at least 2048 of its pixels in the train split"):
-        build(classes=(1, 2), shots=4)
+    with pytest.raises(UserError) as error:
+        build(classes=(1, 2), shots=4, class_names=["background", "cat", "dog"])
+    assert str(error.value) == (
+        "no class has 5 images with at least 2,048 of its pixels in the train split, as 4-shot episodes need: cat (4), "
+        "dog (3); take fewer shots or add images."
+    )
+
+
+def test_too_few_images_for_lack_of_images_without_novel_classes_are_told():
+    with pytest.raises(UserError) as error:
+        build(classes=(1,), without=(2, 3), counts=COUNTS[:2])
+    assert str(error.value).endswith(": 1 (1); novel classes leave out 1 of its 2 images; add images.")
+    counts = np.eye(13, dtype=int)[1:] * 5000
+    with pytest.raises(UserError, match=r"10 \(1\) and 2 more; add images\.$"):
+        build(range(1, 13), counts=counts.tolist())
 
 
 def test_a_query_that_does_not_support_its_class_leaves_the_whole_list_to_choose_from():

@@ -19,7 +19,7 @@ from mmnet_jax.training import stages
 from mmnet_jax.training.stages import train
 from mmnet_jax.weights import save_backbone
 from mmnet_jax.workdir.folder import Workdir, load_step
-from tests.evaluation.conftest import SIDE
+from tests.evaluation.conftest import SIDE, make_split
 from tests.training.tiny_training import tiny_config, tiny_dataset
 
 
@@ -60,7 +60,7 @@ def test_folds_that_only_the_source_knows_are_checked_before_anything_is_written
     dataset = dataclasses.replace(dataset, spec=spec)
     for fold, sentence in {
         1: r"^fold of pascal5i must be 0, but is 1\.$",
-        0: r"^pascal5i has no base classes in fold 0, and training needs some\.$",
+        0: r"^pascal5i has no base classes in fold 0, and training needs some; it holds out all of them; add some, or",
     }.items():
         config.fold = fold
         with pytest.raises(UserError, match=sentence):
@@ -120,6 +120,26 @@ def test_an_episode_to_try_lies_beside_the_result(finished):
     shown, label = dataset.test.read(place(episode["supports"][0]), dataset.class_names.index(best))
     np.testing.assert_array_equal(support, shown)
     np.testing.assert_array_equal(mask[..., 0] > 0, label == 1)
+
+
+def test_classes_that_cannot_be_tested_are_missed_before_anything_is_written(tmp_path):
+    config = short_config()
+    config.shots = 2
+    dataset = tiny_dataset()
+    few = dataclasses.replace(dataset, test=make_split("val", [6, 7, 8, 6, 7], 1))
+    with pytest.raises(
+        UserError, match=r"no class has 3 images .* in the val split, as 2-shot episodes need: bus \(2\),"
+    ):
+        train(config, Workdir(tmp_path / "run"), lambda line: None, few)
+    assert not list((tmp_path / "run").glob("*.json"))
+
+
+def test_images_that_have_changed_since_a_training_began_are_noticed(copy):
+    other = dataclasses.replace(tiny_dataset(), train=make_split("train", [1, 2, 1, 2, 1, 2, 11, 12], 0))
+    for dataset, notes in (tiny_dataset(), 0), (other, 1):
+        lines = []
+        train(short_config(), copy, lines.append, dataset)
+        assert sum(line.startswith("note: the prepared images have changed") for line in lines) == notes
 
 
 def test_stages_are_announced_numbered_and_timed(finished):

@@ -63,8 +63,9 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
         classes = {name: i for i, name in enumerate(_class_folders(source), 1)}
         listings = dict.fromkeys(LISTS, list_pairs(source, classes, read_pair))
     if not any(listing.ids for listing in listings.values()):
-        wanted = f"the mask of NAME.jpg is NAME.png or NAME{MASK_END}.png"
-        raise UserError(f"{source} holds no image with its mask: {wanted}.")
+        first = next((name for listing in listings.values() for name in listing.missing), "NAME").rpartition("/")[2]
+        wanted = f"the mask of {first}.jpg is {first}.png or {first}{MASK_END}.png"
+        raise UserError(f"{source} holds no image with its mask: {wanted}, and images are {listed(IMAGES, 'or')}.")
     return listings
 
 

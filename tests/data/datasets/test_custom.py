@@ -192,6 +192,9 @@ def test_folders_that_hold_no_dataset_are_told(tmp_path):
         UserError, match=r"holds no image with its mask: the mask of NAME\.jpg is NAME\.png or NAME_mask"
     ):
         prepare("custom", tmp_path / "source", tmp_path / "data")
+    (tmp_path / "source" / "notes" / "a.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match=r": the mask of a\.jpg is a\.png or a_mask\.png, and images are \.jpg, "):
+        prepare("custom", tmp_path / "source", tmp_path / "data")
     (tmp_path / "source" / "notes").rename(tmp_path / "source" / ".notes")
     with pytest.raises(
         UserError, match=r"source holds no folders; a dataset holds images/, masks/ and classes\.txt, or"
