@@ -137,6 +137,9 @@ FIELDS = {
         True, bool, "Training episodes: supports differ; False: each is drawn by itself, and two images make a class."
     ),
     "data.augment": Field(True, bool, "Augment training images; False: prepare them as in evaluation."),
+    "data.resident": Field(
+        False, bool, "Keep the training images, or their features, and masks in the memory of each device.", free=True
+    ),
     "data.workers": Field(0, Range(0, 1024), "Processes that decode images; 0: threads of this process.", free=True),
     "data.scale": Field((0.9, 1.1), tuple, "Augmentation: range of the random scale."),
     "data.rotation": Field(10.0, Range(0, 360), "Augmentation: largest rotation either way, degrees."),

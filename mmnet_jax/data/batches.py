@@ -1,4 +1,4 @@
-"""Batches of training episodes, read and decoded by grain in threads or processes."""
+"""Batches of training episodes, read and decoded by grain in threads or processes, and put on the devices."""
 
 import dataclasses
 import functools
@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import grain
+import jax
 from absl import flags
+from jax.sharding import Sharding
 
 from mmnet_jax.data.episodes import EpisodeIndex, EpisodeSpec, training_episode
 from mmnet_jax.data.workers import begin_worker
@@ -52,6 +54,11 @@ def _read(
 ) -> Batch:
     """The positions ``own`` of a batch."""
     return load([training_episode(index, seed, batch * batch_size + i, batch_size) for i in own])
+
+
+def on_devices(batch: Batch, sharding: Sharding) -> Batch:
+    """The arrays of this process's part of a batch as those of the whole batch, on the devices."""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from google.protobuf.message import DecodeError
 from jaxtyping import Int, UInt8
 
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.spec import Classes, DatasetSpec, Part
 from mmnet_jax.data.images import decode_image
 from mmnet_jax.data.masks import decode_mask
-from mmnet_jax.data.records import VERSION, unpack_counts
+from mmnet_jax.data.records import VERSION, Records, unpack_counts
 from mmnet_jax.errors import UserError
 from mmnet_jax.labels import IGNORE
 
-DAMAGE = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError)
-"""Errors of TFDS and ArrayRecord on a damaged dataset."""
+DAMAGE = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError, DecodeError)
+"""Errors of TFDS, ArrayRecord and Protocol Buffers on a damaged dataset."""
 
 SAMPLED = 256
 """Images whose encoded bytes are part of a fingerprint."""
@@ -67,9 +68,16 @@ class Split:
         record, name = self.record(i)
         return decode_mask(record["mask"], name)
 
+    def stored_value(self, i: int, class_id: int) -> int:
+        """The value that stands for a class in the mask of image ``i``; -1 if the image is one of another class."""
+        if not self.one_class:
+            return class_id
+        return 1 if self.counts[i, class_id] > 0 else -1
+
     def _label(self, i: int, class_id: int, mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-        here = (mask == 1) & (self.counts[i, class_id] > 0) if self.one_class else mask == class_id
-        return np.where(mask == IGNORE, mask, here)
+        label = (mask == self.stored_value(i, class_id)).view(np.uint8)
+        label |= -(mask == IGNORE).view(np.uint8)  # 255 where unknown; three times as fast as np.where
+        return label
 
     def fingerprint(self) -> str:
         """SHA-256 of ids, pixel counts, and the encoded bytes of up to ``SAMPLED`` images."""
@@ -174,11 +182,10 @@ def _open(spec: DatasetSpec, folder: Path, variant: str, folds: str) -> Dataset:
     spec = spec.with_classes(Classes(**metadata["classes"]) if "classes" in metadata else None)
     if metadata["class_names"] != list(spec.class_names):
         raise ValueError(f"its classes are not those of {spec.name}")
-    encoded = {"image": tfds.decode.SkipDecoding(), "mask": tfds.decode.SkipDecoding()}
     splits = {}
     for split in ("train", "val"):
         ids, packed = metadata["splits"][split]["ids"], metadata["splits"][split]["counts"]
-        records = builder.as_data_source(split, decoders=encoded) if ids else []
+        records = Records(builder, split) if ids else []
         if not len(records) == len(packed) == len(ids):
             raise ValueError(f"{split} has {len(records)} records, {len(ids)} expected")
         for i in {0, len(ids) - 1} if ids else ():  # files are opened when they are first read

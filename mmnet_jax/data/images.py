@@ -46,7 +46,10 @@ class Upright(NamedTuple):
 
 
 def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB pixels of an encoded image as they are stored; a ``UserError`` calls one that is broken or none ``name``."""
+    """RGB pixels of an encoded image as they are stored, not to be written to.
+
+    A ``UserError`` calls an image ``name`` that is broken or none.
+    """
     return _rgb(open_image(data, name), name)
 
 
@@ -71,7 +74,7 @@ def read_upright(source: ImageSource) -> Upright:
     if not isinstance(source, np.ndarray):
         image, name = load_image(source, "the image")
         image, orientation = turn(image, name)
-        return Upright(_rgb(image, name), orientation)
+        return Upright(_rgb(image, name).copy(), orientation)
     if source.dtype != np.uint8 or not (source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (3, 4))):
         kind = f"{source.dtype} {list(source.shape)}"
         raise UserError(f"an image array must be uint8 [h, w, 3], [h, w, 4] or [h, w], but this one is {kind}.")
@@ -168,4 +171,4 @@ def _rgb(image: Image.Image, name: str) -> np.ndarray:
         raise UserError(f"{name} has floating-point pixels; convert it to 8 or 16 bits.")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    return np.array(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -22,15 +22,16 @@ _SMALL = 32
 def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
     """Class indices of a dataset's encoded mask, not its palette's colours, turned as its EXIF orientation says.
 
-    A ``UserError`` calls a mask ``name`` that is broken, in colour, a JPEG, or has VOC's colours at other indices.
+    They are not to be written to. A ``UserError`` calls a mask ``name`` that is broken, in colour, a JPEG, or has VOC's
+    colours at other indices.
     """
     image, _ = turn(open_image(data, name), name)
     values = _indices(image, name)
     if image.mode == "1":
         values = values * 255  # it means black and white, and not class 1
-    if values.min() < 0 or values.max() > 255:
+    if values.dtype != np.uint8 and (values.min() < 0 or values.max() > 255):
         raise UserError(f"{name} holds values from {values.min()} to {values.max()}; a mask's are 0 to 255.")
-    indices = values.astype(np.uint8)
+    indices = values.astype(np.uint8, copy=False)
     if image.mode == "P":
         _check_palette(indices, image, name)
     return indices

@@ -33,6 +33,13 @@ class RawEpisodes:
     """Height and width of each image inside its square."""
 
 
+def padded(array: UInt8[np.ndarray, "h w *c"], side: int, fill: int) -> UInt8[np.ndarray, "m m *c"]:
+    """An image or a mask in the top left corner of a square."""
+    square = np.full((side, side, *array.shape[2:]), fill, np.uint8)
+    square[: array.shape[0], : array.shape[1]] = array
+    return square
+
+
 def load_episodes(split: Split, specs: Sequence[EpisodeSpec]) -> RawEpisodes:
     """Reads at least one episode, all with as many supports, as NumPy arrays padded to M = ``split.max_side``."""
     images = np.zeros((len(specs), 1 + len(specs[0].supports), split.max_side, split.max_side, 3), np.uint8)

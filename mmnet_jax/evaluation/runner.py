@@ -151,7 +151,7 @@ def _outputs(
     queued: Outputs | None = None
     with closing(read_ahead(load, starts)) as batches:
         for first, batch in zip(starts, batches, strict=True):
-            whole = jax.tree.map(lambda x: jax.make_array_from_process_local_data(by_row, x), batch)
+            whole = source.place(batch, by_row)
             outputs = compute_outputs(model, source.encoder, protocol, everywhere, frozen, heads, whole)
             if first == 0:
                 yield first, min(batch_size, len(specs)), outputs

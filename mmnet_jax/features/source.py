@@ -1,6 +1,7 @@
 """Where training and evaluation get encoded episodes from: images, or features that are stored.
 
-``load`` of a source reads a batch on the host; its ``encoder`` computes on the device what the trained part takes.
+``load`` of a source reads a batch on the host, ``place`` puts it on the devices, and the ``encoder`` computes there
+what the trained part takes.
 """
 
 import dataclasses
@@ -9,11 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
-from jaxtyping import PRNGKeyArray
+from jax.sharding import Sharding
+from jaxtyping import Array, PRNGKeyArray
 
+from mmnet_jax.data.batches import on_devices
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.data.episodes import EpisodeSpec
-from mmnet_jax.data.raw import RawEpisodes, load_episodes
+from mmnet_jax.data.raw import RawEpisodes, load_episodes, padded
 from mmnet_jax.data.transforms.evaluation import test_transform
 from mmnet_jax.data.transforms.training import Augmentation, augment
 from mmnet_jax.episode import Episode
@@ -40,6 +43,9 @@ class Source(NamedTuple):
 
     load: Callable[[Sequence[EpisodeSpec]], Any]  # reads at least one episode, all with as many supports, on the host
     encoder: Encoder
+    row: Callable[[int], Any]  # reads what a batch holds of the image at a position besides its label: arrays
+    assemble: Callable[[Any, Array, Array], Any]  # a batch from rows, labels and sizes ``[b, 1+k, ...]``; for jit
+    place: Callable[[Any, Sharding], Any] = on_devices  # a process's part of a batch, as the whole one on the devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,4 +70,5 @@ class ImageEncoder:
 
 def image_source(split: Split, image_size: int, **rules: Any) -> Source:
     """The source that reads a split's images; ``rules`` are ``ImageEncoder``'s other fields."""
-    return Source(functools.partial(load_episodes, split), ImageEncoder(image_size, **rules))
+    load, encoder = functools.partial(load_episodes, split), ImageEncoder(image_size, **rules)
+    return Source(load, encoder, lambda i: padded(split.read_image(i), split.max_side, 0), RawEpisodes)

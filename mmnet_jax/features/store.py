@@ -21,7 +21,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int, Int32, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
-from mmnet_jax.cli.progress import Progress, Say
+from mmnet_jax.cli.progress import Progress, Say, byte_size
 from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.batches import read_ahead
 from mmnet_jax.data.dataset import Split
@@ -91,6 +91,16 @@ def _load(split: Split, rows: np.ndarray, mask_level3: bool, specs: Sequence[Epi
     return StoredEpisodes(mid[queries], high[queries], mid[supports], support_high, labels, sizes)
 
 
+def _row(rows: np.ndarray, i: int) -> tuple[np.ndarray, np.ndarray]:
+    return rows["mid"][i], rows["high"][i]
+
+
+def _assemble(mask_level3: bool, rows: tuple[Array, Array], labels: Array, sizes: Array) -> StoredEpisodes:
+    """A batch of ``_load`` from ``mid`` and ``high`` of its images, [b, 1+k, h, w, ...]."""
+    mid, high = rows
+    return StoredEpisodes(mid[:, 0], high[:, 0], mid[:, 1:], None if mask_level3 else high[:, 1:], labels, sizes)
+
+
 def stored_sources(
     config: ConfigDict, model: FewShotNetwork, frozen: Any, weights_sha256: str, splits: Sequence[Split], say: Say
 ) -> list[Source]:
@@ -102,9 +112,10 @@ def stored_sources(
     _refuse_without_room(config.data.data_dir, [table for table in tables if table.read() is None])
     sources = []
     for split, table in zip(splits, tables, strict=True):
-        rows = functools.partial(_rows, model, variables, split, size, table.row, say)
-        load = functools.partial(_load, split, table.ensure(rows, say), model.mask_level3)
-        sources.append(Source(load, StoreEncoder(size)))
+        rows = table.ensure(functools.partial(_rows, model, variables, split, size, table.row, say), say)
+        load = functools.partial(_load, split, rows, model.mask_level3)
+        row = functools.partial(_row, rows)
+        sources.append(Source(load, StoreEncoder(size), row, functools.partial(_assemble, model.mask_level3)))
     return sources
 
 
@@ -174,10 +185,6 @@ def _refuse_without_room(data_dir: str, missing: Sequence[Table]) -> None:
     free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
     if needed > free:
         raise UserError(
-            f"data.data_dir {data_dir} has room for {_size(free)}, but the features that training.cache_features "
-            f"keeps there take {_size(needed)}."
+            f"data.data_dir {data_dir} has room for {byte_size(free)}, but the features that training.cache_features "
+            f"keeps there take {byte_size(needed)}."
         )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from mmnet_jax import weights
 from mmnet_jax.cli.progress import Say
 from mmnet_jax.config.values import dataset_choice, pretraining
+from mmnet_jax.data.batches import on_devices
 from mmnet_jax.data.dataset import Dataset, open_dataset
 from mmnet_jax.errors import UserError
 from mmnet_jax.pretraining.classifier import create_classifier, untrained_variables
@@ -79,7 +80,7 @@ def pretrain(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Da
         state,
         update,
         lambda start: shuffled_batches(train, config.seed, settings.batch_size, start, config.data.workers),
-        split,
+        lambda batch: on_devices(batch, split),
         settings,
         settings.steps,
         Checkpoints(folder, config),

@@ -17,7 +17,8 @@ from mmnet_jax.drawing.curve import draw_curve
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.evaluation.runner import evaluate
-from mmnet_jax.features.source import image_source
+from mmnet_jax.features.resident import resident
+from mmnet_jax.features.source import Source, image_source
 from mmnet_jax.features.store import stored_sources
 from mmnet_jax.models.registry import build_model, init_head
 from mmnet_jax.storage.files import write_whole
@@ -51,8 +52,8 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
     model = build_model(network_settings(config))
     frozen = jax.device_put(workdir.frozen(config), everywhere)
 
-    # Episodes: from images, or from their frozen features where these are stored.
-    test_source = None
+    # Episodes: from images, or from their frozen features where these are stored; read anew, or kept on the devices.
+    test_source: Source | None = None
     if settings.cache_features:
         sha256 = weights.sha256(workdir.backbone_file)
         fits = PROTOCOLS[config.evaluation.protocol].fit is test_transform  # or other images than the stored ones
@@ -62,6 +63,9 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
     else:
         transform = augmentation(config) if config.data.augment else None
         source = image_source(dataset.train, config.data.image_size, augmentation=transform)
+    if config.data.resident:
+        source = resident(source, dataset.train, everywhere, say)
+    held = settings.cache_features or config.data.resident  # nothing is left that worker processes could decode
 
     def batches(start: int) -> Any:
         return training_batches(
@@ -70,7 +74,7 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
             seed=config.seed,
             batch_size=settings.batch_size,
             start_step=start,
-            workers=0 if settings.cache_features else config.data.workers,
+            workers=0 if held else config.data.workers,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
@@ -105,7 +109,7 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
         state,
         update,
         batches,
-        split,
+        lambda batch: source.place(batch, split),
         settings,
         steps,
         Checkpoints(workdir.checkpoints, config),

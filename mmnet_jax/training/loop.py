@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Sharding
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
@@ -27,7 +26,7 @@ def run_steps(
     state: TrainState,
     update: Callable[[TrainState, Any], tuple[TrainState, Terms]],
     batches: Callable[[int], Any],
-    sharding: Sharding,
+    place: Callable[[Any], Any],
     settings: ConfigDict,
     steps: int,
     checkpoints: Checkpoints,
@@ -42,8 +41,9 @@ def run_steps(
 ) -> TrainState:
     """Updates the newest checkpoint's state, or ``state`` where there is none, until step ``steps``.
 
-    ``state`` is donated. ``batches(start)`` iterates over this process's part of each batch; ``log_folder`` is None in
-    a process that writes none. ``evaluate(state, step)`` gives the mIoU by which the best checkpoint is chosen.
+    ``state`` is donated. ``batches(start)`` iterates over this process's part of each batch, which ``place`` puts on
+    the devices while the step before it runs. ``log_folder`` is None in a process that writes none.
+    ``evaluate(state, step)`` gives the mIoU by which the best checkpoint is chosen.
     """
     start = checkpoints.latest() or 0
     if start:
@@ -55,10 +55,12 @@ def run_steps(
     log, incoming = MetricLog(log_folder, start), batches(start)
     progress = Progress("step", steps, unit, say, start=start, size=settings.batch_size)
     with interrupts() as stop_requested, log, checkpoints, progress, closing(incoming):
+        batch = place(next(incoming)) if start < steps else None
         for step in range(start + 1, steps + 1):
-            batch = jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), next(incoming))
             state, terms = update(state, batch)
             pending.append(terms)
+            if step < steps:
+                batch = place(next(incoming))
             stop = stop_requested(step)
             evaluating = step == steps or _due(step, settings.get("evaluate_every", 0))
             saving = stop or evaluating or _due(step, settings.checkpoint_every)

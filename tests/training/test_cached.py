@@ -118,6 +118,12 @@ def test_an_interrupted_training_from_stored_features_ends_at_the_same_parameter
     assert_same_bits(final_parameters(workdir), final_parameters(finished[0]))
 
 
+def test_training_from_features_in_device_memory_ends_at_the_same_parameters_bit_for_bit(folder, finished):
+    config = configured(folder, True)
+    config.data.resident = True
+    assert_same_bits(final_parameters(train_tiny(folder / "resident", config)), final_parameters(finished[0]))
+
+
 def test_a_trained_network_is_evaluated_where_nothing_can_be_stored(finished, tmp_path, monkeypatch):
     refused = OSError(errno.EROFS, os.strerror(errno.EROFS), "data/features")
     monkeypatch.setattr(scoring, "stored_sources", mock.Mock(side_effect=refused))

@@ -12,10 +12,12 @@ import pytest
 from mmnet_jax import load_model
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.manifest import configured_manifest
-from mmnet_jax.training import head
+from mmnet_jax.features.source import image_source
+from mmnet_jax.training import head, loop
 from mmnet_jax.training.loop import finite_mean, refuse_broken
 from mmnet_jax.training.stages import train
 from mmnet_jax.training.state import TrainState
+from mmnet_jax.training.step import train_step
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
 from tests.training.tiny_training import (
@@ -73,6 +75,31 @@ def test_a_resumed_training_ends_at_the_same_parameters_bit_for_bit(finished, tm
     assert_same_bits(final_parameters(workdir), final_parameters(finished[0]))
     steps = [record["step"] for record in records(workdir, "step")]
     assert steps == sorted(steps) and steps.count(6) == 1
+
+
+def test_training_from_device_memory_ends_at_the_same_parameters_bit_for_bit(finished, tmp_path):
+    config, lines = tiny_config(), []
+    config.data.resident = True
+    workdir = train_tiny(tmp_path / "run", config, lines.append)
+    assert any(line.startswith("train in device memory: image 8/8") for line in lines)
+    assert_same_bits(final_parameters(workdir), final_parameters(finished[0]))
+
+
+def test_a_batch_is_put_on_the_devices_while_the_step_before_it_runs(tmp_path, monkeypatch):
+    events = []
+
+    def record(name, function):
+        return lambda *given: events.append(name) or function(*given)
+
+    def recorded(*given, **rules):
+        source = image_source(*given, **rules)
+        return source._replace(place=record("place", source.place))
+
+    monkeypatch.setattr(head, "image_source", recorded)
+    monkeypatch.setattr(head, "train_step", lambda *given: record("step", train_step(*given)))
+    monkeypatch.setattr(loop, "finite_mean", record("wait", finite_mean))
+    train_tiny(tmp_path / "run", tiny_config(steps=3, log_every=1, evaluation_episodes=0))
+    assert events == ["place", "step", "place", "wait", "step", "place", "wait", "step", "wait"]
 
 
 def test_a_workdir_without_a_checkpoint_may_begin_anew_with_another_config(tmp_path):
