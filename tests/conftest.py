@@ -25,7 +25,13 @@ FAST = ("cli", "data", "drawing", "evaluation/test_m", "evaluation/test_p", "eva
 FAST += ("inference/test_folder", "inference/test_sheet", "inference/test_supports")
 FAST += ("pretraining/test_crops", "pretraining/test_imagenet")
 FAST += ("reproduction", "storage", "test_config", "test_packaging", "test_train_command")
-FAST += ("weights/test_files", "weights/test_table", "workdir/test_folder", "workdir/test_provenance")
+FAST += (
+    "weights/test_checkpoints",
+    "weights/test_files",
+    "weights/test_table",
+    "workdir/test_folder",
+    "workdir/test_provenance",
+)
 """Where paths of the tests marked ``fast`` begin: data, configs, files and commands, and metrics."""
 
 

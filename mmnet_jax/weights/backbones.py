@@ -11,7 +11,8 @@ import numpy as np
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import random_variables, unflatten_variables, variable_shapes
 from mmnet_jax.models.heads import HEADS
-from mmnet_jax.weights.files import check_exists, read_safetensors, read_state_dict, write_safetensors
+from mmnet_jax.weights.checkpoints import StateDict, read_checkpoints
+from mmnet_jax.weights.files import check_exists, read_safetensors, write_safetensors
 from mmnet_jax.weights.layouts import IGNORED, backbone_rules, find_layout, portable
 from mmnet_jax.weights.released import infer_head
 from mmnet_jax.weights.table import Rule, port
@@ -99,16 +100,27 @@ def backbone_variables(name: str, file: str | None, random: bool = False) -> dic
 
 
 def port_file(name: str, source: str | Path, output: str | Path, dtype: str = "float32") -> int:
-    """Port the checkpoint ``source`` to our file ``output``; gives the number of tensors written."""
+    """Port the checkpoint ``source`` to our file ``output``; gives the number of tensors written.
+
+    Of several weight files in an archive the one that holds ``name`` is taken.
+    """
     variable_shapes(name)
     if Path(output).suffix != ".safetensors":
         raise UserError(f"the output {output} must be called something.safetensors.")
     check_exists(Path(source))
     if Path(output).exists() and Path(output).samefile(source):
         raise UserError(f"the output {output} is the source itself.")
-    variables = port_backbone(name, read_state_dict(source), str(source))
+    variables = port_backbone(name, _choose(name, read_checkpoints(source), source), str(source))
     save_backbone(output, name, variables, dtype)
     return len(flax.traverse_util.flatten_dict(variables))
+
+
+def _choose(name: str, checkpoints: Mapping[str, StateDict], source: str | Path) -> Mapping[str, np.ndarray]:
+    """The tensors of the one checkpoint, or of the one among several that holds backbone ``name``."""
+    found = [state.tensors for state in checkpoints.values() if len(checkpoints) == 1 or _holds(state.tensors, name)]
+    if len(found) != 1:
+        raise UserError(f"{source} holds {len(found)} weight files of {name}, not 1, among {', '.join(checkpoints)}.")
+    return found[0]
 
 
 def _port_as(name: str, state_dict: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:

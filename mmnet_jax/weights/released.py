@@ -16,7 +16,7 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import variable_shapes
 from mmnet_jax.models.heads import HEADS
 from mmnet_jax.models.registry import build_model, init_head
-from mmnet_jax.weights.files import strip_prefixes
+from mmnet_jax.weights.checkpoints import strip_prefixes
 from mmnet_jax.weights.layouts import IGNORED, backbone_rules
 from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port
 

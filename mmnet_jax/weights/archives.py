@@ -1,0 +1,58 @@
+"""Zip files and tar files, unpacked in memory."""
+
+import io
+import tarfile
+import zipfile
+import zlib
+
+MAX_RATIO = 16  # of an archive's content to the archive; weights hardly compress
+MIN_LIMIT = 2**20  # bytes that an archive may always hold
+
+
+def unpack(data: bytes) -> dict[str, bytes] | None:
+    """The files in a zip, tar or tar.gz archive, by their paths there; None if ``data`` is no such archive.
+
+    Nothing is written to the disk, and links are left out.
+
+    Raises:
+      ValueError: it unpacks to far more than weights would, or is compressed in an unusual way.
+      zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError: it is damaged or encrypted.
+    """
+    limit = max(MAX_RATIO * len(data), MIN_LIMIT)
+    if data.startswith(b"PK\x03\x04"):
+        return _unzip(data, limit)
+    if data.startswith(b"\x1f\x8b"):
+        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # with gzip's header
+        data = unpacker.decompress(data, limit)
+        if unpacker.unconsumed_tail:
+            raise ValueError(f"it unpacks to more than {limit:,} bytes")
+        if not unpacker.eof:
+            raise EOFError("it ends too early")
+    return _untar(data) if data[257:262] == b"ustar" else None
+
+
+def _unzip(data: bytes, limit: int) -> dict[str, bytes]:
+    files = {}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        if sum(member.file_size for member in members) > limit:
+            raise ValueError(f"it unpacks to more than {limit:,} bytes")
+        for member in members:
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError("it is compressed in an unusual way")  # and Python would unpack any amount of it
+            if member.CRC == 0:
+                del member.CRC  # PyTorch can be told to write none
+            with archive.open(member) as file:
+                files[member.filename] = file.read(member.file_size)  # a size, or Python would unpack any amount
+    return files
+
+
+def _untar(data: bytes) -> dict[str, bytes]:
+    files = {}
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+        for member in archive:
+            if member.size < 0:  # Python would read the same header for ever
+                raise ValueError("it holds a file of negative size")
+            if member.isreg() and not member.issparse() and (file := archive.extractfile(member)):
+                files[member.name] = file.read()
+    return files

@@ -1,0 +1,136 @@
+"""Other people's checkpoints, in every format that they come in."""
+
+import io
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mmnet_jax.errors import UserError
+from mmnet_jax.weights import archives, numpy_pickles, pytorch
+from mmnet_jax.weights.files import check_exists, first_line, read_safetensors
+from mmnet_jax.weights.pickles import NotAllowed, unpickle
+
+PICKLES = (".pth", ".pt", ".bin", ".tar", ".ckpt")  # PyTorch's files, ``.pth.tar`` among them, and other pickles
+ARCHIVES = (".whl", ".tar.gz", ".zip")
+SUFFIXES = (".safetensors", *PICKLES, *ARCHIVES)
+MACOS = "/._"  # before the name of what macOS puts beside each file of an archive
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # keys under which a checkpoint keeps its tensors
+DATA_PARALLEL = "module."  # put before names by PyTorch's data-parallel wrappers
+ATTRIBUTES = ("model.", "net.", "network.", "backbone.", "encoder.")  # under which another module holds the network
+
+DAMAGE: tuple[type[Exception], ...] = (ValueError, TypeError, LookupError, OverflowError, EOFError, RuntimeError)
+DAMAGE += (zlib.error, zipfile.BadZipFile, tarfile.TarError)
+
+
+class StateDict(NamedTuple):
+    """What a checkpoint holds of a network."""
+
+    tensors: dict[str, np.ndarray]
+    """By their names there, without prefixes (see ``strip_prefixes``); floating-point ones as float32."""
+    epoch: int | None  # that the file names, if it does
+
+
+def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
+    """The tensors alone; see ``read_checkpoint``."""
+    return read_checkpoint(path).tensors
+
+
+def read_checkpoint(path: str | Path) -> StateDict:
+    """The tensors of a weight file, or of the one weight file in an archive.
+
+    Raises:
+      UserError: as ``read_checkpoints``; or an archive holds several.
+    """
+    checkpoints = read_checkpoints(path)
+    if len(checkpoints) > 1:
+        names = ", ".join(checkpoints)
+        raise UserError(f"{path} holds several weight files; unpack it and give one of them: {names}.")
+    return next(iter(checkpoints.values()))
+
+
+def read_checkpoints(path: str | Path) -> dict[str, StateDict]:
+    """The tensors of a weight file, or of each weight file in an archive, by its path there.
+
+    A weight file is a ``.safetensors`` file, a PyTorch file or a pickle of NumPy arrays; an archive a wheel, an sdist
+    or any zip or tar file with some of the last two. A ``state_dict`` around the tensors is taken off, and what lies
+    beside it (an optimiser's state) left out.
+
+    Raises:
+      UserError: a file is missing, damaged or of another kind, or holds no tensors or more than tensors.
+    """
+    path = Path(path)
+    check_exists(path)
+    if not path.name.endswith(SUFFIXES):
+        raise UserError(f"weight file {path} is of an unknown kind; the kinds known are {', '.join(SUFFIXES)}.")
+    what = f"weight file {path}"
+    if path.suffix == ".safetensors":
+        return {path.name: _named_tensors(read_safetensors(path)[0], what)}
+    data = path.read_bytes()
+    with _damage_told(what):
+        members = archives.unpack(data)
+    if members is None or pytorch.is_zip(members):
+        return {path.name: _read(data, what)}
+    found = {name: content for name, content in members.items() if name.endswith(PICKLES) and MACOS not in name}
+    if not found:
+        raise UserError(f"archive {path} holds no PyTorch file or pickle (and a .safetensors file has to be unpacked).")
+    return {name: _read(content, f"weight file {name} in {path}") for name, content in found.items()}
+
+
+def strip_prefixes(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors by the names that they have in the network itself.
+
+    ``module.`` is taken off each name that has it, and one of ``ATTRIBUTES`` that all names have; but nothing where two
+    names would become the same.
+    """
+    stripped = _without(tensors, DATA_PARALLEL)
+    for prefix in ATTRIBUTES:
+        if stripped and all(name.startswith(prefix) for name in stripped):
+            return strip_prefixes(_without(stripped, prefix))
+    return stripped
+
+
+def _without(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    stripped = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return stripped if len(stripped) == len(tensors) else dict(tensors)
+
+
+def _read(data: bytes, what: str) -> StateDict:
+    with _damage_told(what):
+        if records := archives.unpack(data):
+            content = pytorch.read_zip(records)
+        else:
+            file = io.BytesIO(data)
+            content = unpickle(file, numpy_pickles.ALLOWED, build=numpy_pickles.set_state)
+            is_stream = content == pytorch.STREAM
+            content = pytorch.read_stream(file, len(data)) if is_stream else numpy_pickles.flatten(content)
+        return _named_tensors(content, what)
+
+
+def _named_tensors(content: object, what: str) -> StateDict:
+    """The table of tensors in what a file holds, and its epoch."""
+    epoch = content.get("epoch") if isinstance(content, dict) else None
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not all(isinstance(value, np.ndarray) for value in content.values()):
+        raise UserError(f"{what} holds no table of named tensors.")
+    if not content:
+        raise UserError(f"{what} holds no tensors.")
+    return StateDict(strip_prefixes(content), epoch if isinstance(epoch, int) and 0 <= epoch < 2**31 else None)
+
+
+@contextmanager
+def _damage_told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except NotAllowed as error:
+        unsafe = f"which it is not safe to read ({ascii(str(error)[:100])[1:-1]}); save its state_dict alone"
+        raise UserError(f"{what} holds more than tensors, {unsafe}.") from error
+    except DAMAGE as error:
+        raise UserError(f"{what} is truncated or no weight file ({first_line(error)}).") from error

@@ -1,0 +1,302 @@
+"""Files made to run code, to take memory or to end the process: one sentence each, and next to no memory."""
+
+import io
+import pickle
+import struct
+import tarfile
+import tracemalloc
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+
+from mmnet_jax.errors import UserError
+from mmnet_jax.weights import read_state_dict
+from mmnet_jax.weights.pytorch import STREAM, VERSION
+
+LIMIT = 32 * 2**20  # bytes that reading one of these files may take
+DEEP = 200_000  # levels at which hashing a tuple, which nothing guards, ends the process
+
+
+# instructions of a pickle, put together as bytes
+def text(value):
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def number(value):
+    return b"\x8a\x09" + value.to_bytes(9, "little", signed=True)
+
+
+def named(name):
+    return b"c%s\n%s\n" % tuple(part.encode() for part in name.rsplit(".", 1))
+
+
+def several(*items):
+    return b"(" + b"".join(items) + b"t"
+
+
+def called(name, *arguments):
+    return named(name) + several(*arguments) + b"R"
+
+
+def table(**items):
+    return b"}(" + b"".join(text(key) + value for key, value in items.items()) + b"u"
+
+
+def whole(content):
+    return b"\x80\x02" + content + b"."
+
+
+def storage(key="0", size=4, kind="torch.FloatStorage", view=b""):
+    return several(text("storage"), named(kind), text(key), text("cpu"), number(size), view) + b"Q"
+
+
+def tensor(source=None, offset=0, size=(4,), stride=(1,)):
+    sides = (several(*map(number, sides)) for sides in (size, stride))
+    return called("torch._utils._rebuild_tensor_v2", source or storage(), number(offset), *sides, b"\x89", b"}")
+
+
+def as_zip(content, **records):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, data in {"data.pkl": whole(content), "data/0": bytes(16)}.items() | records.items():
+            file.writestr(f"w/{name}", data)
+    return buffer.getvalue()
+
+
+def as_stream(content, keys=("0",), sizes=(4,)):
+    parts = [STREAM, VERSION, {"little_endian": True}]
+    stored = b"".join(struct.pack("<q", size) + bytes(16) for size in sizes)
+    return b"".join(pickle.dumps(part, 2) for part in parts) + whole(content) + pickle.dumps(list(keys), 2) + stored
+
+
+FORMATS = {"zip": as_zip, "stream": as_stream, "pickle": whole}
+TORCH = pytest.mark.parametrize("write", [as_zip, as_stream], ids=["zip", "stream"])
+
+
+def refusal(path, data):
+    """The sentence that refuses a file of these bytes; reading it takes no more than ``LIMIT``."""
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError) as error:
+            read_state_dict(path)
+        assert tracemalloc.get_traced_memory()[1] < LIMIT
+    finally:
+        tracemalloc.stop()
+    sentence = str(error.value)
+    assert sentence.startswith(f"weight file {path}") and "\n" not in sentence and sentence.isprintable()
+    return sentence
+
+
+@TORCH
+def test_the_files_made_here_are_read_where_nothing_is_wrong(tmp_path, write):
+    (tmp_path / "w.pth").write_bytes(write(table(a=tensor(), b=tensor(size=(2, 2), stride=(2, 1)))))
+    tensors = read_state_dict(tmp_path / "w.pth")
+    assert {name: array.shape for name, array in tensors.items()} == {"a": (4,), "b": (2, 2)}
+
+
+@pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("builtins.eval", "builtins.getattr", "__builtin__.print", "os.system", "posix.system", "subprocess.Popen"),
+        *("torch.load", "torch.nn.Module", "torch._utils", "numpy.load", "numpy.core.multiarray.scalar"),
+        *("mmnet_jax.weights.pytorch.read_stream", "collections.OrderedDict.fromkeys"),
+    ],
+)
+def test_no_name_outside_the_list_is_looked_up(tmp_path, write, name):
+    sentence = refusal(tmp_path / "w.pth", write(table(a=called(name, text("echo")))))
+    assert sentence.endswith(
+        f"holds more than tensors, which it is not safe to read ({name}); save its state_dict alone."
+    )
+
+
+@pytest.mark.parametrize("name", ["torch.FloatStorage", "torch._utils._rebuild_tensor_v2"])
+def test_a_format_may_not_use_the_list_of_another(tmp_path, name):
+    assert f"({name})" in refusal(tmp_path / "w.ckpt", whole(named(name)))
+    assert "(numpy.dtype)" in refusal(tmp_path / "w.pth", as_zip(named("numpy.dtype")))
+
+
+def test_a_name_is_shown_in_a_few_plain_letters(tmp_path):
+    sentence = refusal(tmp_path / "w.pth", whole(named("os.\x1b[31m" + "x" * 10_000)))
+    assert r"(os.\x1b[31mxxx" in sentence and len(sentence) < 500
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        *(b"ios\nsystem\n", b"(" + text("a") + b"o", b"(}b"),  # INST, OBJ, BUILD of nothing
+        *(b"\x82\x01", b"\x81", b"\x92", b"\x93", b"\x97"),  # EXT1, NEWOBJ, NEWOBJ_EX, STACK_GLOBAL, NEXT_BUFFER
+        *(b"\x96" + b"\xff" * 7 + b"\x7f", b"\x8e" + b"\xff" * 7 + b"\x7f"),  # BYTEARRAY8, BINBYTES8: 2**63 bytes
+        *(b"B\xff\xff\xff\xff", b"X\xff\xff\xff\xff", b"T\xff\xff\xff\x7f", b"\x8b\xff\xff\xff\x7f"),  # 2 to 4 GB
+        *(b"h\x01", b"j\xff\xff\xff\x7f", b"0", b"R", b"t", b"u", b"Q", b"\xff"),
+        b"}r\xff\xff\xff\xffr\xff\xff\xff\x7fh\x00",  # a place in the memo that Python's own would make 32 GB for
+    ],
+)
+@pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)
+def test_instructions_of_other_pickles_and_sizes_beyond_the_file_are_refused(tmp_path, write, instruction):
+    assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", write(instruction))
+
+
+@pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"}" + b")" + b"\x85" * DEEP + b"Ns",  # a tuple as a key, nested
+        called("collections.OrderedDict", b"](" + several(b")" + b"\x85" * DEEP, b"N") + b"e"),
+        b"]" * 20_000 + b"a" * 19_999,
+        (b"}" + text("a")) * 20_000 + b"N" + b"s" * 20_000,
+        b"}q\x00" + text("a") + b"h\x00s",  # a dict within itself
+        b"}" + b"".join(b"q%c}(" % i + b"".join(text(k) + b"h%c" % i for k in "ab") + b"u" for i in range(40)),
+    ],
+    ids=["key", "argument", "lists", "dicts", "itself", "doubling"],
+)
+def test_nesting_neither_recurses_nor_multiplies(tmp_path, write, content):
+    refusal(tmp_path / "w.pth", write(content))
+
+
+@TORCH
+@pytest.mark.parametrize(
+    "content",
+    [
+        tensor(offset=1),
+        tensor(offset=-1),
+        tensor(size=(5,)),
+        tensor(size=(-1,)),
+        tensor(size=(4,), stride=(2,)),
+        tensor(size=(4,), stride=(-1,)),
+        tensor(size=(2, 2)),
+        tensor(size=(1,) * 40, stride=(1,) * 40),
+        tensor(size=(2**62, 2**62), stride=(0, 0)),
+        tensor(size=(10**6, 10**6), stride=(0, 0)),
+        tensor(size=(0, 2**62)[:1] + (2**62, 2**62), stride=(0, 0, 0)),
+        tensor(storage(size=2**40)),
+        tensor(storage(size=-1)),
+        tensor(storage(size=5)),
+        tensor(storage(kind="torch.DoubleStorage")),
+        tensor(storage(key="../../etc/passwd")),
+        tensor(storage(view=several(text("1"), number(0), number(4)))),
+        tensor(tensor(size=(4,), stride=(0,)), size=(4,)),  # a view of a view, which would reach beyond the storage
+        tensor(several(number(1))),
+        several(tensor(), tensor(storage(kind="torch.IntStorage"))),
+        called("torch._utils._rebuild_tensor_v2", storage()),
+        called("torch._utils._rebuild_tensor_v2", storage(), text("0"), several(text("4")), several(text("1"))),
+        storage() + b"}b",
+    ],
+)
+def test_tensors_reach_no_further_than_their_storage(tmp_path, write, content):
+    assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", write(table(a=content)))
+
+
+@pytest.mark.parametrize(
+    ("keys", "sizes"),
+    [((), ()), (("1",), (4,)), (("0", "0"), (4, 4)), (("0",), (2**62,)), (("0",), (-1,)), (("0",), (3,)), ((0,), (4,))],
+)
+def test_the_storages_of_a_stream_are_those_of_its_tensors(tmp_path, keys, sizes):
+    assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", as_stream(table(a=tensor()), keys, sizes))
+
+
+def array(shape, dtype="f4", order="<", data=b"", kind="numpy.dtype"):
+    state = (number(3), text(order), *[b"N"] * 3, number(-1), number(-1), number(0))
+    described = called(kind, text(dtype), b"\x89", b"\x88") + several(*state) + b"b"
+    made = called("numpy.core.multiarray._reconstruct", named("numpy.ndarray"), several(number(0)), b"C\x01b")
+    content = b"B" + struct.pack("<I", len(data)) + data
+    return made + several(number(1), several(*map(number, shape)), described, b"\x89", content) + b"b"
+
+
+def test_an_array_made_here_is_read_where_nothing_is_wrong(tmp_path):
+    (tmp_path / "w.ckpt").write_bytes(whole(table(a=array((2, 2), data=np.arange(4, dtype="<f4").tobytes()))))
+    np.testing.assert_array_equal(read_state_dict(tmp_path / "w.ckpt")["a"], [[0, 1], [2, 3]])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        array((2**40,)),
+        array((-1, -1), data=bytes(4)),
+        array((2,), data=bytes(12)),
+        array((1,) * 40, data=bytes(4)),
+        array((2**32, 2**32), data=b""),
+        array((1,), dtype="O8", data=bytes(8)),
+        array((1,), dtype="V4", data=bytes(4)),
+        array((1,), dtype="f4,O", data=bytes(12)),
+        array((1,), dtype="f4", order=">", data=bytes(4)),
+        called("numpy.dtype", number(4)),
+        named("numpy.ndarray") + several(number(2**40)) + b"R",
+        array((1,), data=bytes(4)) + b"q\x00" + several(b"h\x00", b"h\x00"),
+    ],
+)
+def test_arrays_are_no_larger_than_their_content(tmp_path, content):
+    assert "is truncated or no weight file" in refusal(tmp_path / "w.ckpt", whole(table(a=content)))
+
+
+def zipped(name, data, compression=zipfile.ZIP_DEFLATED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as file:
+        file.writestr(name, data)
+    return buffer.getvalue()
+
+
+def tarred(**changes):
+    """A tar file of one weight file, its header changed."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as file:
+        member = tarfile.TarInfo("w.pth")
+        member.size = 16
+        for name, value in changes.items():
+            setattr(member, name, value)
+        file.addfile(member)
+        buffer.write(bytes(1024))
+    return buffer.getvalue()
+
+
+def gzipped(data):
+    packer = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)
+    return packer.compress(data) + packer.flush()
+
+
+BIG = bytes(64 * 2**20)
+ENTRY = b"PK\x01\x02\x14\x03\x14\x00\x00"  # how a zip file's list begins; the last byte says whether it is encrypted
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("w.whl", lambda: zipped("w.pth", BIG), "it unpacks to more than 1,048,576 bytes"),
+        ("w.whl", lambda: zipped("w.pth", b"a", zipfile.ZIP_LZMA), "it is compressed in an unusual way"),
+        ("w.whl", lambda: zipped("w.pth", BIG).replace(struct.pack("<I", len(BIG)), struct.pack("<I", 9)), "Bad CRC"),
+        ("w.whl", lambda: zipped("w.pth", b"a").replace(ENTRY, ENTRY[:-1] + b"\x01"), "encrypted"),
+        ("w.tar.gz", lambda: gzipped(BIG), "it unpacks to more than 1,048,576 bytes"),
+        ("w.tar.gz", lambda: gzipped(tarred())[:-20], "it ends too early"),
+        ("w.tar", lambda: tarred(size=2**40), "unexpected end of data"),
+        ("w.tar", lambda: tarred(size=-1024), "negative"),
+    ],
+)
+def test_archives_unpack_to_no_more_than_weights_would(tmp_path, name, data, reason):
+    assert reason in refusal(tmp_path / name, data())
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
+def test_only_files_of_a_tar_are_read(tmp_path, kind):
+    (tmp_path / "w.tar").write_bytes(tarred(type=kind, linkname="/etc/passwd", size=0))
+    with pytest.raises(UserError, match=r"w\.tar holds no PyTorch file or pickle"):
+        read_state_dict(tmp_path / "w.tar")
+
+
+@pytest.mark.parametrize("name", ["../../w.pth", "/w.pth", "C:\\w.pth"])
+def test_an_archive_writes_nothing(tmp_path, name):
+    folder = tmp_path / "inner" / "most"
+    folder.mkdir(parents=True)
+    (folder / "w.zip").write_bytes(zipped(name, whole(table(a=array((1,), data=bytes(4))))))
+    assert list(read_state_dict(folder / "w.zip")) == ["a"]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["w.zip"]
+
+
+def test_an_archive_inside_an_archive_is_not_opened(tmp_path):
+    (tmp_path / "w.zip").write_bytes(zipped("w.tar", zipped("w.pth", b"a")))
+    with pytest.raises(UserError) as error:
+        read_state_dict(tmp_path / "w.zip")
+    reason = "is truncated or no weight file (it is an archive inside an archive)"
+    assert str(error.value) == f"weight file w.tar in {tmp_path / 'w.zip'} {reason}."
