@@ -138,6 +138,7 @@ def _with_sentences(step: Callable[[], Out]) -> Out:
         return step()
     except UserError as error:
         sentence, status = " ".join(str(error).split()), USER_ERROR
+        sentence = "".join(letter if letter.isprintable() else "?" for letter in sentence)  # a file's names may not be
     except BrokenPipeError:
         lost = [discard_if_lost(stream) for stream in (sys.stdout, sys.stderr)]
         if not any(lost):

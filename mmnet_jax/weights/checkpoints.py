@@ -72,14 +72,17 @@ def read_checkpoints(path: str | Path) -> dict[str, StateDict]:
     if path.suffix == ".safetensors":
         return {path.name: _named_tensors(read_safetensors(path)[0], what)}
     data = path.read_bytes()
-    with _damage_told(what):
-        members = archives.unpack(data)
+    members = _unpack(data, what)
     if members is None or pytorch.is_zip(members):
-        return {path.name: _read(data, what)}
+        return {path.name: _read(data, members, what)}
     found = {name: content for name, content in members.items() if name.endswith(PICKLES) and MACOS not in name}
     if not found:
         raise UserError(f"archive {path} holds no PyTorch file or pickle (and a .safetensors file has to be unpacked).")
-    return {name: _read(content, f"weight file {name} in {path}") for name, content in found.items()}
+    checkpoints = {}
+    for name, content in found.items():
+        what = f"weight file {name} in {path}"
+        checkpoints[name] = _read(content, _unpack(content, what), what)
+    return checkpoints
 
 
 def strip_prefixes(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -100,15 +103,20 @@ def _without(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.nda
     return stripped if len(stripped) == len(tensors) else dict(tensors)
 
 
-def _read(data: bytes, what: str) -> StateDict:
+def _unpack(data: bytes, what: str) -> dict[str, bytes] | None:
     with _damage_told(what):
-        if records := archives.unpack(data):
-            content = pytorch.read_zip(records)
-        else:
-            file = io.BytesIO(data)
-            content = unpickle(file, numpy_pickles.ALLOWED, build=numpy_pickles.set_state)
-            is_stream = content == pytorch.STREAM
-            content = pytorch.read_stream(file, len(data)) if is_stream else numpy_pickles.flatten(content)
+        return archives.unpack(data)
+
+
+def _read(data: bytes, members: dict[str, bytes] | None, what: str) -> StateDict:
+    """The tensors in a file, of which ``members`` are the files if it is an archive."""
+    with _damage_told(what):
+        if members is not None:
+            return _named_tensors(pytorch.read_zip(members), what)
+        file = io.BytesIO(data)
+        first = unpickle(file, numpy_pickles.ALLOWED, build=numpy_pickles.set_state)
+        is_stream = isinstance(first, int) and first == pytorch.STREAM
+        content = pytorch.read_stream(file, len(data)) if is_stream else numpy_pickles.flatten(first)
         return _named_tensors(content, what)
 
 
@@ -130,7 +138,7 @@ def _damage_told(what: str) -> Iterator[None]:
     try:
         yield
     except NotAllowed as error:
-        unsafe = f"which it is not safe to read ({ascii(str(error)[:100])[1:-1]}); save its state_dict alone"
+        unsafe = f"which it is not safe to read ({str(error)[:100]}); save its state_dict alone"
         raise UserError(f"{what} holds more than tensors, {unsafe}.") from error
     except DAMAGE as error:
         raise UserError(f"{what} is truncated or no weight file ({first_line(error)}).") from error

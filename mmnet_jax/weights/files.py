@@ -10,7 +10,7 @@ import safetensors.numpy
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.storage import files
-from mmnet_jax.weights.floats import as_float32
+from mmnet_jax.weights.arrays import as_float32
 
 METADATA = "mmnet_jax"  # entry of a file's metadata under which ours stands, as JSON
 

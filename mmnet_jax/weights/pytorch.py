@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from mmnet_jax.weights.floats import as_float32
+from mmnet_jax.weights.arrays import as_float32, count_elements
 from mmnet_jax.weights.pickles import as_dict, unpickle
 
 STREAM = 0x1950A86A20F9469CFC6C  # the first object of a stream
 VERSION = 1001  # the second
 PICKLE = "/data.pkl"  # how the path of the pickle in a zip file ends
-MAX_SIDES = 32
 MAX_REPEATED = 2**24  # elements of a tensor that repeats fewer stored ones, by strides of 0
 
 DTYPES = {
@@ -67,7 +65,7 @@ def read_zip(records: Mapping[str, bytes]) -> Any:
         _check_size(stored.size == size)
         return Storage(dtype, as_float32(stored))
 
-    return _unpickle(io.BytesIO(records[path]), read)
+    return _unpickle(io.BytesIO(records[path]), read, {})
 
 
 def read_stream(file: io.BytesIO, length: int) -> Any:
@@ -75,28 +73,28 @@ def read_stream(file: io.BytesIO, length: int) -> Any:
     if unpickle(file, {}) != VERSION:
         raise ValueError("its version is unknown")
     _check_order(unpickle(file, {})["little_endian"])
-    storages: dict[str, Storage] = {}
     claimed = 0
 
-    def allocate(key: str, dtype: np.dtype, size: int) -> Storage:
+    def allocate(_: str, dtype: np.dtype, size: int) -> Storage:
         nonlocal claimed
         claimed += dtype.itemsize * size
         _check_size(claimed <= length)
-        storages[key] = Storage(dtype, np.empty(size, as_float32(np.empty(0, dtype)).dtype))
-        return storages[key]
+        return Storage(dtype, np.empty(size, as_float32(np.empty(0, dtype)).dtype))
 
-    content = _unpickle(file, allocate)
-    keys = unpickle(file, {})  # in the order of what follows: of each storage the number of elements and these
+    storages: dict[str, Storage] = {}
+    content = _unpickle(file, allocate, storages)
+    keys = unpickle(file, {})  # in the order of what follows: the number of elements of each storage, and these
     if sorted(keys) != sorted(storages):
         raise ValueError("its storages are not those of its tensors")
-    for dtype, values in ((storages[key].dtype, storages[key].values) for key in keys):
-        _check_size(int.from_bytes(file.read(8), "little") == values.size)
-        values[:] = as_float32(np.frombuffer(file.read(dtype.itemsize * values.size), dtype))
+    for storage in map(storages.__getitem__, keys):
+        _check_size(int.from_bytes(file.read(8), "little") == storage.values.size)
+        stored = file.read(storage.dtype.itemsize * storage.values.size)
+        storage.values[:] = as_float32(np.frombuffer(stored, storage.dtype, storage.values.size))
     return content
 
 
-def _unpickle(file: io.BytesIO, read: Callable[[str, np.dtype, int], Storage]) -> Any:
-    storages: dict[str, Storage] = {}
+def _unpickle(file: io.BytesIO, read: Callable[[str, np.dtype, int], Storage], storages: dict[str, Storage]) -> Any:
+    """The object pickled at the file's position; ``read`` gives the storages that are not in ``storages`` yet."""
 
     def load(identity: Any) -> Storage:
         kind, dtype, key, _, size, *view = identity
@@ -113,14 +111,12 @@ def _unpickle(file: io.BytesIO, read: Callable[[str, np.dtype, int], Storage]) -
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> np.ndarray:
     """The view of its storage that a tensor is; ``rest``: whether it has a gradient, its hooks, and its marks."""
-    if not isinstance(storage, Storage) or any(rest[2:]):
+    if not isinstance(storage, Storage) or any(rest[2:]) or any(step < 0 for step in (offset, *stride)):
         raise ValueError("a tensor of an unknown kind")
-    if len(size) != len(stride) or len(size) > MAX_SIDES or any(n < 0 for n in (offset, *size, *stride)):
-        raise ValueError("a tensor of impossible sides")
-    values, count = storage.values, math.prod(size)
+    values, count = storage.values, count_elements(size)
+    last = offset + sum((side - 1) * step for side, step in zip(size, stride, strict=True))
     if count == 0:
         return np.empty(size, values.dtype)
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     _check_size(last < values.size and count <= max(values.size, MAX_REPEATED))
     return np.lib.stride_tricks.as_strided(values[offset:], size, [step * values.itemsize for step in stride])
 

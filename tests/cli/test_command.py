@@ -44,7 +44,7 @@ def main():
     logging.warning("class bus is left out")
     workdir = flags.FLAGS.workdir
     if workdir == "missing":
-        raise UserError("missing is\nno workdir.")
+        raise UserError("missing is\nno \x1b workdir.")
     if workdir == "bug":
         raise ValueError("a bug")
     if workdir == "wait":
@@ -108,7 +108,7 @@ BAD_FIELDS = {
         ("--workdir=x --shots=0", "--shots cannot be '0': 0 is not a positive integer."),
         ("--workdir=x --part=c", "--part cannot be 'c': value should be one of <a|b>."),
         ("--workdir=x --config.fold=2", "--config.fold needs --config=FILE before it."),
-        ("--workdir=missing", "warning: class bus is left out\nmissing is no workdir."),
+        ("--workdir=missing", "warning: class bus is left out\nmissing is no ? workdir."),
         ("--workdir=/", "warning: class bus is left out\n/: Is a directory."),
         *[(f"--workdir=x --config={reference}", sentence) for reference, sentence in NO_RECIPES.items()],
         *[(f"--workdir=x --config=good.py --config.{field}", sentence) for field, sentence in BAD_FIELDS.items()],

