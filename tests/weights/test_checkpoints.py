@@ -12,7 +12,8 @@ import pytest
 import safetensors.numpy
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.weights import read_checkpoint, read_checkpoints, read_state_dict
+from mmnet_jax.weights import read_checkpoint, read_state_dict
+from mmnet_jax.weights.checkpoints import read_checkpoints
 
 TENSORS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.count": np.array(7)}
 STORED = Path(__file__).parent / "pytorch_files"

@@ -270,7 +270,7 @@ ENTRY = b"PK\x01\x02\x14\x03\x14\x00\x00"  # how a zip file's list begins; the l
     ("name", "data", "reason"),
     [
         ("w.whl", lambda: zipped("w.pth", BIG), "it unpacks to more than 1,048,576 bytes"),
-        ("w.whl", lambda: zipped("w.pth", b"a", zipfile.ZIP_LZMA), "it is compressed in an unusual way"),
+        ("w.whl", lambda: zipped("w.pth", b"a", zipfile.ZIP_LZMA), "it uses a compression other than deflate"),
         ("w.whl", lambda: zipped("w.pth", BIG).replace(struct.pack("<I", len(BIG)), struct.pack("<I", 9)), "Bad CRC"),
         ("w.whl", lambda: zipped("w.pth", b"a").replace(ENTRY, ENTRY[:-1] + b"\x01"), "encrypted"),
         ("w.tar.gz", lambda: gzipped(BIG), "it unpacks to more than 1,048,576 bytes"),
