@@ -84,7 +84,7 @@ class EpisodeIndex:
             raise UserError(
                 f"no class has {needed} images{large} in the {split.name} split, as {shots}-shot episodes need: "
                 + f"{names}; "
-                + (f"novel classes leave out {dropped:,} of its {len(kept):,} images; " if dropped else "")
+                + (f"novel classes leave out {dropped:,} of its {len(split):,} images; " if dropped else "")
                 + ("take fewer shots or add images." if needed > 2 else "add images.")
             )
         if left_out:

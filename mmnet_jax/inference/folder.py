@@ -2,8 +2,10 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+from mmnet_jax.data.datasets.class_folders import MASK_END
 from mmnet_jax.data.images import UNREADABLE, readable_suffixes
 
 PREDICTIONS = "predictions.json"
@@ -15,22 +17,33 @@ def find_images(folder: Path) -> tuple[list[Path], str]:
 
     An image has the suffix of a format that can be read. Hidden files are passed over.
     """
-    results, images, others = _results(folder), [], Counter[str]()
-    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
-        suffix = path.suffix.lower()
+    files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    readable = [path for path in files if path.suffix.lower() in readable_suffixes() and not path.is_dir()]
+    results, masks, images, others = _results(folder), _masks(readable), [], Counter[str]()
+    for path in files:
         if path.is_dir():
             others["folder"] += 1
         elif path.name in results:
             others["written by predict"] += 1
-        elif suffix in readable_suffixes():
+        elif path in masks:
+            others["mask"] += 1
+        elif path.suffix.lower() in readable_suffixes():
             images.append(path)
         else:
-            others[suffix or "without a suffix"] += 1
+            others[path.suffix.lower() or "without a suffix"] += 1
     return images, ", ".join(_in_words(kind, count) for kind, count in sorted(others.items()))
 
 
+def _masks(files: Sequence[Path]) -> set[Path]:
+    """Masks as class folders have them: NAME_mask.png beside an image NAME, NAME.png beside one of another format."""
+    names = {path.stem for path in files}
+    others = {path.stem for path in files if path.suffix.lower() != ".png"}
+    pngs = [path for path in files if path.suffix.lower() == ".png"]
+    return {path for path in pngs if path.stem in others or path.stem.removesuffix(MASK_END) in names - {path.stem}}
+
+
 def _in_words(kind: str, count: int) -> str:
-    plural = "s" if kind == "folder" and count > 1 else ""
+    plural = "s" if kind in ("folder", "mask") and count > 1 else ""
     return f"{count:,} {kind}{plural}" + (f" ({UNREADABLE[kind]})" if kind in UNREADABLE else "")
 
 

@@ -59,7 +59,17 @@ def test_what_predict_wrote_is_left_out(tmp_path):
     assert left_out == "5 written by predict"
     for other in ("{}", "[]", "no JSON", '{"queries": [3], "sheets": []}'):
         (tmp_path / "predictions.json").write_text(other)
-        assert len(find_images(tmp_path)[0]) == 5
+        images, left_out = find_images(tmp_path)
+        assert [image.name for image in images] == ["a.png", "a_overlay.png", "b_mask.png", "sheet.png"]
+        assert left_out.endswith("1 mask")
+
+
+def test_masks_beside_their_images_are_left_out(tmp_path):
+    for name in ("1.jpg", "1_mask.png", "2.png", "2_mask.PNG", "3.jpg", "3.png", "4_mask.png", "5_mask.jpg", "5.jpg"):
+        (tmp_path / name).touch()
+    images, left_out = find_images(tmp_path)
+    assert [image.name for image in images] == ["1.jpg", "2.png", "3.jpg", "4_mask.png", "5.jpg", "5_mask.jpg"]
+    assert left_out == "3 masks"
 
 
 def test_avif_is_explained_where_pillow_does_not_read_it(tmp_path, monkeypatch):
