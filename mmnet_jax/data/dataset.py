@@ -130,8 +130,11 @@ class Dataset:
         return self.spec.choices(self.variant, self.folds)
 
     def fingerprints(self) -> dict[str, str]:
-        """``Split.fingerprint`` of both splits, by their names."""
-        return {split.name: split.fingerprint() for split in (self.train, self.test)}
+        """``Split.fingerprint`` of both splits, by their names, and a hash of ``classes`` that the source brought."""
+        found = {split.name: split.fingerprint() for split in (self.train, self.test)}
+        if self.spec.own:
+            found["classes"] = hashlib.sha256(json.dumps(self.spec.own).encode()).hexdigest()
+        return found
 
 
 def find_spec(name: str) -> DatasetSpec:

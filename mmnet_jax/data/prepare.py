@@ -190,7 +190,7 @@ def summary(name: str, data_dir: str | Path, variant: str) -> str:
         found = f"{split}: found {len(index['ids']):,} of {index['wanted']:,} images"
         lines.append(f"{found} ({more})" if more else found)
     command = "  " + dataset.spec.train_command(data_dir, variant)
-    own = [*_folds(dataset), *_too_few(dataset)] if "classes" in metadata else []
+    own = [*_folds(dataset), *_too_few(dataset)] if dataset.spec.own else []
     return "\n".join([*lines, "", *_class_table(dataset), *own, "", "Next:", command])
 
 

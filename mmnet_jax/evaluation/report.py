@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from mmnet_jax.storage.files import write_whole
 from mmnet_jax.workdir.provenance import CODE
 
 COLUMNS = ("query", "class", "supports", "area", "intersection", "union", "iou")
+MOST_CLASSES, EXTREMES = 20, 5
+"""Classes that the report lists; of more it tells so many of the lowest and the highest IoU."""
 SUPPORT, MASK, QUERY = "support.png", "mask.png", "query.png"
 
 
@@ -147,11 +150,22 @@ def report(summary: dict[str, Any]) -> str:
         f"{summary['dataset']}{f' ({chosen})' if chosen else ''} fold {summary['fold']}, {summary['shots']}-shot, "
         f"protocol {summary['protocol']}, {summary['episodes']:,} episodes, seed {seed}",
         f"{miou(summary)}   FB-IoU {summary['fb_iou']:.2f}",
-        "  ".join(f"{name} {iou:.1f}" for name, iou in summary["class_iou"].items()),
+        *_class_lines(summary["class_iou"]),
     ]
-    if summary["left_out"]:
-        lines.append(f"without episodes, so not in the mean: {', '.join(summary['left_out'])}")
+    if left_out := summary["left_out"]:
+        more = f" and {len(left_out) - MOST_CLASSES} more" if len(left_out) > MOST_CLASSES else ""
+        lines.append(f"without episodes, so not in the mean: {', '.join(left_out[:MOST_CLASSES])}{more}")
     for name, baseline in summary["baselines"].items():
         cut = f" cut at {baseline['threshold']:.2f}" if "threshold" in baseline else ""
         lines.append(f"baseline {name}{cut}: {miou(baseline)}")
     return "\n".join(lines)
+
+
+def _class_lines(class_iou: Mapping[str, float]) -> list[str]:
+    """Each class with its IoU; of many the lowest and the highest."""
+    if len(class_iou) <= MOST_CLASSES:
+        parts = {"": list(class_iou)}
+    else:
+        ascending = sorted(class_iou, key=class_iou.__getitem__)
+        parts = {"lowest: ": ascending[:EXTREMES], "highest: ": ascending[-EXTREMES:]}
+    return [what + "  ".join(f"{name} {class_iou[name]:.1f}" for name in names) for what, names in parts.items()]

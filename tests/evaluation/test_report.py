@@ -49,6 +49,14 @@ def test_classes_are_named_and_those_without_episodes_left_out(summary):
     assert f"mIoU {summary['miou']:.2f} [{low:.2f}, {high:.2f}]" in words and "not in the mean: chair, cow" in words
 
 
+def test_of_many_classes_the_report_tells_the_lowest_and_the_highest(summary):
+    many = {f"class{i}": float(i * 37 % 240) for i in range(240)}
+    lines = report(summary | {"class_iou": many, "left_out": [f"none{i}" for i in range(25)]}).splitlines()
+    assert lines[2].startswith("lowest: class0 0.0  class13 1.0  ") and lines[2].count("class") == 5
+    assert lines[3].startswith("highest: ") and lines[3].endswith(" 239.0") and lines[3].count("class") == 5
+    assert lines[4].endswith("none19 and 5 more")
+
+
 def test_a_result_names_variant_and_folds_where_the_dataset_offers_several(result, dataset):
     def first_line(dataset):
         summary = result_json(result, dataset, {})

@@ -81,6 +81,8 @@ class DatasetSpec:
     own_classes: Callable[[Path, str, int | None], Classes | None] = lambda source, variant, folds: None
     """(source folder, variant, number of folds or None) -> the classes that it brings along, which replace those of
     the declaration; None where these hold."""
+    own: Classes | None = None
+    """The classes that the source of a prepared dataset brought along."""
     variant_field: str = "data.split"
     """The config field that chooses the variant."""
     source: str = ""
@@ -112,7 +114,7 @@ class DatasetSpec:
         if own is None:
             return self
         novel = {self.default_folds: own.novel.__getitem__}
-        given = own._asdict() | {"novel": novel, "folds": len(own.novel)}
+        given = own._asdict() | {"novel": novel, "folds": len(own.novel), "own": own}
         return dataclasses.replace(self, **given)
 
     @property

@@ -110,6 +110,8 @@ def test_folds_are_equal_parts_or_those_of_a_file(class_folders, tmp_path):
     ]
     text = summary("custom", tmp_path / "data", "folder")
     assert "\nfold 0 holds out cup, plate\nfold 1 holds out old spoon\n" in text
+    before, now = halves.fingerprints(), dataset.fingerprints()
+    assert {name for name in now if now[name] != before[name]} == {"classes"}  # so that a result names its folds
     assert dataset.classes(1, "base") == (1, 2, 4, 5) and dataset.spec.folds == 2
     with pytest.raises(UserError, match=r"^fold of custom must be 0 to 1, but is 2\.$"):
         dataset.classes(2, "novel")
