@@ -1,9 +1,11 @@
 """Training of the head: everything but the backbone."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 from clu import parameter_overview
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mmnet_jax import weights
@@ -11,7 +13,7 @@ from mmnet_jax.cli.progress import Say
 from mmnet_jax.config.values import augmentation, network_settings, objective, sgd
 from mmnet_jax.data.batches import training_batches
 from mmnet_jax.data.dataset import Dataset
-from mmnet_jax.data.episodes import training_index
+from mmnet_jax.data.episodes import EpisodeIndex, training_index
 from mmnet_jax.data.transforms.evaluation import test_transform
 from mmnet_jax.drawing.curve import draw_curve
 from mmnet_jax.evaluation.manifest import configured_manifest
@@ -20,28 +22,39 @@ from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.features.resident import resident
 from mmnet_jax.features.source import Source, image_source
 from mmnet_jax.features.store import stored_sources
+from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.models.registry import build_model, init_head
 from mmnet_jax.storage.files import write_whole
 from mmnet_jax.training.loop import Terms, run_steps
-from mmnet_jax.training.state import TrainState, create_optimizer, create_state, learning_rate, state_variables
+from mmnet_jax.training.state import SGD, TrainState, create_optimizer, create_state, learning_rate, state_variables
 from mmnet_jax.training.step import data_mesh, describe_devices, shardings, train_step
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
 
 
-def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say) -> None:
-    """Trains everything but the backbone, or continues from the newest checkpoint.
+class Training(NamedTuple):
+    """A training of the head, ready for its first step."""
 
-    ``workdir`` is as ``Workdir.create`` left it, with its backbone.
-    """
+    model: FewShotNetwork
+    frozen: dict[str, Any]  # the backbone's variables, on every device
+    episodes: EpisodeIndex
+    steps: int
+    mesh: Mesh
+    optimizer: SGD
+    state: TrainState
+    update: Callable[[TrainState, Any], tuple[TrainState, Terms]]
+    batches: Callable[[int], Any]  # from a step on, this process's part of each batch
+    place: Callable[[Any], Any]  # puts it on the devices, as the whole batch
+    test_source: Source | None  # of the test split, where its features are stored
+
+
+def open_training(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say) -> Training:
+    """The training that ``config`` describes; ``workdir`` is as ``Workdir.create`` left it, with its backbone."""
     settings = config.training
-    first = jax.process_index() == 0  # of several processes one writes all but the checkpoints
 
-    # Data: the images that make episodes, the episodes that select the best checkpoint, and the number of steps.
+    # Data: the images that make episodes, and the number of steps.
     choices = {name: config.data[name] for name in ("drop_novel", "distinct_supports", "class_sampling")}
     index = training_index(dataset, config.fold, config.shots, config.data.min_pixels, **choices)
-    if selecting := settings.evaluation_episodes:
-        manifest = configured_manifest(dataset, config, episodes=selecting, classes=settings.select_on)
     size = settings.batch_size
     per_epoch = index.episodes_per_epoch(size)  # without the last incomplete batch
     steps = settings.steps or settings.epochs * per_epoch // size
@@ -91,34 +104,55 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
         state, losses = step_fn(state, frozen, batch, key)
         return state, losses.by_name()
 
+    def place(batch: Any) -> Any:
+        return source.place(batch, split)
+
+    return Training(model, frozen, index, steps, mesh, optimizer, state, update, batches, place, test_source)
+
+
+def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say) -> None:
+    """Trains everything but the backbone, or continues from the newest checkpoint.
+
+    ``workdir`` is as ``Workdir.create`` left it, with its backbone.
+    """
+    settings = config.training
+    first = jax.process_index() == 0  # of several processes one writes all but the checkpoints
+    if selecting := settings.evaluation_episodes:  # those that select the best checkpoint
+        manifest = configured_manifest(dataset, config, episodes=selecting, classes=settings.select_on)
+    training = open_training(config, workdir, dataset, say)
+
     # Evaluation on the classes by which the best checkpoint is chosen.
     def measure(state: TrainState, step: int) -> float:
-        result = evaluate(model, state_variables(state, frozen), config, dataset, manifest, source=test_source, say=say)
+        variables = state_variables(state, training.frozen)
+        source = training.test_source
+        result = evaluate(training.model, variables, config, dataset, manifest, source=source, say=say)
         low, high = result.scores.interval95
         miou = f"{settings.select_on} mIoU {result.scores.miou:.2f} [{low:.2f}, {high:.2f}]"
         say(f"step {step}: {miou} over {len(manifest.episodes)} episodes, FB-IoU {result.scores.fb_iou:.2f}")
         return result.scores.miou
 
-    count = parameter_overview.count_parameters(state.params)
+    index = training.episodes
+    count = parameter_overview.count_parameters(training.state.params)
     if first:
         workdir.log.mkdir(parents=True, exist_ok=True)
-        overview = parameter_overview.get_parameter_overview(state.params, include_stats=False)
+        overview = parameter_overview.get_parameter_overview(training.state.params, include_stats=False)
         write_whole(workdir.log / "parameters.txt", (overview + "\n").encode())
     run_steps(
         "training",
-        state,
-        update,
-        batches,
-        lambda batch: source.place(batch, split),
+        training.state,
+        training.update,
+        training.batches,
+        training.place,
         settings,
-        steps,
+        training.steps,
         Checkpoints(workdir.checkpoints, config),
         workdir.log if first else None,
         say,
-        opening=f"{count:,} parameters, {len(index.admitted)} images of {len(index.support_lists)} classes, {steps} "
-        f"steps of {settings.batch_size} episodes, {describe_devices(mesh)}; the first step compiles",
+        opening=f"{count:,} parameters, {len(index.admitted)} images of {len(index.support_lists)} classes, "
+        f"{training.steps} steps of {settings.batch_size} episodes, {describe_devices(training.mesh)}; "
+        "the first step compiles",
         unit="episodes",
-        learning_rate=learning_rate(optimizer),
+        learning_rate=learning_rate(training.optimizer),
         describe=_losses,
         evaluate=measure if settings.evaluation_episodes else None,
     )

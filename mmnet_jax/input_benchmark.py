@@ -1,0 +1,113 @@
+"""How fast the input of a training is: decoding beside plain Pillow, and steps on its batches beside one batch."""
+
+import io
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from mmnet_jax.data.batches import read_ahead
+from mmnet_jax.data.dataset import Split
+from mmnet_jax.data.episodes import EpisodeSpec
+from mmnet_jax.data.images import decode_image
+from mmnet_jax.data.raw import load_episodes
+from mmnet_jax.training.head import Training
+
+BATCH = 4
+"""Episodes of two images that are read at a time."""
+
+JPEG, BOTH = "Pillow: image", "Pillow: image and mask"
+OURS, EPISODES, AHEAD = "decode_image", "load_episodes", "load_episodes in threads"
+FIXED, REAL = "one batch", "the training's batches"
+
+Times = dict[str, list[float]]
+
+
+def measure_decoding(split: Split, images: int, repeats: int) -> Times:
+    """Milliseconds of processor time for an image, over all threads, in each of ``repeats`` turns of every task.
+
+    ``load_episodes`` reads the record, decodes image and mask, makes the label and pads both. All tasks take the same
+    images. They take turns, so that a slow moment of the machine hits all.
+    """
+    records = [split.record(i)[0] for i in range(min(images, len(split)) // (2 * BATCH) * 2 * BATCH)]
+    starts = range(0, len(records), 2 * BATCH)
+
+    def load(first: int) -> Any:
+        return load_episodes(split, [EpisodeSpec(i, 1, (i + 1,)) for i in range(first, first + 2 * BATCH, 2)])
+
+    def ahead() -> None:
+        with closing(read_ahead(load, starts)) as batches:
+            for _ in batches:
+                pass
+
+    def each(decode: Callable[[Mapping[str, Any]], Any]) -> Callable[[], None]:
+        def run() -> None:
+            for first in starts:  # the arrays of a batch are in memory together, as those of an episode are
+                [decode(record) for record in records[first : first + 2 * BATCH]]
+
+        return run
+
+    tasks = {
+        JPEG: each(lambda record: _plain(record["image"])),
+        OURS: each(lambda record: decode_image(record["image"], "")),
+        BOTH: each(lambda record: (_plain(record["image"]), _plain(record["mask"]))),
+        EPISODES: lambda: [load(first) for first in starts],
+        AHEAD: ahead,
+    }
+    times: Times = {name: [] for name in tasks}
+    for _ in range(repeats):
+        for name, task in tasks.items():
+            start = time.process_time()
+            task()
+            times[name].append(1e3 * (time.process_time() - start) / len(records))
+    return times
+
+
+def _plain(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def measure_steps(training: Training, steps: int, repeats: int, warm_up: int = 12) -> Times:
+    """Milliseconds of a training step on one batch again and again, and on new ones as the training loop takes them.
+
+    Blocks of ``steps`` take turns. Each begins with ``warm_up`` steps that are not counted, more than there are batches
+    read ahead.
+    """
+    state, times = training.state, Times({FIXED: [], REAL: []})
+    with closing(training.batches(0)) as incoming:
+        fixed = training.place(next(incoming))
+        sources = {FIXED: lambda: fixed, REAL: lambda: training.place(next(incoming))}
+        for name, batch_fn in itertools.chain.from_iterable(itertools.repeat(sources.items(), repeats)):
+            batch = batch_fn()
+            for step in range(warm_up + steps):
+                if step == warm_up:
+                    jax.block_until_ready(state)
+                    start = time.perf_counter()
+                state, _ = training.update(state, batch)
+                batch = batch_fn()
+            jax.block_until_ready(state)
+            times[name].append(1e3 * (time.perf_counter() - start) / steps)
+    return times
+
+
+def table(times: Times, unit: str, baseline: str) -> str:
+    """Medians and fastest runs as Markdown, and each median over that of ``baseline``."""
+    reference = statistics.median(times[baseline])
+    rows = [(name, statistics.median(own), min(own)) for name, own in times.items()]
+    lines = [f"| {name} | {median:.2f} | {least:.2f} | {median / reference:.2f} |" for name, median, least in rows]
+    return "\n".join([f"| | {unit}, median | fastest | over {baseline} |", "|---|---|---|---|", *lines])
+
+
+def processor() -> str:
+    """The name of this machine's processor, and how many there are."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else "unknown"
