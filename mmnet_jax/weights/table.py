@@ -1,6 +1,5 @@
 """Strict porting: a table of name patterns takes tensors from their names to ours, and nothing may be left over."""
 
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -74,14 +73,13 @@ def _find(name: str, rules: Sequence[Rule]) -> tuple[str, tuple[int, ...] | None
 
 
 def _with_name(target: str, rules: Sequence[Rule]) -> str:
-    """``target``, and in brackets the name that a rule would have sent there, where its groups determine it."""
+    """``target``, and in brackets the name that a rule sends there, if the target has all of its groups, in order."""
     for rule in rules:
-        parts = re.split(r"\\(\d)", rule.target)  # text, number of a group, text, ...
-        backwards = "".join(f"(?P<group{part}>.+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
-        match = re.fullmatch(backwards, target)
+        match = re.fullmatch(re.sub(r"\\\\\d", "(.+)", re.escape(rule.target)), target)
         if match and re.compile(rule.pattern).groups == len(match.groups()):
-            numbers = itertools.count(1)
-            name = re.sub(r"\((?!\?).*?\)", lambda _: match[f"group{next(numbers)}"], rule.pattern)  # noqa: B023
+            name = rule.pattern
+            for value in match.groups():
+                name = re.sub(r"\((?!\?).*?\)", value, name, count=1)
             name = re.sub(r"\(\?:(.*?)\)", lambda either: either[1].replace("|", " or "), name).replace("\\", "")
             return target if name == target else f"{target} ({name})"
     return target
