@@ -18,4 +18,5 @@ def get_config(reading: str = "paper") -> ConfigDict:
     config.shots = 1
     config.training.epochs = 50
     config.training.select_on = "val"
+    config.training.evaluation_episodes = 2_400  # each image of the val classes once
     return config

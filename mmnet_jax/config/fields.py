@@ -123,9 +123,7 @@ FIELDS = {
         473, Range(9, 4097), "Side S of the network's input, pixels; 8k + 1, or as the backbone says."
     ),
     "data.min_pixels": Field(
-        None,
-        Range(1, 10**9),
-        "Pixels of a class that put an image on its list; open: the dataset's own number.",
+        None, Range(1, 10**9), "Pixels of a class that put an image on its list; open: the dataset's own number."
     ),
     "data.drop_novel": Field(False, bool, "Leave out training images that hold pixels of novel classes (as BAM does)."),
     "data.class_sampling": Field(
