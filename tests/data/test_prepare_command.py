@@ -14,7 +14,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from mmnet_jax.errors import UserError
-from tests.data.making import write_many
+from tests.data.making import a_mask, encoded, jpeg, write_many
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_data.py"
 
@@ -53,6 +53,8 @@ MISTAKES = [
     ),
     ("check", {"workers": "2"}, r"--workers means nothing to check\."),
     ("check", {"split": "folder"}, r"--split means nothing to check\."),
+    ("fss1000", {"folds": "3"}, r"--folds means nothing to fss1000\."),
+    ("check", {"folds": "3"}, r"--folds means nothing to check\."),
     ("pascal5i", {"seed": "3"}, r"--seed means nothing to pascal5i\."),
     ("pascal5i", {"coco_masks": "published"}, r"--coco_masks means nothing to pascal5i\."),
     (
@@ -78,6 +80,17 @@ def test_what_is_prepared_is_left_as_it_is(script, voc, data, capsys):
     folder = data / "pascal5i" / "folder" / "1.0.0"
     assert first == f"pascal5i is prepared: {folder}"
     assert again == f"pascal5i is already prepared (remove the folder to prepare it again): {folder}"
+
+
+def test_folds_of_own_data_are_a_flag(script, data, tmp_path, capsys):
+    for name in ("ant", "bee", "crow"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for i in range(2):
+            (tmp_path / "own" / name / f"{i}.jpg").write_bytes(jpeg(a_mask(12, 16, 9)))
+            (tmp_path / "own" / name / f"{i}.png").write_bytes(encoded(a_mask(12, 16, 255)))
+    with flagsaver.as_parsed(source=str(tmp_path / "own"), data_dir=str(data), folds="3"):
+        script.main("custom")
+    assert "\nfold 2 holds out crow\n" in capsys.readouterr().out
 
 
 def test_terminated_it_keeps_finished_shards_alone_and_goes_on_from_them(voc, data):
