@@ -117,7 +117,7 @@ def _classes(config: ConfigDict, dataset: Dataset, part: Part) -> str:
     names = [dataset.class_names[c] for c in dataset.classes(config.fold, part)]
     if not names:
         advice = {
-            "base": "it holds out all of them; add some, or divide them into more folds",
+            "base": "add classes, or divide them into more folds",
             "val": "choose novel or base for training.select_on",
         }
         reason = f"; {advice[part]}" if part in advice else ""

@@ -60,7 +60,7 @@ def test_folds_that_only_the_source_knows_are_checked_before_anything_is_written
     dataset = dataclasses.replace(dataset, spec=spec)
     for fold, sentence in {
         1: r"^fold of pascal5i must be 0, but is 1\.$",
-        0: r"^pascal5i has no base classes in fold 0, and training needs some; it holds out all of them; add some, or",
+        0: r"^pascal5i has no base classes in fold 0, and training needs some; add classes, or divide",
     }.items():
         config.fold = fold
         with pytest.raises(UserError, match=sentence):
