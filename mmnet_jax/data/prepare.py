@@ -216,9 +216,9 @@ def _folds(dataset: Dataset) -> list[str]:
     lines = []
     for fold in range(dataset.spec.folds):
         names = [dataset.class_names[c] for c in dataset.classes(fold, "novel")]
-        lines.append(
-            f"fold {fold} holds out {', '.join(names) if len(names) <= 2 * SHOWN else f'{len(names)} classes'}"
-        )
+        held_out = ", ".join(names) if len(names) <= 2 * SHOWN else f"{len(names)} classes"
+        nothing = "" if dataset.classes(fold, "base") else ", and no class is left to train on"
+        lines.append(f"fold {fold} holds out {held_out}{nothing}")
     return lines
 
 

@@ -1,5 +1,7 @@
 """A user's own dataset: index masks or class folders, its classes, folds and lists."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -130,6 +132,15 @@ def test_lists_divide_the_images(indexed, tmp_path):
     assert f"\ntoo few images in train, {few}: cup (1)\n" in text
     assert f"\ntoo few images in val, {few}: fork (0), old spoon (0), plate (0), pan (0)\n" in text
     assert text.endswith(" --config.model.weights=FILE.safetensors") and "--config=configs/custom.py" in text
+
+
+def test_a_single_class_is_held_out_with_nothing_to_train_on(class_folders, tmp_path):
+    for name in NAMES[1:]:
+        shutil.rmtree(class_folders / name)
+    dataset = prepared(class_folders, tmp_path / "data")
+    assert dataset.classes(0, "novel") == (1,) and not dataset.classes(0, "base") and dataset.spec.folds == 1
+    text = summary("custom", tmp_path / "data", "folder")
+    assert "\nfold 0 holds out cup, and no class is left to train on\n" in text
 
 
 MISTAKES = [
