@@ -45,14 +45,14 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def read(self, i: int, class_id: int | None = None) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
-        """RGB pixels of image ``i`` and its label for a class (``read_label``), or its mask (``read_mask``) if None.
+    def read(self, i: int, class_id: int) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+        """RGB pixels of image ``i`` and its label for a class, see ``read_label``.
 
         Like the methods below it raises a ``UserError`` that names an image that is damaged.
         """
         record, name = self.record(i)
         image, mask = decode_image(record["image"], name), decode_mask(record["mask"], name)
-        return image, mask if class_id is None else self._label(i, class_id, mask)
+        return image, self._label(i, class_id, mask)
 
     def read_image(self, i: int) -> UInt8[np.ndarray, "h w 3"]:
         """RGB pixels of image ``i``."""

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int, UInt64
 
 from mmnet_jax.data.dataset import Dataset, Split
+from mmnet_jax.data.datasets.spec import first_of
 from mmnet_jax.data.streams import EPISODE_ORDER, TESTING, TRAINING, numbers, permutation
 from mmnet_jax.errors import UserError
 
@@ -55,7 +56,7 @@ class EpisodeIndex:
     """Whether the supports of an episode differ, so that it needs shots + 1 images; else each is drawn by itself among
     all but the query, and two images suffice."""
     class_sampling: ClassSampling = "image"
-    """Of training episodes."""
+    """How ``training_episode`` draws a class."""
 
     @classmethod
     def build(
@@ -76,8 +77,7 @@ class EpisodeIndex:
         needed = shots + 1 if distinct_supports else 2
         left_out = tuple(c for c, images in eligible.items() if len(images) < needed)
         lists = {c: images for c, images in eligible.items() if c not in left_out}
-        names = ", ".join(f"{class_names[c] if class_names else c} ({len(eligible[c])})" for c in left_out[:SHOWN])
-        names += f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
+        names = first_of([f"{class_names[c] if class_names else c} ({len(eligible[c])})" for c in left_out], SHOWN)
         if not lists:
             large = f" with at least {min_pixels:,} of its pixels" if min_pixels > 1 else ""
             dropped = np.count_nonzero(~kept)
@@ -152,9 +152,16 @@ def training_index(
     class_sampling: ClassSampling = "image",
 ) -> EpisodeIndex:
     """The base classes of the training split; novel ones are background, or ``drop_novel`` their images (as in BAM)."""
-    base, without = dataset.classes(fold, "base"), dataset.classes(fold, "novel") if drop_novel else ()
-    names, choices = dataset.class_names, (distinct_supports, class_sampling)
-    return EpisodeIndex.build(dataset.train, base, min_pixels, shots, without, names, *choices)
+    return EpisodeIndex.build(
+        dataset.train,
+        dataset.classes(fold, "base"),
+        min_pixels,
+        shots,
+        without=dataset.classes(fold, "novel") if drop_novel else (),
+        class_names=dataset.class_names,
+        distinct_supports=distinct_supports,
+        class_sampling=class_sampling,
+    )
 
 
 def training_episode(index: EpisodeIndex, seed: int, i: int, batch_size: int) -> EpisodeSpec:

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from mmnet_jax.cli.progress import Progress, Say
 from mmnet_jax.data.dataset import Dataset, dataset_folder, find_spec, is_prepared, open_dataset
 from mmnet_jax.data.datasets import DATASETS
-from mmnet_jax.data.datasets.spec import Listing
+from mmnet_jax.data.datasets.spec import Listing, first_of
 from mmnet_jax.data.records import VERSION, features
 from mmnet_jax.data.shards import RECORDS, Note, Shard, cut, is_finished, keep, make, read_note
 from mmnet_jax.data.workers import available_cores, share_out
@@ -84,7 +84,7 @@ def prepare(
     listings = spec.build(images, variant)
     for split, listing in listings.items():
         if listing.missing:
-            say(f"{name}: not found, or without a mask, for the {split} split: {_first_of(listing.missing)}")
+            say(f"{name}: not found, or without a mask, for the {split} split: {first_of(listing.missing, SHOWN)}")
     class_names = spec.with_classes(classes).class_names
     shards = cut(name, listings, len(class_names))
     with naming(data_dir), removed_if_empty(work):
@@ -135,7 +135,7 @@ def _make(shards: Sequence[Shard], work: Path, workers: int | None, skip: bool, 
     for identity, sentence in left_out.items():
         say(f"left out {identity}: {sentence}")
     if turned := [identity for note in notes for identity in note.turned]:
-        say(f"{name}: turned as EXIF says: {_first_of(turned)}; make sure that their masks are upright too.")
+        say(f"{name}: turned as EXIF says: {first_of(turned, SHOWN)}; make sure that their masks are upright too.")
     return notes
 
 
@@ -194,12 +194,6 @@ def summary(name: str, data_dir: str | Path, variant: str) -> str:
     return "\n".join([*lines, "", *_class_table(dataset), *own, "", "Next:", command])
 
 
-def _first_of(ids: Sequence[str]) -> str:
-    """The first ids, and how many there are."""
-    more = f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else ""
-    return f"{', '.join(ids[:SHOWN])}{more}"
-
-
 def _source_folder(name: str, source: str | Path | None) -> Path:
     if source is None:
         raise UserError(f"--source is missing: it names the folder that {name} is made from.")
@@ -212,13 +206,12 @@ def _source_folder(name: str, source: str | Path | None) -> Path:
 
 
 def _folds(dataset: Dataset) -> list[str]:
-    """One line for each fold, with the classes that it holds out; their number where they are many."""
+    """One line for each fold, with the classes that it holds out."""
     lines = []
     for fold in range(dataset.spec.folds):
         names = [dataset.class_names[c] for c in dataset.classes(fold, "novel")]
-        held_out = ", ".join(names) if len(names) <= 2 * SHOWN else f"{len(names)} classes"
         nothing = "" if dataset.classes(fold, "base") else ", and no class is left to train on"
-        lines.append(f"fold {fold} holds out {held_out}{nothing}")
+        lines.append(f"fold {fold} holds out {first_of(names, 2 * SHOWN)}{nothing}")
     return lines
 
 

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 import mmnet_jax
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.datasets import DATASETS
+from mmnet_jax.data.datasets.spec import first_of
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.evaluation.manifest import Manifest, manifest_text
 from mmnet_jax.evaluation.metrics import Scores
@@ -153,8 +154,7 @@ def report(summary: dict[str, Any]) -> str:
         *_class_lines(summary["class_iou"]),
     ]
     if left_out := summary["left_out"]:
-        more = f" and {len(left_out) - MOST_CLASSES} more" if len(left_out) > MOST_CLASSES else ""
-        lines.append(f"without episodes, so not in the mean: {', '.join(left_out[:MOST_CLASSES])}{more}")
+        lines.append(f"without episodes, so not in the mean: {first_of(left_out, MOST_CLASSES)}")
     for name, baseline in summary["baselines"].items():
         cut = f" cut at {baseline['threshold']:.2f}" if "threshold" in baseline else ""
         lines.append(f"baseline {name}{cut}: {miou(baseline)}")

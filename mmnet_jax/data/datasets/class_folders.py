@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmnet_jax.data.datasets.sources import image_files
 from mmnet_jax.data.datasets.spec import Example, Listing
@@ -11,14 +11,6 @@ IMAGES = (".jpg", ".jpeg", ".webp", ".png")
 """Suffixes of images; PNG comes last, since the PNG beside an image of the same name is its mask."""
 MASK_END = "_mask"
 """What a mask's name may add to its image's."""
-
-
-class Pair(NamedTuple):
-    """An image, its mask, and the class that the mask shows."""
-
-    image: Path
-    mask: Path
-    class_id: int
 
 
 def list_pairs(
@@ -32,22 +24,15 @@ def list_pairs(
 
     The mask of NAME.jpg is NAME_mask.png, or else NAME.png; that of NAME.png is NAME_mask.png. File names ascend as
     texts do: 1, 10, 2. ``wanted`` names the images of each class, without suffix; all that are there if empty. An
-    image's id is CLASS/NAME. ``read`` takes a ``Pair``, ``suffixes`` are those of images.
+    image's id is CLASS/NAME. ``read`` takes a tuple of image, mask and mask index; ``suffixes`` are those of images.
     """
-    ids, sources, missing, without_mask = [], [], [], 0
+    files: dict[str, tuple[Path | None, Path | None, int]] = {}
     for name, class_id in classes.items():
         images = image_files(folder / name, suffixes)
         masks = image_files(folder / name, (".png",))
         of_others = {stem + MASK_END for stem in images}
-        names = wanted or sorted(images.keys() - of_others)
-        for stem in names:
-            identity, image = f"{name}/{stem}", images.get(stem)
+        for stem in wanted or sorted(images.keys() - of_others):
+            image = images.get(stem)
             beside = masks.get(stem) if image and image.suffix.lower() != ".png" else None
-            mask = masks.get(stem + MASK_END, beside)
-            if image and mask:
-                ids.append(identity)
-                sources.append(Pair(image, mask, class_id))
-            else:
-                missing.append(identity)
-                without_mask += image is not None
-    return Listing(ids, sources, read, len(ids) + len(missing), without_mask, missing)
+            files[f"{name}/{stem}"] = image, masks.get(stem + MASK_END, beside), class_id
+    return Listing.of_files(files, read)

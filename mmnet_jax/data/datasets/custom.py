@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmnet_jax.data.datasets.class_folders import IMAGES, MASK_END, Pair, list_pairs
+from mmnet_jax.data.datasets.class_folders import IMAGES, MASK_END, list_pairs
 from mmnet_jax.data.datasets.lists import image_id, read_names, repeated
 from mmnet_jax.data.datasets.sources import image_files, read_file
 from mmnet_jax.data.datasets.spec import Classes, DatasetSpec, Example, Listing, listed
@@ -75,10 +75,10 @@ def read_indexed(files: tuple[Path, Path]) -> Example:
     return Example(read_file(image), read_file(mask), str(image), str(mask))
 
 
-def read_pair(files: Pair) -> Example:
+def read_pair(source: tuple[Path, Path, int]) -> Example:
     """The example of an image and the mask of its class, which is read as it looks (``masks.read_mask``)."""
-    label = png_bytes(read_mask(files.mask))
-    return Example(read_file(files.image), label, str(files.image), str(files.mask), class_id=files.class_id)
+    image, mask, class_id = source
+    return Example(read_file(image), png_bytes(read_mask(mask)), str(image), str(mask), class_id=class_id)
 
 
 def _read_classes(file: Path) -> list[str]:
@@ -129,12 +129,8 @@ def _list_indexed(source: Path, lists: dict[str, Path]) -> dict[str, Listing]:
         raise UserError(f"{sentence}; without lists every image is in both splits.")
     listings = {}
     for split, names in ids.items():
-        found = {name: (images.get(name), masks.get(name, masks.get(name + MASK_END))) for name in names}
-        complete = {name: files for name, files in found.items() if None not in files}
-        missing = [name for name in names if name not in complete]
-        without_mask = sum(found[name][0] is not None for name in missing)
-        sources = list(complete.values())
-        listings[split] = Listing(list(complete), sources, read_indexed, len(names), without_mask, missing)
+        files = {name: (images.get(name), masks.get(name, masks.get(name + MASK_END))) for name in names}
+        listings[split] = Listing.of_files(files, read_indexed)
     return listings
 
 

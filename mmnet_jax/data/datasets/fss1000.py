@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmnet_jax.data.datasets.class_folders import Pair, list_pairs
+from mmnet_jax.data.datasets.class_folders import list_pairs
 from mmnet_jax.data.datasets.lists import packaged_names, read_names, repeated
 from mmnet_jax.data.datasets.sources import read_file
 from mmnet_jax.data.datasets.spec import Classes, DatasetSpec, Example, Listing
@@ -80,17 +80,17 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
     return listings
 
 
-def read_example(files: Pair) -> Example:
+def read_example(source: tuple[Path, Path, int]) -> Example:
     """The example of an image and its mask; a ``UserError`` names one that cannot be read, or has no foreground.
 
     The mask is cut at a grey value of 128, as in HSNet's protocol; its alpha channel means nothing.
     """
-    image, mask = map(str, files[:2])
-    grey = np.asarray(open_image(read_file(files.mask), mask).convert("L"))
+    image, mask, class_id = source
+    grey = np.asarray(open_image(read_file(mask), str(mask)).convert("L"))
     if grey.max() < FOREGROUND:
         raise UserError(f"{mask} has no foreground: its grey values reach {grey.max()}, and {FOREGROUND} is needed.")
     label = png_bytes((grey >= FOREGROUND).astype(np.uint8))
-    return Example(read_file(files.image), label, image, mask, class_id=files.class_id)
+    return Example(read_file(image), label, str(image), str(mask), class_id=class_id)
 
 
 PUBLISHED = number_classes(list_classes(Path(), "protocol"))

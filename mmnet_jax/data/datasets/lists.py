@@ -1,4 +1,4 @@
-"""Lists of images: those of the package, and those in a dataset's own folder in the forms that are in use."""
+"""Lists of images and of classes: those of the package, and those in a dataset's own folder."""
 
 import gzip
 import re

@@ -98,11 +98,7 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
         )
     listings = {}
     for split, ids in lists.items():
-        complete = files.images.keys() & files.masks.keys()
-        found, absent = ([i for i in ids if (i in complete) == wanted] for wanted in (True, False))
-        sources = [(files.images[i], files.masks[i]) for i in found]
-        without_mask = sum(i in files.images for i in absent)
-        listings[split] = Listing(found, sources, read_example, len(ids), without_mask, absent)
+        listings[split] = Listing.of_files({i: (files.images.get(i), files.masks.get(i)) for i in ids}, read_example)
     if not any(listing.ids for listing in listings.values()):
         raise UserError(f"none of the {len(every):,} images of the {variant} lists lies in {voc} with a mask.")
     return listings

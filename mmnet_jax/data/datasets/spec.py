@@ -43,6 +43,14 @@ class Listing:
     missing: Sequence[str] = ()
     """Ids of the list whose image or mask was not found."""
 
+    @classmethod
+    def of_files(cls, files: Mapping[str, tuple[Any, ...]], read: Callable[[Any], Example]) -> "Listing":
+        """The images whose image and mask are both found, by id: a tuple of these first, None for what is not there."""
+        found = {i: source for i, source in files.items() if None not in source[:2]}
+        missing = [i for i in files if i not in found]
+        without_mask = sum(files[i][0] is not None for i in missing)
+        return cls(list(found), list(found.values()), read, len(files), without_mask, missing)
+
 
 class Classes(NamedTuple):
     """The classes that a source folder brings along; a prepared dataset keeps them in its metadata, as JSON."""
@@ -75,7 +83,7 @@ class DatasetSpec:
     variants: Mapping[str, str]
     """Variant -> the recipe to train it with; the first one is the default. Of a generated dataset one suffices."""
     folds: int = 4
-    """Their number; 0 in a declaration whose source decides it."""
+    """Number of folds; 0 in a declaration whose source decides it."""
     one_class: bool = False
     """Whether each image has one class, so that masks hold 1 and may tell more classes apart than their type."""
     own_classes: Callable[[Path, str, int | None], Classes | None] = lambda source, variant, folds: None
@@ -91,7 +99,7 @@ class DatasetSpec:
     min_pixels: int = 2 * 32 * 32
     """Pixels of a class that admit an image to its lists, where ``data.min_pixels`` is open."""
     protocol: str = "pfenet"
-    """Of its evaluation, where ``evaluation.protocol`` is open."""
+    """Evaluation protocol, where ``evaluation.protocol`` is open."""
     episodes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Protocol -> test episodes, where it is another number than the protocol's own."""
     val: Sequence[int] = ()
@@ -145,10 +153,10 @@ class DatasetSpec:
             raise UserError(f"{self.name} comes in the variants {listed(self.variants, 'and')}, but not {variant}.")
 
     def check_fold(self, fold: int) -> None:
-        """Raises a ``UserError`` if there is no such fold; where the source decides their number, if there never is."""
-        if fold < 0 or 0 < self.folds <= fold:
-            most = {0: " or more", 1: ""}.get(self.folds, f" to {self.folds - 1}")
-            raise UserError(f"fold of {self.name} must be 0{most}, but is {fold!r}.")
+        """Raises a ``UserError`` if there is no such fold; any from 0 on passes where the source decides."""
+        if fold < 0 or (self.folds and fold >= self.folds):
+            others = "" if self.folds == 1 else f" to {self.folds - 1}" if self.folds else " or more"
+            raise UserError(f"fold of {self.name} must be 0{others}, but is {fold!r}.")
 
     def check_folds(self, folds: str) -> None:
         """Raises a ``UserError`` if its classes do not fall into such folds."""
@@ -186,6 +194,12 @@ def listed(names: Iterable[str], word: str) -> str:
     """Names in words, as in ``a, b or c``."""
     *others, last = names
     return f"{', '.join(others)} {word} {last}" if others else last
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """At most so many names, and how many more there are, as in ``a, b and 3 more``."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def contiguous(size: int) -> Callable[[int], range]:
