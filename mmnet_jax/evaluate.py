@@ -53,8 +53,8 @@ def main() -> None:
         config.data.data_dir = FLAGS.data_dir
     dataset = open_dataset(*dataset_choice(config))
     if workdir.data_sha256() not in (None, dataset.fingerprints()):
-        others = "these are not the images that the network was trained with, and its base classes may be others"
-        print(f"note: {others}.", file=sys.stderr)
+        changed = "these are not the images that the network was trained with, and its base classes may differ"
+        print(f"note: {changed}.", file=sys.stderr)
     scored = score_workdir(
         *(workdir, config, dataset, _manifest(config, dataset)),
         checkpoint=FLAGS.checkpoint,

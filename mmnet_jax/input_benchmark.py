@@ -1,7 +1,6 @@
 """How fast the input of a training is: decoding beside plain Pillow, and steps on its batches beside one batch."""
 
 import io
-import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from mmnet_jax.data.dataset import Split
 from mmnet_jax.data.episodes import EpisodeSpec
 from mmnet_jax.data.images import decode_image
 from mmnet_jax.data.raw import load_episodes
+from mmnet_jax.errors import UserError
 from mmnet_jax.training.head import Training
 
 BATCH = 4
@@ -35,7 +35,14 @@ def measure_decoding(split: Split, images: int, repeats: int) -> Times:
 
     ``load_episodes`` reads the record, decodes image and mask, makes the label and pads both. All tasks take the same
     images. They take turns, so that a slow moment of the machine hits all.
+
+    Raises:
+      UserError: the split does not fill a batch.
     """
+    if len(split) < 2 * BATCH:
+        raise UserError(
+            f"decoding is measured on at least {2 * BATCH} images; the {split.name} split has {len(split)}."
+        )
     records = [split.record(i)[0] for i in range(min(images, len(split)) // (2 * BATCH) * 2 * BATCH)]
     starts = range(0, len(records), 2 * BATCH)
 
@@ -84,7 +91,7 @@ def measure_steps(training: Training, steps: int, repeats: int, warm_up: int = 1
     with closing(training.batches(0)) as incoming:
         fixed = training.place(next(incoming))
         sources = {FIXED: lambda: fixed, REAL: lambda: training.place(next(incoming))}
-        for name, batch_fn in itertools.chain.from_iterable(itertools.repeat(sources.items(), repeats)):
+        for name, batch_fn in [*sources.items()] * repeats:
             batch = batch_fn()
             for step in range(warm_up + steps):
                 if step == warm_up:

@@ -39,7 +39,11 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer("seed", 0, "Seed of a generated dataset (creatures).", 0, 2**31 - 1)
 flags.DEFINE_integer(
-    "folds", None, "Equal parts of the classes of custom, each held out once; 4 at most if not given.", 2, 1024
+    "folds",
+    None,
+    "Folds of custom, equal parts of its classes; if not given, as in folds.txt, or 4 at most.",
+    2,
+    1024,
 )
 flags.DEFINE_integer("workers", None, "Worker processes; if not given, one for each core, 8 at most.", 1, 1024)
 flags.DEFINE_enum(

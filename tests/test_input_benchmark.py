@@ -1,11 +1,11 @@
 import numpy as np
+import pytest
 
 from mmnet_jax import input_benchmark as benchmark
 from mmnet_jax.data.dataset import Split
-from mmnet_jax.training.head import open_training
-from mmnet_jax.workdir.folder import Workdir
+from mmnet_jax.errors import UserError
+from mmnet_jax.training.head import Training
 from tests.data.making import split_of_masks
-from tests.training.tiny_training import tiny_config, tiny_dataset
 
 
 def test_decoding_takes_every_image_as_often_in_each_task(monkeypatch):
@@ -20,16 +20,23 @@ def test_decoding_takes_every_image_as_often_in_each_task(monkeypatch):
     assert sorted(read) == sorted(5 * list(range(16)))
 
 
-def test_steps_on_one_batch_and_on_new_ones_take_turns(tmp_path):
-    config, dataset = tiny_config(), tiny_dataset()
-    workdir = Workdir(tmp_path)
-    workdir.create(config, dataset.fingerprints())
-    training = open_training(config, workdir, dataset, lambda line: None)
-    placed = []
-    training = training._replace(place=lambda batch, place=training.place: placed.append(batch) or place(batch))
+def test_a_split_that_does_not_fill_a_batch_is_refused():
+    with pytest.raises(UserError, match=r"^decoding is measured on at least 8 images; the train split has 7\.$"):
+        benchmark.measure_decoding(split_of_masks(7 * [np.eye(3, dtype=np.uint8)]), images=100, repeats=1)
+
+
+def test_steps_on_one_batch_and_on_new_ones_take_turns():
+    placed, taken = [], []
+    training = Training(*[None] * len(Training._fields))._replace(
+        state=0,
+        update=lambda state, batch: (taken.append(batch) or state, {}),
+        batches=lambda start: (batch for batch in range(start, 100)),
+        place=lambda batch: placed.append(batch) or batch,
+    )
     times = benchmark.measure_steps(training, steps=2, repeats=2, warm_up=1)
     assert [len(times[name]) for name in (benchmark.FIXED, benchmark.REAL)] == [2, 2]
-    assert len(placed) == 1 + 2 * 4  # the one batch; each block's own, and one that its last step put on the devices
+    assert taken == [0, 0, 0, 1, 2, 3, 0, 0, 0, 5, 6, 7]
+    assert placed == [*range(9)]  # the one batch; each block's own, and one that its last step put on the devices
 
 
 def test_the_table_has_medians_and_how_they_compare():

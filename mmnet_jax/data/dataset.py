@@ -130,7 +130,7 @@ class Dataset:
         return self.spec.choices(self.variant, self.folds)
 
     def fingerprints(self) -> dict[str, str]:
-        """``Split.fingerprint`` of both splits, by their names, and a hash of ``classes`` that the source brought."""
+        """``Split.fingerprint`` of both splits, by their names; ``classes``: a hash of those of the source."""
         found = {split.name: split.fingerprint() for split in (self.train, self.test)}
         if self.spec.own:
             found["classes"] = hashlib.sha256(json.dumps(self.spec.own).encode()).hexdigest()

@@ -48,13 +48,17 @@ def draw_manifest(
 ) -> Manifest:
     """The episodes of a protocol on the test split, the protocol's own number of them if ``episodes`` is None.
 
-    ``min_pixels`` of a class admit an image to its lists, where the protocol does not say how many do. Raises
-    ``UserError`` where the protocol or the fold is unknown, or no class has enough images for this many shots.
+    ``min_pixels`` of a class admit an image to its lists, unless the protocol has its own number. Raises ``UserError``
+    where the protocol or the fold is unknown, or no class has enough images for this many shots.
     """
-    rules, wanted = find_protocol(protocol, dataset.name), _classes(dataset, fold, classes)
-    least, distinct = rules.min_pixels or min_pixels, rules.distinct_supports
+    rules = find_protocol(protocol, dataset.name)
     index = EpisodeIndex.build(
-        dataset.test, wanted, least, shots, class_names=dataset.class_names, distinct_supports=distinct
+        dataset.test,
+        _classes(dataset, fold, classes),
+        rules.min_pixels or min_pixels,
+        shots,
+        class_names=dataset.class_names,
+        distinct_supports=rules.distinct_supports,
     )
     count = default_episodes(dataset.spec, protocol) if episodes is None else episodes
     drawn = tuple(rules.draw(index, seed, count))

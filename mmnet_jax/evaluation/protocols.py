@@ -69,7 +69,7 @@ class Protocol:
     episodes: int
     """Test episodes, where the dataset's ``DatasetSpec.episodes`` does not say otherwise."""
     draw: Callable[[EpisodeIndex, int, int], Sequence[EpisodeSpec]]
-    """Sampling: the index of the test split, a seed and a number -> so many episodes."""
+    """Sampling: the index of the test split, a seed and the number of episodes -> the episodes."""
     seed: int | None = None
     """Episode seed; the run's own if None."""
     min_pixels: int | None = None
@@ -86,7 +86,7 @@ class Protocol:
 
 
 PROTOCOLS: dict[str, Protocol] = {
-    # The paper's, from PFENet.
+    # the paper's, from PFENet
     "pfenet": Protocol(episodes=5_000, draw=draw_pfenet),
     "hsnet": Protocol(
         episodes=1_000,

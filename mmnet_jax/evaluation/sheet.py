@@ -39,8 +39,8 @@ def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"
         tiles = [support_tile(support, label == 1, TILE) for support, label in supports]
         tiles += [query, overlay(known, fit_mask(truth == 1, TILE), TRUTH)]
         whole = sample.predicted.shape != truth.shape  # scored in a square, to which the whole image was squashed
-        rows, columns = (np.arange(n) * m // n for n, m in zip(truth.shape, sample.predicted.shape, strict=True))
-        tiles += [overlay(query, fit_mask(sample.predicted[rows][:, columns], TILE))]
+        y, x = (np.arange(n) * m // n for n, m in zip(truth.shape, sample.predicted.shape, strict=True))
+        tiles += [overlay(query, fit_mask(sample.predicted[y][:, x], TILE))]
         if sample.confidence is not None:
             tiles.append(_map_tile(sample.confidence, truth.shape, whole))
         for number, values in zip(sample.embeddings, sample.activations, strict=True):

@@ -56,7 +56,10 @@ def resident(source: Source, split: Split, everywhere: NamedSharding, say: Say) 
 
     first = one(0)
     _refuse_without_room(len(split) * sum(leaf.nbytes for leaf in jax.tree.leaves(first)), everywhere)
-    empty = lambda: jax.tree.map(lambda x: jnp.zeros((len(split), *x.shape), x.dtype), first)  # noqa: E731
+
+    def empty() -> Images:
+        return jax.tree.map(lambda x: jnp.zeros((len(split), *x.shape), x.dtype), first)
+
     images = jax.jit(empty, out_shardings=everywhere)()
     with Progress(f"{split.name} in device memory: image", len(split), "images", say) as progress:
         for i, image in enumerate(read_ahead(one, range(len(split)))):
@@ -64,10 +67,9 @@ def resident(source: Source, split: Split, everywhere: NamedSharding, say: Say) 
             progress.update(i + 1)
 
     def load(specs: Sequence[EpisodeSpec]) -> Positions:
-        positions = [(spec.query, *spec.supports) for spec in specs]
-        pairs = zip(specs, positions, strict=True)
-        values = [[split.stored_value(i, spec.class_id) for i in images] for spec, images in pairs]
-        return Positions(np.array(positions, np.int32), np.array(values, np.int32))
+        rows = [(spec.query, *spec.supports) for spec in specs]
+        values = [[split.stored_value(i, spec.class_id) for i in row] for spec, row in zip(specs, rows, strict=True)]
+        return Positions(np.array(rows, np.int32), np.array(values, np.int32))
 
     def place(batch: Positions, sharding: Sharding) -> Any:
         return _gather(images, on_devices(batch, sharding), source.assemble, sharding)

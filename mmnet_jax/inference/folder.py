@@ -36,10 +36,8 @@ def find_images(folder: Path) -> tuple[list[Path], str]:
 
 def _masks(files: Sequence[Path]) -> set[Path]:
     """Masks as class folders have them: NAME_mask.png beside an image NAME, NAME.png beside one of another format."""
-    names = {path.stem for path in files}
-    others = {path.stem for path in files if path.suffix.lower() != ".png"}
-    pngs = [path for path in files if path.suffix.lower() == ".png"]
-    return {path for path in pngs if path.stem in others or path.stem.removesuffix(MASK_END) in names - {path.stem}}
+    names = {path.stem + MASK_END for path in files} | {path.stem for path in files if path.suffix.lower() != ".png"}
+    return {path for path in files if path.suffix.lower() == ".png" and path.stem in names}
 
 
 def _in_words(kind: str, count: int) -> str:

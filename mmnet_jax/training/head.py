@@ -69,7 +69,8 @@ def open_training(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: S
     test_source: Source | None = None
     if settings.cache_features:
         sha256 = weights.sha256(workdir.backbone_file)
-        fits = PROTOCOLS[config.evaluation.protocol].fit is test_transform  # or other images than the stored ones
+        # Stored features are of images fitted by test_transform; other protocols evaluate from images.
+        fits = PROTOCOLS[config.evaluation.protocol].fit is test_transform
         splits = [dataset.train, dataset.test] if fits else [dataset.train]
         source, *others = stored_sources(config, model, frozen, sha256, splits, say)
         test_source = others[0] if fits else None

@@ -72,9 +72,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
                     say("there already")
                 multihost_utils.sync_global_devices("data")
         dataset = dataset or open_dataset(*dataset_choice(config))
-        base, novel = (_classes(config, dataset, part) for part in ("base", "novel"))
-        if config.training.evaluation_episodes:
-            _classes(config, dataset, config.training.select_on)
+        _check_classes(config, dataset)
         if config.evaluation.after_training:
             manifest = configured_manifest(dataset, config)
         if resumed and workdir.data_sha256() not in (None, dataset.fingerprints()):
@@ -88,10 +86,12 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
                 images += f" of {len(dataset.classes(config.fold, 'base'))} base classes"
             with stage(f"pretraining: {config.model.backbone} as a classifier of {images}, {steps:,} steps"):
                 _pretrain(config, workdir, dataset, say)
+        base = _classes(config, dataset, "base")
         with stage(f"training: {HEADS[config.model.network].title}'s head, {config.shots}-shot, {base}"):
             train_head(config, workdir, dataset, say)
         if not config.evaluation.after_training:
             return None
+        novel = _classes(config, dataset, "novel")
         with stage(f"evaluation: {len(manifest.episodes):,} episodes, {manifest.shots}-shot, {novel}"):
             output, example = workdir.results / RESULT, workdir.results / EXAMPLE
             scored = score_workdir(workdir, config, dataset, manifest, output=output, keep=True, say=say)
@@ -113,14 +113,18 @@ def _pretrain(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say) 
         pretrain(config, workdir, say, dataset)
 
 
+def _check_classes(config: ConfigDict, dataset: Dataset) -> None:
+    """Raises a ``UserError`` if the fold leaves no class to train on, or none to select a checkpoint by."""
+    needed: dict[Part, str] = {"base": "add classes, or divide them into more folds"}
+    if config.training.evaluation_episodes:
+        needed.setdefault(config.training.select_on, "choose novel or base for training.select_on")
+    for part, advice in needed.items():
+        if not dataset.classes(config.fold, part):
+            reason = f"has no {part} classes in fold {config.fold}, and training needs some"
+            raise UserError(f"{dataset.name} {reason}; {advice}.")
+
+
 def _classes(config: ConfigDict, dataset: Dataset, part: Part) -> str:
     names = [dataset.class_names[c] for c in dataset.classes(config.fold, part)]
-    if not names:
-        advice = {
-            "base": "add classes, or divide them into more folds",
-            "val": "choose novel or base for training.select_on",
-        }
-        reason = f"; {advice[part]}" if part in advice else ""
-        raise UserError(f"{dataset.name} has no {part} classes in fold {config.fold}, and training needs some{reason}.")
     classes = "class" if len(names) == 1 else "classes"
     return f"{len(names)} {part} {classes}" + (f" ({', '.join(names)})" if len(names) <= 5 else "")

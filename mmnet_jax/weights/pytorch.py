@@ -31,7 +31,7 @@ DTYPES = {
     "ComplexFloat": np.complex64,
     "ComplexDouble": np.complex128,
 }
-"""Of a storage's elements, by the name of its class."""
+"""NumPy's type of a storage's elements, by the beginning of the name of PyTorch's class of storages."""
 
 
 @dataclass(frozen=True)

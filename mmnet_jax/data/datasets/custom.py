@@ -42,7 +42,7 @@ def own_classes(source: Path, variant: str, folds: int | None) -> Classes:
     A ``UserError`` tells what is missing or cannot be read, or a division that does not fit the classes.
     """
     indexed = has_indices(source)
-    names = _read_classes(source / INDEXED[2]) if indexed else _class_folders(source)
+    names = _read_classes(source / "classes.txt") if indexed else _class_folders(source)
     return Classes(("background", *names), _divide(source / FOLDS, names, folds), (), one_class=not indexed)
 
 
@@ -116,8 +116,8 @@ def _divide(file: Path, names: Sequence[str], folds: int | None) -> list[list[in
 
 
 def _list_indexed(source: Path, lists: dict[str, Path]) -> dict[str, Listing]:
-    images = image_files(source / INDEXED[0], IMAGES)
-    masks = image_files(source / INDEXED[1], (".png",))
+    images = image_files(source / "images", IMAGES)
+    masks = image_files(source / "masks", (".png",))
     if len(lists) == 1:
         (there,) = lists.values()
         (lacking,) = LISTS.keys() - lists.keys()
