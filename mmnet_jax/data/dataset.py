@@ -109,6 +109,8 @@ class Dataset:
     """The prepared variant; None: it was never prepared."""
     folds: str | None = None
     """Which classes each fold holds out, a key of ``DatasetSpec.novel``; None: the default."""
+    brought: Classes | None = None
+    """The classes that its source brought along, which ``spec`` has then; None: ``spec`` is as it is declared."""
 
     @property
     def name(self) -> str:
@@ -132,8 +134,8 @@ class Dataset:
     def fingerprints(self) -> dict[str, str]:
         """``Split.fingerprint`` of both splits, by their names; ``classes``: a hash of those of the source."""
         found = {split.name: split.fingerprint() for split in (self.train, self.test)}
-        if self.spec.own:
-            found["classes"] = hashlib.sha256(json.dumps(self.spec.own).encode()).hexdigest()
+        if self.brought:
+            found["classes"] = hashlib.sha256(json.dumps(self.brought).encode()).hexdigest()
         return found
 
 
@@ -182,7 +184,8 @@ def open_dataset(name: str, data_dir: str | Path, variant: str, folds: str | Non
 def _open(spec: DatasetSpec, folder: Path, variant: str, folds: str) -> Dataset:
     builder = tfds.builder_from_directory(folder)
     metadata = builder.info.metadata
-    spec = spec.with_classes(Classes(**metadata["classes"]) if "classes" in metadata else None)
+    brought = Classes(**metadata["classes"]) if "classes" in metadata else None
+    spec = spec.with_classes(brought)
     if metadata["class_names"] != list(spec.class_names):
         raise ValueError(f"its classes are not those of {spec.name}")
     splits = {}
@@ -197,4 +200,4 @@ def _open(spec: DatasetSpec, folder: Path, variant: str, folds: str) -> Dataset:
                 raise ValueError(f"record {i} of {split} is {found}, {ids[i]} expected")
         counts = unpack_counts(packed, len(spec.class_names))
         splits[split] = Split(split, ids, counts, records, metadata["max_side"], spec.one_class)
-    return Dataset(spec, splits["train"], splits["val"], variant, folds)
+    return Dataset(spec, splits["train"], splits["val"], variant, folds, brought)

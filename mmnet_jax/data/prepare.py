@@ -80,7 +80,7 @@ def prepare(
         say(f"{name}: reading what is in {images}")
     if data_dir.exists() and not data_dir.is_dir():
         raise UserError(f"--data_dir {data_dir} is a file, not a folder.")
-    classes = spec.own_classes(images, variant, folds) if images else None
+    classes = spec.read_classes(images, variant, folds) if images else None
     listings = spec.build(images, variant)
     for split, listing in listings.items():
         if listing.missing:
@@ -190,7 +190,7 @@ def summary(name: str, data_dir: str | Path, variant: str) -> str:
         found = f"{split}: found {len(index['ids']):,} of {index['wanted']:,} images"
         lines.append(f"{found} ({more})" if more else found)
     command = "  " + dataset.spec.train_command(data_dir, variant)
-    own = [*_folds(dataset), *_too_few(dataset)] if dataset.spec.own else []
+    own = [*_folds(dataset), *_too_few(dataset)] if dataset.brought else []
     return "\n".join([*lines, "", *_class_table(dataset), *own, "", "Next:", command])
 
 

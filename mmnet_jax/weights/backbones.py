@@ -117,10 +117,17 @@ def port_file(name: str, source: str | Path, output: str | Path, dtype: str = "f
 
 def _choose(name: str, checkpoints: Mapping[str, StateDict], source: str | Path) -> Mapping[str, np.ndarray]:
     """The tensors of the one checkpoint, or of the one among several that holds backbone ``name``."""
-    found = [state.tensors for state in checkpoints.values() if len(checkpoints) == 1 or _holds(state.tensors, name)]
-    if len(found) != 1:
-        raise UserError(f"{source} holds {len(found)} weight files of {name}, not 1, among {', '.join(checkpoints)}.")
-    return found[0]
+    found = {
+        path: state.tensors
+        for path, state in checkpoints.items()
+        if len(checkpoints) == 1 or _holds(state.tensors, name)
+    }
+    if not found:
+        raise UserError(f"{source} holds no weight file of {name}, but {', '.join(checkpoints)}.")
+    if len(found) > 1:
+        several = f"several weight files of {name}; unpack it and give one of them"
+        raise UserError(f"{source} holds {several}: {', '.join(found)}.")
+    return next(iter(found.values()))
 
 
 def _port_as(name: str, state_dict: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:

@@ -20,11 +20,11 @@ def list_pairs(
     wanted: Sequence[str] = (),
     suffixes: tuple[str, ...] = IMAGES,
 ) -> Listing:
-    """The images of some class folders (name -> mask index), in the order of ``classes``, by ascending file names.
+    """The images of some class folders (name -> mask index), in the order of ``classes``, then of their file names.
 
-    The mask of NAME.jpg is NAME_mask.png, or else NAME.png; that of NAME.png is NAME_mask.png. File names ascend as
-    texts do: 1, 10, 2. ``wanted`` names the images of each class, without suffix; all that are there if empty. An
-    image's id is CLASS/NAME. ``read`` takes a tuple of image, mask and mask index; ``suffixes`` are those of images.
+    The mask of NAME.jpg is NAME_mask.png, or else NAME.png; that of NAME.png is NAME_mask.png. File names sort as
+    strings: 1, 10, 2. ``wanted`` names the images of each class, without suffix; empty: all that are there. An image's
+    id is CLASS/NAME. ``read`` takes a tuple of image, mask and mask index; ``suffixes`` are those of images.
     """
     files: dict[str, tuple[Path | None, Path | None, int]] = {}
     for name, class_id in classes.items():

@@ -36,13 +36,13 @@ def has_indices(source: Path) -> bool:
     return False
 
 
-def own_classes(source: Path, variant: str, folds: int | None) -> Classes:
+def read_classes(source: Path, variant: str, folds: int | None) -> Classes:
     """The classes by ``classes.txt`` or class folders; folds by ``folds.txt``, or ``folds`` equal parts.
 
     A ``UserError`` tells what is missing or cannot be read, or a division that does not fit the classes.
     """
     indexed = has_indices(source)
-    names = _read_classes(source / "classes.txt") if indexed else _class_folders(source)
+    names = _class_names(source / "classes.txt") if indexed else _class_folders(source)
     return Classes(("background", *names), _divide(source / FOLDS, names, folds), (), one_class=not indexed)
 
 
@@ -81,7 +81,7 @@ def read_pair(source: tuple[Path, Path, int]) -> Example:
     return Example(read_file(image), png_bytes(read_mask(mask)), str(image), str(mask), class_id=class_id)
 
 
-def _read_classes(file: Path) -> list[str]:
+def _class_names(file: Path) -> list[str]:
     """The names of classes 1, 2, 3 and so on; a first line ``background`` is index 0."""
     names = read_names(file)
     if names[0].lower() == "background":
@@ -141,7 +141,7 @@ CUSTOM = DatasetSpec(
     build=list_images,
     variants={"folder": "custom"},
     folds=0,
-    own_classes=own_classes,
+    read_classes=read_classes,
     source="FOLDER",
     min_pixels=1,
     episodes={"pfenet": 1_000},

@@ -15,7 +15,7 @@ from mmnet_jax.errors import UserError
 PARTS = ("train", "val", "test")
 """The lists of classes: base classes, those for selection, and novel ones."""
 IMAGES = sorted(str(number) for number in range(1, 11))
-"""Names of a class's images, in the order of texts: 1, 10, 2 and so on."""
+"""Names of a class's images, sorted as strings: 1, 10, 2 and so on."""
 FOREGROUND = 128
 """Least grey value of a mask's foreground."""
 
@@ -55,7 +55,7 @@ def number_classes(lists: dict[str, list[str]]) -> Classes:
     return Classes(("background", *names), [indices["test"]], indices["val"], one_class=True)
 
 
-def own_classes(source: Path, variant: str, folds: int | None) -> Classes | None:
+def read_classes(source: Path, variant: str, folds: int | None) -> Classes | None:
     """The classes of the source folder's own lists."""
     return None if variant == "protocol" else number_classes(list_classes(find_folder(source), variant))
 
@@ -103,7 +103,7 @@ FSS1000 = DatasetSpec(
     folds=1,
     val=PUBLISHED.val,
     one_class=True,
-    own_classes=own_classes,
+    read_classes=read_classes,
     source="fewshot_data",
     min_pixels=1,
     protocol="hsnet",

@@ -86,11 +86,9 @@ class DatasetSpec:
     """Number of folds; 0 in a declaration whose source decides it."""
     one_class: bool = False
     """Whether each image has one class, so that masks hold 1 and may tell more classes apart than their type."""
-    own_classes: Callable[[Path, str, int | None], Classes | None] = lambda source, variant, folds: None
+    read_classes: Callable[[Path, str, int | None], Classes | None] = lambda source, variant, folds: None
     """(source folder, variant, number of folds or None) -> the classes that it brings along, which replace those of
     the declaration; None where these hold."""
-    own: Classes | None = None
-    """The classes that the source of a prepared dataset brought along."""
     variant_field: str = "data.split"
     """The config field that chooses the variant."""
     source: str = ""
@@ -117,13 +115,12 @@ class DatasetSpec:
         held_out = {*novel, *self.val}
         return novel if part == "novel" else tuple(c for c in range(1, len(self.class_names)) if c not in held_out)
 
-    def with_classes(self, own: Classes | None) -> "DatasetSpec":
+    def with_classes(self, classes: Classes | None) -> "DatasetSpec":
         """The declaration with the classes that a source brought along; itself if None."""
-        if own is None:
+        if classes is None:
             return self
-        novel = {self.default_folds: own.novel.__getitem__}
-        given = own._asdict() | {"novel": novel, "folds": len(own.novel), "own": own}
-        return dataclasses.replace(self, **given)
+        novel = {self.default_folds: classes.novel.__getitem__}
+        return dataclasses.replace(self, **classes._asdict() | {"novel": novel, "folds": len(classes.novel)})
 
     @property
     def default_folds(self) -> str:
