@@ -132,7 +132,7 @@ FIELDS = {
         "Training episodes: draw a query, then a class in it (image), or a class, then its query (uniform).",
     ),
     "data.distinct_supports": Field(
-        True, bool, "Training episodes: supports differ; False: each is drawn by itself, and two images make a class."
+        True, bool, "Training episodes: supports differ; False: each is drawn by itself, so 2 of a class suffice."
     ),
     "data.augment": Field(True, bool, "Augment training images; False: prepare them as in evaluation."),
     "data.resident": Field(
