@@ -51,7 +51,7 @@ def test_the_library_example_runs():
     exec(example, names)
     size = names["config"].data.image_size
     assert names["found"].shape == (1, size, size)
-    assert (names["mask"] == 1).mean() > 0.1  # the class that the example speaks of
+    assert (names["label"] == 1).mean() > 0.1  # the class that the example speaks of
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(names["prediction"]))
 
 
