@@ -129,12 +129,12 @@ def test_queries_that_do_not_fit_are_refused(folder):
         (queries, a, f"--output {a} is a file, not a folder."),
     ]:
         refused(message, find_queries, [paths], output)
-    one, other = queries / "one.jpg", queries / "one.png"
+    one, other = queries / "one.jpg", queries / "one.webp"
     Image.new("RGB", (9, 9)).save(other)
     message = f"queries {one} and {other} would both be written as one_mask.png; rename one."
     refused(message, find_queries, [queries], out)
     other.write_bytes((queries / "three.png").read_bytes()[:200])
-    with pytest.raises(UserError, match=r"one\.png is broken and cannot be decoded"):
+    with pytest.raises(UserError, match=r"one\.webp is broken and cannot be decoded"):
         find_queries([other], out)
     assert not out.exists()
 
