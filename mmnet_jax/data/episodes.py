@@ -22,7 +22,7 @@ from mmnet_jax.errors import UserError
 SHOWN = 10
 """Classes with too few images that a message names."""
 ClassSampling = Literal["image", "uniform"]
-"""How a training episode's class is drawn: among those in its query, or among all, and then its query."""
+"""Order of drawing a training episode: image draws the query, then a class in it; uniform a class, then its query."""
 
 
 @dataclasses.dataclass(frozen=True)

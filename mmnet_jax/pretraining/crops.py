@@ -57,9 +57,9 @@ class Crops:
     def cut(self, crops: Iterable[Crop]) -> Iterator[UInt8[np.ndarray, "m m 3"]]:
         """Cuts crops; an image whose crops follow one another is decoded once."""
         for image, group in itertools.groupby(crops, key=lambda crop: crop.image):
-            pixels = self.split.read_image(image)
+            pixels, mask = self.split.read_image(image), self.split.read_mask(image)
             for crop in group:
-                yield cut(pixels, self.split.read_label(image, crop.class_id) == 1, self.side)
+                yield cut(pixels, mask == self.split.stored_value(image, crop.class_id), self.side)
 
 
 def open_crops(

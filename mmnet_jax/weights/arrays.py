@@ -18,7 +18,7 @@ def as_float32(array: np.ndarray) -> np.ndarray:
 
 
 def count_elements(sides: Any) -> int:
-    """How many elements an array with the sides that a file gives has; a ``ValueError`` if no array has such sides."""
+    """Number of elements of an array with these sides; a ``ValueError`` if no array can have them."""
     if len(sides) > MAX_SIDES or any(side < 0 for side in sides):
         raise ValueError("an array of impossible sides")
     return math.prod(sides)

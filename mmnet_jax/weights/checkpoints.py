@@ -29,7 +29,7 @@ DAMAGE += (zlib.error, zipfile.BadZipFile, tarfile.TarError)
 
 
 class StateDict(NamedTuple):
-    """What a checkpoint holds of a network."""
+    """The tensors of a network in a checkpoint."""
 
     tensors: dict[str, np.ndarray]
     """By their names there, without prefixes (see ``strip_prefixes``); floating-point ones as float32."""

@@ -144,4 +144,4 @@ ALLOWED: dict[str, Any] = {
     f"torch.{device}{name}Storage": np.dtype(dtype)
     for (name, dtype), device in itertools.product(DTYPES.items(), ("", "cuda."))
 }
-"""What a state dict holds, and the plain values that usually stand beside it."""
+"""Globals that a state dict needs, and the plain values that usually stand beside it."""

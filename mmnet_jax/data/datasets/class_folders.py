@@ -10,7 +10,7 @@ from mmnet_jax.data.datasets.spec import Example, Listing
 IMAGES = (".jpg", ".jpeg", ".webp", ".png")
 """Suffixes of images; PNG comes last, since the PNG beside an image of the same name is its mask."""
 MASK_END = "_mask"
-"""What a mask's name may add to its image's."""
+"""A mask's name may end in this after its image's name."""
 
 
 def list_pairs(

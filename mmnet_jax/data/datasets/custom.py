@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mmnet_jax.data.datasets.class_folders import IMAGES, MASK_END, list_pairs
-from mmnet_jax.data.datasets.lists import image_id, read_names, repeated
+from mmnet_jax.data.datasets.lists import image_id, read_names, refuse_shared, repeated
 from mmnet_jax.data.datasets.sources import image_files, read_file
 from mmnet_jax.data.datasets.spec import Classes, DatasetSpec, Example, Listing, listed
 from mmnet_jax.data.masks import read_mask
@@ -16,7 +16,7 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.labels import IGNORE
 
 INDEXED = ("images", "masks", "classes.txt")
-"""What a source with masks of class indices holds."""
+"""Files and folders that a source with masks of class indices must hold."""
 FOLDS = "folds.txt"
 LISTS = {"train": "train.txt", "val": "val.txt"}
 MOST_FOLDS = 4
@@ -124,9 +124,8 @@ def _list_indexed(source: Path, lists: dict[str, Path]) -> dict[str, Listing]:
         raise UserError(f"{there} is there, but no {LISTS[lacking]}; give both, or none: then every image is in both.")
     ids = {split: [image_id(name) for name in read_names(file)] for split, file in lists.items()}
     ids = ids or dict.fromkeys(LISTS, sorted(images))
-    if lists and (shared := sorted(set(ids["train"]) & set(ids["val"]))):
-        sentence = f"{LISTS['train']} and {LISTS['val']} of {source} share {len(shared)} images, {shared[0]} among them"
-        raise UserError(f"{sentence}; without lists every image is in both splits.")
+    if lists:
+        refuse_shared(ids, source, "; without lists every image is in both splits")
     listings = {}
     for split, names in ids.items():
         files = {name: (images.get(name), masks.get(name, masks.get(name + MASK_END))) for name in names}

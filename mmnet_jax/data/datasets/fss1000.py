@@ -68,11 +68,12 @@ def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
     assert source is not None
     folder = find_folder(source)
     lists = list_classes(folder, variant)
+    class_names = number_classes(lists).class_names
     wanted = IMAGES if variant == "protocol" else ()
     listings = {}
     for split, parts in {"train": ("train",), "val": ("val", "test")}.items():
         names = {name for part in parts for name in lists[part]}
-        classes = {name: i for i, name in enumerate(number_classes(lists).class_names) if name in names}
+        classes = {name: i for i, name in enumerate(class_names) if name in names}
         listings[split] = list_pairs(folder, classes, read_example, wanted, (".jpg", ".jpeg"))
     if not any(listing.ids for listing in listings.values()):
         wanted_folder = "the folder fewshot_data, which holds CLASS/1.jpg with CLASS/1.png, is wanted"

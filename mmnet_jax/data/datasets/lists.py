@@ -3,7 +3,7 @@
 import gzip
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
@@ -60,6 +60,14 @@ def read_names(file: Path) -> list[str]:
 def repeated(names: Iterable[str]) -> str | None:
     """The first name that stands more than once."""
     return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
+def refuse_shared(lists: Mapping[str, Sequence[str]], folder: Path, advice: str = "") -> None:
+    """Raises a ``UserError`` if the ids of the lists ``train`` and ``val`` of a folder overlap."""
+    if shared := sorted(set(lists["train"]) & set(lists["val"])):
+        raise UserError(
+            f"train.txt and val.txt of {folder} share {len(shared)} images, {shared[0]} among them{advice}."
+        )
 
 
 def image_id(path: str) -> str:

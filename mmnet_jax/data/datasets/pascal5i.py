@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmnet_jax.data.datasets.lists import packaged_names, pascal_counts, read_list
+from mmnet_jax.data.datasets.lists import packaged_names, pascal_counts, read_list, refuse_shared
 from mmnet_jax.data.datasets.sources import image_files, read_file
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous
 from mmnet_jax.drawing.images import png_bytes
@@ -74,8 +74,7 @@ def list_ids(voc: Path, variant: str) -> dict[str, list[str]]:
         if not file.is_file():
             raise UserError(f"{file} does not exist; --split=folder reads the folder's own lists.")
     lists = {split: read_list(file) for split, file in files.items()}
-    if shared := sorted(set(lists["train"]) & set(lists["val"])):
-        raise UserError(f"train.txt and val.txt of {voc} share {len(shared)} images, {shared[0]} among them.")
+    refuse_shared(lists, voc)
     return lists
 
 
