@@ -1,4 +1,6 @@
-"""The one exception that users are meant to read."""
+"""The one exception that users are meant to read, and lists of names for its sentences."""
+
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -6,3 +8,15 @@ class UserError(Exception):
 
     The commands print the message alone on stderr and exit with status 2.
     """
+
+
+def listed(names: Iterable[str], word: str) -> str:
+    """Names in words, as in ``a, b or c``."""
+    *others, last = names
+    return f"{', '.join(others)} {word} {last}" if others else last
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """At most so many names, and how many more there are, as in ``a, b and 3 more``."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

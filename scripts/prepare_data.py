@@ -56,9 +56,8 @@ def main(name: str | None) -> None:
     from mmnet_jax.data.check import check
     from mmnet_jax.data.dataset import find_spec, is_prepared
     from mmnet_jax.data.datasets import DATASETS
-    from mmnet_jax.data.datasets.spec import listed
     from mmnet_jax.data.prepare import prepare, summary
-    from mmnet_jax.errors import UserError
+    from mmnet_jax.errors import UserError, listed
 
     if name is None:
         raise UserError(f"the first argument is the dataset to prepare ({listed(DATASETS, 'or')}) or {CHECK}.")

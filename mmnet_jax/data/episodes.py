@@ -15,9 +15,8 @@ import numpy as np
 from jaxtyping import Int, UInt64
 
 from mmnet_jax.data.dataset import Dataset, Split
-from mmnet_jax.data.datasets.spec import first_of
 from mmnet_jax.data.streams import EPISODE_ORDER, TESTING, TRAINING, numbers, permutation
-from mmnet_jax.errors import UserError
+from mmnet_jax.errors import UserError, first_of
 
 SHOWN = 10
 """Classes with too few images that a message names."""

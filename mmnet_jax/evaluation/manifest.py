@@ -8,9 +8,9 @@ from typing import Any, get_args
 from ml_collections import ConfigDict
 
 from mmnet_jax.data.dataset import Dataset
-from mmnet_jax.data.datasets.spec import Part, listed
+from mmnet_jax.data.datasets.spec import Part
 from mmnet_jax.data.episodes import EpisodeIndex, EpisodeSpec
-from mmnet_jax.errors import UserError
+from mmnet_jax.errors import UserError, listed
 from mmnet_jax.evaluation.protocols import PROTOCOLS, default_episodes, find_protocol
 
 

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt8
 
-from mmnet_jax.data.datasets.spec import DatasetSpec, listed
+from mmnet_jax.data.datasets.spec import DatasetSpec
 from mmnet_jax.data.episodes import EpisodeIndex, EpisodeSpec, testing_episode
 from mmnet_jax.data.raw import RawEpisodes
 from mmnet_jax.data.transforms.evaluation import test_transform
 from mmnet_jax.data.transforms.squash import squash_episodes, squash_label
 from mmnet_jax.episode import Episode
-from mmnet_jax.errors import UserError
+from mmnet_jax.errors import UserError, listed
 
 Labels = UInt8[Array, "b m m"]
 """Labels top-left in squares, 255 beyond their own sizes."""

@@ -18,8 +18,8 @@ from ml_collections import ConfigDict
 import mmnet_jax
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.datasets import DATASETS
-from mmnet_jax.data.datasets.spec import first_of
 from mmnet_jax.drawing.images import png_bytes
+from mmnet_jax.errors import first_of
 from mmnet_jax.evaluation.manifest import Manifest, manifest_text
 from mmnet_jax.evaluation.metrics import Scores
 from mmnet_jax.evaluation.runner import Result

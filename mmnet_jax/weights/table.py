@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmnet_jax.errors import UserError
+from mmnet_jax.errors import UserError, first_of
 
 CONVOLUTION = (2, 3, 1, 0)  # PyTorch's O x I x h x w to h x w x I x O
 DENSE = (1, 0)  # PyTorch's O x I to I x O
@@ -58,7 +58,7 @@ def port(
                 shapes.append(f"{name} is {_sides(tensor.shape)}, not {_sides(_before(targets[target], axes))}")
     unfilled = [_with_name(target, rules) for target in targets if target not in filled_by]
     kinds = {"nothing uses": unused, "nothing fills": unfilled, "filled twice:": twice, "wrong shape:": shapes}
-    errors = [f"{label} {_list(names)}" for label, names in kinds.items() if names]
+    errors = [f"{label} {first_of(names, MAX_NAMES)}" for label, names in kinds.items() if names]
     if errors:
         raise UserError(f"{what}: {'; '.join(errors)}.")
     return ported
@@ -92,8 +92,3 @@ def _before(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, 
 
 def _sides(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) or "a scalar"
-
-
-def _list(names: Sequence[str]) -> str:
-    more = len(names) - MAX_NAMES
-    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from mmnet_jax.data.datasets.coco_masks import MASKS, PACKAGES, draw_mask
 from mmnet_jax.data.datasets.lists import coco_val_order
 from mmnet_jax.data.datasets.sources import image_files, read_file
-from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous, interleaved, listed
+from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous, interleaved
 from mmnet_jax.drawing.images import png_bytes
-from mmnet_jax.errors import UserError
+from mmnet_jax.errors import UserError, listed
 
 CLASSES = """
 person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,

@@ -9,10 +9,10 @@ import numpy as np
 from mmnet_jax.data.datasets.class_folders import IMAGES, MASK_END, list_pairs
 from mmnet_jax.data.datasets.lists import image_id, read_names, refuse_shared, repeated
 from mmnet_jax.data.datasets.sources import image_files, read_file
-from mmnet_jax.data.datasets.spec import Classes, DatasetSpec, Example, Listing, listed
+from mmnet_jax.data.datasets.spec import Classes, DatasetSpec, Example, Listing
 from mmnet_jax.data.masks import read_mask
 from mmnet_jax.drawing.images import png_bytes
-from mmnet_jax.errors import UserError
+from mmnet_jax.errors import UserError, listed
 from mmnet_jax.labels import IGNORE
 
 INDEXED = ("images", "masks", "classes.txt")

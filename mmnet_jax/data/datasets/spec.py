@@ -2,11 +2,11 @@
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from mmnet_jax.errors import UserError
+from mmnet_jax.errors import UserError, listed
 
 Part = Literal["novel", "base", "val"]
 """The classes of a fold held out for testing, those that training sees, or those held out to select a checkpoint by."""
@@ -185,18 +185,6 @@ class DatasetSpec:
     def _given(self, variant: str, flag: str) -> str:
         """A flag that names a variant; nothing where it is the default."""
         return f"{flag}{variant.removeprefix('seed')}" if variant != self.default_variant else ""
-
-
-def listed(names: Iterable[str], word: str) -> str:
-    """Names in words, as in ``a, b or c``."""
-    *others, last = names
-    return f"{', '.join(others)} {word} {last}" if others else last
-
-
-def first_of(names: Sequence[str], most: int) -> str:
-    """At most so many names, and how many more there are, as in ``a, b and 3 more``."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def contiguous(size: int) -> Callable[[int], range]:
