@@ -84,7 +84,8 @@ def metrics() -> dict[str, list[float]]:
     class_ids = np.array([1, 2, 3, 1, 2, 3])
     scores = score(np.asarray(counts.intersection), np.asarray(counts.union), class_ids)
     above = np.cumsum(random.integers(0, 50, (6, 2, 11)), axis=-1)[..., ::-1]
-    threshold, cut = best_threshold(above, class_ids)
+    threshold, *cut_counts = best_threshold(above, class_ids)
+    cut = score(*cut_counts, class_ids)
     return {
         "score": [scores.miou, scores.fb_iou, *scores.interval95],
         "best_threshold": [threshold, cut.miou, *cut.interval95],

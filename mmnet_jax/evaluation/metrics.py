@@ -111,11 +111,13 @@ def interval_of(draws: Float[np.ndarray, " r"]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def best_threshold(above: Integer[np.ndarray, "e 2 t"], class_ids: ClassIds) -> tuple[float, Scores]:
-    """The confidence threshold that maximises mIoU on these episodes (an oracle; the lowest of equals), and its scores.
+def best_threshold(
+    above: Integer[np.ndarray, "e 2 t"], class_ids: ClassIds
+) -> tuple[float, Integer[np.ndarray, "e 2"], Integer[np.ndarray, "e 2"]]:
+    """The confidence threshold that maximises mIoU on these episodes (an oracle; the lowest of equals).
 
     ``above`` counts the background and foreground pixels of each label at or above each of T thresholds, evenly spaced
-    from 0 (where every pixel is) to 1.
+    from 0 (where every pixel is) to 1. Returns the threshold and each episode's intersection and union at it.
     """
     above = np.asarray(above, np.int64)
     area = above[:, :, :1]
@@ -123,4 +125,4 @@ def best_threshold(above: Integer[np.ndarray, "e 2 t"], class_ids: ClassIds) -> 
     union = np.stack([area[:, 0] + area[:, 1] - above[:, 1], area[:, 1] + above[:, 0]], axis=1)
     _, sums_i, sums_u = class_sums(intersection[:, 1], union[:, 1], class_ids)
     best = int(np.argmax((sums_i / sums_u).mean(0)))
-    return best / (above.shape[2] - 1), score(intersection[..., best], union[..., best], class_ids)
+    return best / (above.shape[2] - 1), intersection[..., best], union[..., best]

@@ -95,16 +95,21 @@ def result_json(result: Result, dataset: Dataset, run: dict[str, Any]) -> dict[s
 
 
 def episode_table(result: Result, dataset: Dataset) -> str:
-    """CSV with one row an episode: ids, class, the label's area in pixels, its counts and its IoU in percent."""
+    """CSV with one row an episode: ids, class, the label's area in pixels, its counts and its IoU in percent.
+
+    The columns ``NAME_intersection`` and ``NAME_union`` hold the foreground counts of each baseline.
+    """
     ids = dataset.test.ids
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
-    counts = np.stack([result.area, result.intersection, result.union], axis=1)[..., 1]
-    for spec, (area, intersection, union) in zip(result.manifest.episodes, counts, strict=True):
+    rows.writerow([*COLUMNS, *(f"{name}_{count}" for name in result.baselines for count in ("intersection", "union"))])
+    counts = [result.area, result.intersection, result.union]
+    counts += [pixels for of in result.baselines.values() for pixels in (of.intersection, of.union)]
+    foreground = np.stack(counts, axis=1)[..., 1]
+    for spec, (area, intersection, union, *others) in zip(result.manifest.episodes, foreground, strict=True):
         name, supports = dataset.class_names[spec.class_id], " ".join(ids[s] for s in spec.supports)
         iou = 100 * intersection / union if union else ""
-        rows.writerow((ids[spec.query], name, supports, area, intersection, union, iou))
+        rows.writerow((ids[spec.query], name, supports, area, intersection, union, iou, *others))
     return text.getvalue()
 
 

@@ -29,6 +29,9 @@ class Baseline:
     """The scores of the same episodes without training."""
 
     scores: Scores
+    intersection: Integer[np.ndarray, "e 2"]
+    """Pixels of each episode, background and foreground; likewise ``union``."""
+    union: Integer[np.ndarray, "e 2"]
     threshold: float | None = None
     """Of the confidence map."""
 
@@ -117,14 +120,18 @@ def evaluate(
             progress.update(first + count, f"mIoU {_miou(sums):.2f}")
 
     counts: dict[str, Any] = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
-    scores = {head: score(c.intersection, c.union, class_ids) for head, c in counts.items()}
-    found = {"untrained": Baseline(scores["untrained"])} if baselines else {}
+
+    def baseline(*pixels: Any, threshold: float | None = None) -> Baseline:
+        return Baseline(score(*pixels, class_ids), *pixels, threshold)
+
+    found, trained = {}, counts["trained"]
+    if baselines:
+        found["untrained"] = baseline(counts["untrained"].intersection, counts["untrained"].union)
     if above:
-        threshold, cut = best_threshold(np.concatenate(above), class_ids)
-        found["confidence"] = Baseline(cut, threshold)
-    trained = counts["trained"]
-    pixels = trained.intersection, trained.union, trained.area
-    return Result(manifest, scores["trained"], found, *pixels, tuple(kept))
+        threshold, *pixels = best_threshold(np.concatenate(above), class_ids)
+        found["confidence"] = baseline(*pixels, threshold=threshold)
+    scores = score(trained.intersection, trained.union, class_ids)
+    return Result(manifest, scores, found, trained.intersection, trained.union, trained.area, tuple(kept))
 
 
 def _outputs(

@@ -86,8 +86,10 @@ def test_best_threshold_is_found_over_all_episodes_together():
     above = np.array([[[6, 1, 0], [4, 3, 1]], [[8, 2, 0], [2, 2, 2]]])
     classes = np.array([1, 2])
     # IoU at 0: 4/10, 2/10; at 1/2: 3/5, 2/4; at 1: 1/4, 2/2.
-    threshold, scores = best_threshold(above, classes)
-    assert threshold == 1.0 and scores.miou == pytest.approx((25 + 100) / 2)
-    threshold, scores = best_threshold(above[:1], classes[:1])
-    assert threshold == 0.5 and scores.class_iou == {1: 60}
-    assert scores.fb_iou == pytest.approx(100 * (3 / 5 + 5 / 7) / 2)
+    threshold, intersection, union = best_threshold(above, classes)
+    assert threshold == 1.0
+    assert intersection.tolist() == [[6, 1], [8, 2]] and union.tolist() == [[9, 4], [8, 2]]
+    threshold, intersection, union = best_threshold(above[:1], classes[:1])
+    assert threshold == 0.5
+    # of 6 background pixels 5 are right, and one of the foreground's 4 is missed
+    assert intersection.tolist() == [[5, 3]] and union.tolist() == [[7, 5]]
