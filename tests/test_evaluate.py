@@ -97,13 +97,9 @@ def test_the_episode_table_adds_up_to_the_result(folder, result):
         assert float(row["iou"]) == pytest.approx(100 * hits[row["query"]] / unions[row["query"]])
     for baseline, scores in result["baselines"].items():
         for name, iou in scores["class_iou"].items():
-            own = [
-                [int(r[f"{baseline}_{count}"]) for count in ("intersection", "union")]
-                for r in rows
-                if r["class"] == name
-            ]
-            summed = np.sum(own, axis=0)
-            assert iou == pytest.approx(100 * summed[0] / summed[1])
+            own = [r for r in rows if r["class"] == name]
+            hit, union = (sum(int(r[f"{baseline}_{count}"]) for r in own) for count in ("intersection", "union"))
+            assert iou == pytest.approx(100 * hit / union)
     # the sheet has one row an episode: 9 of the 12 asked for are all there are
     assert Image.open(folder / "out" / "result.sheet.png").height == 22 + 9 * 156
 

@@ -120,18 +120,18 @@ def evaluate(
             progress.update(first + count, f"mIoU {_miou(sums):.2f}")
 
     counts: dict[str, Any] = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
-
-    def baseline(*pixels: Any, threshold: float | None = None) -> Baseline:
-        return Baseline(score(*pixels, class_ids), *pixels, threshold)
-
-    found, trained = {}, counts["trained"]
-    if baselines:
-        found["untrained"] = baseline(counts["untrained"].intersection, counts["untrained"].union)
+    pixels: dict[str, Any] = {head: (c.intersection, c.union) for head, c in counts.items()}
+    thresholds = {}
     if above:
-        threshold, *pixels = best_threshold(np.concatenate(above), class_ids)
-        found["confidence"] = baseline(*pixels, threshold=threshold)
-    scores = score(trained.intersection, trained.union, class_ids)
-    return Result(manifest, scores, found, trained.intersection, trained.union, trained.area, tuple(kept))
+        thresholds["confidence"], *cut = best_threshold(np.concatenate(above), class_ids)
+        pixels["confidence"] = tuple(cut)
+    scores = {name: score(intersection, union, class_ids) for name, (intersection, union) in pixels.items()}
+    found = {
+        name: Baseline(scores[name], *counted, thresholds.get(name))
+        for name, counted in pixels.items()
+        if name != "trained"
+    }
+    return Result(manifest, scores["trained"], found, *pixels["trained"], counts["trained"].area, tuple(kept))
 
 
 def _outputs(
