@@ -1,11 +1,13 @@
 """A workdir's checkpoint scored, and the files of its result."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from mmnet_jax import weights
@@ -14,7 +16,7 @@ from mmnet_jax.data.transforms.evaluation import test_transform
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.manifest import Manifest, manifest_text
 from mmnet_jax.evaluation.protocols import PROTOCOLS
-from mmnet_jax.evaluation.report import about_run, result_files, result_json, write_result
+from mmnet_jax.evaluation.report import about_code, result_files, result_json, write_result
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.features.store import stored_sources
 from mmnet_jax.storage.files import REFUSED
@@ -82,6 +84,36 @@ def score_workdir(
     if jax.process_index() == 0:
         write_result(output, summary, result, dataset)
     return Scored(summary, result_files(output), fresh=True)
+
+
+def about_run(config: ConfigDict, parameters: Any, **found: Any) -> dict[str, Any]:
+    """The part of ``result.json`` about the network and the machine.
+
+    ``found`` holds ``checkpoint`` as it was asked for, its ``step``, ``weights_sha256`` of the backbone's file, and
+    ``data_sha256`` of the dataset's splits.
+    """
+    return {
+        **found,
+        "trained_fold": config.fold,
+        "trained_shots": config.shots,
+        "network": config.model.network,
+        "reading": config.reading if config.model.network == "mmnet" else None,
+        "backbone": config.model.backbone,
+        "parameters_sha256": parameters_sha256(parameters),
+        "image_size": config.data.image_size,
+        **about_code("jax", "jaxlib", "flax"),
+        "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+    }
+
+
+def parameters_sha256(tree: Any) -> str:
+    """SHA-256, in hexadecimal, over the names, types, shapes and bytes of a tree's arrays."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _standing(output: Path, run: dict[str, Any], manifest: str) -> dict[str, Any] | None:

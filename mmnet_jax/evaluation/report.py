@@ -2,7 +2,6 @@
 
 import csv
 import datetime
-import hashlib
 import io
 import json
 import platform
@@ -11,9 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 import mmnet_jax
 from mmnet_jax.data.dataset import Dataset
@@ -22,7 +19,7 @@ from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import first_of
 from mmnet_jax.evaluation.manifest import Manifest, manifest_text
 from mmnet_jax.evaluation.metrics import Scores
-from mmnet_jax.evaluation.runner import Result
+from mmnet_jax.evaluation.result import Result
 from mmnet_jax.evaluation.sheet import episode_sheet
 from mmnet_jax.storage.files import write_whole
 from mmnet_jax.workdir.provenance import CODE
@@ -33,40 +30,14 @@ MOST_CLASSES, EXTREMES = 20, 5
 SUPPORT, MASK, QUERY = "support.png", "mask.png", "query.png"
 
 
-def about_run(config: ConfigDict, parameters: Any, **found: Any) -> dict[str, Any]:
-    """The part of ``result.json`` about the network and the machine.
-
-    ``found`` holds ``checkpoint`` as it was asked for, its ``step``, ``weights_sha256`` of the backbone's file, and
-    ``data_sha256`` of the dataset's splits.
-    """
-    libraries = {name: version(name) for name in ("jax", "jaxlib", "flax", "numpy")}
-    return {
-        **found,
-        "trained_fold": config.fold,
-        "trained_shots": config.shots,
-        "network": config.model.network,
-        "reading": config.reading if config.model.network == "mmnet" else None,
-        "backbone": config.model.backbone,
-        "parameters_sha256": parameters_sha256(parameters),
-        "image_size": config.data.image_size,
-        **CODE._asdict(),
-        "versions": {"mmnet_jax": mmnet_jax.__version__, "python": platform.python_version(), **libraries},
-        "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-    }
-
-
-def parameters_sha256(tree: Any) -> str:
-    """SHA-256, in hexadecimal, over the names, types, shapes and bytes of a tree's arrays."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+def about_code(*libraries: str) -> dict[str, Any]:
+    """The part of ``result.json`` about the code that ran, with the versions of these packages beside NumPy's."""
+    versions = {"mmnet_jax": mmnet_jax.__version__, "python": platform.python_version()}
+    return {**CODE._asdict(), "versions": versions | {name: version(name) for name in (*libraries, "numpy")}}
 
 
 def result_json(result: Result, dataset: Dataset, run: dict[str, Any]) -> dict[str, Any]:
-    """The content of ``result.json`` with the fields of ``about_run``; scores in percent."""
+    """The content of ``result.json`` with the fields of ``run``; scores in percent."""
     names, manifest = dataset.class_names, result.manifest
 
     def numbers(scores: Scores) -> dict[str, Any]:

@@ -6,9 +6,8 @@ from jaxtyping import Float, UInt8
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.drawing.images import TRUTH, fit_image, fit_mask, fit_size, heat, overlay, support_tile
 from mmnet_jax.drawing.page import Page
-from mmnet_jax.evaluation.runner import Result
+from mmnet_jax.evaluation.result import Result
 from mmnet_jax.labels import IGNORE
-from mmnet_jax.ops.resize import resize_on_host
 
 TILE, GAP, HEADER, MARGIN, CAPTION = 150, 6, 22, 96, 36
 """A tile's longer side, the gap between tiles, the header, and the captions' width and height, pixels."""
@@ -56,5 +55,7 @@ def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"
 
 def _map_tile(values: Float[np.ndarray, "grid grid"], size: tuple[int, ...], whole: bool) -> UInt8[np.ndarray, "h w 3"]:
     """A map over a query of this size: over the ``whole`` of it, or with padding right or below, which is cut off."""
+    from mmnet_jax.ops.resize import resize_on_host  # imports jax, which a sheet without maps does not need
+
     height, width = fit_size(size, TILE)
     return heat(resize_on_host(values, (height, width) if whole else (TILE, TILE))[:height, :width])

@@ -9,8 +9,9 @@ from PIL import Image
 
 from mmnet_jax.drawing.images import fit_size, heat
 from mmnet_jax.evaluation import report as results_module
+from mmnet_jax.evaluation.checkpoint import about_run
 from mmnet_jax.evaluation.manifest import draw_manifest
-from mmnet_jax.evaluation.report import about_run, report, result_files, result_json, write_example, write_result
+from mmnet_jax.evaluation.report import report, result_files, result_json, write_example, write_result
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.evaluation.sheet import episode_sheet
 from mmnet_jax.ops.resize import resize_on_host
