@@ -78,18 +78,16 @@ def evaluate(
             progress.update(first + count, f"mIoU {_miou(sums):.2f}")
 
     counts: dict[str, Any] = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
-    pixels: dict[str, Any] = {head: (c.intersection, c.union) for head, c in counts.items()}
+    pixels: dict[str, tuple[np.ndarray, np.ndarray]] = {head: (c.intersection, c.union) for head, c in counts.items()}
     thresholds = {}
     if above:
-        thresholds["confidence"], *cut = best_threshold(np.concatenate(above), class_ids)
-        pixels["confidence"] = tuple(cut)
-    scores = {name: score(intersection, union, class_ids) for name, (intersection, union) in pixels.items()}
+        threshold, intersection, union = best_threshold(np.concatenate(above), class_ids)
+        pixels["confidence"], thresholds["confidence"] = (intersection, union), threshold
     found = {
-        name: Baseline(scores[name], *counted, thresholds.get(name))
-        for name, counted in pixels.items()
-        if name != "trained"
+        name: Baseline(score(*counted, class_ids), *counted, thresholds.get(name)) for name, counted in pixels.items()
     }
-    return Result(manifest, scores["trained"], found, *pixels["trained"], counts["trained"].area, tuple(kept))
+    trained, area = found.pop("trained"), counts["trained"].area
+    return Result(manifest, trained.scores, found, trained.intersection, trained.union, area, tuple(kept))
 
 
 def _outputs(
