@@ -81,11 +81,11 @@ def metrics() -> dict[str, list[float]]:
     labels = jnp.asarray(random.choice([0, 1, 255], (6, 24, 24)))
     predicted = predicted_foreground(logits, jnp.array([24, 20, 16, 24, 9, 12]), 24)
     counts = count_pixels(predicted, labels)
-    class_ids = np.array([1, 2, 3, 1, 2, 3])
-    scores = score(np.asarray(counts.intersection), np.asarray(counts.union), class_ids)
+    class_ids, queries = np.array([1, 2, 3, 1, 2, 3]), list("abcdef")
+    scores = score(np.asarray(counts.intersection), np.asarray(counts.union), class_ids, queries)
     above = np.cumsum(random.integers(0, 50, (6, 2, 11)), axis=-1)[..., ::-1]
-    threshold, *cut_counts = best_threshold(above, class_ids)
-    cut = score(*cut_counts, class_ids)
+    threshold, *pixels = best_threshold(above, class_ids)
+    cut = score(*pixels, class_ids, queries)
     return {
         "score": [scores.miou, scores.fb_iou, *scores.interval95],
         "best_threshold": [threshold, cut.miou, *cut.interval95],

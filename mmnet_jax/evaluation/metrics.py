@@ -1,7 +1,7 @@
-"""Metrics of counted pixels: class IoU, mIoU, FB-IoU, and a bootstrap interval of the mIoU (NumPy, float64)."""
+"""Metrics of counted pixels: class IoU, mIoU, FB-IoU, and a bootstrap over query images (NumPy, float64)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -11,14 +11,16 @@ from mmnet_jax.errors import UserError
 Counts = Integer[np.ndarray, " e *t"]
 """Pixels of E episodes, by one method or by T of them."""
 ClassIds = Integer[np.ndarray, " e"]
+IoUs = Float[np.ndarray, "r s c t"]
+"""IoU in percent by draw, seed, class and method; draw 0 has every query image once; NaN where a draw has no pixel."""
 RESAMPLES = 1000
 CHUNK = 2_000_000
-"""Draws of episodes (or other units) that the bootstrap holds in memory at once."""
+"""Draws of query images that the bootstrap holds in memory at once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """The metrics of one method over one list of episodes, in percent."""
+    """The metrics of one method over one list of episodes, in percent; of several seeds the mean of each one's own."""
 
     miou: float
     """Mean of ``class_iou``."""
@@ -27,102 +29,122 @@ class Scores:
     class_iou: dict[int, float]
     """For each class that occurs: the sum of its episodes' intersections over the sum of their unions."""
     interval95: tuple[float, float]
-    """Bootstrap interval of ``miou`` over episodes."""
+    """Bootstrap interval of ``miou`` over query images, each with all its episodes."""
+    by_seed: tuple[float, ...]
+    """mIoU of each seed."""
 
 
-def score(intersection: Integer[np.ndarray, "e 2"], union: Integer[np.ndarray, "e 2"], class_ids: ClassIds) -> Scores:
+def score(
+    intersection: Integer[np.ndarray, "e 2"],
+    union: Integer[np.ndarray, "e 2"],
+    class_ids: ClassIds,
+    queries: Sequence[str],
+    *,
+    seeds: int = 1,
+    fold: int = 0,
+) -> Scores:
     """The metrics of E episodes from the pixels in each one's intersection and union of prediction and label.
 
-    The last axis is background, foreground. Raises ``UserError`` where no episode has a foreground pixel in either.
+    Args:
+      intersection: the last axis is background, foreground; likewise ``union``.
+      queries: the id of each episode's query image.
+      seeds: the episodes are those of so many seeds, one after the other, in equal parts.
+      fold: seeds the bootstrap, so that those of several folds are independent.
+
+    Raises:
+      UserError: no episode has a foreground pixel in either.
     """
-    classes, sums_i, sums_u = class_sums(intersection[:, 1], union[:, 1], class_ids)
-    ious = 100 * sums_i[:, 0] / sums_u[:, 0]
-    pooled_i, pooled_u = intersection.sum(0, dtype=np.int64), union.sum(0, dtype=np.int64)
-    seen = pooled_u > 0
+    classes, ious = class_ious(intersection[:, 1], union[:, 1], class_ids, queries, seeds=seeds, fold=fold)
+    draws = mean_iou(ious)[:, 0]
+    pooled_i, pooled_u = (counts.reshape(seeds, -1, 2).sum(1, dtype=np.int64) for counts in (intersection, union))
+    pooled = _ratio(pooled_i.astype(np.float64), pooled_u.astype(np.float64))
     return Scores(
-        miou=float(ious.mean()),
-        fb_iou=float((100 * pooled_i[seen] / pooled_u[seen]).mean()),
-        class_iou={int(c): float(iou) for c, iou in zip(classes, ious, strict=True)},
-        interval95=interval_of(bootstrap_draws(intersection[:, 1], union[:, 1], class_ids)[:, 0]),
+        miou=float(draws[0]),
+        fb_iou=float(_mean_seen(pooled, axis=1).mean()),
+        class_iou={int(c): float(iou) for c, iou in zip(classes, _mean_seen(ious[0, ..., 0], axis=0), strict=True)},
+        interval95=interval_of(draws[1:]),
+        by_seed=tuple(_mean_seen(ious[0, ..., 0], axis=1).tolist()),
     )
 
 
-def class_sums(
-    intersection: Counts, union: Counts, class_ids: ClassIds
-) -> tuple[Integer[np.ndarray, " c"], Integer[np.ndarray, "c t"], Integer[np.ndarray, "c t"]]:
-    """Intersections and unions summed over each class's episodes, for one method or for T of them at once.
-
-    Returns the classes whose union is above 0 for every method, ascending, and their sums; ``UserError`` if there is
-    no such class.
-    """
-    classes, sums = _sums(intersection, union, class_ids, np.zeros_like(class_ids))
-    seen = (sums[0, 1] > 0).all(axis=1)
-    if not seen.any():
-        raise UserError("no episode has foreground in its label or its prediction.")
-    return classes[seen], sums[0, 0, seen], sums[0, 1, seen]
-
-
-def bootstrap_draws(
+def class_ious(
     intersection: Counts,
     union: Counts,
     class_ids: ClassIds,
+    queries: Sequence[str] | None = None,
     *,
-    units: Integer[np.ndarray, " e"] | None = None,
-    resamples: int = RESAMPLES,
-    seed: int | Sequence[int] = 0,
-) -> Float[np.ndarray, "r t"]:
-    """The mIoU (percent) of each of R draws with replacement, for one method or for T of them at once.
+    seeds: int = 1,
+    fold: int = 0,
+) -> tuple[Integer[np.ndarray, " c"], IoUs]:
+    """The IoU of each class: of all episodes, then of each bootstrap draw of query images (none without ``queries``).
 
-    As many units are drawn as there are, each with all of its episodes; a unit is an episode if ``units`` (such as
-    query images) is None. All methods are scored on the same draws, so that the difference of two columns is that of
-    paired episodes. A class that a draw misses is left out of that draw's mean.
+    A draw takes as many query images as there are, with replacement, each with all its episodes of all seeds. The draws
+    depend on the ids of the query images and on ``fold`` alone, so that two results of the same images are paired.
+
+    Returns the classes whose union is above 0 for every method, ascending, and their IoUs. Raises ``UserError`` if
+    there is no such class.
     """
-    units = np.arange(len(class_ids)) if units is None else units
-    parts = _sums(intersection, union, class_ids, units)[1].astype(np.float64)  # which holds these sums exactly
-    count = len(parts)
+    classes, of_class = np.unique(class_ids, return_inverse=True)
+    images, of_image = np.unique(["" for _ in class_ids] if queries is None else queries, return_inverse=True)
+    of_seed = np.repeat(np.arange(seeds), len(class_ids) // seeds)
+    counts = np.stack([intersection, union], axis=1).reshape(len(class_ids), 2, -1)
+    sums = np.zeros((len(images), seeds, len(classes), 2, counts.shape[-1]), np.int64)
+    np.add.at(sums, (of_image, of_seed, of_class), counts)
+    seen = (sums[..., 1, :].sum(axis=(0, 1)) > 0).all(axis=-1)
+    if not seen.any():
+        raise UserError("no episode has foreground in its label or its prediction.")
+    exact = sums[:, :, seen].astype(np.float64)  # which holds these sums exactly
+    resamples = 0 if queries is None else RESAMPLES
+    drawn = [np.tensordot(times, exact, 1) for times in _draws(len(images), resamples, fold)]
+    return classes[seen], np.concatenate([_ratio(sums[..., 0, :], sums[..., 1, :]) for sums in drawn])
+
+
+def _draws(count: int, resamples: int, seed: int) -> Iterator[Float[np.ndarray, "r u"]]:
+    """How often each of U units is taken: once each, then in each draw with replacement."""
+    yield np.ones((1, count))
     random = np.random.default_rng(seed)
     chunk = max(1, CHUNK // count)
-    means: list[Float[np.ndarray, "r t"]] = []
     for start in range(0, resamples, chunk):
         drawn = random.integers(count, size=(min(chunk, resamples - start), count))
         rows = np.arange(len(drawn))[:, None] * count
-        times = np.bincount((drawn + rows).ravel(), minlength=drawn.size).reshape(drawn.shape)
-        sums_i, sums_u = np.moveaxis(np.tensordot(times.astype(np.float64), parts, 1), 1, 0)
-        seen = sums_u > 0
-        ious = np.divide(sums_i, sums_u, out=np.zeros_like(sums_i), where=seen)
-        means.append(100 * ious.sum(1) / np.maximum(seen.sum(1), 1))
-    return np.concatenate(means)
+        times = np.bincount((drawn + rows).ravel(), minlength=drawn.size)
+        yield times.reshape(drawn.shape).astype(np.float64)
 
 
-def _sums(
-    intersection: Counts, union: Counts, class_ids: ClassIds, units: Integer[np.ndarray, " e"]
-) -> tuple[Integer[np.ndarray, " c"], Integer[np.ndarray, "u 2 c t"]]:
-    """The classes, ascending, and the sums of each unit's episodes of each class, as int64."""
-    (classes, of_class), (names, of_unit) = (np.unique(ids, return_inverse=True) for ids in (class_ids, units))
-    counts = np.stack([intersection, union], axis=1).reshape(len(class_ids), 2, -1)
-    sums = np.zeros((len(names), len(classes), *counts.shape[1:]), np.int64)
-    np.add.at(sums, (of_unit, of_class), counts)
-    return classes, sums.swapaxes(1, 2)
+def _ratio(intersection: Float[np.ndarray, "..."], union: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """IoU in percent, NaN where there is no pixel."""
+    return np.divide(100 * intersection, union, out=np.full_like(union, np.nan), where=union > 0)
+
+
+def mean_iou(ious: IoUs) -> Float[np.ndarray, "r t"]:
+    """mIoU in percent: the mean over seeds of the mean over classes, without those that a draw misses."""
+    return _mean_seen(ious, axis=2).mean(axis=1)
+
+
+def _mean_seen(values: Float[np.ndarray, "..."], axis: int) -> Float[np.ndarray, "..."]:
+    """The mean over an axis without what is NaN; 0 where all is."""
+    return np.nansum(values, axis=axis) / np.maximum((~np.isnan(values)).sum(axis=axis), 1)
 
 
 def interval_of(draws: Float[np.ndarray, " r"]) -> tuple[float, float]:
     """The percentile interval that holds 95% of the draws."""
-    low, high = np.quantile(draws, [(1 - 0.95) / 2, (1 + 0.95) / 2])
+    low, high = np.nanquantile(draws, [(1 - 0.95) / 2, (1 + 0.95) / 2])
     return float(low), float(high)
 
 
 def best_threshold(
-    above: Integer[np.ndarray, "e 2 t"], class_ids: ClassIds
+    above: Integer[np.ndarray, "e 2 t"], class_ids: ClassIds, *, seeds: int = 1
 ) -> tuple[float, Integer[np.ndarray, "e 2"], Integer[np.ndarray, "e 2"]]:
-    """The confidence threshold that maximises mIoU on these episodes (an oracle; the lowest of equals).
+    """The confidence threshold that maximises mIoU on these episodes: an oracle; the lowest of equals.
 
     ``above`` counts the background and foreground pixels of each label at or above each of T thresholds, evenly spaced
-    from 0 (where every pixel is) to 1. Returns the threshold and each episode's intersection and union at it.
+    from 0 (where every pixel is) to 1; ``seeds`` is ``score``'s. Returns the threshold, and each episode's intersection
+    and union at it.
     """
     above = np.asarray(above, np.int64)
     area = above[:, :, :1]
     intersection = np.stack([area[:, 0] - above[:, 0], above[:, 1]], axis=1)
     union = np.stack([area[:, 0] + area[:, 1] - above[:, 1], area[:, 1] + above[:, 0]], axis=1)
-    _, sums_i, sums_u = class_sums(intersection[:, 1], union[:, 1], class_ids)
-    best = int(np.argmax((sums_i / sums_u).mean(0)))
+    _, ious = class_ious(intersection[:, 1], union[:, 1], class_ids, seeds=seeds)
+    best = int(np.argmax(mean_iou(ious)[0]))
     return best / (above.shape[2] - 1), intersection[..., best], union[..., best]

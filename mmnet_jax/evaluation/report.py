@@ -42,7 +42,8 @@ def result_json(result: Result, dataset: Dataset, run: dict[str, Any]) -> dict[s
 
     def numbers(scores: Scores) -> dict[str, Any]:
         named = {names[c]: iou for c, iou in scores.class_iou.items()}
-        return {**vars(scores), "class_iou": named, "interval95": list(scores.interval95)}
+        own = {name: value for name, value in vars(scores).items() if name != "by_seed"}
+        return own | {"class_iou": named, "interval95": list(scores.interval95)}
 
     scores = numbers(result.scores)
     interval = scores.pop("interval95")

@@ -58,6 +58,7 @@ def evaluate(
     frozen = {collection: variables[collection] for collection in ("backbone", "batch_stats")}
     source = source or image_source(dataset.test, config.data.image_size, fit=PROTOCOLS[manifest.protocol].fit)
     class_ids = np.array([spec.class_id for spec in manifest.episodes])
+    queries = [dataset.test.ids[spec.query] for spec in manifest.episodes]
     chosen = spread_over_classes(class_ids, samples)
     sums = np.zeros((len(dataset.class_names), 2), np.int64)  # foreground intersection and union so far
 
@@ -84,7 +85,8 @@ def evaluate(
         threshold, intersection, union = best_threshold(np.concatenate(above), class_ids)
         pixels["confidence"], thresholds["confidence"] = (intersection, union), threshold
     found = {
-        name: Baseline(score(*counted, class_ids), *counted, thresholds.get(name)) for name, counted in pixels.items()
+        name: Baseline(score(*counted, class_ids, queries, fold=manifest.fold), *counted, thresholds.get(name))
+        for name, counted in pixels.items()
     }
     trained, area = found.pop("trained"), counts["trained"].area
     return Result(manifest, trained.scores, found, trained.intersection, trained.union, area, tuple(kept))

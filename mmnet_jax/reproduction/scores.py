@@ -1,9 +1,9 @@
 """mIoU of finished runs and paired differences between rows, over folds and seeds, with 95% intervals.
 
-A number over several folds or seeds is their mean. Intervals bootstrap over query images, separately for each fold and
-seed; all episodes of a drawn image come with it, because a protocol uses each test image several times and its episodes
-are not independent. A difference uses the same draws for both rows. The trained networks are fixed: no interval
-includes the variance between trainings.
+A number over several folds or seeds is their mean. Intervals bootstrap over query images, separately for each fold;
+all episodes of a drawn image come with it, because a protocol uses each test image several times and its episodes are
+not independent. Both rows of a difference, and all seeds of a fold, use the same draws. The trained networks are fixed:
+no interval includes the variance between trainings.
 """
 
 import csv
@@ -17,7 +17,7 @@ from jaxtyping import Float, Integer
 from ml_collections import ConfigDict
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.metrics import bootstrap_draws, class_sums, interval_of
+from mmnet_jax.evaluation.metrics import class_ious, interval_of, mean_iou
 from mmnet_jax.evaluation.report import result_files
 from mmnet_jax.training.stages import RESULT
 from mmnet_jax.workdir.folder import Workdir
@@ -83,18 +83,16 @@ def read_outcome(workdir: Workdir) -> Outcome:
     if not len(counts) == summary.get("episodes"):
         raise UserError(f"{episodes} has {len(counts)} episodes, but {path} names {summary.get('episodes')}.")
     config = workdir.load_config()
-    draws = miou_of_draws(asked, counts, (config.fold, config.seed))
+    draws = miou_of_draws(asked, counts, config.fold)
     codes = tuple(code for code in (workdir.code(), read_code(summary)) if code)
     return Outcome(workdir.path, summary, asked, draws, config, codes)
 
 
-def miou_of_draws(asked: Asked, counts: Integer[np.ndarray, "e 2"], key: Key) -> Float[np.ndarray, " r"]:
-    """mIoU of all episodes and of each bootstrap draw, from intersections and unions; ``key`` seeds the draws."""
+def miou_of_draws(asked: Asked, counts: Integer[np.ndarray, "e 2"], fold: int) -> Float[np.ndarray, " r"]:
+    """mIoU of all episodes and of each bootstrap draw, from intersections and unions; ``fold`` seeds the draws."""
     queries, names, _ = zip(*asked, strict=True)
-    class_ids, units = (np.unique(column, return_inverse=True)[1] for column in (names, queries))
-    _, intersection, union = class_sums(counts[:, 0], counts[:, 1], class_ids)
-    draws = bootstrap_draws(counts[:, 0], counts[:, 1], class_ids, units=units, seed=key)
-    return np.append(100 * (intersection / union).mean(), draws)
+    class_ids = np.unique(names, return_inverse=True)[1]
+    return mean_iou(class_ious(counts[:, 0], counts[:, 1], class_ids, queries, fold=fold)[1])[:, 0]
 
 
 def miou(outcomes: Mapping[Key, Outcome]) -> Score:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.metrics import bootstrap_draws, interval_of
+from mmnet_jax.evaluation.metrics import score
 from mmnet_jax.reproduction import scores
 from mmnet_jax.reproduction.scores import OtherEpisodes, Outcome, Score, difference, read_outcome
 from mmnet_jax.workdir.folder import Workdir
@@ -18,7 +18,7 @@ def outcomes(hits, classes="aabb", queries=None):
     numbers = range(len(classes))
     asked = tuple((str(q), c, str(i)) for q, c, i in zip(queries or numbers, classes, numbers, strict=True))
     counts = {key: np.stack([own, np.full(len(own), 100)], axis=1) for key, own in hits.items()}
-    draws = {key: scores.miou_of_draws(asked, own, key) for key, own in counts.items()}
+    draws = {key: scores.miou_of_draws(asked, own, key[0]) for key, own in counts.items()}
     return {key: Outcome(Path(), {}, asked, own, None, ()) for key, own in draws.items()}
 
 
@@ -32,11 +32,16 @@ def test_a_mean_is_over_the_folds_of_the_means_over_seeds():
     assert low < value < high  # draws of one class alone
 
 
-def test_the_interval_of_one_run_is_that_of_its_episodes():
+def test_the_interval_of_one_run_is_that_of_its_result():
+    hits = np.random.default_rng(0).integers(0, 101, (60, 2))
+    found = miou({(1, 321): hits[:, 1]}, "ab" * 30)
+    result = score(hits, np.full((60, 2), 100), np.arange(60) % 2, [str(i) for i in range(60)], fold=1)
+    assert found.interval95 == pytest.approx(result.interval95)
+
+
+def test_seeds_of_one_fold_that_agree_make_no_interval_narrower():
     hits = np.random.default_rng(0).integers(0, 101, 60)
-    found = miou({(1, 321): hits}, "ab" * 30)
-    expected = interval_of(bootstrap_draws(hits, np.full(60, 100), np.arange(60) % 2)[:, 0])
-    np.testing.assert_allclose(found.interval95, expected, atol=1.0)
+    assert miou({(1, 5): hits, (1, 6): hits}, "ab" * 30) == miou({(1, 5): hits}, "ab" * 30)
 
 
 def test_differences_are_of_the_same_draws():
