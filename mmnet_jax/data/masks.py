@@ -37,6 +37,20 @@ def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
     return indices
 
 
+def decode_foreground(data: bytes, name: str) -> Bool[np.ndarray, "h w"]:
+    """Where the stored values of an encoded mask are not 0: those of a palette, or of any colour; alpha says nothing.
+
+    A ``UserError`` calls a mask ``name`` that is broken, or a JPEG, whose edges are blurred.
+    """
+    image, _ = turn(open_image(data, name), name)
+    if image.format in ("JPEG", "MPO"):
+        raise UserError(f"{name} is a JPEG image, which blurs the edges of a mask; save masks as PNG.")
+    values = np.asarray(image) != 0
+    if values.ndim == 2:
+        return values
+    return values[..., : len(image.mode.rstrip("Aa"))].any(axis=-1)
+
+
 def count_classes(
     indices: UInt8[np.ndarray, "h w"], classes: int, name: str, may_be_empty: bool = False
 ) -> Int[np.ndarray, " classes"]:

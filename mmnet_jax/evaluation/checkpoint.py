@@ -18,12 +18,10 @@ from mmnet_jax.evaluation.manifest import Manifest, manifest_text
 from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.evaluation.report import about_code, result_files, result_json, write_result
 from mmnet_jax.evaluation.runner import evaluate
+from mmnet_jax.evaluation.sheet import SAMPLES
 from mmnet_jax.features.store import stored_sources
 from mmnet_jax.storage.files import REFUSED
 from mmnet_jax.workdir.folder import Workdir, load_step
-
-SAMPLES = 12
-"""Episodes on the sheet."""
 
 
 class Scored(NamedTuple):

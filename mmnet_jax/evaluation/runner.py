@@ -20,6 +20,7 @@ from mmnet_jax.evaluation.outputs import Outputs, compute_outputs
 from mmnet_jax.evaluation.pixel_counts import count_above_thresholds
 from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.evaluation.result import Baseline, Result, Sample
+from mmnet_jax.evaluation.sheet import spread_over_classes
 from mmnet_jax.features.source import Source, image_source
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.models.registry import init_head
@@ -132,13 +133,3 @@ def _miou(sums: Integer[np.ndarray, "c 2"]) -> float:
     """In percent, over the classes that have been seen."""
     seen = sums[sums[:, 1] > 0]
     return 100 * float(np.mean(seen[:, 0] / seen[:, 1])) if len(seen) else 0.0
-
-
-def spread_over_classes(class_ids: Integer[np.ndarray, " e"], count: int) -> set[int]:
-    """About ``count`` episodes, as many of each class, evenly over its episodes (fewer where it has fewer)."""
-    taken: set[int] = set()
-    classes = np.unique(class_ids)
-    for c, part in zip(classes, np.array_split(np.arange(count), len(classes)), strict=True):
-        own = np.flatnonzero(class_ids == c)
-        taken.update(own[np.linspace(0, len(own) - 1, len(part)).round().astype(int)].tolist())
-    return taken

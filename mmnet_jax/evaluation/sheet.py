@@ -1,7 +1,7 @@
 """A sheet of evaluated episodes: supports, query, truth, prediction and the maps behind it."""
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Integer, UInt8
 
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.drawing.images import TRUTH, fit_image, fit_mask, fit_size, heat, overlay, support_tile
@@ -12,6 +12,8 @@ from mmnet_jax.labels import IGNORE
 TILE, GAP, HEADER, MARGIN, CAPTION = 150, 6, 22, 96, 36
 """A tile's longer side, the gap between tiles, the header, and the captions' width and height, pixels."""
 MOST_SUPPORTS = 5
+SAMPLES = 12
+"""Episodes on the sheet."""
 
 
 def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"]:
@@ -51,6 +53,16 @@ def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"
         page.text(4, f"{dataset.class_names[spec.class_id]}\nIoU {100 * intersection / max(union, 1):.0f}")
         page.top += max(CAPTION, *map(len, tiles)) + GAP
     return page.pixels()
+
+
+def spread_over_classes(class_ids: Integer[np.ndarray, " e"], count: int) -> set[int]:
+    """About ``count`` episodes, as many of each class, evenly over its episodes (fewer where it has fewer)."""
+    taken: set[int] = set()
+    classes = np.unique(class_ids)
+    for c, part in zip(classes, np.array_split(np.arange(count), len(classes)), strict=True):
+        own = np.flatnonzero(class_ids == c)
+        taken.update(own[np.linspace(0, len(own) - 1, len(part)).round().astype(int)].tolist())
+    return taken
 
 
 def _map_tile(values: Float[np.ndarray, "grid grid"], size: tuple[int, ...], whole: bool) -> UInt8[np.ndarray, "h w 3"]:

@@ -14,8 +14,8 @@ from mmnet_jax.drawing.images import fit_size, heat
 from mmnet_jax.episode import IMAGENET_MEAN, IMAGENET_STD
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.outputs import compute_outputs
-from mmnet_jax.evaluation.runner import evaluate, spread_over_classes
-from mmnet_jax.evaluation.sheet import episode_sheet
+from mmnet_jax.evaluation.runner import evaluate
+from mmnet_jax.evaluation.sheet import episode_sheet, spread_over_classes
 from mmnet_jax.models.registry import init_head
 from mmnet_jax.ops.resize import resize_on_host
 from tests.evaluation import reference
