@@ -20,6 +20,7 @@ from mmnet_jax.evaluation.outputs import Outputs, compute_outputs
 from mmnet_jax.evaluation.pixel_counts import count_above_thresholds
 from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.evaluation.result import Baseline, Result, Sample
+from mmnet_jax.evaluation.saved_masks import SaveMask
 from mmnet_jax.evaluation.sheet import spread_over_classes
 from mmnet_jax.features.source import Source, image_source
 from mmnet_jax.models.network import FewShotNetwork
@@ -37,6 +38,7 @@ def evaluate(
     source: Source | None = None,
     baselines: bool = False,
     samples: int = 0,
+    save_mask: SaveMask | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Result:
     """Scores a network on episodes of the dataset's test split.
@@ -49,6 +51,7 @@ def evaluate(
       source: of the test split's episodes; its images, fitted by the protocol's rule, if None.
       baselines: score a fresh head and the confidence map too, in the same pass.
       samples: of how many episodes, spread over the classes, to keep the prediction.
+      save_mask: gets the number and the predicted mask of every episode.
       say: gets lines of progress.
 
     Returns the result, the same in every process.
@@ -75,6 +78,10 @@ def evaluate(
                 own = jax.tree.map(lambda x: np.asarray(x)[i - first], dataclasses.replace(outputs, counts={}))  # noqa: B023
                 predicted = own.predicted[: own.size[0], : own.size[1]]
                 kept.append(Sample(i, predicted, own.confidence, own.activations, own.embeddings))
+            if save_mask is not None:
+                masks, sizes = np.asarray(outputs.predicted), np.asarray(outputs.size)
+                for row, (height, width) in enumerate(sizes[:count]):
+                    save_mask(first + row, masks[row, :height, :width])
             latest = parts[-1]["trained"]
             np.add.at(sums, class_ids[first : first + count], np.stack([latest.intersection, latest.union])[..., 1].T)
             progress.update(first + count, f"mIoU {_miou(sums):.2f}")
