@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from collections.abc import Mapping
@@ -34,7 +33,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("fold", None, "Fold of the novel classes. (default: the config's)", lower_bound=0)
     flags.DEFINE_integer("seed", None, "Episode seed. (default: the protocol's or the config's)", 0, 2**31 - 1)
     flags.DEFINE_string("data_dir", None, "Where the prepared datasets are. (default: the config's)")
-    flags.DEFINE_string("manifest", None, "Repeat the episodes of an earlier result's manifest.")
+    flags.DEFINE_string(
+        "manifest", None, "Repeat the episodes of a manifest; its files, joined by commas, if it has several seeds."
+    )
     flags.DEFINE_string("output", None, "The result's file. (default: in results/ of the workdir)")
 
 
@@ -93,10 +94,11 @@ def _read_manifest(dataset: Dataset, given: Mapping[str, Any]) -> Manifest:
     """The episodes of ``--manifest``, with which the other flags must agree."""
     from mmnet_jax.evaluation.manifest import read_manifest
 
-    manifest = read_manifest(FLAGS.manifest, dataset)
-    held = dataclasses.asdict(manifest) | {"episodes": len(manifest.episodes)}
+    manifest = read_manifest(*FLAGS.manifest.split(","), dataset=dataset)
+    held = {name: getattr(manifest, name) for name in ("fold", "shots", "protocol")}
+    held |= {"episodes": manifest.per_seed, "seed": ",".join(map(str, manifest.seeds))}
     for name, asked in given.items():
-        if asked is not None and asked != held[name]:
+        if asked is not None and str(asked) != str(held[name]):
             raise UserError(f"--{name}={asked} contradicts --manifest={FLAGS.manifest}, whose {name} is {held[name]}.")
     return manifest
 

@@ -135,7 +135,7 @@ def _check_data(config: ConfigDict) -> None:
     spec.check_fold(config.fold)
     spec.check_variant(spec.variant(get_field(config, spec.variant_field)))
     spec.check_folds(config.data.folds)
-    find_protocol(config.evaluation.protocol, spec.name)
+    find_protocol(config.evaluation.protocol, spec, config.data.folds)
     scale = config.data.scale
     if len(scale) != 2 or not all(map(is_number, scale)) or not 0 < scale[0] <= scale[1]:
         raise UserError(f"data.scale must be a range of two positive numbers, but is {scale}.")

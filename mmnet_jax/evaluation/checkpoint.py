@@ -12,10 +12,8 @@ from ml_collections import ConfigDict
 
 from mmnet_jax import weights
 from mmnet_jax.data.dataset import Dataset
-from mmnet_jax.data.transforms.evaluation import test_transform
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.manifest import Manifest, manifest_text
-from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.evaluation.report import about_code, result_files, result_json, write_result
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.evaluation.sheet import SAMPLES
@@ -64,10 +62,10 @@ def score_workdir(
     weights_sha256 = weights.sha256(workdir.backbone_file)
     found = {"weights_sha256": weights_sha256, "data_sha256": dataset.fingerprints()}
     run = about_run(config, variables["params"], checkpoint=checkpoint, step=step, **found)
-    if keep and (standing := _standing(output, run, manifest_text(manifest, dataset))):
-        return Scored(standing, result_files(output), fresh=False)
+    if keep and (standing := _standing(output, run, manifest)):
+        return Scored(standing, result_files(output, manifest.seeds), fresh=False)
     source = None
-    if config.training.cache_features and PROTOCOLS[manifest.protocol].fit is test_transform:
+    if config.training.cache_features and manifest.rules.fit == "pad":
         try:
             (source,) = stored_sources(config, model, variables, weights_sha256, [dataset.test], say)
         except OSError as error:
@@ -81,7 +79,7 @@ def score_workdir(
     summary = result_json(result, dataset, run)
     if jax.process_index() == 0:
         write_result(output, summary, result, dataset)
-    return Scored(summary, result_files(output), fresh=True)
+    return Scored(summary, result_files(output, manifest.seeds), fresh=True)
 
 
 def about_run(config: ConfigDict, parameters: Any, **found: Any) -> dict[str, Any]:
@@ -114,15 +112,17 @@ def parameters_sha256(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def _standing(output: Path, run: dict[str, Any], manifest: str) -> dict[str, Any] | None:
+def _standing(output: Path, run: dict[str, Any], manifest: Manifest) -> dict[str, Any] | None:
     """The summary in ``output`` if it is of this network on these episodes, and all its files are there."""
-    files = result_files(output)
+    files = result_files(output, manifest.seeds)
     if not all(file.is_file() for file in files):
         return None
     try:
-        summary, asked, now = json.loads(output.read_text()), json.loads(files[1].read_text()), json.loads(manifest)
-        if now | asked != now:  # earlier manifests do not name the dataset's variant and folds
-            return None
+        summary = json.loads(output.read_text())
+        for file, part in zip(files[1:], manifest.by_seed(), strict=False):
+            asked, now = json.loads(file.read_text()), json.loads(manifest_text(part))
+            if now | asked != now:  # earlier manifests lack some of the fields
+                return None
         same = all(summary[name] == run[name] for name in ("checkpoint", "step", "parameters_sha256", "weights_sha256"))
         same &= summary.get("data_sha256", run["data_sha256"]) == run["data_sha256"]  # older results have none
     except (ValueError, KeyError, TypeError):

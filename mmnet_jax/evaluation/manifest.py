@@ -1,17 +1,23 @@
-"""Manifests: the lists of test episodes that make a number repeatable."""
+"""Manifests: the lists of test episodes that make a number repeatable, by image ids and class names."""
 
 import dataclasses
+import gzip
+import hashlib
 import json
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from ml_collections import ConfigDict
 
-from mmnet_jax.data.dataset import Dataset
+from mmnet_jax.data.dataset import Dataset, find_spec
 from mmnet_jax.data.datasets.spec import Part
-from mmnet_jax.data.episodes import EpisodeIndex, EpisodeSpec
-from mmnet_jax.errors import UserError, listed
-from mmnet_jax.evaluation.protocols import PROTOCOLS, default_episodes, find_protocol
+from mmnet_jax.data.episodes import EpisodeSpec
+from mmnet_jax.errors import UserError, first_of, listed
+from mmnet_jax.evaluation.draws import SHOWN, Asked, Request
+from mmnet_jax.evaluation.protocols import PROTOCOLS, Protocol, default_episodes, find_protocol
+from mmnet_jax.storage.files import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,20 +25,91 @@ class Manifest:
     """A list of test episodes and the rules that it was drawn by."""
 
     dataset: str
+    choices: Mapping[str, str]
+    """``DatasetSpec.choices``: the variant and the folds, where the dataset offers several."""
     fold: int
     classes: Part
     """The part of the fold's classes that the episodes ask for."""
     shots: int
     protocol: str
-    seed: int
-    episodes: tuple[EpisodeSpec, ...]
-    """By position in the dataset's test split."""
+    seeds: tuple[int, ...]
+    restricted: str | None
+    """The part of the protocol's lists that it was drawn from, such as ``48 of 451 queries``; None: all of them."""
+    class_ids: Mapping[str, int]
+    """The classes that may be asked for, each with its value in the dataset's masks."""
+    episodes: tuple[Asked, ...]
+    """Those of all seeds, one seed after the other, as many of each."""
 
     @property
     def name(self) -> str:
         """Such as pfenet_pascal5i_fold1_1shot_5000episodes_seed321."""
-        episodes = f"{len(self.episodes)}episodes_seed{self.seed}"
-        return f"{self.protocol}_{self.dataset}_fold{self.fold}_{self.shots}shot_{episodes}"
+        protocol = f"{self.protocol}_{self.restricted.replace(' ', '_')}" if self.restricted else self.protocol
+        seeds = f"seed{self.seeds[0]}" if len(self.seeds) == 1 else f"{len(self.seeds)}seeds"
+        return f"{protocol}_{self.dataset}_fold{self.fold}_{self.shots}shot_{self.per_seed}episodes_{seeds}"
+
+    @property
+    def label(self) -> str:
+        """The protocol as results name it, such as ``hsnet, 48 of 451 queries`` where its lists are restricted."""
+        return f"{self.protocol}, {self.restricted}" if self.restricted else self.protocol
+
+    @property
+    def rules(self) -> Protocol:
+        """The protocol's declaration."""
+        return PROTOCOLS[self.protocol]
+
+    @property
+    def per_seed(self) -> int:
+        """Number of episodes of each seed."""
+        return len(self.episodes) // len(self.seeds)
+
+    @property
+    def ignored_is_background(self) -> bool:
+        """Whether ignored pixels (255) of the query's label count as background; else they do not count."""
+        lists = find_spec(self.dataset).hsnet if self.rules.own_lists else None
+        return lists is not None and lists.ignored_is_background
+
+    def by_seed(self) -> "list[Manifest]":
+        """A manifest for each seed."""
+        parts = enumerate(self.seeds)
+        size = self.per_seed
+        return [
+            dataclasses.replace(self, seeds=(seed,), episodes=self.episodes[i * size : (i + 1) * size])
+            for i, seed in parts
+        ]
+
+    def sha256(self) -> list[str]:
+        """For each seed ``episodes_sha256`` of its episodes."""
+        return [episodes_sha256(part.episodes) for part in self.by_seed()]
+
+    def check_dataset(self, dataset: Dataset) -> None:
+        """Raises ``UserError`` if the manifest is of another dataset, or of other folds."""
+        if self.dataset != dataset.name:
+            raise UserError(f"the manifest is of {self.dataset}, but the dataset is {dataset.name}.")
+        folds, own = self.choices.get("folds"), dataset.choices.get("folds")
+        if folds not in (None, own):
+            raise UserError(f"the manifest is of {folds} folds, but data.folds is {own}.")
+
+    def specs(self, dataset: Dataset) -> list[EpisodeSpec]:
+        """The episodes by position in the dataset's test split.
+
+        Raises ``UserError`` where it is another dataset, has other folds, or lacks an image or a class.
+        """
+        self.check_dataset(dataset)
+        for name, value in self.class_ids.items():
+            if name not in dataset.class_names:
+                raise UserError(f"{self.dataset} has no class {name}.")
+            if value != (own_value := _mask_values(dataset, [dataset.class_names.index(name)])[name]):
+                raise UserError(f"class {name} is {value} in the manifest, but {own_value} in the prepared masks.")
+        images = dict.fromkeys(image for e in self.episodes for image in (e.query, *e.supports))
+        positions = {name: i for i, name in enumerate(dataset.test.ids)}
+        if missing := [image for image in images if image not in positions]:
+            lacking = f"{len(missing):,} of the {len(images):,} test images that the manifest names are not in the"
+            raise UserError(f"{lacking} prepared {self.dataset}: {first_of(missing, SHOWN)}.")
+        numbers = {name: i for i, name in enumerate(dataset.class_names)}
+        return [
+            EpisodeSpec(positions[e.query], numbers[e.class_name], tuple(positions[s] for s in e.supports))
+            for e in self.episodes
+        ]
 
 
 def draw_manifest(
@@ -41,110 +118,163 @@ def draw_manifest(
     fold: int,
     shots: int,
     protocol: str,
-    seed: int,
+    seeds: Sequence[int],
     min_pixels: int,
     episodes: int | None = None,
     classes: Part = "novel",
+    only: Sequence[int] | None = None,
+    restrict: bool = False,
 ) -> Manifest:
-    """The episodes of a protocol on the test split, the protocol's own number of them if ``episodes`` is None.
+    """The episodes of a protocol on the test split, for each seed as many as the protocol has if ``episodes`` is None.
 
-    ``min_pixels`` of a class admit an image to its lists, unless the protocol has its own number. Raises ``UserError``
-    where the protocol or the fold is unknown, or no class has enough images for this many shots.
+    ``min_pixels`` of a class admit an image to PFENet's lists; ``only`` these of the classes are asked for, or all if
+    None; ``restrict`` takes HSNet's lists without the images that are missing. Raises ``UserError`` where the protocol
+    or the fold is unknown, no class has enough images for this many shots, or listed images are missing.
     """
-    rules = find_protocol(protocol, dataset.name)
-    index = EpisodeIndex.build(
-        dataset.test,
-        _classes(dataset, fold, classes),
-        rules.min_pixels or min_pixels,
-        shots,
-        class_names=dataset.class_names,
-        distinct_supports=rules.distinct_supports,
-    )
+    rules = find_protocol(protocol, dataset.spec, dataset.folds)
+    asked = dataset.classes(fold, classes) if only is None else tuple(only)
+    if not asked:
+        raise UserError(f"{dataset.name} has no {classes} classes in fold {fold}.")
     count = default_episodes(dataset.spec, protocol) if episodes is None else episodes
-    drawn = tuple(rules.draw(index, seed, count))
-    return Manifest(dataset.name, fold, classes, shots, protocol, seed, drawn)
+    drawn = rules.draw(Request(dataset, fold, asked, shots, seeds, count, min_pixels, restrict))
+    about = dataset.choices, fold, classes, shots, protocol, tuple(seeds), drawn.restricted
+    return Manifest(dataset.name, *about, _mask_values(dataset, asked), drawn.episodes)
 
 
-def _classes(dataset: Dataset, fold: int, part: Part) -> tuple[int, ...]:
-    if not (classes := dataset.classes(fold, part)):
-        raise UserError(f"{dataset.name} has no {part} classes in fold {fold}.")
-    return classes
-
-
-def configured_manifest(dataset: Dataset, config: ConfigDict, **given: Any) -> Manifest:
-    """``draw_manifest``; arguments that are absent or None come from ``config`` (resolved), or the protocol's seed."""
+def configured_manifest(dataset: Dataset, config: ConfigDict, seed: int | None = None, **given: Any) -> Manifest:
+    """``draw_manifest``; arguments that are absent or None come from ``config`` (resolved), or the protocol's seeds."""
     given = {name: value for name, value in given.items() if value is not None}
-    configured = {name: config[name] for name in ("fold", "shots", "seed")}
+    configured = {"fold": config.fold, "shots": config.shots, "protocol": config.evaluation.protocol}
     configured |= {"min_pixels": config.data.min_pixels, "episodes": config.evaluation.episodes}
-    configured["protocol"] = given.get("protocol", config.evaluation.protocol)
-    protocol = PROTOCOLS.get(configured["protocol"])
-    if protocol is not None and protocol.seed is not None:
-        configured["seed"] = protocol.seed
-    return draw_manifest(dataset, **{**configured, **given})
+    asked = {**configured, **given}
+    protocol = PROTOCOLS.get(asked["protocol"])
+    own = (protocol and protocol.seeds) or (config.seed,)
+    return draw_manifest(dataset, seeds=own if seed is None else (seed,), **asked)
 
 
-def manifest_text(manifest: Manifest, dataset: Dataset) -> str:
-    """A manifest as JSON, one line an episode; images by id and classes by name."""
-    ids, names = dataset.test.ids, dataset.class_names
-    head = {field.name: getattr(manifest, field.name) for field in dataclasses.fields(manifest)[:-1]} | dataset.choices
-    lines = [
-        json.dumps({"query": ids[e.query], "class": names[e.class_id], "supports": [ids[s] for s in e.supports]})
-        for e in manifest.episodes
-    ]
-    return json.dumps(head, indent=1)[:-2] + ',\n "episodes": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
+def _mask_values(dataset: Dataset, classes: Sequence[int]) -> dict[str, int]:
+    """Each class's value in the masks of the test split: its index, or 1 where an image has one class."""
+    return {dataset.class_names[c]: 1 if dataset.test.one_class else c for c in classes}
 
 
-def read_manifest(path: str | Path, dataset: Dataset) -> Manifest:
-    """The episodes that a manifest names.
+def episodes_sha256(episodes: Sequence[Asked]) -> str:
+    """SHA-256, in hexadecimal, of the manifest's list of episodes: UTF-8 JSON with sorted keys and no spaces."""
+    text = json.dumps([e.as_json() for e in episodes], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
-    Raises ``UserError`` where the file is missing or no manifest, was made with another dataset, or names an image or
-    class that the dataset does not hold.
+
+def manifest_files(path: Path, seeds: Sequence[int]) -> list[Path]:
+    """The file of each seed: ``path`` where there is one, else ``NAME_seed510.json`` and so on for ``NAME.json``."""
+    if len(seeds) == 1:
+        return [path]
+    stem, dot, suffix = path.name.partition(".json")
+    return [path.with_name(f"{stem}_seed{seed}{dot}{suffix}") for seed in seeds]
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """A manifest of one seed as JSON, one line an episode."""
+    (seed,), (sha256,) = manifest.seeds, manifest.sha256()
+    names = ("fold", "classes", "shots", "protocol", "restricted")
+    head = {"dataset": manifest.dataset, **manifest.choices} | {name: getattr(manifest, name) for name in names}
+    head |= {"seed": seed, "scoring": manifest.rules.scoring, "class_ids": dict(manifest.class_ids), "sha256": sha256}
+    head = {name: value for name, value in head.items() if value is not None}
+    lines = [json.dumps(e.as_json(), ensure_ascii=False) for e in manifest.episodes]
+    start = json.dumps(head, indent=1, ensure_ascii=False)[:-2]
+    return start + ',\n "episodes": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
+
+
+def write_manifest(path: Path, manifest: Manifest) -> list[Path]:
+    """Writes ``manifest_files``, each whole or not at all, compressed where the name ends in ``.gz``."""
+    files = manifest_files(path, manifest.seeds)
+    for file, part in zip(files, manifest.by_seed(), strict=True):
+        content = manifest_text(part).encode()
+        write_whole(file, gzip.compress(content, mtime=0) if file.suffix == ".gz" else content)
+    return files
+
+
+def read_manifest(*files: str | Path, dataset: Dataset | None = None) -> Manifest:
+    """The episodes of a manifest's files, one for each seed, which differ in nothing else.
+
+    With a ``dataset``, ``Manifest.specs`` of it are sure to be there, files written before they held ``class_ids`` get
+    them, and ``choices`` are the dataset's. Raises ``UserError`` where a file is missing or no manifest, the files do
+    not belong together, or the dataset does not fit.
     """
-    try:
-        text: Any = json.loads(Path(path).read_text())
-    except FileNotFoundError:
-        raise UserError(f"manifest {path} does not exist.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"manifest {path} cannot be read: {error}.") from error
-    try:
-        head: dict[str, Any] = {name: str(text[name]) for name in ("classes", "dataset", "protocol")}
-        head |= {name: int(text[name]) for name in ("fold", "shots", "seed")}
-        folds = text.get("folds")
-        episodes = [(str(e["query"]), str(e["class"]), tuple(map(str, e["supports"]))) for e in text["episodes"]]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a manifest: {type(error).__name__} {error}.") from error
-    if head["dataset"] != dataset.name:
-        raise UserError(f"manifest {path} is of {head['dataset']}, but the dataset is {dataset.name}.")
-    if folds not in (None, dataset.choices.get("folds")):
-        raise UserError(f"manifest {path} is of {folds} folds, but data.folds is {dataset.choices.get('folds')}.")
-    if head["classes"] not in get_args(Part):
-        raise UserError(f"manifest {path}: classes must be {listed(get_args(Part), 'or')}, but is {head['classes']}.")
-    if not episodes:
-        raise UserError(f"manifest {path} names no episode.")
-    try:
-        find_protocol(head["protocol"], dataset.name)
-        wanted = _classes(dataset, head["fold"], head["classes"])
-    except UserError as error:
-        raise UserError(f"manifest {path}: {error}") from error
-    positions = {name: i for i, name in enumerate(dataset.test.ids)}
-    class_ids = {name: i for i, name in enumerate(dataset.class_names) if i}
-
-    def spec(query: str, name: str, supports: tuple[str, ...]) -> EpisodeSpec:
-        for image in (query, *supports):
-            if image not in positions:
-                raise UserError(f"{dataset.name} has no test image {image}.")
-        if name not in class_ids:
-            raise UserError(f"{dataset.name} has no class {name}.")
-        if class_ids[name] not in wanted:
-            raise UserError(f"{name} is none of the {head['classes']} classes of fold {head['fold']}.")
-        if len(supports) != head["shots"]:
-            raise UserError(f"{len(supports)} supports, but shots is {head['shots']}.")
-        return EpisodeSpec(positions[query], class_ids[name], tuple(positions[s] for s in supports))
-
-    specs = []
-    for number, episode in enumerate(episodes):
+    parts = []
+    for file in files:
         try:
-            specs.append(spec(*episode))
+            part = _parse(_load(file))
+            if dataset is not None:
+                part = _fitted(part, dataset)
         except UserError as error:
-            raise UserError(f"manifest {path}, episode {number}: {error}") from None
-    return Manifest(**head, episodes=tuple(specs))
+            raise UserError(f"manifest {file}: {error}") from None
+        parts.append(part)
+    for file, part in zip(files[1:], parts[1:], strict=True):
+        if dataclasses.replace(part, seeds=parts[0].seeds, episodes=()) != dataclasses.replace(parts[0], episodes=()):
+            raise UserError(f"manifests {files[0]} and {file} differ in more than their seeds; give those of one list.")
+        if part.per_seed != parts[0].per_seed:
+            raise UserError(
+                f"manifests {files[0]} and {file} have {parts[0].per_seed:,} and {part.per_seed:,} episodes."
+            )
+    seeds = tuple(seed for part in parts for seed in part.seeds)
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"manifests {listed(map(str, files), 'and')} repeat a seed.")
+    return dataclasses.replace(parts[0], seeds=seeds, episodes=tuple(e for part in parts for e in part.episodes))
+
+
+def _load(file: str | Path) -> Any:
+    try:
+        content = Path(file).read_bytes()
+        return json.loads(gzip.decompress(content) if Path(file).suffix == ".gz" else content)
+    except FileNotFoundError:
+        raise UserError("the file does not exist.") from None
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise UserError(f"the file cannot be read: {error}.") from None
+
+
+def _parse(text: Any) -> Manifest:
+    """The manifest of a file's JSON; a ``UserError`` tells where it is none."""
+    try:
+        head: dict[str, Any] = {name: str(text[name]) for name in ("dataset", "classes", "protocol")}
+        head |= {name: int(text[name]) for name in ("fold", "shots")}
+        head |= {"seeds": (int(text["seed"]),), "restricted": text.get("restricted")}
+        class_ids = {str(name): int(value) for name, value in text.get("class_ids", {}).items()}
+        episodes = tuple(
+            Asked(str(e["query"]), str(e["class"]), tuple(map(str, e["supports"]))) for e in text["episodes"]
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"it is not a manifest: {type(error).__name__} {error}.") from None
+    spec = find_spec(head["dataset"])
+    choices = {name: str(text[name]) for name in (spec.variant_flag, "folds") if name in text and name != "seed"}
+    find_protocol(head["protocol"], spec, choices.get("folds"))
+    spec.check_fold(head["fold"])
+    if head["classes"] not in get_args(Part):
+        raise UserError(f"classes must be {listed(get_args(Part), 'or')}, but is {head['classes']}.")
+    if not episodes:
+        raise UserError("it names no episode.")
+    for number, e in enumerate(episodes):
+        if len(e.supports) != head["shots"]:
+            raise UserError(f"episode {number}: {len(e.supports)} supports, but shots is {head['shots']}.")
+    if text.get("sha256") not in (None, episodes_sha256(episodes)):
+        raise UserError("its episodes are not those of its sha256; it was changed after it was written.")
+    manifest = Manifest(choices=choices, class_ids=class_ids, episodes=episodes, **head)
+    return _check_classes(manifest) if class_ids else manifest
+
+
+def _check_classes(manifest: Manifest) -> Manifest:
+    for number, e in enumerate(manifest.episodes):
+        if e.class_name not in manifest.class_ids:
+            raise UserError(
+                f"episode {number}: {e.class_name} is none of the {manifest.classes} classes of fold {manifest.fold}."
+            )
+    return manifest
+
+
+def _fitted(manifest: Manifest, dataset: Dataset) -> Manifest:
+    """The manifest with its ``class_ids``, of the dataset's variant; a ``UserError`` tells that it does not fit."""
+    manifest.check_dataset(dataset)
+    if not manifest.class_ids:
+        ids = _mask_values(dataset, dataset.classes(manifest.fold, manifest.classes))
+        manifest = _check_classes(dataclasses.replace(manifest, class_ids=ids))
+    manifest = dataclasses.replace(manifest, choices=dataset.choices)
+    manifest.specs(dataset)
+    return manifest

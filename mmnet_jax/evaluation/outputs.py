@@ -9,8 +9,8 @@ from flax import struct
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from mmnet_jax.data.transforms.squash import squash_label
 from mmnet_jax.evaluation.pixel_counts import PixelCounts, count_pixels, predicted_foreground, threshold_bins
-from mmnet_jax.evaluation.protocols import Protocol
 from mmnet_jax.features.source import Encoder
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.ops.resize import resize_bilinear, resize_to_sides
@@ -39,11 +39,11 @@ class Outputs:
     """Their numbers."""
 
 
-@functools.partial(jax.jit, static_argnames=("model", "encoder", "protocol", "everywhere"))
+@functools.partial(jax.jit, static_argnames=("model", "encoder", "scoring_side", "everywhere"))
 def compute_outputs(
     model: FewShotNetwork,
     encoder: Encoder,
-    protocol: Protocol,
+    scoring_side: int | None,
     everywhere: NamedSharding,
     frozen: dict[str, Any],
     heads: dict[str, Any],
@@ -51,8 +51,9 @@ def compute_outputs(
 ) -> Outputs:
     """Segments a batch with every head, features computed once, and counts pixels in the protocol's scoring space.
 
-    ``frozen`` holds the collections ``backbone`` and ``batch_stats``, ``heads`` the ``params`` by name, ``trained``
-    among them; with more than one head the confidence map is counted too. ``everywhere`` is the outputs' sharding.
+    ``scoring_side`` is the protocol's; ``frozen`` holds the collections ``backbone`` and ``batch_stats``, ``heads`` the
+    ``params`` by name, ``trained`` among them; with more than one head the confidence map is counted too.
+    ``everywhere`` is the outputs' sharding.
     """
     episodes = encoder.transform(batch)
     features, _ = encoder.extract(model, {**frozen, "params": heads["trained"]}, episodes)
@@ -62,7 +63,10 @@ def compute_outputs(
         for head, params in heads.items()
     }
     trained = predictions["trained"]
-    labels, size = protocol.scored(jnp.asarray(batch.labels[:, 0]), jnp.asarray(batch.sizes[:, 0]))
+    labels, size = jnp.asarray(batch.labels[:, 0]), jnp.asarray(batch.sizes[:, 0])
+    if scoring_side is not None:
+        labels = jax.vmap(functools.partial(squash_label, side=scoring_side))(labels, size)
+        size = jnp.full_like(size, scoring_side)
     sides, canvas = size.max(axis=-1), labels.shape[-1]
     masks = {head: predicted_foreground(p.logits, sides, canvas) for head, p in predictions.items()}
     confidence, bins = trained.confidence, None  # the same for all heads

@@ -5,7 +5,7 @@ import datetime
 import io
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ import mmnet_jax
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.drawing.images import png_bytes
-from mmnet_jax.errors import first_of
-from mmnet_jax.evaluation.manifest import Manifest, manifest_text
+from mmnet_jax.errors import first_of, listed
+from mmnet_jax.evaluation.manifest import Manifest, manifest_files, write_manifest
 from mmnet_jax.evaluation.metrics import Scores
 from mmnet_jax.evaluation.result import Result
 from mmnet_jax.evaluation.sheet import episode_sheet
@@ -47,15 +47,17 @@ def result_json(result: Result, dataset: Dataset, run: dict[str, Any]) -> dict[s
 
     scores = numbers(result.scores)
     interval = scores.pop("interval95")
-    wanted = dataset.classes(manifest.fold, manifest.classes)
     return {
         "dataset": manifest.dataset,
-        **dataset.choices,
-        **{name: getattr(manifest, name) for name in ("fold", "classes", "shots", "protocol")},
-        "episodes": len(manifest.episodes),
-        "seeds": [manifest.seed],
+        **manifest.choices,
+        **{name: getattr(manifest, name) for name in ("fold", "classes", "shots")},
+        "protocol": manifest.label,
+        "scoring": manifest.rules.scoring,
+        "episodes": manifest.per_seed,
+        "seeds": list(manifest.seeds),
+        "episodes_sha256": manifest.sha256(),
         **scores,
-        "left_out": [names[c] for c in wanted if c not in result.scores.class_iou],
+        "left_out": [name for name in manifest.class_ids if name not in scores["class_iou"]],
         "interval95": interval,
         "baselines": {
             name: ({} if of.threshold is None else {"threshold": of.threshold}) | numbers(of.scores)
@@ -66,37 +68,40 @@ def result_json(result: Result, dataset: Dataset, run: dict[str, Any]) -> dict[s
     }
 
 
-def episode_table(result: Result, dataset: Dataset) -> str:
+def episode_table(result: Result) -> str:
     """CSV with one row an episode: ids, class, the label's area in pixels, its counts and its IoU in percent.
 
     The columns ``NAME_intersection`` and ``NAME_union`` hold the foreground counts of each baseline.
     """
-    ids = dataset.test.ids
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow([*COLUMNS, *(f"{name}_{count}" for name in result.baselines for count in ("intersection", "union"))])
     counts = [result.area, result.intersection, result.union]
     counts += [pixels for of in result.baselines.values() for pixels in (of.intersection, of.union)]
     foreground = np.stack(counts, axis=1)[..., 1]
-    for spec, (area, intersection, union, *others) in zip(result.manifest.episodes, foreground, strict=True):
-        name, supports = dataset.class_names[spec.class_id], " ".join(ids[s] for s in spec.supports)
+    for asked, (area, intersection, union, *others) in zip(result.manifest.episodes, foreground, strict=True):
         iou = 100 * intersection / union if union else ""
-        rows.writerow((ids[spec.query], name, supports, area, intersection, union, iou, *others))
+        supports = " ".join(asked.supports)
+        rows.writerow((asked.query, asked.class_name, supports, area, intersection, union, iou, *others))
     return text.getvalue()
 
 
-def result_files(path: Path) -> list[Path]:
-    """``NAME.json``, which is ``path``, ``NAME.manifest.json``, ``NAME.episodes.csv`` and ``NAME.sheet.png``."""
+def result_files(path: Path, seeds: Sequence[int] = (0,)) -> list[Path]:
+    """``NAME.json``, which is ``path``, ``NAME.manifest.json``, ``NAME.episodes.csv`` and ``NAME.sheet.png``.
+
+    Of several seeds each has a manifest, see ``manifest_files``.
+    """
     name = path.name.removesuffix(".json")
-    return [path, *(path.with_name(name + end) for end in (".manifest.json", ".episodes.csv", ".sheet.png"))]
+    manifest, *others = (path.with_name(name + end) for end in (".manifest.json", ".episodes.csv", ".sheet.png"))
+    return [path, *manifest_files(manifest, seeds), *others]
 
 
 def write_result(path: Path, summary: dict[str, Any], result: Result, dataset: Dataset) -> None:
     """Writes ``result_files`` of ``path``, the summary last; no sheet where there are no samples."""
-    path, manifest, table, sheet = result_files(path)
+    path, manifest, table, sheet = result_files(path)  # the manifest's name without a seed
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(manifest, manifest_text(result.manifest, dataset).encode())
-    write_whole(table, episode_table(result, dataset).encode())
+    write_manifest(manifest, result.manifest)
+    write_whole(table, episode_table(result).encode())
     if result.samples:
         write_whole(sheet, png_bytes(episode_sheet(result, dataset)))
     write_whole(path, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
@@ -105,7 +110,7 @@ def write_result(path: Path, summary: dict[str, Any], result: Result, dataset: D
 def write_example(folder: Path, manifest: Manifest, dataset: Dataset, summary: dict[str, Any]) -> None:
     """Writes the first episode of the class with the highest IoU, to try by hand: support.png, mask.png, query.png."""
     best = max(summary["class_iou"], key=summary["class_iou"].get)
-    spec = next(spec for spec in manifest.episodes if dataset.class_names[spec.class_id] == best)
+    spec = next(spec for spec in manifest.specs(dataset) if dataset.class_names[spec.class_id] == best)
     image, label = dataset.test.read(spec.supports[0], spec.class_id)
     query = dataset.test.read_image(spec.query)
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,12 +126,13 @@ def report(summary: dict[str, Any]) -> str:
         low, high = scores["interval95"]
         return f"mIoU {scores['miou']:.2f} [{low:.2f}, {high:.2f}]"
 
-    (seed,) = summary["seeds"]
+    seeds = summary["seeds"]
     fields = DATASETS[summary["dataset"]].variant_flag, "folds"
     chosen = ", ".join(f"{name}={summary[name]}" for name in fields if name in summary)  # not in earlier results
     lines = [
         f"{summary['dataset']}{f' ({chosen})' if chosen else ''} fold {summary['fold']}, {summary['shots']}-shot, "
-        f"protocol {summary['protocol']}, {summary['episodes']:,} episodes, seed {seed}",
+        f"protocol {summary['protocol']}, {summary['episodes']:,} episodes, "
+        + (f"seed {seeds[0]}" if len(seeds) == 1 else f"for each of the seeds {listed(map(str, seeds), 'and')}"),
         f"{miou(summary)}   FB-IoU {summary['fb_iou']:.2f}",
         *_class_lines(summary["class_iou"]),
     ]

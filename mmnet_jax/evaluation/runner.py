@@ -14,17 +14,22 @@ from ml_collections import ConfigDict
 from mmnet_jax.cli.progress import Progress
 from mmnet_jax.data.batches import read_ahead
 from mmnet_jax.data.dataset import Dataset
+from mmnet_jax.data.episodes import EpisodeSpec
+from mmnet_jax.data.transforms.evaluation import test_transform
+from mmnet_jax.data.transforms.squash import squash_episodes
 from mmnet_jax.evaluation.manifest import Manifest
 from mmnet_jax.evaluation.metrics import best_threshold, score
 from mmnet_jax.evaluation.outputs import Outputs, compute_outputs
 from mmnet_jax.evaluation.pixel_counts import count_above_thresholds
-from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.evaluation.result import Baseline, Result, Sample
 from mmnet_jax.evaluation.saved_masks import SaveMask
 from mmnet_jax.evaluation.sheet import spread_over_classes
 from mmnet_jax.features.source import Source, image_source
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.models.registry import init_head
+
+FITS = {"pad": test_transform, "squash": squash_episodes}
+"""Raw episodes and the network's image size -> episodes, by ``Protocol.fit``."""
 
 
 def evaluate(
@@ -60,14 +65,16 @@ def evaluate(
     if baselines:
         heads["untrained"] = init_head(model, config.seed)
     frozen = {collection: variables[collection] for collection in ("backbone", "batch_stats")}
-    source = source or image_source(dataset.test, config.data.image_size, fit=PROTOCOLS[manifest.protocol].fit)
-    class_ids = np.array([spec.class_id for spec in manifest.episodes])
-    queries = [dataset.test.ids[spec.query] for spec in manifest.episodes]
+    source = source or image_source(dataset.test, config.data.image_size, fit=FITS[manifest.rules.fit])
+    specs, scoring_side = manifest.specs(dataset), manifest.rules.scoring_side
+    class_ids = np.array([spec.class_id for spec in specs])
+    queries = [asked.query for asked in manifest.episodes]
     chosen = spread_over_classes(class_ids, samples)
     sums = np.zeros((len(dataset.class_names), 2), np.int64)  # foreground intersection and union so far
 
     parts, above, kept = [], [], []
-    batches = _outputs(model, frozen, heads, source, manifest, batch_size or config.evaluation.batch_size)
+    batch_size = batch_size or config.evaluation.batch_size
+    batches = _outputs(model, frozen, heads, source, specs, scoring_side, batch_size)
     with Progress("episode", len(class_ids), "episodes", say) as progress:
         for first, count, outputs in batches:
             parts.append(jax.tree.map(lambda x: np.asarray(x)[:count], outputs.counts))  # noqa: B023
@@ -92,16 +99,22 @@ def evaluate(
     if above:
         threshold, intersection, union = best_threshold(np.concatenate(above), class_ids)
         pixels["confidence"], thresholds["confidence"] = (intersection, union), threshold
-    found = {
-        name: Baseline(score(*counted, class_ids, queries, fold=manifest.fold), *counted, thresholds.get(name))
-        for name, counted in pixels.items()
-    }
+    found = {}
+    for name, counted in pixels.items():
+        scores = score(*counted, class_ids, queries, seeds=len(manifest.seeds), fold=manifest.fold)
+        found[name] = Baseline(scores, *counted, thresholds.get(name))
     trained, area = found.pop("trained"), counts["trained"].area
     return Result(manifest, trained.scores, found, trained.intersection, trained.union, area, tuple(kept))
 
 
 def _outputs(
-    model: FewShotNetwork, frozen: Any, heads: dict[str, Any], source: Source, manifest: Manifest, batch_size: int
+    model: FewShotNetwork,
+    frozen: Any,
+    heads: dict[str, Any],
+    source: Source,
+    specs: list[EpisodeSpec],
+    scoring_side: int | None,
+    batch_size: int,
 ) -> Iterator[tuple[int, int, Outputs]]:
     """The number of each batch's first episode, how many of its rows count, and its outputs.
 
@@ -114,7 +127,6 @@ def _outputs(
     here = by_row.addressable_devices_indices_map((batch_size,)).values()
     rows = sorted({row for index in here if index for row in range(batch_size)[index[0]]})  # of this process
     frozen, heads = jax.device_put((frozen, heads), everywhere)
-    specs, protocol = manifest.episodes, PROTOCOLS[manifest.protocol]
     starts = range(0, len(specs), batch_size)
 
     def load(first: int) -> Any:
@@ -125,7 +137,7 @@ def _outputs(
     with closing(read_ahead(load, starts)) as batches:
         for first, batch in zip(starts, batches, strict=True):
             whole = source.place(batch, by_row)
-            outputs = compute_outputs(model, source.encoder, protocol, everywhere, frozen, heads, whole)
+            outputs = compute_outputs(model, source.encoder, scoring_side, everywhere, frozen, heads, whole)
             if first == 0:
                 yield first, min(batch_size, len(specs)), outputs
                 continue

@@ -30,8 +30,9 @@ def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"
     for c, name in enumerate(columns):
         page.text(MARGIN + c * (TILE + GAP), name, down=3)
     page.top += HEADER
+    specs = result.manifest.specs(dataset)
     for sample in result.samples:
-        spec = result.manifest.episodes[sample.episode]
+        spec = specs[sample.episode]
         supports = [dataset.test.read(position, spec.class_id) for position in spec.supports[:shown]]
         image, truth = dataset.test.read(spec.query, spec.class_id)
         query = fit_image(image, TILE)

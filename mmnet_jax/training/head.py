@@ -14,7 +14,6 @@ from mmnet_jax.config.values import augmentation, network_settings, objective, s
 from mmnet_jax.data.batches import training_batches
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.episodes import EpisodeIndex, training_index
-from mmnet_jax.data.transforms.evaluation import test_transform
 from mmnet_jax.drawing.curve import draw_curve
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.protocols import PROTOCOLS
@@ -69,8 +68,8 @@ def open_training(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: S
     test_source: Source | None = None
     if settings.cache_features:
         sha256 = weights.sha256(workdir.backbone_file)
-        # Stored features are of images fitted by test_transform; other protocols evaluate from images.
-        fits = PROTOCOLS[config.evaluation.protocol].fit is test_transform
+        # Stored features are of padded images; other protocols evaluate from images.
+        fits = PROTOCOLS[config.evaluation.protocol].fit == "pad"
         splits = [dataset.train, dataset.test] if fits else [dataset.train]
         source, *others = stored_sources(config, model, frozen, sha256, splits, say)
         test_source = others[0] if fits else None

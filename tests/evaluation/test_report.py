@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mmnet_jax.drawing.images import fit_size, heat
-from mmnet_jax.evaluation import report as results_module
+from mmnet_jax.evaluation import manifest as manifest_module, report as results_module
 from mmnet_jax.evaluation.checkpoint import about_run
 from mmnet_jax.evaluation.manifest import draw_manifest
 from mmnet_jax.evaluation.report import report, result_files, result_json, write_example, write_result
@@ -19,7 +19,7 @@ from mmnet_jax.ops.resize import resize_on_host
 
 @pytest.fixture(scope="module")
 def result(network, config, dataset):
-    manifest = draw_manifest(dataset, fold=1, shots=1, protocol="pfenet", seed=0, min_pixels=20, episodes=8)
+    manifest = draw_manifest(dataset, fold=1, shots=1, protocol="pfenet", seeds=(0,), min_pixels=20, episodes=8)
     return evaluate(*network, config, dataset, manifest)
 
 
@@ -35,7 +35,8 @@ def test_the_result_is_written_last_and_a_name_without_its_ending_kept(result, s
     assert set(tmp_path.iterdir()) == set(files)
     assert json.loads(files[0].read_text())["baselines"] == {}
     order = []
-    monkeypatch.setattr(results_module, "write_whole", lambda path, content: order.append(path.name))
+    for module in (results_module, manifest_module):
+        monkeypatch.setattr(module, "write_whole", lambda path, content: order.append(path.name))
     write_result(tmp_path / "new" / "r.json", summary, result, dataset)
     assert order == ["r.manifest.json", "r.episodes.csv", "r.json"]
 
@@ -59,12 +60,13 @@ def test_of_many_classes_the_report_tells_the_lowest_and_the_highest(summary):
 
 
 def test_a_result_names_variant_and_folds_where_the_dataset_offers_several(result, dataset):
-    def first_line(dataset):
-        summary = result_json(result, dataset, {})
+    def first_line(**choices):
+        manifest = dataclasses.replace(result.manifest, choices=choices)
+        summary = result_json(dataclasses.replace(result, manifest=manifest), dataset, {})
         return summary, report(summary).splitlines()[0]
 
-    assert first_line(dataset)[1].startswith("pascal5i fold 1, 1-shot, ")  # never prepared, as in earlier results
-    summary, line = first_line(dataclasses.replace(dataset, variant="trainaug"))
+    assert first_line()[1].startswith("pascal5i fold 1, 1-shot, ")  # never prepared, as in earlier results
+    summary, line = first_line(split="trainaug")
     assert summary["split"] == "trainaug" and "folds" not in summary
     assert line.startswith("pascal5i (split=trainaug) fold 1, 1-shot, protocol pfenet, 8 episodes, seed 0")
     choices = {"dataset": "coco20i", "coco_masks": "published", "folds": "interleaved"}
@@ -74,7 +76,7 @@ def test_a_result_names_variant_and_folds_where_the_dataset_offers_several(resul
 def test_an_example_is_an_episode_of_the_best_class(result, summary, dataset, tmp_path):
     write_example(tmp_path / "example", result.manifest, dataset, summary)
     best = max(summary["class_iou"], key=summary["class_iou"].get)
-    spec = next(e for e in result.manifest.episodes if dataset.class_names[e.class_id] == best)
+    spec = next(e for e in result.manifest.specs(dataset) if dataset.class_names[e.class_id] == best)
     (image, mask), query = dataset.test.read(spec.supports[0], spec.class_id), dataset.test.read_image(spec.query)
     expected = {"support": image, "mask": np.where(mask == 1, 255, 0), "query": query}
     for name, pixels in expected.items():
@@ -82,12 +84,12 @@ def test_an_example_is_an_episode_of_the_best_class(result, summary, dataset, tm
 
 
 def test_a_sheet_has_a_row_for_each_sample_and_a_column_for_each_image(network, config, dataset):
-    manifest = draw_manifest(dataset, fold=1, shots=2, protocol="pfenet", seed=0, min_pixels=20, episodes=8)
+    manifest = draw_manifest(dataset, fold=1, shots=2, protocol="pfenet", seeds=(0,), min_pixels=20, episodes=8)
     result = evaluate(*network, config, dataset, manifest, samples=3)
     assert len(result.samples) == 3
     sheet = episode_sheet(result, dataset)
     # a row is as high as its highest tile: 150 pixels where one of them is upright, less where all are wide
-    episodes = [manifest.episodes[sample.episode] for sample in result.samples]
+    episodes = [manifest.specs(dataset)[sample.episode] for sample in result.samples]
     shapes = [[dataset.test.read_mask(i).shape for i in (e.query, *e.supports)] for e in episodes]
     heights = [max(fit_size(shape, 150)[0] for shape in row) for row in shapes]
     assert sheet.shape == (22 + sum(heights) + 3 * 6, 96 + (2 + 4 + 3) * 156, 3)

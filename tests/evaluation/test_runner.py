@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmnet_jax.data.datasets.hsnet import HSNet, HSNetLists
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I
 from mmnet_jax.data.raw import load_episodes
 from mmnet_jax.data.transforms.evaluation import test_transform as fit_episodes  # pytest would collect it
@@ -36,7 +37,7 @@ def slow(network, config, dataset, result):
     model, variables = network
     forward = jax.jit(model.apply)
     fresh = {**variables, "params": init_head(model, config.seed)}
-    specs = result.manifest.episodes
+    specs = result.manifest.specs(dataset)
     raw = load_episodes(dataset.test, specs)
     episodes = jax.jit(fit_episodes, static_argnums=1)(raw, config.data.image_size)
     prediction, untrained = forward(variables, episodes), forward(fresh, episodes)
@@ -120,11 +121,17 @@ def test_a_head_without_confidence_or_memory_is_evaluated(network, config, datas
 
 
 def test_hsnet_squashes_images_and_scores_at_400_px_whatever_their_shape(network, config, dataset):
-    own = dataclasses.replace(dataset, spec=dataclasses.replace(PASCAL5I, name="fss1000"))
+    queries = [
+        (i, c) for i, pixels in zip(dataset.test.ids, dataset.test.counts, strict=True) for c in (6, 7, 8) if pixels[c]
+    ]
+    lists = HSNetLists({c: [i for i, own in queries if own == c] for c in (6, 7, 8)}, queries)
+    hsnet = HSNet(lambda fold, classes, ids: lists, "contiguous")
+    own = dataclasses.replace(dataset, spec=dataclasses.replace(PASCAL5I, hsnet=hsnet))
     manifest = configured_manifest(own, config, protocol="hsnet", episodes=6)
-    assert manifest.seed == 0 and configured_manifest(own, config, protocol="hsnet", episodes=6, seed=5).seed == 5
+    assert manifest.seeds == (0,)
+    assert configured_manifest(own, config, protocol="hsnet", episodes=6, seed=5).seeds == (5,)
     result, side = evaluate(*network, config, own, manifest, samples=6), config.data.image_size
-    for sample, spec in zip(result.samples, manifest.episodes, strict=True):
+    for sample, spec in zip(result.samples, manifest.specs(own), strict=True):
         image, label = own.test.read(spec.query, spec.class_id)
         rows_first = Image.fromarray(image).resize((side, len(image)), Image.Resampling.BILINEAR)
         colours = np.asarray(rows_first.resize((side, side), Image.Resampling.BILINEAR)) / 255 - IMAGENET_MEAN
@@ -138,7 +145,7 @@ def test_hsnet_squashes_images_and_scores_at_400_px_whatever_their_shape(network
     # on the sheet the prediction has the query's shape again
     sample = result.samples[0]
     sheet = episode_sheet(dataclasses.replace(result, samples=(sample,)), own)
-    height, width = fit_size(own.test.read_mask(manifest.episodes[sample.episode].query).shape, 150)
+    height, width = fit_size(own.test.read_mask(manifest.specs(own)[sample.episode].query).shape, 150)
     assert height != width
     left, expected = 96 + 5 * 156, heat(resize_on_host(sample.activations[0], (height, width)))
     np.testing.assert_array_equal(sheet[22 + 30 : 22 + height, left : left + width], expected[30:])

@@ -17,7 +17,7 @@ def test_the_masks_of_an_evaluation_are_those_that_it_counted(network, config, d
         result = evaluate(*network, config, dataset, manifest, save_mask=save)
     files = sorted((tmp_path / "masks").iterdir())
     assert [file.name for file in files] == [f"{i:06d}.png" for i in range(13)]
-    for i, (file, spec) in enumerate(zip(files, manifest.episodes, strict=True)):
+    for i, (file, spec) in enumerate(zip(files, manifest.specs(dataset), strict=True)):
         mask = np.asarray(Image.open(file))
         assert mask.dtype == np.uint8 and set(np.unique(mask)) <= {0, 255}
         label = dataset.test.read_label(spec.query, spec.class_id)

@@ -138,7 +138,7 @@ def test_choices_of_training_episodes_reach_the_training_and_leave_the_test_side
     assert (usual.class_sampling, usual.distinct_supports) == ("image", True)
     assert (other.class_sampling, other.distinct_supports) == ("uniform", False)
     assert usual.admitted.tolist() == [0, *other.admitted.tolist()] == list(range(8))
-    assert manifests[0] == manifests[1] and 0 in {episode.query for episode in manifests[0].episodes}
+    assert manifests[0] == manifests[1] and 0 in {episode.query for episode in manifests[0].specs(dataset)}
 
 
 def test_resuming_with_other_weights_or_another_config_is_refused(finished, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmnet_jax.data.datasets.coco_masks import MASKS, PACKAGES, draw_mask
+from mmnet_jax.data.datasets.hsnet import HSNet, coco_lists
 from mmnet_jax.data.datasets.lists import coco_val_order
 from mmnet_jax.data.datasets.sources import image_files, read_file
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous, interleaved
@@ -199,4 +200,5 @@ COCO20I = DatasetSpec(
     variant_field="data.coco_masks",
     source="COCO",
     episodes={"pfenet": 20_000},
+    hsnet=HSNet(coco_lists, "interleaved", ignored_is_background=True),
 )

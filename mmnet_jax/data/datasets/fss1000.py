@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mmnet_jax.data.datasets.class_folders import list_pairs
+from mmnet_jax.data.datasets.hsnet import HSNet, folder_lists
 from mmnet_jax.data.datasets.lists import packaged_names, read_names, repeated
 from mmnet_jax.data.datasets.sources import read_file
 from mmnet_jax.data.datasets.spec import Classes, DatasetSpec, Example, Listing
@@ -109,4 +110,5 @@ FSS1000 = DatasetSpec(
     min_pixels=1,
     protocol="hsnet",
     episodes={"hsnet": 2_400, "pfenet": 2_400},
+    hsnet=HSNet(folder_lists, "own"),
 )

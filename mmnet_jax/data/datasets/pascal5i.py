@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmnet_jax.data.datasets.hsnet import HSNet, pascal_lists
 from mmnet_jax.data.datasets.lists import packaged_names, pascal_counts, read_list, refuse_shared
 from mmnet_jax.data.datasets.sources import image_files, read_file
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous
@@ -128,4 +129,5 @@ PASCAL5I = DatasetSpec(
     build=list_images,
     variants={"protocol": "pascal_1shot", "trainaug": "pascal_1shot", "folder": "pascal_small"},
     source="VOCdevkit",
+    hsnet=HSNet(pascal_lists, "contiguous"),
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from mmnet_jax.data.datasets.hsnet import HSNet
 from mmnet_jax.errors import UserError, listed
 
 Part = Literal["novel", "base", "val"]
@@ -100,6 +101,8 @@ class DatasetSpec:
     """Evaluation protocol, where ``evaluation.protocol`` is open."""
     episodes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Protocol -> test episodes, where it is another number than the protocol's own."""
+    hsnet: HSNet | None = None
+    """HSNet's lists; None: its protocol is not known for this dataset."""
     val: Sequence[int] = ()
     """Classes that every fold keeps from both training and testing, to select a checkpoint by, ascending."""
 

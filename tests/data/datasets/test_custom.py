@@ -82,10 +82,10 @@ def test_class_folders_with_masks_of_every_kind(class_folders, tmp_path):
         class_id = dataset.class_names.index(identity.split("/")[0])
         np.testing.assert_array_equal(dataset.test.read_label(i, class_id), a_mask(*SIZE, 1) == 1)
         assert dataset.test.read_image(i).shape == (*SIZE, 3)
-    manifest = draw_manifest(dataset, fold=0, shots=1, protocol="pfenet", seed=0, min_pixels=1)
+    manifest = draw_manifest(dataset, fold=0, shots=1, protocol="pfenet", seeds=(0,), min_pixels=1)
     file = tmp_path / "manifest.json"
-    file.write_text(manifest_text(manifest, dataset))
-    assert len(manifest.episodes) == 1000 and read_manifest(file, dataset) == manifest
+    file.write_text(manifest_text(manifest))
+    assert len(manifest.episodes) == 1000 and read_manifest(file, dataset=dataset) == manifest
 
 
 def test_an_image_may_be_a_png_beside_its_mask(class_folders, tmp_path):

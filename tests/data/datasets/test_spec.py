@@ -101,9 +101,9 @@ def test_a_new_dataset_is_one_declaration(monkeypatch, tmp_path):
     config.fold = 1
     config.data.update(dataset="stripes", data_dir=str(data_dir), min_pixels=30)  # variant and folds: its only ones
     dataset = open_dataset(*dataset_choice(resolve(config)))
-    manifest = draw_manifest(dataset, fold=1, shots=1, protocol="pfenet", seed=0, min_pixels=30)
-    assert [dataset.test.ids[e.query] for e in manifest.episodes] == [f"stripe{n}" for n in (2, 3, 6, 7, 10, 11, 14)]
-    assert {e.class_id for e in manifest.episodes} == {3, 4}
+    manifest = draw_manifest(dataset, fold=1, shots=1, protocol="pfenet", seeds=(0,), min_pixels=30)
+    assert [e.query for e in manifest.episodes] == [f"stripe{n}" for n in (2, 3, 6, 7, 10, 11, 14)]
+    assert {e.class_id for e in manifest.specs(dataset)} == {3, 4}
     index = training_index(dataset, 1, 1, 30)
     batch = next(training_batches(functools.partial(load_episodes, dataset.train), index, seed=0, batch_size=4))
     assert (batch.labels[:, 0, :4] == 1).all() and (batch.images[:, 0] % 4 < 2).all()
