@@ -28,8 +28,9 @@ USER_ERROR = 2
 INTERRUPTED = 130
 
 
-def run(main: Callable[[], None]) -> NoReturn:
-    """Parses the command line and runs ``main``; ends the process.
+def run(main: Callable[..., None], *, words: bool = False) -> NoReturn:
+    """Parses the command line and runs ``main``, with the arguments that are no flags if it takes ``words``; ends the
+    process.
 
     Exit status: 0; 2 for a ``UserError``, a mistake in a flag or config field, a file that the system refuses, or a
     device that is not there, each told in one sentence on stderr; 130 when interrupted, or when nobody reads the output
@@ -39,17 +40,17 @@ def run(main: Callable[[], None]) -> NoReturn:
         if getattr(sys, name) is None:  # closed, as by ``>&-``
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
 
-    def guarded(_: list[str]) -> None:
+    def guarded(rest: list[str]) -> None:
         logging.get_absl_handler().setFormatter(_Plain())
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that this, too, leaves nothing half-written
         logging.get_absl_handler().addFilter(_worth_reading)
         sys.unraisablehook = _show_unraisable
         compute_in_float32()
-        _with_sentences(main)
+        _with_sentences(lambda: main(*[rest[1:]] * words))
         _with_sentences(_write_out)
 
     try:
-        app.run(guarded, flags_parser=lambda argv: _with_sentences(lambda: parse(argv)))
+        app.run(guarded, flags_parser=lambda argv: _with_sentences(lambda: parse(argv, words)))
     finally:
         discard_if_lost(sys.stdout)
     raise AssertionError("app.run ends the process")
@@ -66,8 +67,11 @@ def take_word() -> str | None:
     return sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else None
 
 
-def parse(argv: list[str]) -> list[str]:
-    """Parses ``argv`` into ``flags.FLAGS``; a ``UserError`` names the flag, config field or recipe at fault."""
+def parse(argv: list[str], words: bool = False) -> list[str]:
+    """Parses ``argv`` into ``flags.FLAGS``; a ``UserError`` names the flag, config field or recipe at fault.
+
+    Returns the command's name, and the arguments that are no flags, which are refused without ``words``.
+    """
     overrides: list[tuple[str, str]] = []
     argv = [_with_home(word) for word in argv]
     if "config" in flags.FLAGS:
@@ -83,7 +87,7 @@ def parse(argv: list[str]) -> list[str]:
         raise UserError(f"unknown flag --{error.flagname}{hint}") from error
     except flags.Error as error:
         raise UserError(_illegal(str(error))) from error
-    if len(rest) > 1:
+    if len(rest) > 1 and not words:
         raise UserError(f"unexpected argument {rest[1]!r}; arguments are given as --flag=value.")
     if "config" in flags.FLAGS:
         load_config(overrides)

@@ -60,10 +60,10 @@ def score(
     pooled = _ratio(pooled_i.astype(np.float64), pooled_u.astype(np.float64))
     return Scores(
         miou=float(draws[0]),
-        fb_iou=float(_mean_seen(pooled, axis=1).mean()),
-        class_iou={int(c): float(iou) for c, iou in zip(classes, _mean_seen(ious[0, ..., 0], axis=0), strict=True)},
+        fb_iou=float(mean_seen(pooled, axis=1).mean()),
+        class_iou={int(c): float(iou) for c, iou in zip(classes, mean_seen(ious[0, ..., 0], axis=0), strict=True)},
         interval95=interval_of(draws[1:]),
-        by_seed=tuple(_mean_seen(ious[0, ..., 0], axis=1).tolist()),
+        by_seed=tuple(mean_seen(ious[0, ..., 0], axis=1).tolist()),
     )
 
 
@@ -81,8 +81,8 @@ def class_ious(
     A draw takes as many query images as there are, with replacement, each with all its episodes of all seeds. The draws
     depend on the ids of the query images and on ``fold`` alone, so that two results of the same images are paired.
 
-    Returns the classes whose union is above 0 for every method, ascending, and their IoUs. Raises ``UserError`` if
-    there is no such class.
+    Returns the classes whose union is above 0 for every method, ascending, and their IoUs. Raises ``UserError`` if a
+    seed has no such class.
     """
     classes, of_class = np.unique(class_ids, return_inverse=True)
     images, of_image = np.unique(["" for _ in class_ids] if queries is None else queries, return_inverse=True)
@@ -90,8 +90,9 @@ def class_ious(
     counts = np.stack([intersection, union], axis=1).reshape(len(class_ids), 2, -1)
     sums = np.zeros((len(images), seeds, len(classes), 2, counts.shape[-1]), np.int64)
     np.add.at(sums, (of_image, of_seed, of_class), counts)
-    seen = (sums[..., 1, :].sum(axis=(0, 1)) > 0).all(axis=-1)
-    if not seen.any():
+    occurring = sums[..., 1, :].sum(axis=0) > 0
+    seen = occurring.any(axis=0).all(axis=-1)
+    if not occurring[:, seen].any(axis=1).all():
         raise UserError("no episode has foreground in its label or its prediction.")
     exact = sums[:, :, seen].astype(np.float64)  # which holds these sums exactly
     resamples = 0 if queries is None else RESAMPLES
@@ -118,16 +119,17 @@ def _ratio(intersection: Float[np.ndarray, "..."], union: Float[np.ndarray, "...
 
 def mean_iou(ious: IoUs) -> Float[np.ndarray, "r t"]:
     """mIoU in percent: the mean over seeds of the mean over classes, without those that a draw misses."""
-    return _mean_seen(ious, axis=2).mean(axis=1)
+    return mean_seen(mean_seen(ious, axis=2), axis=1)
 
 
-def _mean_seen(values: Float[np.ndarray, "..."], axis: int) -> Float[np.ndarray, "..."]:
-    """The mean over an axis without what is NaN; 0 where all is."""
-    return np.nansum(values, axis=axis) / np.maximum((~np.isnan(values)).sum(axis=axis), 1)
+def mean_seen(values: Float[np.ndarray, "..."], axis: int) -> Float[np.ndarray, "..."]:
+    """The mean over an axis without what is NaN; NaN where all is."""
+    number = (~np.isnan(values)).sum(axis=axis)
+    return np.nansum(values, axis=axis) / np.where(number, number, np.nan)
 
 
 def interval_of(draws: Float[np.ndarray, " r"]) -> tuple[float, float]:
-    """The percentile interval that holds 95% of the draws."""
+    """The percentile interval that holds 95% of the draws, without those that are NaN."""
     low, high = np.nanquantile(draws, [(1 - 0.95) / 2, (1 + 0.95) / 2])
     return float(low), float(high)
 

@@ -8,16 +8,14 @@ from typing import Any
 
 from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.datasets import DATASETS
+from mmnet_jax.evaluation.comparison import Key, Parts, UnlikeResults, difference, miou
+from mmnet_jax.evaluation.comparison_table import INTERVALS, grid, with_interval
 from mmnet_jax.reproduction.runs import Run, Settings
-from mmnet_jax.reproduction.scores import Key, OtherEpisodes, Outcome, difference, miou, overall_verdict
+from mmnet_jax.reproduction.scores import Outcome, overall_verdict, verdict
 from mmnet_jax.reproduction.tables import Table, TableRow
 
 NOT_COMPARABLE, NOT_RUN = "not comparable", "not run"
 
-INTERVALS = (
-    "95% intervals bootstrap over query images, each with all its episodes, for these trained networks; "
-    "they do not include the variance between trainings."
-)
 CLAIMS = (
     "Paired differences in points, on the same episodes and bootstrap draws. A claim is undecided if the interval of "
     "the mean contains 0; it differs by fold if the interval of one fold is above 0 and that of another below."
@@ -44,6 +42,7 @@ def filled(
         row.name: {(run.fold, run.seed): outcome for run, outcome in finished if run.recipe == row.config}
         for row in table.rows
     }
+    numbers = {row: {key: outcome.numbers for key, outcome in own.items()} for row, own in measured.items()}
     found = [outcome for _, outcome in finished]
     data = []
     for outcome in found:
@@ -74,7 +73,7 @@ def filled(
         "intervals": INTERVALS,
         "rows": [_row(row, columns, measured[row.name], settings.runs) for row in table.rows],
         "claims": [
-            {"better": better, "worse": worse, **_compared(measured[better], measured[worse], columns, by_seed)}
+            {"better": better, "worse": worse, **_compared(numbers[better], numbers[worse], columns, by_seed)}
             for better, worse in table.claims
         ],
     }
@@ -88,7 +87,7 @@ def _row(row: TableRow, columns: Columns, outcomes: Mapping[Key, Outcome], folde
         if row.paper:  # it prints means over all folds only
             cell["paper"] = row.paper[name] if name != "mean" or len(columns) == len(row.paper) else None
         if outcomes.keys() >= set(keys):
-            score = miou({key: outcomes[key] for key in keys})
+            score = miou({key: outcomes[key].numbers for key in keys})
             cell |= {"miou": score.value, "interval95": list(score.interval95)}
             if cell.get("paper") is not None:
                 cell["difference"] = score.value - cell["paper"]
@@ -103,19 +102,17 @@ def _row(row: TableRow, columns: Columns, outcomes: Mapping[Key, Outcome], folde
     return {"row": row.name, "label": row.label, "config": row.config, "shots": shots, "cells": cells, "runs": runs}
 
 
-def _compared(
-    ours: Mapping[Key, Outcome], theirs: Mapping[Key, Outcome], columns: Columns, by_seed: Columns
-) -> dict[str, Any]:
+def _compared(ours: Parts, theirs: Parts, columns: Columns, by_seed: Columns) -> dict[str, Any]:
     """Paired differences of two rows by column and by seed, with the verdict on the claim."""
 
     def cell(keys: Sequence[Key]) -> dict[str, Any]:
         if not ours.keys() & theirs.keys() >= set(keys):
             return {}
         try:
-            score = difference({key: ours[key] for key in keys}, {key: theirs[key] for key in keys})
-        except OtherEpisodes as error:
+            score = difference({key: ours[key] for key in keys}, theirs)
+        except UnlikeResults as error:
             return {"verdict": NOT_COMPARABLE, "reason": str(error)}
-        return {"difference": score.value, "interval95": list(score.interval95), "verdict": score.verdict}
+        return {"difference": score.value, "interval95": list(score.interval95), "verdict": verdict(score)}
 
     cells = {name: cell(keys) for name, keys in columns.items()}
     overall = cells["mean"].get("verdict", NOT_RUN)
@@ -133,7 +130,7 @@ def markdown(content: Mapping[str, Any]) -> str:
         head += "; below it the paper's number and the difference from it"
     lines = [f"# {content['title']}", "", f"{head}. {_circumstances(content)}", "", content["intervals"], ""]
     body = [[f"{row['label']} (`{row['row']}`)", *map(_beside_paper, row["cells"].values())] for row in rows]
-    lines += _grid(["row", *columns], body)
+    lines += grid(["row", *columns], body)
     if claims:
         lines += ["", CLAIMS + SEEDS * several, ""]
         body = []
@@ -141,7 +138,7 @@ def markdown(content: Mapping[str, Any]) -> str:
             cells = [_number(cell, "difference", "+") for cell in claim["cells"].values()]
             seeds = [_seed_range(claim)] * several
             body.append([f"{claim['better']} better than {claim['worse']}", *cells, *seeds, claim["verdict"]])
-        lines += _grid(["claim", *columns, *["seeds"] * several, "verdict"], body)
+        lines += grid(["claim", *columns, *["seeds"] * several, "verdict"], body)
     if content["note"]:
         lines += ["", content["note"]]
     if content["unfinished"]:
@@ -173,10 +170,7 @@ def _circumstances(content: Mapping[str, Any]) -> str:
 
 def _number(cell: Mapping[str, Any], name: str, sign: str = "") -> str:
     """A number with its interval, or why there is none."""
-    if name not in cell:
-        return cell.get("verdict", NOT_RUN)
-    low, high = cell["interval95"]
-    return f"{cell[name]:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+    return with_interval(cell, name, sign) if name in cell else cell.get("verdict", NOT_RUN)
 
 
 def _beside_paper(cell: Mapping[str, Any]) -> str:
@@ -188,7 +182,3 @@ def _beside_paper(cell: Mapping[str, Any]) -> str:
 def _seed_range(claim: Mapping[str, Any]) -> str:
     means = [cell["difference"] for cell in claim["by_seed"].values() if "difference" in cell]
     return f"{min(means):+.1f} to {max(means):+.1f}" if len(means) > 1 else NOT_RUN
-
-
-def _grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body)]

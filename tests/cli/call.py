@@ -21,7 +21,7 @@ class Done(NamedTuple):
     stderr: str
 
 
-def call(define_flags: Callable[[], None], main: Callable[[], None], *arguments: object) -> Done:
+def call(define_flags: Callable[[], None], main: Callable[..., None], *arguments: object, words: bool = False) -> Done:
     """Run ``main`` by ``command.run`` with ``arguments`` as its command line.
 
     Flags, signal handlers and streams are what they were afterwards. Exceptions that would show a traceback are raised.
@@ -39,7 +39,7 @@ def call(define_flags: Callable[[], None], main: Callable[[], None], *arguments:
             redirect_stderr(err),
         ):
             define_flags()
-            command.run(main)
+            command.run(main, words=words)
     except SystemExit as stop:
         return Done(0 if stop.code is None else int(stop.code), out.getvalue(), err.getvalue())
     finally:

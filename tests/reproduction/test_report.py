@@ -93,7 +93,7 @@ def test_a_pair_of_other_episodes_loses_its_cells_alone(tmp_path):
     hits = {"paper": [4] * 4, "global": [3] * 4, "pfenet": [2] * 4}
     content = fill(tmp_path, "photographs", hits, **{"global": {"classes": "abab"}})
     pair, other = content["claims"]
-    reason = "the two results of fold 2, seed 321 are not of the same episodes"
+    reason = "the results of fold 2 differ in 2 of 4 episodes (number 1: q1, a, s1; and q1, b, s1)."
     assert pair["cells"]["fold2"] == {"verdict": "not comparable", "reason": reason}
     assert pair["verdict"] == "not comparable" and other["verdict"] == "holds"
     assert "| paper better than global | not comparable | not comparable |" in markdown(content)

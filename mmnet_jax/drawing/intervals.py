@@ -1,0 +1,90 @@
+"""Numbers with their intervals, drawn one below the other."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from mmnet_jax.drawing.page import TEXT, shortened, text_width
+
+INK, GRID, MARK = (40, 40, 40), (225, 225, 225), (150, 60, 50)
+COLOURS = ((31, 99, 180), (230, 120, 30), (60, 150, 80), (150, 70, 160), (120, 120, 120))
+"""Of the rows, repeated where there are more."""
+NAMES, WIDTH, LINE, TITLE, SCALE, GAP = 220, 330, 22, 24, 26, 26
+"""Width of the names and of a panel; height of a row, of a title and of a scale; the gap between panels; pixels."""
+
+
+class Bar(NamedTuple):
+    """A number and its interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+class Panel(NamedTuple):
+    """Numbers on one scale."""
+
+    title: str
+    bars: Sequence[Bar]
+    mark: float | None = None
+    """A value marked by a line."""
+
+
+def draw_intervals(lines: Sequence[Sequence[Panel]]) -> UInt8[np.ndarray, "h w 3"]:
+    """Panels in lines; those of one line have the same names, which stand at its left, and those below one another the
+    same scale.
+    """
+    columns = list(zip(*lines, strict=True))
+    ranges = [_range(column) for column in columns]
+    names = min(NAMES, 8 + math.ceil(max(text_width(bar.name) for panel in columns[0] for bar in panel.bars)))
+    heights = [TITLE + LINE * len(line[0].bars) + SCALE for line in lines]
+    size = names + len(columns) * (WIDTH + GAP), sum(heights) + GAP * len(lines)
+    image = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(image)
+    draw.font = ImageFont.load_default(TEXT)
+    top = GAP // 2
+    for line, height in zip(lines, heights, strict=True):
+        for number, bar in enumerate(line[0].bars):
+            draw.text((6, top + TITLE + LINE * number + 3), shortened(bar.name, names - 8), fill=INK)
+        for column, (panel, scale) in enumerate(zip(line, ranges, strict=True)):
+            _panel(draw, names + GAP // 2 + column * (WIDTH + GAP), top, panel, scale)
+        top += height + GAP
+    return np.asarray(image)
+
+
+def _range(panels: Sequence[Panel]) -> tuple[float, float, float]:
+    """Ends of a scale that holds all numbers, and the step between its ticks."""
+    held = [x for panel in panels for bar in panel.bars for x in (bar.low, bar.value, bar.high)]
+    held += [panel.mark for panel in panels if panel.mark is not None]
+    span = max(max(held) - min(held), 1e-3)
+    power = 10.0 ** math.floor(math.log10(span))
+    step = next(power * factor for factor in (0.2, 0.5, 1, 2, 5) if span / (power * factor) <= 6)
+    return math.floor(min(held) / step) * step, math.ceil(max(held) / step + 1e-9) * step, step
+
+
+def _panel(draw: ImageDraw.ImageDraw, left: int, top: int, panel: Panel, scale: tuple[float, float, float]) -> None:
+    first, last, step = scale
+    above, below = top + TITLE, top + TITLE + LINE * len(panel.bars)
+
+    def place(value: float) -> float:
+        return left + WIDTH * (value - first) / (last - first)
+
+    draw.text((left, top + 4), shortened(panel.title, WIDTH), fill=INK)
+    for tick in range(round((last - first) / step) + 1):
+        value = first + tick * step
+        draw.line([(place(value), above), (place(value), below)], fill=GRID)
+        told = f"{value:.4g}" if abs(value) > step / 2 else "0"
+        draw.text((place(value) - text_width(told) / 2, below + 4), told, fill=INK)
+    if panel.mark is not None:
+        draw.line([(place(panel.mark), above), (place(panel.mark), below)], fill=MARK)
+    for number, bar in enumerate(panel.bars):
+        y, colour = above + LINE * number + LINE // 2, COLOURS[number % len(COLOURS)]
+        draw.line([(place(bar.low), y), (place(bar.high), y)], fill=colour, width=3)
+        for end in (bar.low, bar.high):
+            draw.line([(place(end), y - 4), (place(end), y + 4)], fill=colour)
+        draw.ellipse([place(bar.value) - 4, y - 4, place(bar.value) + 4, y + 4], fill=colour)

@@ -1,0 +1,210 @@
+"""Rows of results compared with the first of them: the table as JSON, as Markdown and as a figure."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from mmnet_jax.drawing.intervals import Bar, Panel, draw_intervals
+from mmnet_jax.errors import UserError, listed
+from mmnet_jax.evaluation.comparison import (
+    RULES,
+    Estimate,
+    Parts,
+    Resampled,
+    UnlikeResults,
+    difference,
+    miou,
+    resample,
+)
+from mmnet_jax.evaluation.stored import OWN, read_result
+
+INTERVALS = (
+    "95% intervals bootstrap over query images, each with all its episodes; they do not include the variance between "
+    "trainings."
+)
+OPPOSITE = (
+    "Differences are in points, on the same episodes and bootstrap draws; in parentheses the share of draws in which "
+    "the difference has the opposite sign, or is 0."
+)
+FEWEST = 30
+"""Query images from which on the intervals' coverage was measured (results/coverage.md)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """The results of one method."""
+
+    name: str
+    parts: Parts
+    files: tuple[str, ...]
+    """As they were given."""
+
+    def of_fold(self, fold: int) -> Parts:
+        return {key: part for key, part in self.parts.items() if key[0] == fold}
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        return tuple(sorted({fold for fold, _ in self.parts}))
+
+
+def read_row(text: str) -> Row:
+    """The row of ``[NAME=]RESULT.json[,RESULT.json...]``, with ``RESULT.json:BASELINE`` for a result's baseline.
+
+    It is named after the first result, by its field ``name`` or its file, unless ``NAME`` is given. Several results of
+    one fold are runs of which the mean is taken. Raises a ``UserError`` that names a file at fault.
+    """
+    name, equals, files = text.partition("=")
+    if not equals or "/" in name or Path(text.partition(",")[0]).exists():
+        name, files = "", text
+    runs: dict[int, int] = {}
+    parts: dict[tuple[int, int], Resampled] = {}
+    methods = set()
+    for file in files.split(","):
+        path, colon, method = (file, "", OWN) if Path(file).exists() else file.rpartition(":")
+        if not colon:
+            path, method = file, OWN
+        result = read_result(Path(path).expanduser())
+        try:
+            part = resample(result, method)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        fold = int(result.summary["fold"])
+        parts[fold, runs.setdefault(fold, 0)] = part
+        runs[fold] += 1
+        methods.add(method)
+        stem = result.summary.get("name") or Path(path).stem
+        name = name or (f"{stem}:{method}" if method != OWN else stem)
+    if len(methods) > 1:
+        raise UserError(f"row {name} mixes a result with a baseline: give all its results the same ending.")
+    return Row(name, parts, tuple(files.split(",")))
+
+
+def compared(rows: Sequence[Row]) -> dict[str, Any]:
+    """The table as JSON: mIoU of each row by fold and class, and its difference from the first row.
+
+    Raises a ``UserError`` where two rows have one name, or a row cannot be compared with the first one.
+    """
+    first, *others = rows
+    for number, row in enumerate(rows):
+        if row.name in (before.name for before in rows[:number]):
+            raise UserError(f"two rows are called {row.name}; name them: NAME=RESULT.json.")
+    for row in others:
+        if row.parts.keys() != first.parts.keys():
+            ours, theirs = (listed([f"{f} ({len(r.of_fold(f))})" for f in r.folds], "and") for r in (row, first))
+            raise UserError(
+                f"{row.name} cannot be compared with {first.name}: its folds (and their results) are {ours}, but those "
+                f"of {first.name} are {theirs}."
+            )
+        try:
+            difference(row.parts, first.parts)
+        except UnlikeResults as error:
+            raise UserError(f"{row.name} cannot be compared with {first.name}: {error}") from error
+    summary = next(iter(first.parts.values())).result.summary
+    by_fold = {
+        f"fold{fold}": [len({e.query for e in part.result.episodes}) for part in first.of_fold(fold).values()]
+        for fold in first.folds
+    }
+    return {
+        **{name: summary[name] for name in RULES if name in summary and name not in ("fold", "seeds")},
+        "episodes": [part.result.summary["episodes"] for part in first.parts.values()],
+        "query_images": {name: max(counts) for name, counts in by_fold.items()},
+        "intervals": INTERVALS,
+        "rows": [_row(row, first) for row in rows],
+    }
+
+
+def _row(row: Row, first: Row) -> dict[str, Any]:
+    """One row's numbers and its differences from the first one, which has none."""
+
+    def cell(fold: int | None = None, class_name: str | None = None) -> dict[str, Any]:
+        ours, theirs = (one.parts if fold is None else one.of_fold(fold) for one in (row, first))
+        found = _numbers("miou" if class_name is None else "iou", miou(ours, class_name))
+        if row is not first:
+            gap = difference(ours, theirs, class_name)
+            found["difference"] = _numbers("difference", gap) | {"opposite": gap.opposite}
+        return found
+
+    classes: dict[str, Any] = {}
+    for fold in first.folds:
+        both = [part.classes for one in (row, first) for part in one.of_fold(fold).values()]
+        common = sorted(set(both[0]).intersection(*both))
+        classes |= {f"fold{fold}": {name: cell(fold, name) for name in common}}
+    cells = {f"fold{fold}": cell(fold) for fold in first.folds}
+    return {"name": row.name, "files": list(row.files), "cells": cells | {"mean": cell()}, "classes": classes}
+
+
+def _numbers(name: str, estimate: Estimate) -> dict[str, Any]:
+    return {name: estimate.value, "interval95": list(estimate.interval95)}
+
+
+def markdown(content: Mapping[str, Any]) -> str:
+    """The Markdown of a table from ``compared``."""
+    rows, folds = content["rows"], list(content["query_images"])
+    columns = [*folds, "mean"] if len(folds) > 1 else folds
+    first = rows[0]["name"]
+    lines = ["# Comparison", "", _circumstances(content), "", content["intervals"], ""]
+    body = [[row["name"], *(with_interval(row["cells"][c], "miou") for c in columns)] for row in rows]
+    lines += grid(["mIoU, percent", *columns], body)
+    lines += ["", OPPOSITE, ""]
+    body = [[row["name"], *(_difference(row["cells"][c]) for c in columns)] for row in rows[1:]]
+    lines += grid([f"minus {first}", *columns], body)
+    lines += [""]
+    body = []
+    for fold in folds:
+        for name in rows[0]["classes"][fold]:
+            cells = [row["classes"][fold].get(name) for row in rows]
+            told = [f"{cell['iou']:.1f}" if cell else "" for cell in cells]
+            gaps = [_difference(cell) if cell else "" for cell in cells[1:]]
+            body.append([f"{name} ({fold})" if len(folds) > 1 else name, *told, *gaps])
+    names = [row["name"] for row in rows]
+    lines += grid(["IoU, percent", *names, *(f"{name} minus {first}" for name in names[1:])], body)
+    if few := [f"{fold} ({count})" for fold, count in content["query_images"].items() if count < FEWEST]:
+        lines += ["", f"Warning: with fewer than {FEWEST} query images the intervals are too narrow: {', '.join(few)}."]
+    return "\n".join(lines) + "\n"
+
+
+def _circumstances(content: Mapping[str, Any]) -> str:
+    """What all rows share, in a sentence."""
+    names = [name for name in ("split", "coco_masks", "folds") if name in content]
+    variant = f" ({', '.join(f'{name}={content[name]}' for name in names)})" if names else ""
+    scored = f", scored at {content['scoring']}" if content.get("scoring") else ""
+    images = ", ".join(f"{count:,} of {fold}" for fold, count in content["query_images"].items())
+    return (
+        f"{content['dataset']}{variant}, {content['shots']}-shot, protocol {content['protocol']}{scored}; "
+        f"{', '.join(f'{count:,}' for count in dict.fromkeys(content['episodes']))} episodes a result; query images: "
+        f"{images}."
+    )
+
+
+def figure(content: Mapping[str, Any]) -> UInt8[np.ndarray, "h w 3"]:
+    """The mIoU of every row beside its difference from the first one, with intervals, by fold and for their mean."""
+    rows, folds = content["rows"], list(content["query_images"])
+    panels: list[tuple[Panel, Panel]] = []
+    for column in ["mean", *folds] if len(folds) > 1 else folds:
+        cells = {row["name"]: row["cells"][column] for row in rows}
+        scores = [Bar(name, cell["miou"], *cell["interval95"]) for name, cell in cells.items()]
+        gaps = [Bar(rows[0]["name"], 0.0, 0.0, 0.0)]
+        for name, gap in [(name, cell["difference"]) for name, cell in cells.items() if "difference" in cell]:
+            gaps.append(Bar(name, gap["difference"], *gap["interval95"]))
+        panels.append((Panel(f"{column}: mIoU, percent", scores), Panel(f"minus {rows[0]['name']}, points", gaps, 0.0)))
+    return draw_intervals(panels)
+
+
+def with_interval(cell: Mapping[str, Any], name: str, sign: str = "") -> str:
+    """A number with its interval; ``sign`` is a format's, such as ``+``."""
+    low, high = cell["interval95"]
+    return f"{cell[name]:{sign}z.1f} [{low:{sign}z.1f}, {high:{sign}z.1f}]"
+
+
+def _difference(cell: Mapping[str, Any]) -> str:
+    gap = cell["difference"]
+    return f"{with_interval(gap, 'difference', '+')} ({gap['opposite']:.3f})"
+
+
+def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body)]

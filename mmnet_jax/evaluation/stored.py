@@ -1,0 +1,62 @@
+"""A result read back from its files: the summary, and the counts of every episode."""
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Integer
+
+from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation.report import result_files
+
+OWN = "own"
+"""The method that the result is of; the others are its baselines."""
+
+
+class StoredEpisode(NamedTuple):
+    """One line of the table of episodes."""
+
+    query: str
+    class_name: str
+    supports: str
+    """Ids, with a space between them."""
+    area: int
+    """Pixels of the label's foreground."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredResult:
+    """A result and its table of episodes."""
+
+    summary: dict[str, Any]
+    """The content of ``result.json``."""
+    episodes: tuple[StoredEpisode, ...]
+    counts: dict[str, Integer[np.ndarray, "e 2"]]
+    """For ``OWN`` and each baseline the foreground intersection and union of every episode, in pixels."""
+
+
+def read_result(path: Path) -> StoredResult:
+    """Reads ``NAME.json`` and ``NAME.episodes.csv``; raises a ``UserError`` if one is missing or damaged."""
+    path, _, table, _ = result_files(path)
+    try:
+        summary = json.loads(path.read_text())
+        rows = list(csv.DictReader(table.read_text().splitlines()))
+        episodes = tuple(StoredEpisode(r["query"], r["class"], r["supports"], int(r["area"])) for r in rows)
+        names = [name for name in summary.get("baselines", {}) if rows and f"{name}_union" in rows[0]]
+        columns = {OWN: "", **{name: f"{name}_" for name in names}}  # tables written before have no baseline's
+        counts = {
+            name: np.array([(int(row[f"{prefix}intersection"]), int(row[f"{prefix}union"])) for row in rows], np.int64)
+            for name, prefix in columns.items()
+        }
+        number = int(summary["episodes"])
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} does not exist; a result is NAME.json and NAME.episodes.csv.") from None
+    except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
+        what = f"{type(error).__name__} {error}"
+        raise UserError(f"the result {path} or its {table.name} cannot be read: {what}.") from error
+    if len(episodes) != number or not episodes:
+        raise UserError(f"{table} has {len(episodes)} episodes, but {path} names {number}.")
+    return StoredResult(summary, episodes, counts)

@@ -1,0 +1,32 @@
+"""Results written by hand: the JSON and the table of episodes."""
+
+import json
+
+import numpy as np
+
+from mmnet_jax.evaluation.stored import OWN, StoredEpisode, StoredResult
+
+HEAD = "query,class,supports,area,intersection,union,iou"
+
+
+def in_memory(hits, classes="aabb", queries=None, *, fold=1, area=50, **summary):
+    """Episode i of a class, and of query i by default, hits ``hits[i]`` of a union of 100 pixels."""
+    queries = range(len(hits)) if queries is None else queries
+    named = zip(queries, classes, strict=True)
+    episodes = tuple(StoredEpisode(f"q{q}", c, f"s{i}", area) for i, (q, c) in enumerate(named))
+    summary = {"dataset": "pascal5i", "fold": fold, "shots": 1, "protocol": "pfenet", "episodes": len(hits)} | summary
+    return StoredResult(summary, episodes, {OWN: np.stack([hits, np.full(len(hits), 100)], axis=1)})
+
+
+def write(path, hits, *given, baselines=None, **summary):
+    """``in_memory`` as files; ``baselines`` has the hits of each."""
+    result, baselines = in_memory(hits, *given, **summary), baselines or {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result.summary | {"baselines": {name: {} for name in baselines}}))
+    more = [f"{name}_{count}" for name in baselines for count in ("intersection", "union")]
+    rows = [",".join([HEAD, *more])]
+    for i, (episode, hit) in enumerate(zip(result.episodes, hits, strict=True)):
+        others = [f"{own[i]},100" for own in baselines.values()]
+        rows.append(",".join([*map(str, episode), f"{hit},100,{hit}", *others]))
+    path.with_name(path.name.removesuffix(".json") + ".episodes.csv").write_text("\n".join(rows) + "\n")
+    return path

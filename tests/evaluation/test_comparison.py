@@ -1,0 +1,124 @@
+"""mIoU and paired differences of hand-made episodes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation import comparison, metrics
+from mmnet_jax.evaluation.comparison import UnlikeResults, resample
+from mmnet_jax.evaluation.metrics import score
+from mmnet_jax.evaluation.stored import OWN
+from tests.evaluation.stored_results import in_memory
+
+
+def row(hits, *given, **summary):
+    """By fold and run."""
+    return {key: resample(in_memory(own, *given, fold=key[0], **summary)) for key, own in hits.items()}
+
+
+def test_a_mean_is_over_the_folds_of_the_means_over_runs():
+    parts = row({(1, 5): [10, 10, 20, 20], (1, 6): [30, 30, 40, 40], (2, 5): [50, 50, 60, 60]})
+    value, (low, high), _ = comparison.miou(parts)
+    assert value == pytest.approx(((15 + 35) / 2 + 55) / 2)
+    assert low < value < high  # draws of one class alone
+    assert comparison.miou({(1, 5): parts[1, 5]}, "b").value == pytest.approx(20)
+
+
+def test_the_interval_of_one_result_is_that_of_its_evaluation():
+    hits = np.random.default_rng(0).integers(0, 101, (60, 2))
+    found = comparison.miou(row({(1, 321): hits[:, 1]}, "ab" * 30))
+    result = score(hits, np.full((60, 2), 100), np.arange(60) % 2, [f"q{i}" for i in range(60)], fold=1)
+    assert found.value == pytest.approx(result.miou) and found.interval95 == pytest.approx(result.interval95)
+
+
+def test_intervals_equal_those_of_scipy(monkeypatch):
+    monkeypatch.setattr(metrics, "RESAMPLES", 20_000)
+    # Every image has its own IoU, so that the IoU of the one class is the mean over images.
+    hits = np.random.default_rng(1).integers(0, 90, (2, 50))
+    ours, theirs = (row({(1, 0): own}, "a" * 50) for own in hits)
+    options = {"vectorized": True, "method": "percentile", "n_resamples": 20_000, "random_state": 0}
+    alone = tuple(stats.bootstrap((hits[0],), np.mean, **options).confidence_interval)
+    assert comparison.miou(ours).interval95 == pytest.approx(alone, abs=0.3)
+    paired = tuple(stats.bootstrap((hits[0] - hits[1],), np.mean, **options).confidence_interval)
+    assert comparison.difference(ours, theirs).interval95 == pytest.approx(paired, abs=0.4)
+
+
+def test_differences_are_of_the_same_draws():
+    hits = np.random.default_rng(1).integers(0, 90, 60)
+    ours, theirs = (row({(fold, 321): hits + more for fold in (1, 2)}, "ab" * 30) for more in (5, 0))
+    assert np.ptp(comparison.miou(ours).interval95) > 5
+    value, interval, opposite = comparison.difference(ours, theirs)
+    assert value == pytest.approx(5) and interval == pytest.approx((5, 5)) and opposite == 0
+
+
+def test_the_share_of_the_opposite_sign_counts_draws_by_hand():
+    # The difference is 10, 10 and -10 of 100 pixels: of 27 draws of 3 images, the 7 with at least two of the last are
+    # on the other side.
+    ours, theirs = row({(1, 0): [10, 10, 0]}, "aaa"), row({(1, 0): [0, 0, 10]}, "aaa")
+    assert comparison.difference(ours, theirs).opposite == pytest.approx(7 / 27, abs=0.05)
+    assert comparison.difference(theirs, ours).opposite == comparison.difference(ours, theirs).opposite
+    assert comparison.difference(ours, ours).opposite == 1  # no difference in any draw
+
+
+def test_a_class_that_a_draw_misses_is_left_out_of_it():
+    ours, theirs = row({(1, 0): [20, 60, 60, 60]}, "abbb"), row({(1, 0): [10, 60, 60, 60]}, "abbb")
+    value, interval, opposite = comparison.difference(ours, theirs, "a")  # which a third of the draws miss
+    assert (value, interval, opposite) == (pytest.approx(10), pytest.approx((10, 10)), 0)
+
+
+def test_using_each_image_again_makes_no_interval_narrower():
+    one, other = np.random.default_rng(2).integers(0, 101, (2, 60))
+    found = []
+    for times in (1, 4):
+        again = "ab" * 30 * times, [*range(60)] * times
+        ours, theirs = (row({(1, 321): np.tile(hits, times)}, *again) for hits in (one, other))
+        found.append((comparison.miou(ours), comparison.difference(ours, theirs)))
+    for once, four in zip(*found, strict=True):
+        assert four.value == pytest.approx(once.value) and four.interval95 == pytest.approx(once.interval95)
+
+
+def test_runs_of_one_fold_that_agree_make_no_interval_narrower():
+    hits = np.random.default_rng(0).integers(0, 101, 60)
+    once, twice = (comparison.miou(row(dict.fromkeys(keys, hits), "ab" * 30)) for keys in ([(1, 5)], [(1, 5), (1, 6)]))
+    assert once == twice
+
+
+@pytest.mark.parametrize(
+    ("change", "differing"),
+    [
+        ({"protocol": "hsnet"}, r"protocol \(pfenet and hsnet\)"),
+        ({"scoring": "400 x 400"}, r"scoring \(label size and 400 x 400\)"),
+        ({"coco_masks": "all", "shots": 5}, r"coco_masks \(published and all\), shots \(1 and 5\)"),
+        ({"hits": [1, 2, 3], "classes": "aab"}, r"the number of episodes \(4 and 3\)"),
+        ({"classes": "abab"}, r"2 of 4 episodes \(number 1: q1, a, s1; and q1, b, s1\)"),
+        ({"queries": [0, 1, 2, 4]}, r"1 of 4 episodes \(number 3: q3, b, s3; and q4, b, s3\)"),
+        ({"area": 51}, r"4 of 4 labels \(number 0: q0, a, s0, 50; and q0, a, s0, 51\)"),
+    ],
+)
+def test_results_of_other_rules_episodes_or_labels_are_not_compared(change, differing):
+    known = {"hits": [1, 2, 3, 4], "classes": "aabb", "scoring": "label size", "coco_masks": "published"}
+    ours, theirs = ({(1, 0): resample(in_memory(**given))} for given in (known, known | change))
+    with pytest.raises(UnlikeResults, match=f"^the results of fold 1 differ in {differing}\\.$"):
+        comparison.difference(ours, theirs)
+
+
+def test_a_rule_that_older_results_do_not_name_is_not_held_against_them():
+    ours, theirs = row({(1, 0): [2, 2, 2, 2]}, scoring="label size"), row({(1, 0): [1, 1, 1, 1]})
+    assert comparison.difference(ours, theirs).value == pytest.approx(1)
+
+
+def test_a_result_of_several_seeds_has_the_mean_of_their_own_scores():
+    found = resample(in_memory([10, 20, 30, 60], "abab", [0, 1, 0, 1], seeds=[510, 365]))
+    assert comparison.miou({(1, 0): found}).value == pytest.approx((15 + 45) / 2)
+    assert comparison.miou({(1, 0): found}, "b").value == pytest.approx((20 + 60) / 2)
+
+
+def test_a_baseline_without_counts_is_refused():
+    result = in_memory([1, 2, 3, 4])
+    both = dataclasses.replace(result, counts=result.counts | {"confidence": result.counts[OWN] + [[2, 0]]})
+    assert comparison.difference({(1, 0): resample(both, "confidence")}, {(1, 0): resample(both)}).value == 2
+    with pytest.raises(UserError, match=r"no counts of the baseline untrained \(there is confidence\)"):
+        resample(both, "untrained")
