@@ -95,7 +95,6 @@ def test_a_row_of_a_result_and_a_baseline_is_refused(tmp_path):
     assert done.returncode == 2 and "row b mixes a result with a baseline" in done.stderr
 
 
-@pytest.mark.xfail(reason="the report still imports jax", strict=False)
 def test_the_command_imports_no_jax():
     code = "import sys, mmnet_jax.compare, mmnet_jax.evaluation.comparison_table; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

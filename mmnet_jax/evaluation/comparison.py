@@ -101,7 +101,7 @@ def _unlike(ours: StoredResult, theirs: StoredResult) -> str:
         pairs_of = zip(ours.episodes, theirs.episodes, strict=True)
         unlike = [number for number, (a, b) in enumerate(pairs_of) if a[fields] != b[fields]]
         if unlike:
-            a, b = (", ".join(map(str, one.episodes[unlike[0]][fields])) for one in (ours, theirs))
+            a, b = (", ".join(str(field) for field in one.episodes[unlike[0]][fields]) for one in (ours, theirs))
             return f"{len(unlike):,} of {len(ours.episodes):,} {what} (number {unlike[0]}: {a}; and {b})"
     return ""
 
