@@ -34,7 +34,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("seed", None, "Episode seed. (default: the protocol's or the config's)", 0, 2**31 - 1)
     flags.DEFINE_string("data_dir", None, "Where the prepared datasets are. (default: the config's)")
     flags.DEFINE_string(
-        "manifest", None, "Repeat the episodes of a manifest; its files, joined by commas, if it has several seeds."
+        "manifest",
+        None,
+        "Repeat the episodes of a manifest: its file, those of its seeds joined by commas, or a shipped name.",
     )
     flags.DEFINE_string("output", None, "The result's file. (default: in results/ of the workdir)")
 
@@ -93,8 +95,9 @@ def _manifest(config: ConfigDict, dataset: Dataset) -> Manifest:
 def _read_manifest(dataset: Dataset, given: Mapping[str, Any]) -> Manifest:
     """The episodes of ``--manifest``, with which the other flags must agree."""
     from mmnet_jax.evaluation.manifest import read_manifest
+    from mmnet_jax.evaluation.shipped import find_manifests
 
-    manifest = read_manifest(*FLAGS.manifest.split(","), dataset=dataset)
+    manifest = read_manifest(*find_manifests(FLAGS.manifest), dataset=dataset)
     held = {name: getattr(manifest, name) for name in ("fold", "shots", "protocol")}
     held |= {"episodes": manifest.per_seed, "seed": ",".join(map(str, manifest.seeds))}
     for name, asked in given.items():

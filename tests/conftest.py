@@ -21,7 +21,8 @@ jax.config.update("jax_disable_most_optimizations", True)
 
 TESTS = Path(__file__).parent
 REFERENCE = TESTS / "reference"
-FAST = ("cli", "data", "drawing", "evaluation/test_m", "evaluation/test_p", "evaluation/test_report")
+FAST = ("cli", "data", "drawing", "evaluation/test_draws", "evaluation/test_m", "evaluation/test_p")
+FAST += ("evaluation/test_report", "evaluation/test_shipped", "test_manifest_command")
 FAST += ("inference/test_folder", "inference/test_sheet", "inference/test_supports")
 FAST += ("pretraining/test_crops", "pretraining/test_imagenet")
 FAST += ("reproduction", "storage", "test_config", "test_packaging", "test_train_command")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
 from jaxtyping import Int, UInt8
 
@@ -16,7 +15,6 @@ from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.spec import Classes, DatasetSpec, Part
 from mmnet_jax.data.images import decode_image
 from mmnet_jax.data.masks import decode_mask
-from mmnet_jax.data.records import VERSION, Records, unpack_counts
 from mmnet_jax.errors import UserError
 from mmnet_jax.labels import IGNORE
 
@@ -34,7 +32,7 @@ class Split:
     name: str
     ids: Sequence[str]
     counts: Int[np.ndarray, "n classes"]
-    """Pixels of each class in each image, background first, ignored pixels not counted."""
+    """Pixels of each class in each image, background first, ignored pixels not counted; zeros where unknown."""
     records: Sequence[Mapping[str, Any]]
     """For each image a mapping with the encoded ``image`` and ``mask``."""
     max_side: int
@@ -146,8 +144,27 @@ def find_spec(name: str) -> DatasetSpec:
     return DATASETS[name]
 
 
+def listed_dataset(name: str, variant: str, folds: str | None = None) -> Dataset:
+    """A dataset whose test images are known by the package's lists alone, without images; its train split is empty.
+
+    Arguments are those of ``open_dataset``. A ``UserError`` tells that there are no such lists.
+    """
+    spec = find_spec(name)
+    spec.check_variant(variant)
+    spec.check_folds(folds := folds or spec.default_folds)
+    if spec.listed is None:
+        raise UserError(f"the package has no lists of {name}; give --data_dir=DATA, where it is prepared.")
+    ids, counts = spec.listed(variant)
+    nothing = Split("train", [], np.zeros((0, len(spec.class_names)), np.int64), [], 1, spec.one_class)
+    if counts is None:
+        counts = np.zeros((len(ids), len(spec.class_names)), np.int64)
+    return Dataset(spec, nothing, Split("val", ids, counts, [], 1, spec.one_class), variant, folds)
+
+
 def dataset_folder(name: str, data_dir: str | Path, variant: str) -> Path:
     """Where a prepared variant of a dataset is."""
+    from mmnet_jax.data.records import VERSION  # its TFDS takes a second to import, and packaged lists need none
+
     return Path(data_dir) / name / variant / VERSION
 
 
@@ -182,6 +199,10 @@ def open_dataset(name: str, data_dir: str | Path, variant: str, folds: str | Non
 
 
 def _open(spec: DatasetSpec, folder: Path, variant: str, folds: str) -> Dataset:
+    import tensorflow_datasets as tfds
+
+    from mmnet_jax.data.records import Records, unpack_counts
+
     builder = tfds.builder_from_directory(folder)
     metadata = builder.info.metadata
     brought = Classes(**metadata["classes"]) if "classes" in metadata else None

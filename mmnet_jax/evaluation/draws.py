@@ -60,6 +60,9 @@ def draw_pfenet(request: Request) -> Drawn:
     """
     dataset, count = request.dataset, range(request.episodes)
     ids, names = dataset.test.ids, dataset.class_names
+    if not np.any(dataset.test.counts):
+        unknown = f"the pixels of each class in the images of {dataset.name} are not packaged"
+        raise UserError(f"{unknown}, and this protocol asks for them; give --data_dir=DATA, where it is prepared.")
     index = EpisodeIndex.build(dataset.test, request.classes, request.min_pixels, request.shots, class_names=names)
     specs = (testing_episode(index, seed, i) for seed in request.seeds for i in count)
     return Drawn(tuple(Asked(ids[e.query], names[e.class_id], tuple(ids[s] for s in e.supports)) for e in specs))

@@ -11,6 +11,7 @@ from mmnet_jax.config import get_config
 from mmnet_jax.config.values import augmentation, dataset_choice
 from mmnet_jax.data.batches import training_batches
 from mmnet_jax.data.dataset import open_dataset
+from mmnet_jax.data.datasets.lists import pascal_counts
 from mmnet_jax.data.episodes import training_episode, training_index
 from mmnet_jax.data.prepare import prepare, summary
 from mmnet_jax.data.raw import load_episodes
@@ -31,6 +32,9 @@ def prepared(real_data, tmp_path_factory):
 def test_every_photograph_is_found_and_counted(prepared, real_data):
     dataset = open_dataset(*dataset_choice(prepared))
     assert (len(dataset.train), len(dataset.test)) == (578, 497)
+    counts = pascal_counts()
+    for split in (dataset.train, dataset.test):
+        np.testing.assert_array_equal(split.counts, np.stack([counts[i] for i in split.ids]))
     assert "train: found 578 of 578 images" in summary("pascal5i", prepared.data.data_dir, "folder")
     with (real_data / "class_counts.tsv").open() as file:
         for row in csv.DictReader(file, delimiter="\t"):

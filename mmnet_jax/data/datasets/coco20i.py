@@ -14,7 +14,7 @@ from mmnet_jax.data.datasets.coco_masks import MASKS, PACKAGES, draw_mask
 from mmnet_jax.data.datasets.hsnet import HSNet, coco_lists
 from mmnet_jax.data.datasets.lists import coco_val_order
 from mmnet_jax.data.datasets.sources import image_files, read_file
-from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous, interleaved
+from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, TestList, contiguous, interleaved
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError, listed
 
@@ -200,5 +200,6 @@ COCO20I = DatasetSpec(
     variant_field="data.coco_masks",
     source="COCO",
     episodes={"pfenet": 20_000},
+    listed=lambda variant: TestList([str(i) for i in coco_val_order()], None),
     hsnet=HSNet(coco_lists, "interleaved", ignored_is_background=True),
 )

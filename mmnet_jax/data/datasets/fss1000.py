@@ -8,7 +8,7 @@ from mmnet_jax.data.datasets.class_folders import list_pairs
 from mmnet_jax.data.datasets.hsnet import HSNet, folder_lists
 from mmnet_jax.data.datasets.lists import packaged_names, read_names, repeated
 from mmnet_jax.data.datasets.sources import read_file
-from mmnet_jax.data.datasets.spec import Classes, DatasetSpec, Example, Listing
+from mmnet_jax.data.datasets.spec import Classes, DatasetSpec, Example, Listing, TestList
 from mmnet_jax.data.images import open_image
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
@@ -61,6 +61,16 @@ def read_classes(source: Path, variant: str, folds: int | None) -> Classes | Non
     return None if variant == "protocol" else number_classes(list_classes(find_folder(source), variant))
 
 
+def list_test(variant: str) -> TestList:
+    """The ten images of each published class to select on or to test, in the order that ``list_images`` finds them."""
+    if variant == "folder":
+        raise UserError(
+            "the classes of --split=folder lie with the images; give --data_dir=DATA, where it is prepared."
+        )
+    names = sorted(name for part in ("val", "test") for name in packaged_names(f"fss1000_{part}"))
+    return TestList([f"{name}/{number}" for name in names for number in IMAGES], None)
+
+
 def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
     """The images of the train classes, and those of the val and test classes; classes are in alphabetical order.
 
@@ -110,5 +120,6 @@ FSS1000 = DatasetSpec(
     min_pixels=1,
     protocol="hsnet",
     episodes={"hsnet": 2_400, "pfenet": 2_400},
+    listed=list_test,
     hsnet=HSNet(folder_lists, "own"),
 )

@@ -9,7 +9,7 @@ import numpy as np
 from mmnet_jax.data.datasets.hsnet import HSNet, pascal_lists
 from mmnet_jax.data.datasets.lists import packaged_names, pascal_counts, read_list, refuse_shared
 from mmnet_jax.data.datasets.sources import image_files, read_file
-from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguous
+from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, TestList, contiguous
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
 
@@ -79,6 +79,14 @@ def list_ids(voc: Path, variant: str) -> dict[str, list[str]]:
     return lists
 
 
+def list_test(variant: str) -> TestList:
+    """VOC 2012's val images with their pixel counts; a ``UserError`` of the variant whose lists lie with the images."""
+    if variant == "folder":
+        raise UserError("the lists of --split=folder lie with the images; give --data_dir=DATA, where it is prepared.")
+    ids, counts = packaged_names("voc2012_val"), pascal_counts()
+    return TestList(ids, np.stack([counts[i] for i in ids]))
+
+
 def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
     """The images of the train and val lists that lie in a VOCdevkit folder or SBD's with a mask, in the lists' order.
 
@@ -129,5 +137,6 @@ PASCAL5I = DatasetSpec(
     build=list_images,
     variants={"protocol": "pascal_1shot", "trainaug": "pascal_1shot", "folder": "pascal_small"},
     source="VOCdevkit",
+    listed=list_test,
     hsnet=HSNet(pascal_lists, "contiguous"),
 )

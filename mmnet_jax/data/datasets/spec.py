@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from jaxtyping import Int
+
 from mmnet_jax.data.datasets.hsnet import HSNet
 from mmnet_jax.errors import UserError, listed
 
@@ -51,6 +54,15 @@ class Listing:
         missing = [i for i in files if i not in found]
         without_mask = sum(files[i][0] is not None for i in missing)
         return cls(list(found), list(found.values()), read, len(files), without_mask, missing)
+
+
+class TestList(NamedTuple):
+    """The test images of a dataset as far as the package's lists know them."""
+
+    ids: Sequence[str]
+    """In the order of the prepared test split."""
+    counts: Int[np.ndarray, "n classes"] | None
+    """Pixels of each class in each, background first; None: unknown."""
 
 
 class Classes(NamedTuple):
@@ -101,6 +113,8 @@ class DatasetSpec:
     """Evaluation protocol, where ``evaluation.protocol`` is open."""
     episodes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Protocol -> test episodes, where it is another number than the protocol's own."""
+    listed: Callable[[str], TestList] | None = None
+    """Variant -> its test images, where the package has lists of them; a ``UserError`` for a variant without them."""
     hsnet: HSNet | None = None
     """HSNet's lists; None: its protocol is not known for this dataset."""
     val: Sequence[int] = ()

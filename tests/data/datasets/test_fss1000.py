@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mmnet_jax.data.check import check
-from mmnet_jax.data.dataset import open_dataset
+from mmnet_jax.data.dataset import listed_dataset, open_dataset
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.lists import packaged_names
 from mmnet_jax.data.episodes import EpisodeIndex, training_index
@@ -62,6 +62,8 @@ def test_what_is_there_is_prepared_in_the_order_of_classes_and_file_names(source
     order = [str(n) for n in (1, 10, 2, 3, 4, 5, 6, 7, 8, 9)]
     assert list(dataset.train.ids) == [f"{name}/{n}" for name in ("fountain", "taxi") for n in order]
     assert list(dataset.test.ids) == [f"{name}/{n}" for name in ("bus", "mortar", "swan") for n in order]
+    published = listed_dataset("fss1000", "protocol").test.ids
+    assert len(published) == 4800 and [i for i in published if i in set(dataset.test.ids)] == list(dataset.test.ids)
     assert dataset.spec.one_class and dataset.train.one_class and dataset.classes(0, "val") == SPEC.classes(0, "val")
     for split in (dataset.train, dataset.test):
         for i, identity in enumerate(split.ids):

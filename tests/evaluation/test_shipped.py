@@ -1,0 +1,65 @@
+"""The canonical episodes that the package ships."""
+
+import json
+
+import pytest
+
+from mmnet_jax.data.dataset import listed_dataset
+from mmnet_jax.evaluation.manifest import manifest_text, read_manifest
+from mmnet_jax.evaluation.shipped import CANONICAL, FOLDER, draw_canonical, find_manifests
+
+NAMES = [
+    f"{protocol}_{dataset}_fold{fold}_{shots}shot"
+    for dataset, protocols in CANONICAL.items()
+    for protocol in protocols
+    for fold in range(4)
+    for shots in (1, 5)
+]
+
+
+def test_every_canonical_manifest_is_there_and_no_other_file():
+    files = [file for name in NAMES for file in find_manifests(name)]
+    assert sorted(files) == sorted(FOLDER.iterdir()) and len(files) == 64
+    assert sum(file.stat().st_size for file in files) < 3_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_manifest_is_read_by_its_name(name):
+    protocol, dataset, fold, shots = name.split("_")
+    manifest = read_manifest(*find_manifests(name))  # which checks the episodes' hash
+    told = manifest.protocol, manifest.dataset, f"fold{manifest.fold}", f"{manifest.shots}shot"
+    assert told == (protocol, dataset, fold, shots) and manifest.restricted is None
+    assert manifest.seeds == {"pfenet": (321,), "hsnet": (0,), "bam": (510, 365, 382, 322, 988)}[protocol]
+    assert manifest.per_seed == (5000 if protocol == "pfenet" else 1000)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "name", "fold", "shots"),
+    [("pfenet", "pascal5i", 0, 5), ("bam", "pascal5i", 3, 1), ("hsnet", "pascal5i", 1, 1), ("hsnet", "coco20i", 2, 1)],
+)
+def test_shipped_manifests_are_what_is_drawn_today(protocol, name, fold, shots):
+    dataset = listed_dataset(name, "protocol" if name == "pascal5i" else "all")
+    drawn = draw_canonical(dataset, protocol, fold, shots)
+    shipped = read_manifest(*find_manifests(f"{protocol}_{name}_fold{fold}_{shots}shot"))
+    assert shipped == drawn
+    assert [manifest_text(part) for part in shipped.by_seed()] == [manifest_text(part) for part in drawn.by_seed()]
+
+
+def test_hashes_of_canonical_episodes_stay(tmp_path):
+    known = {
+        "pfenet_pascal5i_fold0_1shot": "ec0986830bcdd3da1e33b863f7d90adcc3bf442735e7f3322266791b47ec2e5a",
+        "hsnet_pascal5i_fold1_5shot": "412a5e8f2f448a7c9e57b69707683e4ca13ae36c781ba5687a7ea61716f701ea",
+        "hsnet_coco20i_fold0_1shot": "68c225cf03a9d1859143b72f7cefc36dd4c80e09e5987b4984b333ea439b0f6d",
+    }
+    assert {name: read_manifest(*find_manifests(name)).sha256()[0] for name in known} == known
+
+
+def test_paths_are_joined_by_commas_and_win_over_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [str(file) for file in find_manifests("a.json,b_seed1.json.gz")] == ["a.json", "b_seed1.json.gz"]
+    shipped = find_manifests("bam_pascal5i_fold0_1shot")
+    assert [file.name[24:] for file in shipped] == [f"_seed{s}.json.gz" for s in (510, 365, 382, 322, 988)]
+    one = "bam_pascal5i_fold0_1shot_seed382"
+    assert [file.name for file in find_manifests(one)] == [f"{one}.json.gz"]
+    (tmp_path / "hsnet_pascal5i_fold0_1shot").write_text(json.dumps({}))
+    assert [str(file) for file in find_manifests("hsnet_pascal5i_fold0_1shot")] == ["hsnet_pascal5i_fold0_1shot"]

@@ -1,0 +1,66 @@
+"""The manifest command, without images and with them."""
+
+import json
+
+import pytest
+
+from mmnet_jax import manifest
+from mmnet_jax.data.dataset import listed_dataset
+from mmnet_jax.evaluation.manifest import draw_manifest, read_manifest
+from tests.cli.call import call
+
+
+def command(folder, *arguments):
+    return call(manifest.define_flags, manifest.main, f"--output={folder}/m.json", *arguments)
+
+
+def test_episodes_are_written_without_images_and_read_back(tmp_path):
+    done = command(tmp_path, "--dataset=pascal5i", "--fold=2", "--shots=5", "--episodes=40", "--seed=8")
+    assert done.returncode == 0, done.stderr
+    dataset = listed_dataset("pascal5i", "protocol")
+    drawn = draw_manifest(dataset, fold=2, shots=5, protocol="pfenet", seeds=(8,), min_pixels=2048, episodes=40)
+    assert read_manifest(tmp_path / "m.json") == drawn
+    assert done.stdout == f"{tmp_path}/m.json: pfenet, 40 episodes, sha256 {drawn.sha256()[0]}\n"
+    assert json.loads((tmp_path / "m.json").read_text())["split"] == "protocol"
+
+
+def test_open_flags_are_the_protocols_and_the_configs(tmp_path):
+    assert command(tmp_path, "--dataset=pascal5i").returncode == 0
+    written = read_manifest(tmp_path / "m.json")
+    assert (written.fold, written.shots, written.protocol, written.seeds, written.per_seed) == (
+        0,
+        1,
+        "pfenet",
+        (321,),
+        5000,
+    )
+    done = command(tmp_path, "--dataset=pascal5i", "--protocol=bam", "--episodes=3")
+    names = [f"m_seed{seed}.json" for seed in (510, 365, 382, 322, 988)]
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == [f"{tmp_path}/{name}" for name in names]
+    done = command(tmp_path, "--dataset=coco20i", "--protocol=hsnet", "--episodes=3", "--coco_masks=published")
+    assert json.loads((tmp_path / "m.json").read_text())["coco_masks"] == "published"
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ("--dataset=voc", "unknown dataset voc; there is pascal5i, coco20i, fss1000, custom, creatures."),
+        ("--dataset=custom", "the package has no lists of custom; give --data_dir=DATA, where it is prepared."),
+        (
+            "--dataset=pascal5i --split=folder",
+            "the lists of --split=folder lie with the images; give --data_dir=DATA, where it is prepared.",
+        ),
+        ("--dataset=pascal5i --coco_masks=all", "--coco_masks means nothing for pascal5i."),
+        (
+            "--dataset=pascal5i --split=all",
+            "pascal5i comes in the variants protocol, trainaug and folder, but not all.",
+        ),
+        ("--dataset=pascal5i --folds=odd", "data.folds of pascal5i must be contiguous, but is odd."),
+        ("--dataset=pascal5i --fold=4", "fold of pascal5i must be 0 to 3, but is 4."),
+        ("--dataset=pascal5i --output=m.txt", "--output=m.txt must be a file whose name ends in .json or .json.gz."),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_in_one_sentence(tmp_path, flags, sentence):
+    done = command(tmp_path, *flags.split())
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence + "\n")
+    assert not list(tmp_path.iterdir())
