@@ -40,3 +40,13 @@ def miou(counts: list[tuple[list[int], list[int]]], classes: list[int]) -> float
 def fb_iou(counts: list[tuple[list[int], list[int]]]) -> float:
     """Mean of the pooled background's and the pooled foreground's IoU, in percent."""
     return 100 * sum(sum(i[v] for i, _ in counts) / sum(u[v] for _, u in counts) for v in (0, 1)) / 2
+
+
+def scored_label(mask: np.ndarray, value: int, side: int | None, ignored_is_background: bool) -> np.ndarray:
+    """A mask of class indices as a protocol scores it for a class: as it is, or pixel i taken at floor(i n / side)."""
+    height, width = mask.shape
+    rows, columns = range(side or height), range(side or width)
+    meaning = [int(index == value) for index in range(255)] + [0 if ignored_is_background else 255]
+    pixels = mask.tolist()
+    label = [[meaning[pixels[y * height // len(rows)][x * width // len(columns)]] for x in columns] for y in rows]
+    return np.array(label, np.uint8)

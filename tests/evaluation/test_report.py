@@ -11,7 +11,15 @@ from mmnet_jax.drawing.images import fit_size, heat
 from mmnet_jax.evaluation import manifest as manifest_module, report as results_module
 from mmnet_jax.evaluation.checkpoint import about_run
 from mmnet_jax.evaluation.manifest import draw_manifest
-from mmnet_jax.evaluation.report import report, result_files, result_json, write_example, write_result
+from mmnet_jax.evaluation.report import (
+    NETWORK,
+    about_code,
+    report,
+    result_files,
+    result_json,
+    write_example,
+    write_result,
+)
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.evaluation.sheet import episode_sheet
 from mmnet_jax.ops.resize import resize_on_host
@@ -49,6 +57,11 @@ def test_classes_are_named_and_those_without_episodes_left_out(summary):
     assert low <= summary["miou"] <= high
     words = report(summary)
     assert f"mIoU {summary['miou']:.2f} [{low:.2f}, {high:.2f}]" in words and "not in the mean: chair, cow" in words
+
+
+def test_a_network_has_the_fields_that_are_null_without_one(network, config):
+    told = about_run(config, network[1]["params"], checkpoint="best", step=1, weights_sha256="0", data_sha256={})
+    assert {*told} == {*NETWORK, *about_code(), "data_sha256"}
 
 
 def test_of_many_classes_the_report_tells_the_lowest_and_the_highest(summary):

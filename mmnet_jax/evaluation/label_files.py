@@ -1,0 +1,74 @@
+"""The labels that a manifest asks for, from a folder of mask files instead of a prepared dataset."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from mmnet_jax.data.dataset import Dataset, Split, find_spec
+from mmnet_jax.data.datasets.sources import read_file
+from mmnet_jax.data.datasets.spec import DatasetSpec
+from mmnet_jax.errors import UserError, first_of
+from mmnet_jax.evaluation.manifest import Manifest
+
+SHOWN = 5
+"""Missing files that a message names."""
+GREY = 224
+"""Stands for the images on the sheet."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelFiles(Split):
+    """Masks ID.png of class indices (255: ignored) in a folder, without images."""
+
+    folder: Path = Path()
+
+    def record(self, i: int) -> tuple[Mapping[str, Any], str]:
+        """The mask of image ``i``, encoded, and its file."""
+        file = self.folder / f"{self.ids[i]}.png"
+        return {"mask": read_file(file)}, str(file)
+
+    def read(self, i: int, class_id: int) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+        """Grey pixels in the place of image ``i``, and its label for a class."""
+        label = self.read_label(i, class_id)
+        return np.full((*label.shape, 3), GREY, np.uint8), label
+
+
+def open_labels(manifest: Manifest, folder: Path) -> Dataset:
+    """A dataset of a manifest's test images, of which a folder holds the masks; a ``UserError`` names those missing.
+
+    Of a dataset whose images have one class each, masks hold 1 where it is.
+    """
+    ids = list(dict.fromkeys(image for e in manifest.episodes for image in (e.query, *e.supports)))
+    if missing := [f"{name}.png" for name in ids if not (folder / f"{name}.png").is_file()]:
+        wanted = f"{len(missing):,} of the {len(ids):,} masks that the manifest asks for"
+        raise UserError(f"{folder} has not {wanted}: {first_of(missing, SHOWN)}.")
+    spec = _with_classes(manifest)
+    positions, numbers = ({name: i for i, name in enumerate(names)} for names in (ids, spec.class_names))
+    counts = np.zeros((len(ids), len(spec.class_names)), np.int64)
+    for e in manifest.episodes:  # which class an image has, where it has one
+        counts[[positions[i] for i in (e.query, *e.supports)], numbers.get(e.class_name, 0)] = 1
+    test = LabelFiles("test", ids, counts, [], 0, spec.one_class, folder)
+    none = dataclasses.replace(test, name="train", ids=[], counts=counts[:0])
+    return Dataset(spec, none, test, manifest.choices.get(spec.variant_flag), manifest.choices.get("folds"))
+
+
+def _with_classes(manifest: Manifest) -> DatasetSpec:
+    """The declaration of the manifest's dataset with the classes that the manifest names.
+
+    Of a dataset whose source brings its classes along, a ``UserError`` tells that the manifest names none.
+    """
+    spec, values = find_spec(manifest.dataset), manifest.class_ids
+    if not values:  # written before manifests named them
+        if len(spec.class_names) < 2:
+            raise UserError("this manifest does not tell the value of a class in the masks; give --data_dir instead.")
+        return spec
+    one_class = len(set(values.values())) < len(values)
+    numbers = {name: i for i, name in enumerate(values, 1)} if one_class else values
+    names = ["background", *(f"class {i}" for i in range(1, max(numbers.values()) + 1))]
+    for name, i in numbers.items():
+        names[i] = name
+    return dataclasses.replace(spec, class_names=names, one_class=one_class)

@@ -1,0 +1,121 @@
+"""Anybody's masks, one PNG an episode of a manifest, counted in the scoring space of its protocol, without jax."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Integer, UInt8
+
+from mmnet_jax.cli.progress import Progress, Say
+from mmnet_jax.data.dataset import Dataset
+from mmnet_jax.data.datasets.sources import read_file
+from mmnet_jax.data.masks import decode_foreground
+from mmnet_jax.errors import UserError, first_of
+from mmnet_jax.evaluation.manifest import Manifest
+from mmnet_jax.evaluation.metrics import score
+from mmnet_jax.evaluation.result import Result, Sample
+from mmnet_jax.evaluation.saved_masks import mask_names
+from mmnet_jax.evaluation.sheet import spread_over_classes
+from mmnet_jax.labels import IGNORE
+
+SHOWN = 5
+"""Files of each kind that a message names."""
+
+
+def scored_label(label: UInt8[np.ndarray, "h w"], manifest: Manifest) -> UInt8[np.ndarray, "m n"]:
+    """A label as the manifest's protocol scores it: at its own size or squashed to a square, with 255 or without."""
+    if side := manifest.rules.scoring_side:
+        rows, columns = (np.arange(side) * length // side for length in label.shape)
+        label = label[rows][:, columns]
+    return np.where(label == IGNORE, 0, label) if manifest.ignored_is_background else label
+
+
+def count_pixels(predicted: Bool[np.ndarray, "h w"], label: UInt8[np.ndarray, "h w"]) -> Integer[np.ndarray, "3 2"]:
+    """Pixels in the intersection, the union and the label, each of background and foreground; 255 does not count."""
+    background, foreground = label == 0, label == 1
+    area = np.array([np.count_nonzero(background), np.count_nonzero(foreground)])
+    wrong = np.array([np.count_nonzero(background & predicted), np.count_nonzero(foreground & ~predicted)])
+    return np.stack([area - wrong, area + wrong[::-1], area])
+
+
+class Fault(NamedTuple):
+    """Why a mask cannot be scored."""
+
+    kind: str
+    """After "1 of the masks is"."""
+    what: str
+    """The file, and what is found and what is wanted."""
+
+
+def score_predictions(
+    manifest: Manifest, dataset: Dataset, folder: Path, *, samples: int = 0, say: Say | None = None
+) -> Result:
+    """Scores the masks ``mask_names`` in a folder: foreground where a pixel is not 0, in the size of ``scored_label``.
+
+    Args:
+      dataset: holds the labels of the manifest's images.
+      samples: of how many episodes, spread over the classes, to keep the prediction.
+      say: gets lines of progress.
+
+    Raises:
+      UserError: naming all masks that are missing, surplus, of another size or unreadable, and unreadable labels.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder; it should hold one mask an episode, 000000.png and so on.")
+    specs, names = manifest.specs(dataset), mask_names(manifest.seeds, manifest.per_seed)
+    class_ids = np.array([spec.class_id for spec in specs])
+    there, chosen = _masks_in(folder, names), spread_over_classes(class_ids, samples)
+
+    def count(i: int) -> tuple[Integer[np.ndarray, "3 2"], Sample | None] | Fault:
+        if names[i] not in there:
+            return Fault("missing", names[i])
+        try:
+            label = dataset.test.read_label(specs[i].query, specs[i].class_id)
+        except UserError as error:
+            return Fault("of an unreadable label", str(error).rstrip("."))
+        try:
+            predicted = decode_foreground(read_file(folder / names[i]), names[i])
+        except UserError as error:
+            return Fault("unreadable", str(error).rstrip("."))
+        label = scored_label(label, manifest)
+        if predicted.shape != label.shape:
+            found, wanted = (f"{shape[1]} x {shape[0]}" for shape in (predicted.shape, label.shape))
+            return Fault("of the wrong size", f"{names[i]} has {found} pixels instead of {wanted}")
+        sample = Sample(i, predicted, None, np.zeros((0, 1, 1)), np.zeros(0, int)) if i in chosen else None
+        return count_pixels(predicted, label), sample
+
+    counted, kept = [], []
+    faults = [Fault("surplus", name) for name in sorted(there.difference(names))]
+    with ThreadPoolExecutor() as threads, Progress("episode", len(specs), "episodes", say) as progress:
+        for number, found in enumerate(threads.map(count, range(len(specs))), 1):
+            if isinstance(found, Fault):
+                faults.append(found)
+            else:
+                counted.append(found[0])
+                kept += [sample for sample in found[1:] if sample is not None]
+            progress.update(number)
+    if faults:
+        raise UserError(f"the masks in {folder} do not fit the manifest's {len(specs):,} episodes: {_named(faults)}.")
+    intersection, union, area = np.stack(counted, axis=1)
+    queries = [e.query for e in manifest.episodes]
+    scores = score(intersection, union, class_ids, queries, seeds=len(manifest.seeds), fold=manifest.fold)
+    return Result(manifest, scores, {}, intersection, union, area, tuple(kept))
+
+
+def _masks_in(folder: Path, names: list[str]) -> set[str]:
+    """The PNG files, hidden ones apart, where these are expected."""
+    found = set()
+    for place in {os.path.dirname(name) for name in names}:
+        files = os.listdir(folder / place) if (folder / place).is_dir() else []
+        found |= {os.path.join(place, f) for f in files if f.lower().endswith(".png") and not f.startswith(".")}
+    return found
+
+
+def _named(faults: list[Fault]) -> str:
+    """How many faults there are of each kind, and the first of them."""
+    kinds: dict[str, list[str]] = {}
+    for kind, what in faults:
+        kinds.setdefault(kind, []).append(what)
+    return "; ".join(f"{len(found):,} {kind} ({first_of(found, SHOWN)})" for kind, found in kinds.items())

@@ -1,0 +1,85 @@
+"""Scores anybody's masks: ``python -m mmnet_jax.score --manifest=FILE --predictions=DIR --data_dir=DATA --output=...``.
+
+No network is loaded, nor is jax.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from mmnet_jax.cli.command import run
+from mmnet_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from mmnet_jax.data.dataset import Dataset
+    from mmnet_jax.evaluation.manifest import Manifest
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    manifest = "Episodes that were segmented: a manifest's file, or a shipped list's name; several seeds by commas."
+    flags.DEFINE_string("manifest", None, manifest, required=True)
+    predictions = "Folder of masks, 000000.png and so on (of several seeds in seed510/ and so on), 0 or nonzero, in "
+    predictions += "the size of the label, or where the manifest says so of 400 x 400."
+    flags.DEFINE_string("predictions", None, predictions, required=True)
+    flags.DEFINE_string("data_dir", None, "Where the prepared datasets are, for the labels.")
+    flags.DEFINE_string("masks", None, "Instead, a folder of labels: ID.png with class indices, 255 for unknown.")
+    flags.DEFINE_string("output", None, "The result's file.", required=True)
+    flags.DEFINE_string("name", None, "What comparisons call the result. (default: its file's name)")
+
+
+def main() -> None:
+    from mmnet_jax.cli.progress import Printer
+    from mmnet_jax.evaluation.predictions import score_predictions
+    from mmnet_jax.evaluation.report import report, result_files, result_json, write_result
+    from mmnet_jax.evaluation.sheet import SAMPLES
+
+    output = Path(FLAGS.output)
+    if output.is_dir():
+        raise UserError(f"--output={output} is a folder; give the name of a file.")
+    manifest, dataset = _episodes()
+    say = Printer(error=True)
+    result = score_predictions(manifest, dataset, Path(FLAGS.predictions), samples=SAMPLES, say=say)
+    summary = result_json(result, dataset, _about(dataset))
+    write_result(output, summary, result, dataset)
+    print(report(summary))
+    print("written: " + " ".join(map(str, result_files(output, manifest.seeds))))
+
+
+def _episodes() -> tuple[Manifest, Dataset]:
+    """The episodes, and the dataset that holds their labels."""
+    from mmnet_jax.data.dataset import find_spec, is_prepared, open_dataset
+    from mmnet_jax.evaluation.label_files import open_labels
+    from mmnet_jax.evaluation.manifest import read_manifest
+
+    if bool(FLAGS.data_dir) == bool(FLAGS.masks):
+        raise UserError("give either --data_dir or --masks, which hold the labels.")
+    files = FLAGS.manifest.split(",")
+    manifest = read_manifest(*files)
+    if FLAGS.masks:
+        dataset = open_labels(manifest, Path(FLAGS.masks))
+    else:
+        spec = find_spec(manifest.dataset)
+        variants = [manifest.choices.get(spec.variant_flag, spec.default_variant)]
+        if spec.variant_field == "data.split":  # other lists of images with the same masks
+            variants += spec.variants
+        variant = next((v for v in variants if is_prepared(spec.name, FLAGS.data_dir, v)), variants[0])
+        dataset = open_dataset(spec.name, FLAGS.data_dir, variant, manifest.choices.get("folds"))
+    return read_manifest(*files, dataset=dataset), dataset
+
+
+def _about(dataset: Dataset) -> dict[str, Any]:
+    """What the result tells beside the scores; what an evaluation tells of its network is null."""
+    from mmnet_jax.evaluation.report import NETWORK, about_code
+
+    data = None if FLAGS.masks else dataset.fingerprints()
+    return {"name": FLAGS.name, **dict.fromkeys(NETWORK), "data_sha256": data, **about_code()}
+
+
+if __name__ == "__main__":
+    define_flags()
+    run(main)
