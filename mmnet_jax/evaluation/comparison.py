@@ -95,15 +95,16 @@ def _unlike(ours: StoredResult, theirs: StoredResult) -> str:
     differing = [f"{name} ({a} and {b})" for name, (a, b) in pairs.items() if a != b and None not in (a, b)]
     if differing:
         return ", ".join(differing)
+    if ours.episodes == theirs.episodes:
+        return ""
     if len(ours.episodes) != len(theirs.episodes):
         return f"the number of episodes ({len(ours.episodes):,} and {len(theirs.episodes):,})"
-    for what, fields in {"episodes": slice(3), "labels": slice(4)}.items():
-        pairs_of = zip(ours.episodes, theirs.episodes, strict=True)
-        unlike = [number for number, (a, b) in enumerate(pairs_of) if a[fields] != b[fields]]
-        if unlike:
-            a, b = (", ".join(str(field) for field in one.episodes[unlike[0]][fields]) for one in (ours, theirs))
+    for what, fields in {"episodes": 3, "labels": 4}.items():
+        told = [[[*map(str, episode)][:fields] for episode in one.episodes] for one in (ours, theirs)]
+        if unlike := [number for number, (a, b) in enumerate(zip(*told, strict=True)) if a != b]:
+            a, b = (", ".join(one[unlike[0]]) for one in told)
             return f"{len(unlike):,} of {len(ours.episodes):,} {what} (number {unlike[0]}: {a}; and {b})"
-    return ""
+    raise AssertionError("the episodes differ")
 
 
 def _estimate(parts: Mapping[Key, Float[np.ndarray, " r"]]) -> Estimate:
