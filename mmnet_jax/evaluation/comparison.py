@@ -20,7 +20,7 @@ from mmnet_jax.evaluation.stored import OWN, StoredResult
 
 Key = tuple[int, int]
 """Fold, and the run of this fold: its seed, or its number."""
-RULES = ("dataset", "split", "coco_masks", "folds", "fold", "classes", "shots", "protocol", "scoring", "seeds")
+RULES = ("dataset", "coco_masks", "folds", "fold", "classes", "shots", "protocol", "scoring", "seeds")
 """Fields of a result in which comparable ones agree; results written before lack some."""
 
 

@@ -103,14 +103,15 @@ def compared(rows: Sequence[Row]) -> dict[str, Any]:
             difference(row.parts, first.parts)
         except UnlikeResults as error:
             raise UserError(f"{row.name} cannot be compared with {first.name}: {error}") from error
-    summary = next(iter(first.parts.values())).result.summary
+    summaries = [part.result.summary for row in rows for part in row.parts.values()]
+    shared = ("split", *(name for name in RULES if name not in ("fold", "seeds")))
     by_fold = {
         f"fold{fold}": [len({e.query for e in part.result.episodes}) for part in first.of_fold(fold).values()]
         for fold in first.folds
     }
     return {
-        **{name: summary[name] for name in RULES if name in summary and name not in ("fold", "seeds")},
-        "episodes": [part.result.summary["episodes"] for part in first.parts.values()],
+        **{name: values[0] for name in shared if len(set(values := [s[name] for s in summaries if name in s])) == 1},
+        "episodes": [len(part.result.episodes) for part in first.parts.values()],
         "query_images": {name: max(counts) for name, counts in by_fold.items()},
         "intervals": INTERVALS,
         "rows": [_row(row, first) for row in rows],

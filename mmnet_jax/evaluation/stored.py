@@ -51,7 +51,7 @@ def read_result(path: Path) -> StoredResult:
             name: np.array([(int(row[f"{prefix}intersection"]), int(row[f"{prefix}union"])) for row in rows], np.int64)
             for name, prefix in columns.items()
         }
-        number = int(summary["episodes"])
+        number = int(summary["episodes"]) * len(summary.get("seeds", [0]))
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} does not exist; a result is NAME.json and NAME.episodes.csv.") from None
     except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:

@@ -14,7 +14,8 @@ def in_memory(hits, classes="aabb", queries=None, *, fold=1, area=50, **summary)
     queries = range(len(hits)) if queries is None else queries
     named = zip(queries, classes, strict=True)
     episodes = tuple(StoredEpisode(f"q{q}", c, f"s{i}", area) for i, (q, c) in enumerate(named))
-    summary = {"dataset": "pascal5i", "fold": fold, "shots": 1, "protocol": "pfenet", "episodes": len(hits)} | summary
+    number = len(hits) // len(summary.get("seeds", [0]))
+    summary = {"dataset": "pascal5i", "fold": fold, "shots": 1, "protocol": "pfenet", "episodes": number} | summary
     return StoredResult(summary, episodes, {OWN: np.stack([hits, np.full(len(hits), 100)], axis=1)})
 
 

@@ -17,6 +17,12 @@ def test_the_counts_of_a_result_and_of_its_baselines_are_read(tmp_path):
     }
 
 
+def test_a_table_of_several_seeds_has_the_episodes_of_each(tmp_path):
+    path = write(tmp_path / "r.json", [1, 2, 3, 4], seeds=[510, 365])
+    result = read_result(path)
+    assert result.summary["episodes"] == 2 and len(result.episodes) == 4
+
+
 def test_a_table_from_before_has_no_counts_of_baselines(tmp_path):
     path = write(tmp_path / "r.json", [1, 2, 3, 4])
     path.write_text(path.read_text().replace('"baselines": {}', '"baselines": {"confidence": {}}'))
