@@ -27,7 +27,7 @@ def hits():
 def test_two_results_with_a_baseline_make_a_table_a_figure_and_json(tmp_path, hits):
     ours = write(tmp_path / "ours.json", hits + 5, CLASSES, name="MM-Net", split="folder", scoring="label size")
     box = write(tmp_path / "box.json", hits, CLASSES, scoring="label size", baselines={"confidence": hits - 10})
-    done = compare(ours, box, f"{box}:confidence", f"--output={tmp_path}/new/table.md")
+    done = compare(ours, box, f"{box}:confidence", "--output", f"{tmp_path}/new/table.md")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "new" / "table.md").read_text()
     assert done.stdout.startswith(text) and "written: " in done.stdout
@@ -92,7 +92,7 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence(tmp_path):
 def test_a_row_of_a_result_and_a_baseline_is_refused(tmp_path):
     one = write(tmp_path / "one.json", [4, 4, 4, 4], baselines={"confidence": [1, 1, 1, 1]})
     done = compare(one, f"b={one},{one}:confidence")
-    assert done.returncode == 2 and "row b mixes a result with a baseline" in done.stderr
+    assert done.returncode == 2 and "row b mixes own and confidence: give all its results the same" in done.stderr
 
 
 def test_the_command_imports_no_jax():

@@ -13,6 +13,7 @@ from mmnet_jax.errors import UserError, listed
 from mmnet_jax.evaluation.comparison import (
     RULES,
     Estimate,
+    Key,
     Parts,
     Resampled,
     UnlikeResults,
@@ -58,28 +59,25 @@ def read_row(text: str) -> Row:
     one fold are runs of which the mean is taken. Raises a ``UserError`` that names a file at fault.
     """
     name, equals, files = text.partition("=")
-    if not equals or "/" in name or Path(text.partition(",")[0]).exists():
+    if not equals or "/" in name:
         name, files = "", text
-    runs: dict[int, int] = {}
-    parts: dict[tuple[int, int], Resampled] = {}
-    methods = set()
+    parts: dict[Key, Resampled] = {}
+    methods: list[str] = []
     for file in files.split(","):
-        path, colon, method = (file, "", OWN) if Path(file).exists() else file.rpartition(":")
-        if not colon:
+        path, colon, method = file.rpartition(":")
+        if not colon or Path(file).exists():
             path, method = file, OWN
         result = read_result(Path(path).expanduser())
+        fold = int(result.summary["fold"])
         try:
-            part = resample(result, method)
+            parts[fold, sum(known == fold for known, _ in parts)] = resample(result, method)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-        fold = int(result.summary["fold"])
-        parts[fold, runs.setdefault(fold, 0)] = part
-        runs[fold] += 1
-        methods.add(method)
+        methods.append(method)
         stem = result.summary.get("name") or Path(path).stem
-        name = name or (f"{stem}:{method}" if method != OWN else stem)
-    if len(methods) > 1:
-        raise UserError(f"row {name} mixes a result with a baseline: give all its results the same ending.")
+        name = name or (stem if method == OWN else f"{stem}:{method}")
+    if len(set(methods)) > 1:
+        raise UserError(f"row {name} mixes {listed(methods, 'and')}: give all its results the same ending, or none.")
     return Row(name, parts, tuple(files.split(",")))
 
 

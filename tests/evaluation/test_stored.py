@@ -1,8 +1,14 @@
 """Results read back from their files."""
 
+import numpy as np
 import pytest
 
 from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation.comparison import miou, resample
+from mmnet_jax.evaluation.manifest import draw_manifest
+from mmnet_jax.evaluation.metrics import score
+from mmnet_jax.evaluation.report import result_json, write_result
+from mmnet_jax.evaluation.result import Baseline, Result
 from mmnet_jax.evaluation.stored import OWN, read_result
 from tests.evaluation.stored_results import write
 
@@ -21,6 +27,31 @@ def test_a_table_of_several_seeds_has_the_episodes_of_each(tmp_path):
     path = write(tmp_path / "r.json", [1, 2, 3, 4], seeds=[510, 365])
     result = read_result(path)
     assert result.summary["episodes"] == 2 and len(result.episodes) == 4
+
+
+def test_numbers_of_a_written_result_are_those_of_its_summary(dataset, tmp_path):
+    given = {"fold": 1, "shots": 1, "protocol": "bam", "seeds": (510, 365), "min_pixels": 20, "episodes": 11}
+    manifest = draw_manifest(dataset, **given)
+    class_ids = np.array([manifest.class_ids[asked.class_name] for asked in manifest.episodes])
+    queries = [asked.query for asked in manifest.episodes]
+    random = np.random.default_rng(0)
+
+    def method():
+        intersection = random.integers(0, 100, (22, 2))
+        pixels = intersection, intersection + random.integers(1, 50, (22, 2))
+        return Baseline(score(*pixels, class_ids, queries, seeds=2, fold=1), *pixels)
+
+    own, confidence = method(), method()
+    about = own.scores, {"confidence": confidence}, own.intersection, own.union, own.union
+    result = Result(manifest, *about)
+    write_result(tmp_path / "r.json", result_json(result, dataset, {}), result, dataset)
+    stored = read_result(tmp_path / "r.json")
+    for name, scores in {OWN: own.scores, "confidence": confidence.scores}.items():
+        numbers = {(1, 0): resample(stored, name)}
+        assert miou(numbers).value == scores.miou and miou(numbers).interval95 == scores.interval95
+        for class_id, iou in scores.class_iou.items():
+            assert miou(numbers, dataset.class_names[class_id]).value == iou
+    assert stored.summary["baselines"]["confidence"]["miou"] == confidence.scores.miou
 
 
 def test_a_table_from_before_has_no_counts_of_baselines(tmp_path):
