@@ -55,10 +55,11 @@ def _episodes() -> tuple[Manifest, Dataset]:
     from mmnet_jax.data.dataset import find_spec, is_prepared, open_dataset
     from mmnet_jax.evaluation.label_files import open_labels
     from mmnet_jax.evaluation.manifest import read_manifest
+    from mmnet_jax.evaluation.shipped import find_manifests
 
     if bool(FLAGS.data_dir) == bool(FLAGS.masks):
         raise UserError("give either --data_dir or --masks, which hold the labels.")
-    files = FLAGS.manifest.split(",")
+    files = find_manifests(FLAGS.manifest)
     manifest = read_manifest(*files)
     if FLAGS.masks:
         dataset = open_labels(manifest, Path(FLAGS.masks))

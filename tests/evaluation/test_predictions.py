@@ -11,7 +11,8 @@ from mmnet_jax.evaluation.draws import Asked
 from mmnet_jax.evaluation.label_files import open_labels
 from mmnet_jax.evaluation.manifest import Manifest
 from mmnet_jax.evaluation.predictions import count_pixels, score_predictions, scored_label
-from mmnet_jax.evaluation.saved_masks import mask_names
+from mmnet_jax.evaluation.runner import evaluate
+from mmnet_jax.evaluation.saved_masks import mask_names, saved_masks
 from mmnet_jax.evaluation.sheet import episode_sheet
 from tests.evaluation import reference
 
@@ -96,6 +97,25 @@ def test_ignored_pixels_count_as_background_for_hsnet_on_coco_alone(dataset):
     assert square[0, [0, 133, 134, 266, 267]].tolist() == [0, 0, 1, 1, 255]
     coco = scored_label(label, a_manifest(dataset, "hsnet", name="coco20i"))
     np.testing.assert_array_equal(coco, np.where(square == 255, 0, square))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "name", "seeds"),
+    [
+        ("pfenet", "pascal5i", (7,)),
+        ("bam", "pascal5i", (510, 365)),
+        ("hsnet", "pascal5i", (0,)),
+    ],
+)
+def test_masks_that_an_evaluation_saves_score_as_it_does(network, config, dataset, tmp_path, protocol, name, seeds):
+    dataset = dataclasses.replace(dataset, spec=dataclasses.replace(dataset.spec, name=name))
+    manifest = a_manifest(dataset, protocol, 9, seeds, name)
+    with saved_masks(tmp_path / "masks", manifest.seeds, manifest.per_seed) as save_mask:
+        evaluated = evaluate(*network, config, dataset, manifest, save_mask=save_mask)
+    scored = score_predictions(manifest, dataset, tmp_path / "masks")
+    for field in ("intersection", "union", "area"):
+        np.testing.assert_array_equal(getattr(scored, field), getattr(evaluated, field))
+    assert scored.scores == evaluated.scores
 
 
 def test_all_masks_that_do_not_fit_are_named_at_once(dataset, tmp_path):
