@@ -1,6 +1,8 @@
 """The manifest command, without images and with them."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -64,3 +66,21 @@ def test_what_cannot_be_drawn_is_told_in_one_sentence(tmp_path, flags, sentence)
     done = command(tmp_path, *flags.split())
     assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence + "\n")
     assert not list(tmp_path.iterdir())
+
+
+CODE = """
+import sys
+from mmnet_jax import manifest
+from mmnet_jax.cli.command import run
+manifest.define_flags()
+try:
+    run(manifest.main)
+finally:
+    print(*{"jax", "tensorflow_datasets"} & sys.modules.keys())
+"""
+
+
+def test_without_images_it_starts_without_jax_and_tfds(tmp_path):
+    arguments = [f"--output={tmp_path}/m.json", "--dataset=pascal5i", "--episodes=2"]
+    done = subprocess.run([sys.executable, "-c", CODE, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.splitlines()[1:] == [""], done.stderr

@@ -15,6 +15,7 @@ assert "site-packages" in mmnet_jax.__file__, mmnet_jax.__file__
 files = importlib.metadata.files("mmnet-jax") or []
 assert files and not any(file.parts[0] == "configs" for file in files)  # a user's own package may have the name
 lists = importlib.resources.files("mmnet_jax.data") / "lists"
+assert len(list((importlib.resources.files("mmnet_jax.evaluation") / "manifests").iterdir())) == 64
 assert len((lists / "pascal5i_train.txt").read_text().split()) == 5953
 
 references = [reference for reference, _ in shipped_recipes()]

@@ -104,9 +104,11 @@ def _present(request: Request) -> tuple[HSNetLists, str | None]:
     assert dataset.spec.hsnet is not None
     names = {c: dataset.class_names[c] for c in request.classes}
     images, queries = dataset.spec.hsnet.lists(request.fold, names, dataset.test.ids)
+    fold = f"{dataset.name} fold {request.fold}"
+    if not images:
+        raise UserError(f"protocol hsnet lists no test image of the classes that are asked for in {fold}; take pfenet.")
     listed = dict.fromkeys(i for own in images.values() for i in own)
     missing = [i for i in listed if i not in present]
-    fold = f"{dataset.name} fold {request.fold}"
     if missing and not request.restrict:
         raise UserError(
             f"protocol hsnet lists {len(listed):,} test images of {fold}, and {len(missing):,} are missing: "

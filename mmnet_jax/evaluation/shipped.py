@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmnet_jax.config import FIELDS
 from mmnet_jax.data.dataset import Dataset, listed_dataset
+from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.manifest import Manifest, draw_manifest, manifest_files
 from mmnet_jax.evaluation.protocols import PROTOCOLS
 
@@ -34,13 +35,21 @@ def draw_canonical(dataset: Dataset, protocol: str, fold: int, shots: int) -> Ma
 def find_manifests(given: str) -> list[Path]:
     """The files that a flag names: paths joined by commas, or the name of a shipped manifest, whose seeds come along.
 
-    A path that is there wins over a shipped name.
+    A path that is there wins over a shipped name. Raises ``UserError`` for a name that is neither.
     """
-    files = []
-    for name in given.split(","):
-        shipped = FOLDER / f"{name}.json.gz"
-        protocol = PROTOCOLS.get(name.partition("_")[0])
-        of_seeds = manifest_files(shipped, protocol.seeds) if protocol and protocol.seeds else []
-        found = [shipped] if shipped.is_file() else [file for file in of_seeds if file.is_file()]
-        files += found if found and not Path(name).exists() else [Path(name)]
-    return files
+    names = [given] if Path(given).exists() else given.split(",")
+    return [file for name in names for file in ([Path(name)] if Path(name).exists() else _shipped(name))]
+
+
+def _shipped(name: str) -> list[Path]:
+    """The files of a shipped manifest; where there is none, ``name`` if it looks like a path."""
+    file = FOLDER / f"{name}.json.gz"
+    protocol = PROTOCOLS.get(name.partition("_")[0])
+    of_seeds = manifest_files(file, (protocol and protocol.seeds) or (0,))
+    for found in ([file], of_seeds):
+        if all(file.is_file() for file in found):
+            return found
+    if {".", "/"} & set(name):
+        return [Path(name)]
+    advice = "shipped ones have names such as pfenet_pascal5i_fold0_1shot"
+    raise UserError(f"manifest {name} is no file and none of the shipped ones; {advice}.")

@@ -187,6 +187,14 @@ def test_restricted_hsnet_runs_on_the_images_present_and_says_so(caplog):
         draw_manifest(only_e, **HSNET, restrict=True)
 
 
+def test_hsnet_asks_for_novel_classes_alone():
+    dataset = listed_dataset("pascal5i", "protocol")
+    with pytest.raises(
+        UserError, match=r"^protocol hsnet lists no test image of the classes that are asked for in pascal"
+    ):
+        draw_manifest(dataset, **HSNET, classes="base")
+
+
 def test_restricted_hsnet_counts_every_listed_pair_where_queries_are_drawn():
     dataset = listed(None)
     few = dataclasses.replace(dataset.test, ids=list("abde"), counts=dataset.test.counts[:4])

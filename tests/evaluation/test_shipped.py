@@ -5,6 +5,7 @@ import json
 import pytest
 
 from mmnet_jax.data.dataset import listed_dataset
+from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.manifest import manifest_text, read_manifest
 from mmnet_jax.evaluation.shipped import CANONICAL, FOLDER, draw_canonical, find_manifests
 
@@ -61,5 +62,9 @@ def test_paths_are_joined_by_commas_and_win_over_names(tmp_path, monkeypatch):
     assert [file.name[24:] for file in shipped] == [f"_seed{s}.json.gz" for s in (510, 365, 382, 322, 988)]
     one = "bam_pascal5i_fold0_1shot_seed382"
     assert [file.name for file in find_manifests(one)] == [f"{one}.json.gz"]
+    with pytest.raises(UserError, match=r"^manifest pfenet_pascal5i_fold4_1shot is no file and none of the shipped"):
+        find_manifests("pfenet_pascal5i_fold4_1shot")
+    (tmp_path / "one,two.json").touch()
+    assert [str(file) for file in find_manifests("one,two.json")] == ["one,two.json"]
     (tmp_path / "hsnet_pascal5i_fold0_1shot").write_text(json.dumps({}))
     assert [str(file) for file in find_manifests("hsnet_pascal5i_fold0_1shot")] == ["hsnet_pascal5i_fold0_1shot"]
