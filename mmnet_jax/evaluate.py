@@ -18,54 +18,80 @@ if TYPE_CHECKING:
 
     from mmnet_jax.data.dataset import Dataset
     from mmnet_jax.evaluation.manifest import Manifest
+    from mmnet_jax.evaluation.transfer import Transfer
     from mmnet_jax.workdir.folder import Workdir
 
 FLAGS = flags.FLAGS
 CHOICES = ("fold", "shots", "protocol", "episodes", "seed")  # flags that choose the episodes
+ALL = "all"  # the value of --protocol that names every protocol
 
 
 def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of a training.", required=True)
     flags.DEFINE_string("checkpoint", "best", "best, latest or a step.")
-    flags.DEFINE_string("protocol", None, "Episode-sampling protocol. (default: the config's)")
-    flags.DEFINE_integer("episodes", None, "Number of episodes. (default: the protocol's)", lower_bound=1)
+    protocols = "Episode-sampling protocol, or all: each one that the data allows."
+    flags.DEFINE_string("protocol", None, f"{protocols} (default: the config's)")
+    flags.DEFINE_integer("episodes", None, "Episodes of each seed. (default: the protocol's)", lower_bound=1)
     flags.DEFINE_integer("shots", None, "Support images an episode. (default: the config's)", lower_bound=1)
     flags.DEFINE_integer("fold", None, "Fold of the novel classes. (default: the config's)", lower_bound=0)
     flags.DEFINE_integer("seed", None, "Episode seed. (default: the protocol's or the config's)", 0, 2**31 - 1)
+    flags.DEFINE_bool("restrict", False, "Draw from HSNet's lists without the images that are missing.")
     flags.DEFINE_string("data_dir", None, "Where the prepared datasets are. (default: the config's)")
-    flags.DEFINE_string(
-        "manifest",
-        None,
-        "Repeat the episodes of a manifest: its file, those of its seeds joined by commas, or a shipped name.",
-    )
+    flags.DEFINE_string("dataset", None, "Another dataset than the training's; classes trained on are left out.")
+    flags.DEFINE_string("split", None, "Variant of --dataset. (default: the first one that is prepared)")
+    several = "its file, those of its seeds joined by commas, or a shipped name."
+    flags.DEFINE_string("manifest", None, f"Repeat the episodes of a manifest: {several}")
     flags.DEFINE_string("output", None, "The result's file. (default: in results/ of the workdir)")
+    flags.DEFINE_string("save_masks", None, "New folder for the predicted masks, one PNG an episode.")
 
 
 def main() -> None:
     from mmnet_jax.cli.progress import Printer
-    from mmnet_jax.config.values import dataset_choice
-    from mmnet_jax.data.dataset import open_dataset
     from mmnet_jax.evaluation.checkpoint import score_workdir
+    from mmnet_jax.evaluation.protocol_table import protocols_json, protocols_markdown, write_protocols
     from mmnet_jax.evaluation.report import report
+    from mmnet_jax.evaluation.saved_masks import refuse_filled
     from mmnet_jax.workdir.folder import Workdir
 
     workdir = Workdir(FLAGS.workdir)
     config = workdir.load_config()
     _refuse_unwritable(workdir)
+    if FLAGS.save_masks:
+        refuse_filled(Path(FLAGS.save_masks))
     if FLAGS.data_dir:
         config.data.data_dir = FLAGS.data_dir
-    dataset = open_dataset(*dataset_choice(config))
-    if workdir.data_sha256() not in (None, dataset.fingerprints()):
-        changed = "these are not the images that the network was trained with, and its base classes may differ"
-        print(f"note: {changed}.", file=sys.stderr)
-    scored = score_workdir(
-        *(workdir, config, dataset, _manifest(config, dataset)),
-        checkpoint=FLAGS.checkpoint,
-        output=Path(FLAGS.output) if FLAGS.output else None,
-        say=Printer(error=True),
-    )
-    print(report(scored.summary))
-    print("written: " + " ".join(map(str, scored.files)))
+    dataset, transfer = _open(workdir, config)
+    config = transfer.config if transfer else config
+    notes = transfer.notes() if transfer else []
+    manifests, refused = _manifests(config, dataset)
+    for manifest in manifests:
+        if transfer:
+            transfer.check(manifest.class_ids)
+        elif manifest.fold != config.fold:
+            trained = f"this network was trained on the base classes of fold {config.fold}"
+            _note(f"{trained}, to which the novel classes of fold {manifest.fold} belong")
+    scored = []
+    for manifest in manifests:
+        output, masks = _places(manifest.protocol)
+        scored.append(
+            score_workdir(
+                *(workdir, config, dataset, manifest),
+                checkpoint=FLAGS.checkpoint,
+                output=output,
+                masks=masks,
+                notes=notes,
+                say=Printer(error=True),
+            )
+        )
+    files = [file for one in scored for file in one.files]
+    if FLAGS.protocol == ALL:
+        table = protocols_json([one.summary for one in scored], refused)
+        named = "protocols_{dataset}_fold{fold}_{shots}shot_step{step}.json".format(**table)
+        files = write_protocols(Path(FLAGS.output or workdir.results / named), table) + files
+        print(protocols_markdown(table), end="")
+    else:
+        print(report(scored[0].summary))
+    print("written: " + " ".join(map(str, files)))
 
 
 def _refuse_unwritable(workdir: Workdir) -> None:
@@ -80,16 +106,54 @@ def _refuse_unwritable(workdir: Workdir) -> None:
         raise UserError(f"{nearest} cannot be written; give another place for the result: --output=FILE.json.")
 
 
-def _manifest(config: ConfigDict, dataset: Dataset) -> Manifest:
-    """The episodes that the flags ask for."""
+def _places(protocol: str) -> tuple[Path | None, Path | None]:
+    """The result's file and the folder of masks, as far as they are given: of several protocols each has its own."""
+    output, masks = (Path(value) if value else None for value in (FLAGS.output, FLAGS.save_masks))
+    if FLAGS.protocol != ALL:
+        return output, masks
+    own = output and output.with_name(f"{output.name.removesuffix('.json')}_{protocol}.json")
+    return own, masks and masks / protocol
+
+
+def _open(workdir: Workdir, config: ConfigDict) -> tuple[Dataset, Transfer | None]:
+    """The dataset to score on, and what there is to know about it where it is another one than the training's."""
+    from mmnet_jax.config.values import dataset_choice
+    from mmnet_jax.data.dataset import open_dataset
+    from mmnet_jax.evaluation.transfer import open_transfer
+
+    if FLAGS.dataset not in (None, config.data.dataset):
+        transfer = open_transfer(config, FLAGS.dataset, FLAGS.split)
+        return transfer.dataset, transfer
+    if FLAGS.split:
+        raise UserError(f"--split={FLAGS.split} is for another --dataset; the training's own keeps its variant.")
+    dataset = open_dataset(*dataset_choice(config))
+    if workdir.data_sha256() not in (None, dataset.fingerprints()):
+        _note("these are not the images that the network was trained with, and its base classes may differ")
+    return dataset, None
+
+
+def _manifests(config: ConfigDict, dataset: Dataset) -> tuple[list[Manifest], dict[str, str]]:
+    """The episodes that the flags ask for, of each protocol, and why a protocol is not among them."""
     from mmnet_jax.evaluation.manifest import configured_manifest
+    from mmnet_jax.evaluation.protocols import PROTOCOLS
 
     given = {name: FLAGS[name].value for name in CHOICES}
-    manifest = _read_manifest(dataset, given) if FLAGS.manifest else configured_manifest(dataset, config, **given)
-    if manifest.fold != config.fold:
-        trained = f"this network was trained on the base classes of fold {config.fold}"
-        print(f"note: {trained}, to which the novel classes of fold {manifest.fold} belong.", file=sys.stderr)
-    return manifest
+    if FLAGS.manifest:
+        if FLAGS.protocol == ALL:
+            raise UserError(f"--protocol={ALL} contradicts --manifest={FLAGS.manifest}, which is of one protocol.")
+        return [_read_manifest(dataset, given)], {}
+    if FLAGS.protocol != ALL:
+        return [configured_manifest(dataset, config, restrict=FLAGS.restrict, **given)], {}
+    manifests, refused = [], {}
+    for name in PROTOCOLS:
+        asked = given | {"protocol": name}
+        try:
+            manifests.append(configured_manifest(dataset, config, restrict=FLAGS.restrict, **asked))
+        except UserError as error:
+            refused[name] = str(error)
+    if not manifests:
+        raise UserError(next(iter(refused.values())))
+    return manifests, refused
 
 
 def _read_manifest(dataset: Dataset, given: Mapping[str, Any]) -> Manifest:
@@ -104,6 +168,10 @@ def _read_manifest(dataset: Dataset, given: Mapping[str, Any]) -> Manifest:
         if asked is not None and str(asked) != str(held[name]):
             raise UserError(f"--{name}={asked} contradicts --manifest={FLAGS.manifest}, whose {name} is {held[name]}.")
     return manifest
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}.", file=sys.stderr)
 
 
 if __name__ == "__main__":

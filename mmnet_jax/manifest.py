@@ -27,7 +27,8 @@ def define_flags() -> None:
     flags.DEFINE_string("data_dir", None, "Where the dataset is prepared. (default: the package's lists, no images)")
     flags.DEFINE_string("split", None, "Lists of images: protocol, trainaug or folder, as in prepare_data.py.")
     flags.DEFINE_string("coco_masks", None, "Masks of coco20i: all or published, as in prepare_data.py.")
-    flags.DEFINE_string("folds", None, "Which classes each fold holds out: contiguous or interleaved.")
+    folds = "Which classes each fold holds out: contiguous, or coco20i_interleaved (unseen by a training on that)."
+    flags.DEFINE_string("folds", None, folds)
     flags.DEFINE_boolean("restrict", False, "Draw from HSNet's lists without the images that are missing.")
     flags.DEFINE_string("output", None, "The .json or .json.gz file; of several seeds NAME_seedN.json.", required=True)
 

@@ -18,6 +18,8 @@ from mmnet_jax.workdir.folder import Workdir
 from tests.cli.call import call
 from tests.data.making import write_image
 
+CLASSES = {"bus": 6, "cat": 8, "cow": 10}
+
 
 def command(folder, module, *arguments):
     with contextlib.chdir(folder):
@@ -174,3 +176,80 @@ def test_predict_segments_pictures_with_the_trained_network(folder):
     refused = command(folder, predict, *arguments, shots[0], f"--mask={masks}/val_1.png")
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
     assert "pixels, but its image" in refused.stderr
+
+
+def test_bams_five_seeds_are_scored_together_and_their_masks_saved(folder):
+    arguments = ["--workdir=work", "--protocol=bam", "--episodes=4", "--save_masks=masks/bam", "--output=out/bam.json"]
+    done = command(folder, evaluate, *arguments)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "out/bam.json").read_text())
+    assert (result["protocol"], result["episodes"], len(result["seeds"])) == ("bam", 4, 5)
+    assert result["miou"] == pytest.approx(np.mean(result["by_seed"])) and result["scoring"] == "label size"
+    manifests = [json.loads((folder / f"out/bam.manifest_seed{seed}.json").read_text()) for seed in result["seeds"]]
+    assert [manifest["sha256"] for manifest in manifests] == result["episodes_sha256"]
+    with (folder / "out/bam.episodes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows):
+        mask = np.asarray(Image.open(folder / f"masks/bam/seed{row['seed']}/{number % 4:06d}.png")) > 0
+        label = np.asarray(Image.open(folder / f"VOCdevkit/VOC2012/SegmentationClassAug/{row['query']}.png"))
+        truth = label == CLASSES[row["class"]]
+        assert int(row["intersection"]) == (mask & truth).sum() and int(row["union"]) == (mask | truth).sum()
+    again = command(folder, evaluate, *arguments)
+    assert (again.returncode, again.stderr) == (2, "--save_masks=masks/bam is there already; give a new folder.\n")
+
+
+def test_one_checkpoint_is_scored_under_every_protocol_that_the_data_allows(folder):
+    arguments = ["--workdir=work", "--protocol=all", "--episodes=3", "--save_masks=masks/all", "--output=out/all.json"]
+    done = command(folder, evaluate, *arguments)
+    assert done.returncode == 0, done.stderr
+    names = [f"all{end}" for end in (".json", ".md", "_pfenet.json", "_bam.json")]
+    assert all((folder / "out" / name).is_file() for name in names)
+    table, pfenet, bam = (json.loads((folder / "out" / name).read_text()) for name in names if name.endswith("json"))
+    assert [row["protocol"] for row in table["rows"]] == ["pfenet", "bam"]
+    assert table["range"] == pytest.approx(abs(pfenet["miou"] - bam["miou"]))
+    assert table["refused"]["hsnet"].startswith("protocol hsnet lists ")
+    assert done.stdout.startswith((folder / "out/all.md").read_text())
+    assert f"| pfenet | padded | label size | 3 | {pfenet['miou']:.2f} [" in done.stdout
+    assert "| bam | padded | label size | 5 x 3 | " in done.stdout and "Not scored: protocol hsnet" in done.stdout
+    assert {path.name for path in (folder / "masks/all").iterdir()} == {"pfenet", "bam"}
+    refused = command(folder, evaluate, "--workdir=work", "--protocol=all", "--manifest=out/all_pfenet.manifest.json")
+    assert refused.returncode == 2 and refused.stderr.startswith("--protocol=all contradicts --manifest=out/all_")
+
+
+def test_another_dataset_is_scored_on_the_classes_that_the_network_has_not_seen(folder):
+    """It was trained on PASCAL-5i without bus, car, cat, chair and cow."""
+    own = folder / "own"
+    for name, picture in ("Cow", 2), ("Dog", 0), ("mug", 1):
+        (own / name).mkdir(parents=True)
+        for i in (picture, picture + 3, picture + 6):
+            for part, end in ("JPEGImages", "jpg"), ("SegmentationClassAug", "png"):
+                content = Image.open(folder / f"VOCdevkit/VOC2012/{part}/val_{i}.{end}")
+                content = content.point(lambda value: 255 * (value > 0)).convert("L") if end == "png" else content
+                content.save(own / name / f"{i}.{end}")
+    prepare("custom", own, folder / "data", "folder")
+    done = command(folder, evaluate, "--workdir=work", "--dataset=custom", "--episodes=6", "--output=out/own.json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "out/own.json").read_text())
+    assert set(result["class_iou"]) == {"Cow", "mug"} and result["left_out"] == []
+    assert (result["dataset"], result["folds"], result["fold"]) == ("custom", "pascal5i_contiguous", 1)
+    assert (result["trained_dataset"], result["trained_fold"]) == ("pascal5i", 1)
+    assert result["notes"] == ["left out of custom, since the network was trained on them: Dog"]
+    assert f"note: {result['notes'][0]}." in done.stdout
+    # the same episodes are repeated by name, and none may ask for the dog
+    manifest = json.loads((folder / "out/own.manifest.json").read_text())
+    again = "--workdir=work --dataset=custom --manifest=out/own.manifest.json --output=out/again.json"
+    assert command(folder, evaluate, *again.split()).returncode == 0
+    assert json.loads((folder / "out/again.json").read_text())["miou"] == result["miou"]
+    del manifest["sha256"]
+    manifest["class_ids"]["Dog"] = 1
+    (folder / "out/dog.json").write_text(json.dumps(manifest))
+    for arguments, sentence in [
+        (
+            "--dataset=custom --manifest=out/dog.json",
+            "the network was trained on Dog, as classes of pascal5i; ask for others.",
+        ),
+        ("--dataset=mugs", "unknown dataset mugs; there is pascal5i, coco20i, fss1000, custom, creatures."),
+        ("--split=folder", "--split=folder is for another --dataset; the training's own keeps its variant."),
+    ]:
+        refused = command(folder, evaluate, "--workdir=work", *arguments.split())
+        assert (refused.returncode, refused.stderr) == (2, sentence + "\n")

@@ -13,6 +13,7 @@ from jaxtyping import Int, UInt8
 
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.spec import Classes, DatasetSpec, Part
+from mmnet_jax.data.datasets.unseen import unseen_name, with_unseen
 from mmnet_jax.data.images import decode_image
 from mmnet_jax.data.masks import decode_mask
 from mmnet_jax.errors import UserError
@@ -137,11 +138,20 @@ class Dataset:
         return found
 
 
-def find_spec(name: str) -> DatasetSpec:
-    """The declaration of a dataset; a ``UserError`` if there is none."""
+def find_spec(name: str, folds: str | None = None) -> DatasetSpec:
+    """The declaration of a dataset; a ``UserError`` if there is none.
+
+    It has the folds of a training on another dataset too, ``with_unseen``, where ``folds`` is the name of such.
+    """
     if name not in DATASETS:
         raise UserError(f"unknown dataset {name}; there is {', '.join(DATASETS)}.")
-    return DATASETS[name]
+    return _with_folds(DATASETS[name], folds)
+
+
+def _with_folds(spec: DatasetSpec, folds: str | None) -> DatasetSpec:
+    trainings = ((trained, own) for trained in DATASETS.values() for own in trained.novel)
+    of_training = next((pair for pair in trainings if unseen_name(*pair) == folds), None)
+    return spec if of_training is None else with_unseen(spec, *of_training)
 
 
 def listed_dataset(name: str, variant: str, folds: str | None = None) -> Dataset:
@@ -149,7 +159,7 @@ def listed_dataset(name: str, variant: str, folds: str | None = None) -> Dataset
 
     Arguments are those of ``open_dataset``. A ``UserError`` tells that there are no such lists.
     """
-    spec = find_spec(name)
+    spec = find_spec(name, folds)
     spec.check_variant(variant)
     spec.check_folds(folds := folds or spec.default_folds)
     if spec.listed is None:
@@ -176,10 +186,10 @@ def is_prepared(name: str, data_dir: str | Path, variant: str) -> bool:
 def open_dataset(name: str, data_dir: str | Path, variant: str, folds: str | None = None) -> Dataset:
     """A dataset as it was prepared in ``data_dir``, in a variant such as ``"protocol"``; ``"seed0"`` if generated.
 
-    ``folds`` is a key of ``DatasetSpec.novel``, the default one if None. A ``UserError`` tells that there are no such
-    folds, that the dataset is damaged, or the command that prepares it.
+    ``folds`` is a key of ``novel`` in ``find_spec``'s declaration, the default one if None. A ``UserError`` tells that
+    there are no such folds, that the dataset is damaged, or the command that prepares it.
     """
-    spec = find_spec(name)
+    spec = find_spec(name, folds)
     spec.check_variant(variant)
     folds = folds or spec.default_folds
     spec.check_folds(folds)
@@ -206,7 +216,7 @@ def _open(spec: DatasetSpec, folder: Path, variant: str, folds: str) -> Dataset:
     builder = tfds.builder_from_directory(folder)
     metadata = builder.info.metadata
     brought = Classes(**metadata["classes"]) if "classes" in metadata else None
-    spec = spec.with_classes(brought)
+    spec = _with_folds(spec.with_classes(brought), folds)
     if metadata["class_names"] != list(spec.class_names):
         raise ValueError(f"its classes are not those of {spec.name}")
     splits = {}

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.manifest import Manifest, manifest_text
 from mmnet_jax.evaluation.report import about_code, result_files, result_json, write_result
 from mmnet_jax.evaluation.runner import evaluate
+from mmnet_jax.evaluation.saved_masks import saved_masks
 from mmnet_jax.evaluation.sheet import SAMPLES
 from mmnet_jax.features.store import stored_sources
 from mmnet_jax.storage.files import REFUSED
@@ -42,26 +44,31 @@ def score_workdir(
     checkpoint: str = "best",
     output: Path | None = None,
     keep: bool = False,
+    masks: Path | None = None,
+    notes: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> Scored:
     """Scores a checkpoint with both baselines and writes ``result_files``.
 
     Args:
-      config: the workdir's; free fields may differ.
+      config: the workdir's; free fields and those of ``dataset`` may differ.
       checkpoint: ``"best"``, ``"latest"`` or a step.
       output: the result's file; in ``results/`` of the workdir, named by the episodes, if None.
       keep: where ``output`` is the result of the same parameters on the same episodes, leave it.
+      masks: an absent or empty folder for the predicted masks, see ``saved_masks``; they are not kept if None.
+      notes: sentences that the result carries.
 
     Raises:
       UserError: the workdir or the checkpoint is missing or damaged.
       OSError: naming a file that cannot be written.
     """
-    model, variables, _, step = load_step(workdir.path, checkpoint)
+    model, variables, trained, step = load_step(workdir.path, checkpoint)
     variables = jax.device_get(variables)  # from one device of each process, to be laid on those of all
     output = output or workdir.results / f"{manifest.name}_step{step}.json"
     weights_sha256 = weights.sha256(workdir.backbone_file)
     found = {"weights_sha256": weights_sha256, "data_sha256": dataset.fingerprints()}
-    run = about_run(config, variables["params"], checkpoint=checkpoint, step=step, **found)
+    run = about_run(trained, variables["params"], checkpoint=checkpoint, step=step, **found)
+    run |= {"notes": list(notes)} if notes else {}
     if keep and (standing := _standing(output, run, manifest)):
         return Scored(standing, result_files(output, manifest.seeds), fresh=False)
     source = None
@@ -74,22 +81,26 @@ def score_workdir(
             say(f"{error.filename} cannot be written ({error.strerror}): features are computed from the images")
         except UserError as error:
             say(f"features are computed from the images: {error}")
-    episodes = model, variables, config, dataset, manifest
-    result = evaluate(*episodes, source=source, baselines=True, samples=SAMPLES, say=say)
+    first = jax.process_index() == 0
+    saving = saved_masks(masks, manifest.seeds, manifest.per_seed) if masks and first else nullcontext()
+    with saving as save_mask:
+        episodes = model, variables, config, dataset, manifest
+        result = evaluate(*episodes, source=source, baselines=True, samples=SAMPLES, save_mask=save_mask, say=say)
     summary = result_json(result, dataset, run)
-    if jax.process_index() == 0:
+    if first:
         write_result(output, summary, result, dataset)
     return Scored(summary, result_files(output, manifest.seeds), fresh=True)
 
 
 def about_run(config: ConfigDict, parameters: Any, **found: Any) -> dict[str, Any]:
-    """The part of ``result.json`` about the network and the machine.
+    """The part of ``result.json`` about the network, by the config that it was trained with, and the machine.
 
     ``found`` holds ``checkpoint`` as it was asked for, its ``step``, ``weights_sha256`` of the backbone's file, and
     ``data_sha256`` of the dataset's splits.
     """
     return {
         **found,
+        "trained_dataset": config.data.dataset,
         "trained_fold": config.fold,
         "trained_shots": config.shots,
         "network": config.model.network,

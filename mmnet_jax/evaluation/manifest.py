@@ -243,7 +243,7 @@ def _parse(text: Any) -> Manifest:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"it is not a manifest: {type(error).__name__} {error}.") from None
-    spec = find_spec(head["dataset"])
+    spec = find_spec(head["dataset"], text.get("folds"))
     choices = {name: str(text[name]) for name in (spec.variant_flag, "folds") if name in text and name != "seed"}
     find_protocol(head["protocol"], spec, choices.get("folds"))
     spec.check_fold(head["fold"])

@@ -1,7 +1,7 @@
 """Per-batch outputs of an evaluation, computed on the device: pixel counts, and maps for the sheet of episodes."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from mmnet_jax.data.transforms.squash import squash_label
 from mmnet_jax.evaluation.pixel_counts import PixelCounts, count_pixels, predicted_foreground, threshold_bins
 from mmnet_jax.features.source import Encoder
+from mmnet_jax.labels import IGNORE
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.ops.resize import resize_bilinear, resize_to_sides
 
@@ -39,11 +40,37 @@ class Outputs:
     """Their numbers."""
 
 
-@functools.partial(jax.jit, static_argnames=("model", "encoder", "scoring_side", "everywhere"))
+class Scoring(NamedTuple):
+    """The space in which a protocol scores masks."""
+
+    side: int | None = None
+    """``Protocol.scoring_side``."""
+    ignored_is_background: bool = False
+    """``Manifest.ignored_is_background``."""
+
+
+def scored_labels(
+    labels: UInt8[Array, "b m m"], sizes: Int[Array, "b 2"], scoring: Scoring
+) -> tuple[UInt8[Array, "b n n"], Int[Array, "b 2"]]:
+    """Labels in the space in which they are scored, top-left in squares, 255 where not counted, and their sizes."""
+
+    def scored(label: UInt8[Array, "m m"], size: Int[Array, "2"]) -> tuple[UInt8[Array, "n n"], Int[Array, "2"]]:
+        if scoring.ignored_is_background:
+            at = jnp.arange(len(label))
+            inside = (at[:, None] < size[0]) & (at[None] < size[1])
+            label = jnp.where(inside & (label == IGNORE), 0, label)
+        if scoring.side is None:
+            return label, size
+        return squash_label(label, size, scoring.side), jnp.full_like(size, scoring.side)
+
+    return jax.vmap(scored)(labels, sizes)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "encoder", "scoring", "everywhere"))
 def compute_outputs(
     model: FewShotNetwork,
     encoder: Encoder,
-    scoring_side: int | None,
+    scoring: Scoring,
     everywhere: NamedSharding,
     frozen: dict[str, Any],
     heads: dict[str, Any],
@@ -51,9 +78,8 @@ def compute_outputs(
 ) -> Outputs:
     """Segments a batch with every head, features computed once, and counts pixels in the protocol's scoring space.
 
-    ``scoring_side`` is the protocol's; ``frozen`` holds the collections ``backbone`` and ``batch_stats``, ``heads`` the
-    ``params`` by name, ``trained`` among them; with more than one head the confidence map is counted too.
-    ``everywhere`` is the outputs' sharding.
+    ``frozen`` holds the collections ``backbone`` and ``batch_stats``, ``heads`` the ``params`` by name, ``trained``
+    among them; with more than one head the confidence map is counted too. ``everywhere`` is the outputs' sharding.
     """
     episodes = encoder.transform(batch)
     features, _ = encoder.extract(model, {**frozen, "params": heads["trained"]}, episodes)
@@ -63,10 +89,7 @@ def compute_outputs(
         for head, params in heads.items()
     }
     trained = predictions["trained"]
-    labels, size = jnp.asarray(batch.labels[:, 0]), jnp.asarray(batch.sizes[:, 0])
-    if scoring_side is not None:
-        labels = jax.vmap(functools.partial(squash_label, side=scoring_side))(labels, size)
-        size = jnp.full_like(size, scoring_side)
+    labels, size = scored_labels(jnp.asarray(batch.labels[:, 0]), jnp.asarray(batch.sizes[:, 0]), scoring)
     sides, canvas = size.max(axis=-1), labels.shape[-1]
     masks = {head: predicted_foreground(p.logits, sides, canvas) for head, p in predictions.items()}
     confidence, bins = trained.confidence, None  # the same for all heads

@@ -58,7 +58,7 @@ def find_protocol(name: str, dataset: DatasetSpec, folds: str | None = None) -> 
     if dataset.hsnet is None:
         known = listed([spec.name for spec in DATASETS.values() if spec.hsnet], "and")
         raise UserError(f"protocol {name} has lists of {known} alone, and the dataset is {dataset.name}; take pfenet.")
-    if folds not in (None, dataset.hsnet.folds):
+    if dataset.hsnet.folds and folds not in (None, dataset.hsnet.folds):
         lists = f"protocol {name} has lists of the {dataset.hsnet.folds} folds of {dataset.name} alone"
         raise UserError(f"{lists}, and data.folds is {folds}; take pfenet.")
     return protocol

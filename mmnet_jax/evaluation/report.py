@@ -24,11 +24,11 @@ from mmnet_jax.evaluation.sheet import episode_sheet
 from mmnet_jax.storage.files import write_whole
 from mmnet_jax.workdir.provenance import CODE
 
-COLUMNS = ("query", "class", "supports", "area", "intersection", "union", "iou")
+COLUMNS = ("query", "class", "supports", "area", "intersection", "union", "iou", "seed")
 MOST_CLASSES, EXTREMES = 20, 5
 """Classes that the report lists; of more it tells so many of the lowest and the highest IoU."""
 NETWORK: tuple[str, ...] = ("checkpoint", "step", "weights_sha256", "parameters_sha256", "network", "backbone")
-NETWORK += ("reading", "image_size", "trained_fold", "trained_shots", "hardware")
+NETWORK += ("reading", "image_size", "trained_dataset", "trained_fold", "trained_shots", "hardware")
 """Fields of a result about the network and what it ran on, null where masks of others are scored."""
 SUPPORT, MASK, QUERY = "support.png", "mask.png", "query.png"
 
@@ -45,8 +45,9 @@ def result_json(result: Result, dataset: Dataset, run: dict[str, Any]) -> dict[s
 
     def numbers(scores: Scores) -> dict[str, Any]:
         named = {names[c]: iou for c, iou in scores.class_iou.items()}
-        own = {name: value for name, value in vars(scores).items() if name != "by_seed"}
-        return own | {"class_iou": named, "interval95": list(scores.interval95)}
+        own = vars(scores) | {"class_iou": named, "interval95": list(scores.interval95)}
+        by_seed = own.pop("by_seed")
+        return own | ({"by_seed": list(by_seed)} if len(by_seed) > 1 else {})
 
     scores = numbers(result.scores)
     interval = scores.pop("interval95")
@@ -72,7 +73,7 @@ def result_json(result: Result, dataset: Dataset, run: dict[str, Any]) -> dict[s
 
 
 def episode_table(result: Result) -> str:
-    """CSV with one row an episode: ids, class, the label's area in pixels, its counts and its IoU in percent.
+    """CSV with one row an episode: ids, class, the label's area in pixels, its counts, its IoU in percent, its seed.
 
     The columns ``NAME_intersection`` and ``NAME_union`` hold the foreground counts of each baseline.
     """
@@ -82,10 +83,12 @@ def episode_table(result: Result) -> str:
     counts = [result.area, result.intersection, result.union]
     counts += [pixels for of in result.baselines.values() for pixels in (of.intersection, of.union)]
     foreground = np.stack(counts, axis=1)[..., 1]
-    for asked, (area, intersection, union, *others) in zip(result.manifest.episodes, foreground, strict=True):
+    seeds = np.repeat(result.manifest.seeds, result.manifest.per_seed)
+    for asked, seed, (area, *pixels) in zip(result.manifest.episodes, seeds, foreground, strict=True):
+        intersection, union, *others = pixels
         iou = 100 * intersection / union if union else ""
         supports = " ".join(asked.supports)
-        rows.writerow((asked.query, asked.class_name, supports, area, intersection, union, iou, *others))
+        rows.writerow((asked.query, asked.class_name, supports, area, intersection, union, iou, seed, *others))
     return text.getvalue()
 
 
@@ -141,6 +144,7 @@ def report(summary: dict[str, Any]) -> str:
     ]
     if left_out := summary["left_out"]:
         lines.append(f"without episodes, so not in the mean: {first_of(left_out, MOST_CLASSES)}")
+    lines += [f"note: {note}." for note in summary.get("notes", ())]
     for name, baseline in summary["baselines"].items():
         cut = f" cut at {baseline['threshold']:.2f}" if "threshold" in baseline else ""
         lines.append(f"baseline {name}{cut}: {miou(baseline)}")

@@ -19,7 +19,7 @@ from mmnet_jax.data.transforms.evaluation import test_transform
 from mmnet_jax.data.transforms.squash import squash_episodes
 from mmnet_jax.evaluation.manifest import Manifest
 from mmnet_jax.evaluation.metrics import best_threshold, score
-from mmnet_jax.evaluation.outputs import Outputs, compute_outputs
+from mmnet_jax.evaluation.outputs import Outputs, Scoring, compute_outputs
 from mmnet_jax.evaluation.pixel_counts import count_above_thresholds
 from mmnet_jax.evaluation.result import Baseline, Result, Sample
 from mmnet_jax.evaluation.saved_masks import SaveMask
@@ -66,7 +66,8 @@ def evaluate(
         heads["untrained"] = init_head(model, config.seed)
     frozen = {collection: variables[collection] for collection in ("backbone", "batch_stats")}
     source = source or image_source(dataset.test, config.data.image_size, fit=FITS[manifest.rules.fit])
-    specs, scoring_side = manifest.specs(dataset), manifest.rules.scoring_side
+    specs, seeds = manifest.specs(dataset), len(manifest.seeds)
+    scoring = Scoring(manifest.rules.scoring_side, manifest.ignored_is_background)
     class_ids = np.array([spec.class_id for spec in specs])
     queries = [asked.query for asked in manifest.episodes]
     chosen = spread_over_classes(class_ids, samples)
@@ -74,7 +75,7 @@ def evaluate(
 
     parts, above, kept = [], [], []
     batch_size = batch_size or config.evaluation.batch_size
-    batches = _outputs(model, frozen, heads, source, specs, scoring_side, batch_size)
+    batches = _outputs(model, frozen, heads, source, specs, scoring, batch_size)
     with Progress("episode", len(class_ids), "episodes", say) as progress:
         for first, count, outputs in batches:
             parts.append(jax.tree.map(lambda x: np.asarray(x)[:count], outputs.counts))  # noqa: B023
@@ -97,11 +98,11 @@ def evaluate(
     pixels: dict[str, tuple[np.ndarray, np.ndarray]] = {head: (c.intersection, c.union) for head, c in counts.items()}
     thresholds = {}
     if above:
-        threshold, intersection, union = best_threshold(np.concatenate(above), class_ids)
+        threshold, intersection, union = best_threshold(np.concatenate(above), class_ids, seeds=seeds)
         pixels["confidence"], thresholds["confidence"] = (intersection, union), threshold
     found = {}
     for name, counted in pixels.items():
-        scores = score(*counted, class_ids, queries, seeds=len(manifest.seeds), fold=manifest.fold)
+        scores = score(*counted, class_ids, queries, seeds=seeds, fold=manifest.fold)
         found[name] = Baseline(scores, *counted, thresholds.get(name))
     trained, area = found.pop("trained"), counts["trained"].area
     return Result(manifest, trained.scores, found, trained.intersection, trained.union, area, tuple(kept))
@@ -113,7 +114,7 @@ def _outputs(
     heads: dict[str, Any],
     source: Source,
     specs: list[EpisodeSpec],
-    scoring_side: int | None,
+    scoring: Scoring,
     batch_size: int,
 ) -> Iterator[tuple[int, int, Outputs]]:
     """The number of each batch's first episode, how many of its rows count, and its outputs.
@@ -137,7 +138,7 @@ def _outputs(
     with closing(read_ahead(load, starts)) as batches:
         for first, batch in zip(starts, batches, strict=True):
             whole = source.place(batch, by_row)
-            outputs = compute_outputs(model, source.encoder, scoring_side, everywhere, frozen, heads, whole)
+            outputs = compute_outputs(model, source.encoder, scoring, everywhere, frozen, heads, whole)
             if first == 0:
                 yield first, min(batch_size, len(specs)), outputs
                 continue

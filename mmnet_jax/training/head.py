@@ -118,7 +118,8 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
     settings = config.training
     first = jax.process_index() == 0  # of several processes one writes all but the checkpoints
     if selecting := settings.evaluation_episodes:  # those that select the best checkpoint
-        manifest = configured_manifest(dataset, config, episodes=selecting, classes=settings.select_on)
+        seed, *_ = PROTOCOLS[config.evaluation.protocol].seeds or (config.seed,)  # of several one suffices here
+        manifest = configured_manifest(dataset, config, seed, episodes=selecting, classes=settings.select_on)
     training = open_training(config, workdir, dataset, say)
 
     # Evaluation on the classes by which the best checkpoint is chosen.

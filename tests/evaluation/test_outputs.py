@@ -6,6 +6,7 @@ import numpy as np
 
 from mmnet_jax.episode import Prediction
 from mmnet_jax.evaluation import outputs
+from mmnet_jax.evaluation.outputs import Scoring, scored_labels
 from mmnet_jax.models.heads.mmnet import MMNetPrediction
 
 top_activations = jax.jit(outputs.top_activations)
@@ -60,3 +61,17 @@ def test_a_network_without_memory_shows_none_and_the_embeddings_of_a_second_memo
     maps, embeddings = top_activations(prediction, label)
     assert embeddings[0, 0] == 4
     np.testing.assert_array_equal(maps[0, 0], query[0, ..., 4])
+
+
+def test_ignored_pixels_count_as_background_where_the_protocol_says_so_and_padding_never_does():
+    labels = jnp.array([[[1, 255, 255], [0, 1, 255], [255, 255, 255]]], jnp.uint8)
+    sizes = jnp.array([[2, 2]])
+    for scoring, expected in [
+        (Scoring(), [[1, 255, 255], [0, 1, 255], [255, 255, 255]]),
+        (Scoring(ignored_is_background=True), [[1, 0, 255], [0, 1, 255], [255, 255, 255]]),
+        (Scoring(side=4), [[1, 1, 255, 255], [1, 1, 255, 255], [0, 0, 1, 1], [0, 0, 1, 1]]),
+        (Scoring(4, True), [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]),
+    ]:
+        scored, own = jax.jit(scored_labels, static_argnums=2)(labels, sizes, scoring)
+        assert scored.tolist() == [expected]
+        assert own.tolist() == [[scoring.side or 2] * 2]

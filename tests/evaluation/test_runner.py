@@ -1,5 +1,6 @@
 """A whole evaluation against a slow float64 reference that starts from the network's logits."""
 
+import csv
 import dataclasses
 
 import jax
@@ -15,6 +16,7 @@ from mmnet_jax.drawing.images import fit_size, heat
 from mmnet_jax.episode import IMAGENET_MEAN, IMAGENET_STD
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.outputs import compute_outputs
+from mmnet_jax.evaluation.report import episode_table, report, result_json
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.evaluation.sheet import episode_sheet, spread_over_classes
 from mmnet_jax.models.registry import init_head
@@ -209,3 +211,23 @@ def test_the_rate_is_that_of_batches_which_arrive_one_by_one(network, config, da
     evaluate(*network, config, dataset, result.manifest, samples=4, say=lines.append)
     told = [line.split("  ")[2:] for line in lines]
     assert told == [[], ["1.60 episodes/s", "ETA 0m02s"], ["0.60 episodes/s", "ETA 0m00s"]]
+
+
+def test_bam_is_the_mean_of_its_seeds_and_each_is_an_evaluation_of_its_own(network, config, dataset):
+    manifest = configured_manifest(dataset, config, protocol="bam", episodes=12)
+    assert len(manifest.episodes) == 60
+    result = evaluate(*network, config, dataset, manifest, baselines=True)
+    own = [evaluate(*network, config, dataset, part) for part in manifest.by_seed()]
+    assert result.scores.by_seed == pytest.approx([one.scores.miou for one in own])
+    assert result.scores.miou == pytest.approx(np.mean(result.scores.by_seed))
+    low, high = result.scores.interval95
+    # the seeds ask for the same images, so that all together tell hardly more than one
+    widths = [one.scores.interval95[1] - one.scores.interval95[0] for one in own]
+    assert high - low > 0.7 * np.mean(widths)
+    summary = result_json(result, dataset, {})
+    assert summary["by_seed"] == list(result.scores.by_seed) and len(summary["baselines"]["untrained"]["by_seed"]) == 5
+    assert (summary["episodes"], summary["seeds"]) == (12, [510, 365, 382, 322, 988])
+    assert "12 episodes, for each of the seeds 510, 365, 382, 322 and 988" in report(summary)
+    rows = list(csv.DictReader(episode_table(result).splitlines()))
+    assert [row["seed"] for row in rows[::12]] == ["510", "365", "382", "322", "988"]
+    assert summary["episodes_sha256"] == [part.sha256()[0] for part in manifest.by_seed()]

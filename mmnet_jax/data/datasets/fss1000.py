@@ -121,5 +121,5 @@ FSS1000 = DatasetSpec(
     protocol="hsnet",
     episodes={"hsnet": 2_400, "pfenet": 2_400},
     listed=list_test,
-    hsnet=HSNet(folder_lists, "own"),
+    hsnet=HSNet(folder_lists),
 )

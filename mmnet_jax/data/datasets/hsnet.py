@@ -24,8 +24,8 @@ class HSNet:
 
     lists: Callable[[int, Mapping[int, str], Sequence[str]], HSNetLists]
     """(fold, the classes that are asked for with their names, ids of the test split) -> the fold's lists."""
-    folds: str
-    """The folds, a key of ``DatasetSpec.novel``, that the lists are made for."""
+    folds: str | None = None
+    """The folds, a key of ``DatasetSpec.novel``, that the lists are made for; None: any classes."""
     ignored_is_background: bool = False
     """Whether ignored pixels (255) of the query's label count as background; else they do not count."""
 

@@ -1,0 +1,73 @@
+"""Evaluation on another dataset than the training's."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from mmnet_jax.config.values import dataset_choice
+from mmnet_jax.data.dataset import Dataset, find_spec, is_prepared, open_dataset
+from mmnet_jax.data.datasets.unseen import seen_classes, unseen_name, with_unseen
+from mmnet_jax.errors import UserError, first_of
+
+SHOWN = 20
+"""Classes that a message names."""
+NOT_COMPARABLE = (
+    "published numbers of COCO-20i to PASCAL-5i (RePRI) are scored at 417 px with padding, and these at the label's "
+    "own size: they are not comparable"
+)
+
+
+class Transfer(NamedTuple):
+    """Another dataset, as a trained network may be scored on it."""
+
+    config: ConfigDict
+    """The training's, with the other dataset's fields."""
+    dataset: Dataset
+    """With the folds of the training: ``with_unseen``."""
+    trained: str
+    """The name of the dataset of the training."""
+    seen: tuple[str, ...]
+    """Classes of ``dataset`` that the network was trained on."""
+
+    def check(self, asked: Iterable[str]) -> None:
+        """Raises ``UserError`` if episodes ask for classes that the network was trained on."""
+        if both := [name for name in asked if name in self.seen]:
+            names = first_of(both, SHOWN)
+            raise UserError(f"the network was trained on {names}, as classes of {self.trained}; ask for others.")
+
+    def notes(self) -> list[str]:
+        """What whoever reads the numbers has to know."""
+        notes = []
+        if self.seen:
+            left_out = f"left out of {self.dataset.name}, since the network was trained on them"
+            notes.append(f"{left_out}: {first_of(self.seen, SHOWN)}")
+        if (self.trained, self.dataset.name) == ("coco20i", "pascal5i"):
+            notes.append(NOT_COMPARABLE)
+        return notes
+
+
+def open_transfer(config: ConfigDict, name: str, variant: str | None = None) -> Transfer:
+    """Opens a dataset in ``data.data_dir`` for a network that was trained, by ``config``, on another one.
+
+    ``variant`` is the dataset's first one that is prepared, if None. Raises ``UserError`` where it is not prepared, or
+    the classes of the training are those of a source folder whose dataset is not prepared there.
+    """
+    spec, own, data_dir = find_spec(name), dataset_choice(config), config.data.data_dir
+    if variant is None:
+        prepared = (known for known in spec.variants if is_prepared(name, data_dir, known))
+        variant = next(prepared, spec.default_variant)
+    trained = find_spec(own.name)
+    if not trained.folds or is_prepared(*own[:3]):
+        trained = open_dataset(*own).spec
+    folds, fold = own.folds or trained.default_folds, config.fold
+    dataset = open_dataset(name, data_dir, variant)
+    seen = tuple(dataset.class_names[c] for c in seen_classes(dataset.spec, trained, folds, fold))
+    by_training = with_unseen(dataset.spec, trained, folds)
+    dataset = dataclasses.replace(dataset, spec=by_training, folds=unseen_name(trained, folds))
+    config = config.copy_and_resolve_references()
+    config.evaluation.update(protocol=spec.protocol, episodes=None)
+    config.data.update(dataset=name, folds=spec.default_folds, min_pixels=spec.min_pixels)
+    config.data[spec.variant_field.removeprefix("data.")] = int(variant[4:]) if spec.generated else variant
+    return Transfer(config, dataset, own.name, seen)
