@@ -46,7 +46,7 @@ def run(main: Callable[..., None], *, words: bool = False) -> NoReturn:
         logging.get_absl_handler().addFilter(_worth_reading)
         sys.unraisablehook = _show_unraisable
         compute_in_float32()
-        _with_sentences(lambda: main(*[rest[1:]] * words))
+        _with_sentences(lambda: main(rest[1:]) if words else main())
         _with_sentences(_write_out)
 
     try:

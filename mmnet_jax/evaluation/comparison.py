@@ -99,7 +99,7 @@ def _unlike(ours: StoredResult, theirs: StoredResult) -> str:
         return ""
     if len(ours.episodes) != len(theirs.episodes):
         return f"the number of episodes ({len(ours.episodes):,} and {len(theirs.episodes):,})"
-    for what, fields in {"episodes": 3, "labels": 4}.items():
+    for what, fields in {"episodes": 3, "label areas": 4}.items():
         told = [[[*map(str, episode)][:fields] for episode in one.episodes] for one in (ours, theirs)]
         if unlike := [number for number, (a, b) in enumerate(zip(*told, strict=True)) if a != b]:
             a, b = (", ".join(one[unlike[0]]) for one in told)

@@ -95,7 +95,7 @@ def test_runs_of_one_fold_that_agree_make_no_interval_narrower():
         ({"hits": [1, 2, 3], "classes": "aab"}, r"the number of episodes \(4 and 3\)"),
         ({"classes": "abab"}, r"2 of 4 episodes \(number 1: q1, a, s1; and q1, b, s1\)"),
         ({"queries": [0, 1, 2, 4]}, r"1 of 4 episodes \(number 3: q3, b, s3; and q4, b, s3\)"),
-        ({"area": 51}, r"4 of 4 labels \(number 0: q0, a, s0, 50; and q0, a, s0, 51\)"),
+        ({"area": 51}, r"4 of 4 label areas \(number 0: q0, a, s0, 50; and q0, a, s0, 51\)"),
     ],
 )
 def test_results_of_other_rules_episodes_or_labels_are_not_compared(change, differing):
