@@ -70,11 +70,10 @@ class Manifest:
 
     def by_seed(self) -> "list[Manifest]":
         """A manifest for each seed."""
-        parts = enumerate(self.seeds)
-        size = self.per_seed
+        starts = range(0, len(self.episodes), self.per_seed)
         return [
-            dataclasses.replace(self, seeds=(seed,), episodes=self.episodes[i * size : (i + 1) * size])
-            for i, seed in parts
+            dataclasses.replace(self, seeds=(seed,), episodes=self.episodes[start : start + self.per_seed])
+            for seed, start in zip(self.seeds, starts, strict=True)
         ]
 
     def sha256(self) -> list[str]:
@@ -251,22 +250,25 @@ def _parse(text: Any) -> Manifest:
         raise UserError(f"classes must be {listed(get_args(Part), 'or')}, but is {head['classes']}.")
     if not episodes:
         raise UserError("it names no episode.")
+    if head["shots"] < 1:
+        raise UserError(f"shots must be at least 1, but is {head['shots']}.")
     for number, e in enumerate(episodes):
         if len(e.supports) != head["shots"]:
             raise UserError(f"episode {number}: {len(e.supports)} supports, but shots is {head['shots']}.")
     if text.get("sha256") not in (None, episodes_sha256(episodes)):
         raise UserError("its episodes are not those of its sha256; it was changed after it was written.")
     manifest = Manifest(choices=choices, class_ids=class_ids, episodes=episodes, **head)
-    return _check_classes(manifest) if class_ids else manifest
+    if class_ids:
+        _check_classes(manifest)
+    return manifest
 
 
-def _check_classes(manifest: Manifest) -> Manifest:
+def _check_classes(manifest: Manifest) -> None:
     for number, e in enumerate(manifest.episodes):
         if e.class_name not in manifest.class_ids:
             raise UserError(
                 f"episode {number}: {e.class_name} is none of the {manifest.classes} classes of fold {manifest.fold}."
             )
-    return manifest
 
 
 def _fitted(manifest: Manifest, dataset: Dataset) -> Manifest:
@@ -274,7 +276,8 @@ def _fitted(manifest: Manifest, dataset: Dataset) -> Manifest:
     manifest.check_dataset(dataset)
     if not manifest.class_ids:
         ids = _mask_values(dataset, dataset.classes(manifest.fold, manifest.classes))
-        manifest = _check_classes(dataclasses.replace(manifest, class_ids=ids))
+        manifest = dataclasses.replace(manifest, class_ids=ids)
+        _check_classes(manifest)
     manifest = dataclasses.replace(manifest, choices=dataset.choices)
-    manifest.specs(dataset)
+    manifest.specs(dataset)  # which finds every image
     return manifest

@@ -92,6 +92,7 @@ def test_each_of_several_seeds_has_a_file(dataset, tmp_path, name):
         (lambda m: m["episodes"][1].update(supports=["val_001"]), "episode 1: 1 supports, but shots is 2"),
         (lambda m: m.update(dataset="coco20i"), "is of coco20i, but the dataset is pascal5i"),
         (lambda m: m.update(episodes=[]), "names no episode"),
+        (lambda m: m.update(shots=0), "shots must be at least 1, but is 0"),
         (lambda m: m.pop("episodes"), "is not a manifest: KeyError 'episodes'"),
         (lambda m: m.update(fold="one"), "is not a manifest"),
         (lambda m: m.update(fold=4), r"m\.json: fold of pascal5i must be 0 to 3, but is 4"),
