@@ -12,7 +12,7 @@ from mmnet_jax.compare import define_flags, main
 from tests.cli.call import call
 from tests.evaluation.stored_results import write
 
-CLASSES = "ab" * 20
+CLASSES = "ab" * 30
 
 
 def compare(*arguments):
@@ -21,7 +21,7 @@ def compare(*arguments):
 
 @pytest.fixture
 def hits():
-    return np.random.default_rng(0).integers(10, 80, 40)
+    return np.random.default_rng(0).integers(10, 80, 60)
 
 
 def test_two_results_with_a_baseline_make_a_table_a_figure_and_json(tmp_path, hits):
@@ -31,11 +31,11 @@ def test_two_results_with_a_baseline_make_a_table_a_figure_and_json(tmp_path, hi
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "new" / "table.md").read_text()
     assert done.stdout.startswith(text) and "written: " in done.stdout
-    assert "pascal5i (split=folder), 1-shot, protocol pfenet, scored at label size; 40 episodes a result" in text
-    assert "query images: 40 of fold1." in text and "Warning" not in text
+    assert "pascal5i (split=folder), 1-shot, protocol pfenet, scored at label size; 60 episodes a result" in text
+    assert "query images: 60 of fold1." in text and "Warning" not in text
     assert "| box | -5.0 [-5.0, -5.0] (0.000) |" in text
     assert "| box:confidence | -15.0 [-15.0, -15.0] (0.000) |" in text
-    assert "| IoU, percent | MM-Net | box | box:confidence | box minus MM-Net | box:confidence minus MM-Net |" in text
+    assert "| query images | MM-Net | box | box:confidence | box minus MM-Net | box:confidence minus MM-Net |" in text
     content = json.loads((tmp_path / "new" / "table.json").read_text())
     first, second, _ = content["rows"]
     assert first["cells"]["fold1"]["miou"] == pytest.approx((hits + 5).mean())
@@ -57,13 +57,15 @@ def test_rows_of_several_folds_end_with_their_mean(tmp_path, hits):
     assert (
         "| theirs | -1.0 [-1.0, -1.0] (0.000) | -4.0 [-4.0, -4.0] (0.000) | -2.5 [-2.5, -2.5] (0.000) |" in done.stdout
     )
-    assert "| a (fold0) |" in done.stdout and not list(tmp_path.glob("*.png"))
+    assert "| a (fold0) | 30 |" in done.stdout and not list(tmp_path.glob("*.png"))
 
 
 def test_few_query_images_are_warned_of(tmp_path):
     one, other = (write(tmp_path / f"{name}.json", [4, 4, 4, 4]) for name in "ab")
     done = compare(one, other)
-    assert "Warning: with fewer than 30 query images the intervals are too narrow: fold1 (4)." in done.stdout
+    assert (
+        "Warning: with fewer than 30 query images the intervals are too narrow: fold1 (4), a (2), b (2)." in done.stdout
+    )
 
 
 def test_what_cannot_be_compared_is_refused_in_one_sentence(tmp_path):

@@ -21,7 +21,7 @@ from mmnet_jax.evaluation.comparison import (
     miou,
     resample,
 )
-from mmnet_jax.evaluation.stored import OWN, read_result
+from mmnet_jax.evaluation.stored import OWN, StoredEpisode, read_result
 
 INTERVALS = (
     "95% intervals bootstrap over query images, each with all its episodes; they do not include the variance between "
@@ -103,17 +103,22 @@ def compared(rows: Sequence[Row]) -> dict[str, Any]:
             raise UserError(f"{row.name} cannot be compared with {first.name}: {error}") from error
     summaries = [part.result.summary for row in rows for part in row.parts.values()]
     shared = ("split", *(name for name in RULES if name not in ("fold", "seeds")))
-    by_fold = {
-        f"fold{fold}": [len({e.query for e in part.result.episodes}) for part in first.of_fold(fold).values()]
-        for fold in first.folds
-    }
+    asked = {fold: [e for part in first.of_fold(fold).values() for e in part.result.episodes] for fold in first.folds}
     return {
         **{name: values[0] for name in shared if len(set(values := [s[name] for s in summaries if name in s])) == 1},
         "episodes": [len(part.result.episodes) for part in first.parts.values()],
-        "query_images": {name: max(counts) for name, counts in by_fold.items()},
+        "query_images": {f"fold{fold}": _images(episodes) for fold, episodes in asked.items()},
         "intervals": INTERVALS,
         "rows": [_row(row, first) for row in rows],
     }
+
+
+def _images(episodes: Sequence[StoredEpisode]) -> dict[str, Any]:
+    """The number of query images, and of those of each class."""
+    classes: dict[str, set[str]] = {}
+    for episode in episodes:
+        classes.setdefault(episode.class_name, set()).add(episode.query)
+    return {"all": len(set().union(*classes.values())), "classes": {name: len(own) for name, own in classes.items()}}
 
 
 def _row(row: Row, first: Row) -> dict[str, Any]:
@@ -158,10 +163,14 @@ def markdown(content: Mapping[str, Any]) -> str:
             cells = [row["classes"][fold].get(name) for row in rows]
             told = [f"{cell['iou']:.1f}" if cell else "" for cell in cells]
             gaps = [_difference(cell) if cell else "" for cell in cells[1:]]
-            body.append([f"{name} ({fold})" if len(folds) > 1 else name, *told, *gaps])
+            images = str(content["query_images"][fold]["classes"][name])
+            body.append([f"{name} ({fold})" if len(folds) > 1 else name, images, *told, *gaps])
     names = [row["name"] for row in rows]
-    lines += grid(["IoU, percent", *names, *(f"{name} minus {first}" for name in names[1:])], body)
-    if few := [f"{fold} ({count})" for fold, count in content["query_images"].items() if count < FEWEST]:
+    lines += grid(["IoU, percent", "query images", *names, *(f"{name} minus {first}" for name in names[1:])], body)
+    counts = {fold: images["all"] for fold, images in content["query_images"].items()}
+    counts |= {name: count for images in content["query_images"].values() for name, count in images["classes"].items()}
+    few = [f"{name} ({count})" for name, count in counts.items() if count < FEWEST]
+    if few:
         lines += ["", f"Warning: with fewer than {FEWEST} query images the intervals are too narrow: {', '.join(few)}."]
     return "\n".join(lines) + "\n"
 
@@ -171,7 +180,7 @@ def _circumstances(content: Mapping[str, Any]) -> str:
     names = [name for name in ("split", "coco_masks", "folds") if name in content]
     variant = f" ({', '.join(f'{name}={content[name]}' for name in names)})" if names else ""
     scored = f", scored at {content['scoring']}" if content.get("scoring") else ""
-    images = ", ".join(f"{count:,} of {fold}" for fold, count in content["query_images"].items())
+    images = ", ".join(f"{counts['all']:,} of {fold}" for fold, counts in content["query_images"].items())
     return (
         f"{content['dataset']}{variant}, {content['shots']}-shot, protocol {content['protocol']}{scored}; "
         f"{', '.join(f'{count:,}' for count in dict.fromkeys(content['episodes']))} episodes a result; query images: "
