@@ -1,7 +1,9 @@
 """Real photographs all the way: prepared, indexed, drawn, loaded, augmented and fitted."""
 
 import csv
+import dataclasses
 import functools
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -17,6 +19,10 @@ from mmnet_jax.data.prepare import prepare, summary
 from mmnet_jax.data.raw import load_episodes
 from mmnet_jax.data.transforms.evaluation import test_transform as fit_episodes  # pytest would collect it
 from mmnet_jax.data.transforms.training import augment
+from mmnet_jax.evaluation.manifest import draw_manifest, read_manifest
+from mmnet_jax.evaluation.protocols import PROTOCOLS
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +50,23 @@ def test_every_photograph_is_found_and_counted(prepared, real_data):
             for split, name in ((dataset.train, "train"), (dataset.test, "val")):
                 assert (split.counts[:, c] > 0).sum() == int(row[name])
                 assert (split.counts[:, c] >= 2048).sum() == int(row[f"{name}>=2048px"])
+
+
+@pytest.mark.parametrize(("fold", "shots"), [(1, 1), (2, 5)])
+def test_episodes_of_earlier_results_are_drawn_today_from_images_and_from_counts(prepared, fold, shots):
+    dataset, counts = open_dataset(*dataset_choice(prepared)), pascal_counts()
+    drawn = draw_manifest(
+        dataset, fold=fold, shots=shots, protocol="pfenet", seeds=(321,), min_pixels=2048, episodes=1000
+    )
+    assert read_manifest(RESULTS / f"photographs/fold{fold}_{shots}shot.manifest.json", dataset=dataset) == drawn
+    counted = dataclasses.replace(dataset.test, counts=np.stack([counts[i] for i in dataset.test.ids]), records=[])
+    rules = {"fold": fold, "shots": shots, "seeds": (0,), "min_pixels": 2048, "episodes": 200, "restrict": True}
+    for protocol in PROTOCOLS:
+        both = [
+            draw_manifest(of, protocol=protocol, **rules)
+            for of in (dataset, dataclasses.replace(dataset, test=counted))
+        ]
+        assert both[0] == both[1]
 
 
 def test_episodes_of_photographs(prepared):

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,12 @@ def test_a_manifest_from_before_hashes_and_class_values_is_read(manifest, datase
     (tmp_path / "m.json").write_text(json.dumps(old))
     assert read_manifest(tmp_path / "m.json", dataset=dataset) == manifest
     assert read_manifest(tmp_path / "m.json") == dataclasses.replace(manifest, class_ids={})
+
+
+def test_manifests_of_earlier_results_are_read():
+    files = sorted((Path(__file__).parents[2] / "results").rglob("*.manifest.json"))
+    old = [read_manifest(file) for file in files]
+    assert len(old) >= 9 and all(manifest.protocol == "pfenet" and not manifest.restricted for manifest in old)
 
 
 @pytest.mark.parametrize("name", ["m.json", "m.json.gz"])
