@@ -192,7 +192,7 @@ def write_manifest(path: Path, manifest: Manifest) -> list[Path]:
 
 
 def read_manifest(*files: str | Path, dataset: Dataset | None = None) -> Manifest:
-    """The episodes of a manifest's files, one for each seed, which differ in nothing else.
+    """The episodes of a manifest's files, one for each seed, which differ in nothing else, in the protocol's order.
 
     With a ``dataset``, ``Manifest.specs`` of it are sure to be there, files written before they held ``class_ids`` get
     them, and ``choices`` are the dataset's. Raises ``UserError`` where a file is missing or no manifest, the files do
@@ -214,6 +214,8 @@ def read_manifest(*files: str | Path, dataset: Dataset | None = None) -> Manifes
             raise UserError(
                 f"manifests {files[0]} and {file} have {parts[0].per_seed:,} and {part.per_seed:,} episodes."
             )
+    own = parts[0].rules.seeds or ()
+    parts.sort(key=lambda part: own.index(part.seeds[0]) if part.seeds[0] in own else len(own))
     seeds = tuple(seed for part in parts for seed in part.seeds)
     if len(set(seeds)) < len(seeds):
         raise UserError(f"manifests {listed(map(str, files), 'and')} repeat a seed.")

@@ -70,6 +70,7 @@ def test_each_of_several_seeds_has_a_file(dataset, tmp_path, name):
     files = write_manifest(tmp_path / name, bam)
     assert [file.name for file in files] == [f"m_seed{s}{name[1:]}" for s in (510, 365, 382, 322, 988)]
     assert read_manifest(*files, dataset=dataset) == bam
+    assert read_manifest(*sorted(files), dataset=dataset) == bam  # as a shell lists them
     assert [read_manifest(file) for file in files] == bam.by_seed()
     alone = draw_manifest(dataset, **RULES | {"seeds": (382,)}, episodes=4)
     assert bam.by_seed()[2].episodes == alone.episodes  # every seed starts at the head of the list
