@@ -78,7 +78,10 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence(tmp_path):
     refused = {
         (ours,): "give the results of at least two rows",
         (ours, others["shots"]): "shots cannot be compared with ours: the results of fold 1 differ in shots (5 and 1).",
-        (ours, others["fold"]): "fold cannot be compared with ours: its folds (and their results) are 2 (1), but those",
+        (
+            ours,
+            others["fold"],
+        ): "fold cannot be compared with ours: its results are of fold 2, but those of ours",
         (ours, others["same"]): "two rows are called ours; name them: NAME=RESULT.json.",
         (ours, f"{ours}:untrained"): f"{ours}: the table of episodes has no counts of the baseline untrained (there is",
         (ours, tmp_path / "none.json"): f"{tmp_path}/none.json does not exist",

@@ -9,7 +9,7 @@ trainings.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -68,8 +68,8 @@ def resample(result: StoredResult, method: str = OWN) -> Resampled:
         )
     counts, queries = result.counts[method], [episode.query for episode in result.episodes]
     names, class_ids = np.unique([episode.class_name for episode in result.episodes], return_inverse=True)
-    split: Any = {"seeds": len(result.summary.get("seeds", [0])), "fold": int(result.summary["fold"])}
-    seen, ious = class_ious(counts[:, 0], counts[:, 1], class_ids, queries, **split)
+    pixels = counts[:, 0], counts[:, 1]
+    seen, ious = class_ious(*pixels, class_ids, queries, seeds=result.seeds, fold=result.fold)
     return Resampled(result, tuple(names[seen].tolist()), ious)
 
 

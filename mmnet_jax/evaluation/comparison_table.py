@@ -68,9 +68,9 @@ def read_row(text: str) -> Row:
         if not colon or Path(file).exists():
             path, method = file, OWN
         result = read_result(Path(path).expanduser())
-        fold = int(result.summary["fold"])
+        run = sum(fold == result.fold for fold, _ in parts)
         try:
-            parts[fold, sum(known == fold for known, _ in parts)] = resample(result, method)
+            parts[result.fold, run] = resample(result, method)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         methods.append(method)
@@ -92,11 +92,9 @@ def compared(rows: Sequence[Row]) -> dict[str, Any]:
             raise UserError(f"two rows are called {row.name}; name them: NAME=RESULT.json.")
     for row in others:
         if row.parts.keys() != first.parts.keys():
-            ours, theirs = (listed([f"{f} ({len(r.of_fold(f))})" for f in r.folds], "and") for r in (row, first))
-            raise UserError(
-                f"{row.name} cannot be compared with {first.name}: its folds (and their results) are {ours}, but those "
-                f"of {first.name} are {theirs}."
-            )
+            ours, theirs = (listed([str(fold) for fold, _ in sorted(one.parts)], "and") for one in (row, first))
+            folds = f"its results are of fold {ours}, but those of {first.name} of fold {theirs}"
+            raise UserError(f"{row.name} cannot be compared with {first.name}: {folds}.")
         try:
             difference(row.parts, first.parts)
         except UnlikeResults as error:
@@ -156,23 +154,26 @@ def markdown(content: Mapping[str, Any]) -> str:
     lines += ["", OPPOSITE, ""]
     body = [[row["name"], *(_difference(row["cells"][c]) for c in columns)] for row in rows[1:]]
     lines += grid([f"minus {first}", *columns], body)
-    lines += [""]
-    body = []
-    for fold in folds:
-        for name in rows[0]["classes"][fold]:
-            cells = [row["classes"][fold].get(name) for row in rows]
-            told = [f"{cell['iou']:.1f}" if cell else "" for cell in cells]
-            gaps = [_difference(cell) if cell else "" for cell in cells[1:]]
-            images = str(content["query_images"][fold]["classes"][name])
-            body.append([f"{name} ({fold})" if len(folds) > 1 else name, images, *told, *gaps])
-    names = [row["name"] for row in rows]
-    lines += grid(["IoU, percent", "query images", *names, *(f"{name} minus {first}" for name in names[1:])], body)
+    lines += ["", *_class_table(content)]
     counts = {fold: images["all"] for fold, images in content["query_images"].items()}
     counts |= {name: count for images in content["query_images"].values() for name, count in images["classes"].items()}
     few = [f"{name} ({count})" for name, count in counts.items() if count < FEWEST]
     if few:
         lines += ["", f"Warning: with fewer than {FEWEST} query images the intervals are too narrow: {', '.join(few)}."]
     return "\n".join(lines) + "\n"
+
+
+def _class_table(content: Mapping[str, Any]) -> list[str]:
+    """The lines of the table by class."""
+    rows, folds = content["rows"], content["query_images"]
+    names, body = [row["name"] for row in rows], []
+    for fold, images in folds.items():
+        for name in rows[0]["classes"][fold]:
+            cells = [row["classes"][fold].get(name) for row in rows]
+            told = [f"{cell['iou']:.1f}" if cell else "" for cell in cells]
+            gaps = [_difference(cell) if cell else "" for cell in cells[1:]]
+            body.append([f"{name} ({fold})" if len(folds) > 1 else name, str(images["classes"][name]), *told, *gaps])
+    return grid(["IoU, percent", "query images", *names, *(f"{name} minus {names[0]}" for name in names[1:])], body)
 
 
 def _circumstances(content: Mapping[str, Any]) -> str:

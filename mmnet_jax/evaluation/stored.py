@@ -12,6 +12,8 @@ from jaxtyping import Integer
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.report import result_files
 
+NEEDED = ("dataset", "fold", "shots", "protocol", "episodes")
+"""Fields that every result has."""
 OWN = "own"
 """The method that the result is of; the others are its baselines."""
 
@@ -37,6 +39,15 @@ class StoredResult:
     counts: dict[str, Integer[np.ndarray, "e 2"]]
     """For ``OWN`` and each baseline the foreground intersection and union of every episode, in pixels."""
 
+    @property
+    def fold(self) -> int:
+        return self.summary["fold"]
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds the episodes are of, one after the other, in equal parts."""
+        return len(self.summary.get("seeds", [0]))
+
 
 def read_result(path: Path) -> StoredResult:
     """Reads ``NAME.json`` and ``NAME.episodes.csv``; raises a ``UserError`` if one is missing or damaged."""
@@ -51,7 +62,9 @@ def read_result(path: Path) -> StoredResult:
             name: np.array([(int(row[f"{prefix}intersection"]), int(row[f"{prefix}union"])) for row in rows], np.int64)
             for name, prefix in columns.items()
         }
-        number = int(summary["episodes"]) * len(summary.get("seeds", [0]))
+        needed = {name: summary[name] for name in NEEDED}
+        result = StoredResult(needed | summary | {"fold": int(summary["fold"])}, episodes, counts)
+        number = int(summary["episodes"]) * result.seeds
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} does not exist; a result is NAME.json and NAME.episodes.csv.") from None
     except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
@@ -59,4 +72,4 @@ def read_result(path: Path) -> StoredResult:
         raise UserError(f"the result {path} or its {table.name} cannot be read: {what}.") from error
     if len(episodes) != number or not episodes:
         raise UserError(f"{table} has {len(episodes)} episodes, but {path} names {number}.")
-    return StoredResult(summary, episodes, counts)
+    return result

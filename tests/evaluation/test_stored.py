@@ -73,6 +73,14 @@ def test_missing_cut_and_damaged_files_are_named(tmp_path):
     table.unlink()
     with pytest.raises(UserError, match=r"r\.episodes\.csv does not exist"):
         read_result(path)
+    path.write_text(path.read_text().replace('"fold": 1', '"fold": "one"'))
+    table.write_text(whole)
+    with pytest.raises(UserError, match=r"cannot be read: ValueError .*'one'"):
+        read_result(path)
+    path.write_text('{"episodes": 4}')
+    with pytest.raises(UserError, match=r"cannot be read: KeyError 'dataset'"):
+        read_result(path)
+    table.unlink()
     path.write_text("[]")
     with pytest.raises(UserError, match=r"r\.episodes\.csv does not exist"):
         read_result(path)
