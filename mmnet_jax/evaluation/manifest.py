@@ -242,7 +242,7 @@ def _parse(text: Any) -> Manifest:
         episodes = tuple(
             Asked(str(e["query"]), str(e["class"]), tuple(map(str, e["supports"]))) for e in text["episodes"]
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise UserError(f"it is not a manifest: {type(error).__name__} {error}.") from None
     spec = find_spec(head["dataset"], text.get("folds"))
     choices = {name: str(text[name]) for name in (spec.variant_flag, "folds") if name in text and name != "seed"}
@@ -257,6 +257,8 @@ def _parse(text: Any) -> Manifest:
     for number, e in enumerate(episodes):
         if len(e.supports) != head["shots"]:
             raise UserError(f"episode {number}: {len(e.supports)} supports, but shots is {head['shots']}.")
+        if e.query in e.supports:
+            raise UserError(f"episode {number}: the query {e.query} is among its own supports.")
     if text.get("sha256") not in (None, episodes_sha256(episodes)):
         raise UserError("its episodes are not those of its sha256; it was changed after it was written.")
     manifest = Manifest(choices=choices, class_ids=class_ids, episodes=episodes, **head)

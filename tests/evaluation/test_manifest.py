@@ -99,6 +99,11 @@ def test_each_of_several_seeds_has_a_file(dataset, tmp_path, name):
         (lambda m: m["class_ids"].update(cat=9), "class cat is 9 in the manifest, but 8 in the prepared masks"),
         (lambda m: m["episodes"][1].update(supports=["val_001"]), "episode 1: 1 supports, but shots is 2"),
         (lambda m: m.update(dataset="coco20i"), "is of coco20i, but the dataset is pascal5i"),
+        (
+            lambda m: m["episodes"][3].update(supports=[m["episodes"][3]["query"], "val_000"]),
+            "episode 3: the query val_003 is among its own supports",
+        ),
+        (lambda m: m.update(shots=float("inf")), "is not a manifest: OverflowError"),
         (lambda m: m.update(episodes=[]), "names no episode"),
         (lambda m: m.update(shots=0), "shots must be at least 1, but is 0"),
         (lambda m: m.pop("episodes"), "is not a manifest: KeyError 'episodes'"),
