@@ -25,7 +25,7 @@ FAST = ("cli", "data", "drawing", "evaluation/test_draws", "evaluation/test_m", 
 FAST += ("evaluation/test_report", "evaluation/test_shipped", "test_manifest_command")
 FAST += ("inference/test_folder", "inference/test_sheet", "inference/test_supports")
 FAST += ("pretraining/test_crops", "pretraining/test_imagenet")
-FAST += ("reproduction", "storage", "test_config", "test_packaging", "test_train_command")
+FAST += ("reproduction", "storage", "test_config", "test_packaging", "test_score", "test_train_command")
 FAST += (
     "weights/test_checkpoints",
     "weights/test_files",

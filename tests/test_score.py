@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -25,7 +26,7 @@ def command(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """VOCdevkit/ of 12 test images of three classes, a coloured square each, data/, pfenet.json and hsnet.json."""
+    """VOCdevkit/ of 12 test images of three classes, a coloured square each, data/, pfenet.json, hsnet.json.gz."""
     folder = tmp_path_factory.mktemp("score")
     voc = folder / "VOCdevkit" / "VOC2012"
     for part in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
@@ -44,7 +45,9 @@ def folder(tmp_path_factory):
     (voc / "ImageSets/Segmentation/val.txt").write_text("".join(f"val_{i}\n" for i in range(12)))
     dataset = prepare_voc(folder / "VOCdevkit", folder / "data")
     rules = {"fold": 1, "shots": 2, "min_pixels": 30, "episodes": 20}
-    write_manifest(folder / "pfenet.json", draw_manifest(dataset, protocol="pfenet", seeds=(321,), **rules))
+    manifest = draw_manifest(dataset, protocol="pfenet", seeds=(321,), **rules)
+    write_manifest(folder / "pfenet.json", manifest)
+    write_manifest(folder / "hsnet.json.gz", dataclasses.replace(manifest, protocol="hsnet", seeds=(0,)))
     return folder
 
 
@@ -108,6 +111,19 @@ def test_labels_may_come_from_a_folder(folder, boxes):
     differ = {field for field in result if result[field] != again[field]}
     assert differ <= {"name", "data_sha256", "date"} and again["data_sha256"] is None
     assert Image.open(folder / "out" / "again.sheet.png").size == Image.open(folder / "out" / "box.sheet.png").size
+
+
+def test_masks_for_hsnet_are_400_x_400(folder, boxes):
+    masks = predict(folder, "pasted_box", "hsnet.json.gz")
+    arguments = f"--manifest=hsnet.json.gz --predictions={masks} --data_dir=data --output=out/hsnet.json"
+    done = command(folder, *arguments.split())
+    assert done.returncode == 0, done.stderr
+    hsnet, box = (json.loads((folder / "out" / f"{name}.json").read_text()) for name in ("hsnet", "box"))
+    assert hsnet["scoring"] == "400 x 400" and hsnet["miou"] == pytest.approx(box["miou"], abs=1)
+    assert hsnet["episodes_sha256"] == box["episodes_sha256"]
+    done = command(folder, *arguments.replace(masks, "pasted_box_pfenet").split())
+    assert done.returncode == 2 and "20 of the wrong size (000000.png has " in done.stderr
+    assert " pixels instead of 400 x 400, " in done.stderr
 
 
 def test_manifests_written_before_they_told_the_values_of_classes_are_scored(folder, boxes):

@@ -50,7 +50,6 @@ PREDICTORS = {"pasted_box": pasted_box, "colours": colours}
 
 def predict(name: str, manifest: str | Path, images: str | Path, masks: str | Path, output: str | Path) -> None:
     """Writes the masks of all episodes to the folder ``output``."""
-    Path(output).mkdir(parents=True, exist_ok=True)
     for episode in episodes(manifest, images, masks):
         save(output, episode, PREDICTORS[name](episode))
 
