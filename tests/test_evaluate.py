@@ -4,12 +4,13 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mmnet_jax import create_model, evaluate, predict
+from mmnet_jax import create_model, evaluate, predict, score
 from mmnet_jax.config import get_config, resolve
 from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.prepare import prepare
@@ -54,6 +55,10 @@ def folder(tmp_path_factory):
         checkpoints.save_model(7, {"params": create_model(config, 8)[1]["params"], "batch_stats": {}})
     config.data.split = "protocol"
     Workdir(folder / "protocol").create(config)
+    config.data.update(dataset="coco20i", split=None, folds=None)
+    config = resolve(config)
+    Workdir(folder / "coco").create(config)
+    shutil.copytree(folder / "work/checkpoints", folder / "coco/checkpoints")
     return folder
 
 
@@ -227,7 +232,8 @@ def test_another_dataset_is_scored_on_the_classes_that_the_network_has_not_seen(
                 content = content.point(lambda value: 255 * (value > 0)).convert("L") if end == "png" else content
                 content.save(own / name / f"{i}.{end}")
     prepare("custom", own, folder / "data", "folder")
-    done = command(folder, evaluate, "--workdir=work", "--dataset=custom", "--episodes=6", "--output=out/own.json")
+    other = ["--dataset=custom", "--episodes=6", "--save_masks=masks/own", "--output=out/own.json"]
+    done = command(folder, evaluate, "--workdir=work", *other)
     assert done.returncode == 0, done.stderr
     result = json.loads((folder / "out/own.json").read_text())
     assert set(result["class_iou"]) == {"Cow", "mug"} and result["left_out"] == []
@@ -235,6 +241,9 @@ def test_another_dataset_is_scored_on_the_classes_that_the_network_has_not_seen(
     assert (result["trained_dataset"], result["trained_fold"]) == ("pascal5i", 1)
     assert result["notes"] == ["left out of custom, since the network was trained on them: Dog"]
     assert f"note: {result['notes'][0]}." in done.stdout
+    own_masks = "--manifest=out/own.manifest.json --predictions=masks/own --data_dir=data --output=out/masks.json"
+    assert command(folder, score, *own_masks.split()).returncode == 0
+    assert json.loads((folder / "out/masks.json").read_text())["class_iou"] == result["class_iou"]
     # the same episodes are repeated by name, and none may ask for the dog
     manifest = json.loads((folder / "out/own.manifest.json").read_text())
     again = "--workdir=work --dataset=custom --manifest=out/own.manifest.json --output=out/again.json"
@@ -253,3 +262,27 @@ def test_another_dataset_is_scored_on_the_classes_that_the_network_has_not_seen(
     ]:
         refused = command(folder, evaluate, "--workdir=work", *arguments.split())
         assert (refused.returncode, refused.stderr) == (2, sentence + "\n")
+
+
+def test_a_training_on_coco_is_scored_on_pascal_by_repris_rule(folder):
+    """COCO's bus is novel in fold 1, its cat was trained on."""
+    voc = folder / "large" / "VOC2012"
+    for part in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
+        (voc / part).mkdir(parents=True)
+    lists = {"train": ["a"], "val": ["b", "c", "d", "e", "f"]}
+    for split, names in lists.items():
+        (voc / f"ImageSets/Segmentation/{split}.txt").write_text("\n".join(names))
+        for name in names:
+            write_image(voc, name, np.pad(np.full((50, 50), 8 if name in "ef" else 6, np.uint8), 5))
+    prepare("pascal5i", folder / "large", folder / "large", "folder")
+    arguments = ["--workdir=coco", "--dataset=pascal5i", "--data_dir=large"]
+    done = command(folder, evaluate, *arguments, "--output=out/repri.json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "out/repri.json").read_text())
+    expected = {"split": "folder", "folds": "coco20i_interleaved", "fold": 1, "protocol": "pfenet", "episodes": 1000}
+    expected |= {"trained_dataset": "coco20i", "left_out": ["bicycle", "horse", "sofa"]}
+    assert {name: result[name] for name in expected} == expected and set(result["class_iou"]) == {"bus"}
+    assert "417 px" in done.stdout and result["notes"][1].endswith("they are not comparable")
+    refused = command(folder, evaluate, *arguments, "--fold=3")
+    sentence = "the network was trained on bottle, cat, cow, motorbike, as classes of coco20i; ask for others.\n"
+    assert (refused.returncode, refused.stderr.splitlines(True)[-1]) == (2, sentence)

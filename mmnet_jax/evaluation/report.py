@@ -142,6 +142,9 @@ def report(summary: dict[str, Any]) -> str:
         f"{miou(summary)}   FB-IoU {summary['fb_iou']:.2f}",
         *_class_lines(summary["class_iou"]),
     ]
+    if by_seed := summary.get("by_seed"):
+        means = [f"{seed} {value:.2f}" for seed, value in zip(seeds, by_seed, strict=True)]
+        lines.insert(2, f"mIoU of each seed: {'  '.join(means)}")
     if left_out := summary["left_out"]:
         lines.append(f"without episodes, so not in the mean: {first_of(left_out, MOST_CLASSES)}")
     lines += [f"note: {note}." for note in summary.get("notes", ())]

@@ -225,3 +225,18 @@ def test_a_refused_training_leaves_no_folder_and_a_second_one_in_a_workdir_is_re
     workdir = Workdir(tmp_path / "run")
     with workdir.lock(), pytest.raises(UserError, match=r"run is in use by another training \(process \d+\)\.$"):
         train(short_config(), workdir, dataset=tiny_dataset())
+
+
+def test_a_training_selects_by_one_of_bams_seeds_and_ends_with_all_five(tmp_path):
+    config = short_config(steps=2, log_every=1, checkpoint_every=2, evaluate_every=2)
+    config.training.evaluation_episodes = 6
+    config.evaluation.protocol = "bam"
+    workdir, lines = Workdir(tmp_path / "run"), []
+    scored = train(config, workdir, lines.append, tiny_dataset())
+    assert [line.split("  ")[0] for line in lines if line.startswith("episode ")] == ["episode 6/6", "episode 30/30"]
+    assert len(scored.summary["seeds"]) == len(scored.summary["by_seed"]) == 5
+    assert scored.summary["episodes"] == 6 and all(file.is_file() for file in scored.files)
+    names = [f"result.manifest_seed{seed}.json" for seed in scored.summary["seeds"]]
+    assert [file.name for file in scored.files] == ["result.json", *names, "result.episodes.csv", "result.sheet.png"]
+    # the same call again finds the result of all five
+    assert not train(config, workdir, lines.append, tiny_dataset()).fresh
