@@ -37,18 +37,16 @@ def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
     return indices
 
 
-def decode_foreground(data: bytes, name: str) -> Bool[np.ndarray, "h w"]:
-    """Where the stored values of an encoded mask are not 0: those of a palette, or of any colour; alpha says nothing.
+def decode_stored(data: bytes, name: str) -> np.ndarray:
+    """The stored values [h, w] of an encoded mask: a palette's indices, or each pixel's largest colour, without alpha.
 
     A ``UserError`` calls a mask ``name`` that is broken, or a JPEG, whose edges are blurred.
     """
     image, _ = turn(open_image(data, name), name)
     if image.format in ("JPEG", "MPO"):
         raise UserError(f"{name} is a JPEG image, which blurs the edges of a mask; save masks as PNG.")
-    values = np.asarray(image) != 0
-    if values.ndim == 2:
-        return values
-    return values[..., : len(image.mode.rstrip("Aa"))].any(axis=-1)
+    values = np.asarray(image)
+    return values if values.ndim == 2 else values[..., : len(image.mode.rstrip("Aa"))].max(axis=-1)
 
 
 def count_classes(

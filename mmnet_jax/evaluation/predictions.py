@@ -11,7 +11,7 @@ from jaxtyping import Bool, Integer, UInt8
 from mmnet_jax.cli.progress import Progress, Say
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.datasets.sources import read_file
-from mmnet_jax.data.masks import decode_foreground
+from mmnet_jax.data.masks import decode_stored
 from mmnet_jax.errors import UserError, first_of
 from mmnet_jax.evaluation.manifest import Manifest
 from mmnet_jax.evaluation.metrics import score
@@ -57,7 +57,7 @@ def score_predictions(
     Args:
       dataset: holds the labels of the manifest's images.
       samples: of how many episodes, spread over the classes, to keep the prediction.
-      say: gets lines of progress.
+      say: gets lines of progress, and a note of masks that look like probabilities.
 
     Raises:
       UserError: naming all masks that are missing, surplus, of another size or unreadable, and unreadable labels.
@@ -66,6 +66,7 @@ def score_predictions(
         raise UserError(f"{folder} is no folder; it should hold one mask an episode, 000000.png and so on.")
     specs, names = manifest.specs(dataset), mask_names(manifest.seeds, manifest.per_seed)
     class_ids = np.array([spec.class_id for spec in specs])
+    graded: list[str] = []
     there, chosen = _masks_in(folder, names), spread_over_classes(class_ids, samples)
 
     def count(i: int) -> tuple[Integer[np.ndarray, "3 2"], Sample | None] | Fault:
@@ -76,13 +77,16 @@ def score_predictions(
         except UserError as error:
             return Fault("of an unreadable label", str(error).rstrip("."))
         try:
-            predicted = decode_foreground(read_file(folder / names[i]), names[i])
+            stored = decode_stored(read_file(folder / names[i]), names[i])
         except UserError as error:
             return Fault("unreadable", str(error).rstrip("."))
         label = scored_label(label, manifest)
-        if predicted.shape != label.shape:
-            found, wanted = (f"{shape[1]} x {shape[0]}" for shape in (predicted.shape, label.shape))
+        if stored.shape != label.shape:
+            found, wanted = (f"{shape[1]} x {shape[0]}" for shape in (stored.shape, label.shape))
             return Fault("of the wrong size", f"{names[i]} has {found} pixels instead of {wanted}")
+        predicted = stored != 0
+        if (stored[predicted] != stored.max()).any():
+            graded.append(names[i])
         sample = Sample(i, predicted, None, np.zeros((0, 1, 1)), np.zeros(0, int)) if i in chosen else None
         return count_pixels(predicted, label), sample
 
@@ -98,6 +102,9 @@ def score_predictions(
             progress.update(number)
     if faults:
         raise UserError(f"the masks in {folder} do not fit the manifest's {len(specs):,} episodes: {_named(faults)}.")
+    if graded and say:
+        of_several = f"{len(graded):,} of the masks hold several values beside 0 ({first_of(sorted(graded), SHOWN)})"
+        say(f"note: {of_several}; all of them count as foreground.")
     intersection, union, area = np.stack(counted, axis=1)
     queries = [e.query for e in manifest.episodes]
     scores = score(intersection, union, class_ids, queries, seeds=len(manifest.seeds), fold=manifest.fold)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mmnet_jax.data.images import read_image
-from mmnet_jax.data.masks import decode_foreground, decode_mask, read_mask
+from mmnet_jax.data.masks import decode_mask, decode_stored, read_mask
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
 from tests.data.making import encoded, jpeg, palette_png, turned, with_palette
@@ -227,7 +227,7 @@ def test_a_turned_photograph_from_practice_fits_its_mask(cases):
     np.testing.assert_allclose(image[mask].mean(axis=0), bear[right].mean(axis=0), atol=3)
 
 
-def test_foreground_is_what_is_stored_as_nonzero_whatever_the_kind_of_png():
+def test_what_is_stored_as_nonzero_is_told_whatever_the_kind_of_png():
     mask = np.zeros((4, 6), np.uint8)
     mask[1, 2] = 1
     mask[2, 3:] = 255
@@ -235,8 +235,8 @@ def test_foreground_is_what_is_stored_as_nonzero_whatever_the_kind_of_png():
     kinds += [with_palette(mask, [0] * 768)]  # all colours black
     kinds += [np.stack([mask, 0 * mask, mask], axis=-1), np.stack([mask, mask * 0, mask, mask * 0 + 255], axis=-1)]
     for kind in kinds:
-        np.testing.assert_array_equal(decode_foreground(encoded(kind), "m"), mask > 0)
+        np.testing.assert_array_equal(decode_stored(encoded(kind), "m") != 0, mask > 0)
     with pytest.raises(UserError, match=r"^m is a JPEG image, which blurs the edges of a mask; save masks as PNG\.$"):
-        decode_foreground(jpeg(mask), "m")
+        decode_stored(jpeg(mask), "m")
     with pytest.raises(UserError, match=r"^m is broken"):
-        decode_foreground(encoded(mask)[:-30], "m")
+        decode_stored(encoded(mask)[:-30], "m")

@@ -139,6 +139,17 @@ def test_all_masks_that_do_not_fit_are_named_at_once(dataset, tmp_path):
     )
 
 
+def test_masks_that_may_be_probabilities_are_noted(dataset, tmp_path):
+    manifest = a_manifest(dataset, episodes=9)
+    saved = save_masks(tmp_path, manifest, dataset)
+    expected, mask = score_predictions(manifest, dataset, tmp_path), saved["000003.png"]
+    (tmp_path / "000003.png").write_bytes(png_bytes((mask * mask.cumsum(1)).astype(np.uint8)))
+    lines = []
+    assert score_predictions(manifest, dataset, tmp_path, say=lines.append).scores == expected.scores
+    note = "note: 1 of the masks hold several values beside 0 (000003.png); all of them count as foreground."
+    assert [line for line in lines if line.startswith("note")] == [note]
+
+
 def test_of_many_faults_of_a_kind_the_first_are_named(dataset, tmp_path):
     with pytest.raises(UserError, match=r"no folder; it should hold one mask an episode"):
         score_predictions(a_manifest(dataset), dataset, tmp_path / "none")
