@@ -105,6 +105,7 @@ def test_ignored_pixels_count_as_background_for_hsnet_on_coco_alone(dataset):
         ("pfenet", "pascal5i", (7,)),
         ("bam", "pascal5i", (510, 365)),
         ("hsnet", "pascal5i", (0,)),
+        ("hsnet", "coco20i", (0,)),
     ],
 )
 def test_masks_that_an_evaluation_saves_score_as_it_does(network, config, dataset, tmp_path, protocol, name, seeds):
