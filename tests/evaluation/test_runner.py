@@ -122,19 +122,23 @@ def test_a_head_without_confidence_or_memory_is_evaluated(network, config, datas
     assert episode_sheet(bare, dataset).shape[1] == 96 + 4 * 156
 
 
-def test_hsnet_squashes_images_and_scores_at_400_px_whatever_their_shape(network, config, dataset):
+@pytest.mark.parametrize(("name", "ignored"), [("pascal5i", 255), ("coco20i", 0)])
+def test_hsnet_squashes_images_and_scores_at_400_px_whatever_their_shape(network, config, dataset, name, ignored):
+    """Ignored pixels do not count on PASCAL, and are background on COCO."""
     queries = [
         (i, c) for i, pixels in zip(dataset.test.ids, dataset.test.counts, strict=True) for c in (6, 7, 8) if pixels[c]
     ]
     lists = HSNetLists({c: [i for i, own in queries if own == c] for c in (6, 7, 8)}, queries)
     hsnet = HSNet(lambda fold, classes, ids: lists, "contiguous")
-    own = dataclasses.replace(dataset, spec=dataclasses.replace(PASCAL5I, hsnet=hsnet))
+    own = dataclasses.replace(dataset, spec=dataclasses.replace(PASCAL5I, name=name, hsnet=hsnet))
     manifest = configured_manifest(own, config, protocol="hsnet", episodes=6)
     assert manifest.seeds == (0,)
     assert configured_manifest(own, config, protocol="hsnet", episodes=6, seed=5).seeds == (5,)
     result, side = evaluate(*network, config, own, manifest, samples=6), config.data.image_size
     for sample, spec in zip(result.samples, manifest.specs(own), strict=True):
         image, label = own.test.read(spec.query, spec.class_id)
+        assert (label == 255).any()
+        label = np.where(label == 255, ignored, label)
         rows_first = Image.fromarray(image).resize((side, len(image)), Image.Resampling.BILINEAR)
         colours = np.asarray(rows_first.resize((side, side), Image.Resampling.BILINEAR)) / 255 - IMAGENET_MEAN
         logits = (colours / IMAGENET_STD)[..., :2] * np.asarray(network[1]["params"]["weights"])
