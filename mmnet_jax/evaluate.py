@@ -62,14 +62,13 @@ def main() -> None:
         config.data.data_dir = FLAGS.data_dir
     dataset, transfer = _open(workdir, config)
     config = transfer.config if transfer else config
-    notes = transfer.notes() if transfer else []
     manifests, refused = _manifests(config, dataset)
-    for manifest in manifests:
-        if transfer:
-            transfer.check(manifest.class_ids)
-        elif manifest.fold != config.fold:
-            trained = f"this network was trained on the base classes of fold {config.fold}"
-            _note(f"{trained}, to which the novel classes of fold {manifest.fold} belong")
+    asked = manifests[0]  # all are of one fold
+    if transfer:
+        transfer.check(asked.class_ids)
+    elif asked.fold != config.fold:
+        trained = f"this network was trained on the base classes of fold {config.fold}"
+        _note(f"{trained}, to which the novel classes of fold {asked.fold} belong")
     scored = []
     for manifest in manifests:
         output, masks = _places(manifest.protocol)
@@ -79,7 +78,7 @@ def main() -> None:
                 checkpoint=FLAGS.checkpoint,
                 output=output,
                 masks=masks,
-                notes=notes,
+                notes=transfer.notes() if transfer else (),
                 say=Printer(error=True),
             )
         )

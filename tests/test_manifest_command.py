@@ -43,6 +43,15 @@ def test_open_flags_are_the_protocols_and_the_configs(tmp_path):
     assert json.loads((tmp_path / "m.json").read_text())["coco_masks"] == "published"
 
 
+def test_repris_episodes_need_neither_images_nor_a_network(tmp_path):
+    done = command(tmp_path, "--dataset=pascal5i", "--folds=coco20i_interleaved", "--fold=3")
+    assert done.returncode == 0, done.stderr
+    written = read_manifest(tmp_path / "m.json")
+    assert list(written.class_ids) == ["bottle", "cat", "cow", "motorbike"] and written.per_seed == 1000
+    assert {e.class_name for e in written.episodes} == set(written.class_ids)
+    assert written.choices == {"split": "protocol", "folds": "coco20i_interleaved"}
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
