@@ -51,13 +51,13 @@ class Transfer(NamedTuple):
 def open_transfer(config: ConfigDict, name: str, variant: str | None = None) -> Transfer:
     """Opens a dataset in ``data.data_dir`` for a network that was trained, by ``config``, on another one.
 
-    ``variant`` is the dataset's first one that is prepared, if None. Raises ``UserError`` where it is not prepared, or
-    the classes of the training are those of a source folder whose dataset is not prepared there.
+    ``variant`` is a value of the dataset's ``variant_field``; if None, its first one that is prepared. Raises
+    ``UserError`` where it is not prepared, or the classes of the training are those of a source folder whose dataset is
+    not prepared there.
     """
     spec, own, data_dir = find_spec(name), dataset_choice(config), config.data.data_dir
-    if variant is None:
-        prepared = (known for known in spec.variants if is_prepared(name, data_dir, known))
-        variant = next(prepared, spec.default_variant)
+    prepared = (known for known in spec.variants if is_prepared(name, data_dir, known))
+    variant = next(prepared, spec.default_variant) if variant is None else spec.variant(variant)
     trained = find_spec(own.name)
     if not trained.folds or is_prepared(*own[:3]):
         trained = open_dataset(*own).spec

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmnet_jax.data.dataset import Dataset, Split, find_spec
+from mmnet_jax.data.dataset import Dataset, Split, find_spec, listed_dataset
 from mmnet_jax.data.datasets.coco20i import COCO20I
 from mmnet_jax.data.datasets.fss1000 import FSS1000
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I
@@ -68,3 +68,12 @@ def test_repris_episodes_ask_for_the_kept_classes_alone_and_survive_their_file(p
     assert read_manifest(tmp_path / "m.json") == read_manifest(tmp_path / "m.json", dataset=pascal) == manifest
     with pytest.raises(UserError, match=r"^protocol hsnet has lists of the contiguous folds of pascal5i alone"):
         draw_manifest(pascal, **rules | {"protocol": "hsnet"}, seeds=(0,))
+
+
+def test_hsnets_episodes_of_fss1000_leave_out_the_classes_that_were_trained_on():
+    fss = listed_dataset("fss1000", "protocol", "coco20i_interleaved")
+    manifest = draw_manifest(fss, fold=1, shots=1, protocol="hsnet", seeds=(0,), min_pixels=1)
+    asked = [e.class_name for e in manifest.episodes]
+    assert len(asked) == 2_400 and len(set(asked)) == len(manifest.class_ids) == 236
+    assert not {"doughnut", "knife", "motorbike", "toaster"} & set(asked) and {"bus", "pizza"} < set(asked)
+    assert manifest.episodes[0].query.endswith("/1") and manifest.episodes[1].query.endswith("/10")
