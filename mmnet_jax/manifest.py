@@ -30,7 +30,9 @@ def define_flags() -> None:
     folds = "Which classes each fold holds out: contiguous, or coco20i_interleaved (unseen by a training on that)."
     flags.DEFINE_string("folds", None, folds)
     flags.DEFINE_boolean("restrict", False, "Draw from HSNet's lists without the images that are missing.")
-    flags.DEFINE_string("output", None, "The .json or .json.gz file; of several seeds NAME_seedN.json.", required=True)
+    flags.DEFINE_string(
+        "output", None, "NAME.json or NAME.json.gz; several seeds: NAME_seedN.json each.", required=True
+    )
 
 
 def main() -> None:
@@ -43,13 +45,12 @@ def main() -> None:
         raise UserError(f"--output={FLAGS.output} must be a file whose name ends in .json or .json.gz.")
     dataset = _dataset()
     protocol = find_protocol(FLAGS.protocol or dataset.spec.protocol, dataset.spec, dataset.folds)
-    seeds = protocol.seeds or (FIELDS["seed"].default,)
     manifest = draw_manifest(
         dataset,
         fold=FLAGS.fold,
         shots=FLAGS.shots,
         protocol=protocol.name,
-        seeds=seeds if FLAGS.seed is None else (FLAGS.seed,),
+        seeds=protocol.seeds_or(FIELDS["seed"].default) if FLAGS.seed is None else (FLAGS.seed,),
         min_pixels=dataset.spec.min_pixels,
         episodes=FLAGS.episodes,
         restrict=FLAGS.restrict,
@@ -60,14 +61,14 @@ def main() -> None:
 
 
 def _dataset() -> Dataset:
-    """The test images that the flags name: the prepared ones, or those that the package lists."""
+    """The dataset that the flags choose: as prepared, or its test images as the package lists them."""
     from mmnet_jax.data.dataset import find_spec, listed_dataset, open_dataset
 
     spec = find_spec(FLAGS.dataset)
     own = [] if spec.generated else [spec.variant_flag]
     for name in VARIANTS:
         if FLAGS[name].value is not None and name not in own:
-            raise UserError(f"--{name} means nothing for {spec.name}.")
+            raise UserError(f"--{name} does not apply to {spec.name}.")
     variant = spec.variant(FLAGS[own[0]].value if own else None)
     if FLAGS.data_dir is None:
         return listed_dataset(spec.name, variant, FLAGS.folds)

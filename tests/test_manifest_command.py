@@ -61,7 +61,7 @@ def test_repris_episodes_need_neither_images_nor_a_network(tmp_path):
             "--dataset=pascal5i --split=folder",
             "the lists of --split=folder lie with the images; give --data_dir=DATA, where it is prepared.",
         ),
-        ("--dataset=pascal5i --coco_masks=all", "--coco_masks means nothing for pascal5i."),
+        ("--dataset=pascal5i --coco_masks=all", "--coco_masks does not apply to pascal5i."),
         (
             "--dataset=pascal5i --split=all",
             "pascal5i comes in the variants protocol, trainaug and folder, but not all.",

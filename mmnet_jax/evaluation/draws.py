@@ -16,8 +16,8 @@ SHOWN = 5
 """Images and classes that a message names."""
 
 
-class Asked(NamedTuple):
-    """One episode: images by id."""
+class Episode(NamedTuple):
+    """One test episode: its images by id, its class by name."""
 
     query: str
     class_name: str
@@ -30,7 +30,7 @@ class Asked(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What episodes are drawn from, and how many."""
+    """The images and classes that episodes are drawn from, and how many are drawn."""
 
     dataset: Dataset
     fold: int
@@ -46,11 +46,12 @@ class Request:
 
 
 class Drawn(NamedTuple):
-    """The episodes of all seeds, one after the other."""
+    """Episodes drawn by a protocol's rules."""
 
-    episodes: tuple[Asked, ...]
+    episodes: tuple[Episode, ...]
+    """Those of all seeds, one seed after the other."""
     restricted: str | None = None
-    """The part of a list that was there, such as ``48 of 451 queries``; None: all of it."""
+    """The part of HSNet's lists that was there, such as ``48 of 451 queries``; None: all of it."""
 
 
 def draw_pfenet(request: Request) -> Drawn:
@@ -65,41 +66,42 @@ def draw_pfenet(request: Request) -> Drawn:
         raise UserError(f"{unknown}, and this protocol asks for them; give --data_dir=DATA, where it is prepared.")
     index = EpisodeIndex.build(dataset.test, request.classes, request.min_pixels, request.shots, class_names=names)
     specs = (testing_episode(index, seed, i) for seed in request.seeds for i in count)
-    return Drawn(tuple(Asked(ids[e.query], names[e.class_id], tuple(ids[s] for s in e.supports)) for e in specs))
+    return Drawn(tuple(Episode(ids[e.query], names[e.class_id], tuple(ids[s] for s in e.supports)) for e in specs))
 
 
 def draw_hsnet(request: Request) -> Drawn:
     """HSNet's episodes, its own for seed 0: from NumPy's legacy generator, which never changes, draw by draw.
 
     A support is drawn from the class's list, again while it is the query; supports may repeat. Raises ``UserError``
-    where listed images are missing, unless those present are enough by ``request``.
+    where listed images are missing and not ``request.restrict``.
     """
     lists, restricted = _present(request)
     names, classes = request.dataset.class_names, sorted(lists.images)
     episodes = []
     for seed in request.seeds:
         random = np.random.RandomState(seed)
-
-        def pick(options: Sequence[Any]) -> Any:
-            (at,) = random.choice(len(options), 1, replace=False)  # noqa: B023
-            return options[at]
-
         for i in range(request.episodes):
             if lists.queries is None:
-                class_id = pick(classes)
-                query = pick(lists.images[class_id])
+                class_id = _draw(random, classes)
+                query = _draw(random, lists.images[class_id])
             else:
                 query, class_id = lists.queries[i % len(lists.queries)]
             supports: list[str] = []
             while len(supports) < request.shots:
-                if (drawn := pick(lists.images[class_id])) != query:
+                if (drawn := _draw(random, lists.images[class_id])) != query:
                     supports.append(drawn)
-            episodes.append(Asked(query, names[class_id], tuple(supports)))
+            episodes.append(Episode(query, names[class_id], tuple(supports)))
     return Drawn(tuple(episodes), restricted)
 
 
+def _draw(random: np.random.RandomState, options: Sequence[Any]) -> Any:
+    """One of the options, drawn as HSNet does it."""
+    (at,) = random.choice(len(options), 1, replace=False)
+    return options[at]
+
+
 def _present(request: Request) -> tuple[HSNetLists, str | None]:
-    """HSNet's lists of the images that are there, without classes of a single image; None if that is all of them."""
+    """HSNet's lists of the images that are there, without classes of a single image, and ``Drawn.restricted``."""
     dataset, present = request.dataset, set(request.dataset.test.ids)
     assert dataset.spec.hsnet is not None
     names = {c: dataset.class_names[c] for c in request.classes}
@@ -112,7 +114,8 @@ def _present(request: Request) -> tuple[HSNetLists, str | None]:
     if missing and not request.restrict:
         raise UserError(
             f"protocol hsnet lists {len(listed):,} test images of {fold}, and {len(missing):,} are missing: "
-            f"{first_of(missing, SHOWN)}; prepare them, or take those that are there with --restrict."
+            f"{first_of(missing, SHOWN)}; prepare them, take another protocol, or draw from "
+            "those that are there (--restrict of evaluate and manifest)."
         )
     there = {c: [i for i in own if i in present] for c, own in images.items()}
     if few := [f"{names[c]} ({len(own)})" for c, own in there.items() if len(own) < 2]:

@@ -15,7 +15,7 @@ from mmnet_jax.data.dataset import Dataset, find_spec
 from mmnet_jax.data.datasets.spec import Part
 from mmnet_jax.data.episodes import EpisodeSpec
 from mmnet_jax.errors import UserError, first_of, listed
-from mmnet_jax.evaluation.draws import SHOWN, Asked, Request
+from mmnet_jax.evaluation.draws import SHOWN, Episode, Request
 from mmnet_jax.evaluation.protocols import PROTOCOLS, Protocol, default_episodes, find_protocol
 from mmnet_jax.storage.files import write_whole
 
@@ -37,7 +37,7 @@ class Manifest:
     """The part of the protocol's lists that it was drawn from, such as ``48 of 451 queries``; None: all of them."""
     class_ids: Mapping[str, int]
     """The classes that may be asked for, each with its value in the dataset's masks."""
-    episodes: tuple[Asked, ...]
+    episodes: tuple[Episode, ...]
     """Those of all seeds, one seed after the other, as many of each."""
 
     @property
@@ -94,19 +94,20 @@ class Manifest:
         Raises ``UserError`` where it is another dataset, has other folds, or lacks an image or a class.
         """
         self.check_dataset(dataset)
+        indices, positions = (
+            {name: i for i, name in enumerate(own)} for own in (dataset.class_names, dataset.test.ids)
+        )
         for name, value in self.class_ids.items():
-            if name not in dataset.class_names:
+            if name not in indices:
                 raise UserError(f"{self.dataset} has no class {name}.")
-            if value != (own_value := _mask_values(dataset, [dataset.class_names.index(name)])[name]):
-                raise UserError(f"class {name} is {value} in the manifest, but {own_value} in the prepared masks.")
+            if value != (prepared := _mask_value(dataset, indices[name])):
+                raise UserError(f"class {name} is {value} in the manifest, but {prepared} in the prepared masks.")
         images = dict.fromkeys(image for e in self.episodes for image in (e.query, *e.supports))
-        positions = {name: i for i, name in enumerate(dataset.test.ids)}
         if missing := [image for image in images if image not in positions]:
             lacking = f"{len(missing):,} of the {len(images):,} test images that the manifest names are not in the"
             raise UserError(f"{lacking} prepared {self.dataset}: {first_of(missing, SHOWN)}.")
-        numbers = {name: i for i, name in enumerate(dataset.class_names)}
         return [
-            EpisodeSpec(positions[e.query], numbers[e.class_name], tuple(positions[s] for s in e.supports))
+            EpisodeSpec(positions[e.query], indices[e.class_name], tuple(positions[s] for s in e.supports))
             for e in self.episodes
         ]
 
@@ -131,13 +132,13 @@ def draw_manifest(
     or the fold is unknown, no class has enough images for this many shots, or listed images are missing.
     """
     rules = find_protocol(protocol, dataset.spec, dataset.folds)
-    asked = dataset.classes(fold, classes) if only is None else tuple(only)
-    if not asked:
+    wanted = dataset.classes(fold, classes) if only is None else tuple(only)
+    if not wanted:
         raise UserError(f"{dataset.name} has no {classes} classes in fold {fold}.")
     count = default_episodes(dataset.spec, protocol) if episodes is None else episodes
-    drawn = rules.draw(Request(dataset, fold, asked, shots, seeds, count, min_pixels, restrict))
+    drawn = rules.draw(Request(dataset, fold, wanted, shots, seeds, count, min_pixels, restrict))
     about = dataset.choices, fold, classes, shots, protocol, tuple(seeds), drawn.restricted
-    return Manifest(dataset.name, *about, _mask_values(dataset, asked), drawn.episodes)
+    return Manifest(dataset.name, *about, _class_ids(dataset, wanted), drawn.episodes)
 
 
 def configured_manifest(dataset: Dataset, config: ConfigDict, seed: int | None = None, **given: Any) -> Manifest:
@@ -145,18 +146,23 @@ def configured_manifest(dataset: Dataset, config: ConfigDict, seed: int | None =
     given = {name: value for name, value in given.items() if value is not None}
     configured = {"fold": config.fold, "shots": config.shots, "protocol": config.evaluation.protocol}
     configured |= {"min_pixels": config.data.min_pixels, "episodes": config.evaluation.episodes}
-    asked = {**configured, **given}
-    protocol = PROTOCOLS.get(asked["protocol"])
-    own = (protocol and protocol.seeds) or (config.seed,)
-    return draw_manifest(dataset, seeds=own if seed is None else (seed,), **asked)
+    settings = {**configured, **given}
+    protocol = find_protocol(settings["protocol"], dataset.spec, dataset.folds)
+    seeds = protocol.seeds_or(config.seed) if seed is None else (seed,)
+    return draw_manifest(dataset, seeds=seeds, **settings)
 
 
-def _mask_values(dataset: Dataset, classes: Sequence[int]) -> dict[str, int]:
-    """Each class's value in the masks of the test split: its index, or 1 where an image has one class."""
-    return {dataset.class_names[c]: 1 if dataset.test.one_class else c for c in classes}
+def _class_ids(dataset: Dataset, classes: Sequence[int]) -> dict[str, int]:
+    """``Manifest.class_ids`` of these classes."""
+    return {dataset.class_names[c]: _mask_value(dataset, c) for c in classes}
 
 
-def episodes_sha256(episodes: Sequence[Asked]) -> str:
+def _mask_value(dataset: Dataset, class_id: int) -> int:
+    """The value of a class in the masks of the test split: its index, or 1 where an image has one class."""
+    return 1 if dataset.test.one_class else class_id
+
+
+def episodes_sha256(episodes: Sequence[Episode]) -> str:
     """SHA-256, in hexadecimal, of the manifest's list of episodes: UTF-8 JSON with sorted keys and no spaces."""
     text = json.dumps([e.as_json() for e in episodes], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -194,16 +200,16 @@ def write_manifest(path: Path, manifest: Manifest) -> list[Path]:
 def read_manifest(*files: str | Path, dataset: Dataset | None = None) -> Manifest:
     """The episodes of a manifest's files, one for each seed, which differ in nothing else, in the protocol's order.
 
-    With a ``dataset``, ``Manifest.specs`` of it are sure to be there, files written before they held ``class_ids`` get
-    them, and ``choices`` are the dataset's. Raises ``UserError`` where a file is missing or no manifest, the files do
-    not belong together, or the dataset does not fit.
+    With a ``dataset``, ``Manifest.specs`` of it does not raise, ``choices`` are the dataset's, and ``class_ids`` too
+    where a file has none (those written earlier). Raises ``UserError`` where a file is missing or no manifest, the
+    files do not belong together, or the dataset does not fit.
     """
     parts = []
     for file in files:
         try:
             part = _parse(_load(file))
             if dataset is not None:
-                part = _fitted(part, dataset)
+                part = _for_dataset(part, dataset)
         except UserError as error:
             raise UserError(f"manifest {file}: {error}") from None
         parts.append(part)
@@ -232,20 +238,20 @@ def _load(file: str | Path) -> Any:
         raise UserError(f"the file cannot be read: {error}.") from None
 
 
-def _parse(text: Any) -> Manifest:
-    """The manifest of a file's JSON; a ``UserError`` tells where it is none."""
+def _parse(content: Any) -> Manifest:
+    """The manifest in the JSON of a file; a ``UserError`` names what is wrong with it."""
     try:
-        head: dict[str, Any] = {name: str(text[name]) for name in ("dataset", "classes", "protocol")}
-        head |= {name: int(text[name]) for name in ("fold", "shots")}
-        head |= {"seeds": (int(text["seed"]),), "restricted": text.get("restricted")}
-        class_ids = {str(name): int(value) for name, value in text.get("class_ids", {}).items()}
+        head: dict[str, Any] = {name: str(content[name]) for name in ("dataset", "classes", "protocol")}
+        head |= {name: int(content[name]) for name in ("fold", "shots")}
+        head |= {"seeds": (int(content["seed"]),), "restricted": content.get("restricted")}
+        class_ids = {str(name): int(value) for name, value in content.get("class_ids", {}).items()}
         episodes = tuple(
-            Asked(str(e["query"]), str(e["class"]), tuple(map(str, e["supports"]))) for e in text["episodes"]
+            Episode(str(e["query"]), str(e["class"]), tuple(map(str, e["supports"]))) for e in content["episodes"]
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise UserError(f"it is not a manifest: {type(error).__name__} {error}.") from None
-    spec = find_spec(head["dataset"], text.get("folds"))
-    choices = {name: str(text[name]) for name in (spec.variant_flag, "folds") if name in text and name != "seed"}
+    spec = find_spec(head["dataset"], content.get("folds"))
+    choices = {name: str(content[name]) for name in (spec.variant_flag, "folds") if name in content and name != "seed"}
     find_protocol(head["protocol"], spec, choices.get("folds"))
     spec.check_fold(head["fold"])
     if head["classes"] not in get_args(Part):
@@ -259,7 +265,7 @@ def _parse(text: Any) -> Manifest:
             raise UserError(f"episode {number}: {len(e.supports)} supports, but shots is {head['shots']}.")
         if e.query in e.supports:
             raise UserError(f"episode {number}: the query {e.query} is among its own supports.")
-    if text.get("sha256") not in (None, episodes_sha256(episodes)):
+    if content.get("sha256") not in (None, episodes_sha256(episodes)):
         raise UserError("its episodes are not those of its sha256; it was changed after it was written.")
     manifest = Manifest(choices=choices, class_ids=class_ids, episodes=episodes, **head)
     if class_ids:
@@ -275,13 +281,12 @@ def _check_classes(manifest: Manifest) -> None:
             )
 
 
-def _fitted(manifest: Manifest, dataset: Dataset) -> Manifest:
-    """The manifest with its ``class_ids``, of the dataset's variant; a ``UserError`` tells that it does not fit."""
+def _for_dataset(manifest: Manifest, dataset: Dataset) -> Manifest:
+    """The manifest with ``class_ids`` and the dataset's ``choices``; a ``UserError`` if the dataset does not fit it."""
     manifest.check_dataset(dataset)
     if not manifest.class_ids:
-        ids = _mask_values(dataset, dataset.classes(manifest.fold, manifest.classes))
+        ids = _class_ids(dataset, dataset.classes(manifest.fold, manifest.classes))
         manifest = dataclasses.replace(manifest, class_ids=ids)
         _check_classes(manifest)
-    manifest = dataclasses.replace(manifest, choices=dataset.choices)
-    manifest.specs(dataset)  # which finds every image
-    return manifest
+    manifest.specs(dataset)  # raises where an image or a class is missing
+    return dataclasses.replace(manifest, choices=dataset.choices)

@@ -19,7 +19,7 @@ class Protocol:
     """Test episodes of a seed, where the dataset's ``DatasetSpec.episodes`` does not say otherwise."""
     draw: Callable[[Request], Drawn]
     seeds: tuple[int, ...] | None = None
-    """Episode seeds, whose mIoUs are averaged; None: the run's own one."""
+    """Episode seeds, whose mIoUs are averaged; None: the run's own one, see ``seeds_or``."""
     fit: Literal["pad", "squash"] = "pad"
     """Image size rule: fitted into the network's square and padded, or squashed to it."""
     scoring_side: int | None = None
@@ -28,6 +28,10 @@ class Protocol:
     side, the label top-left in it."""
     own_lists: bool = False
     """Whether it draws from the lists that ``DatasetSpec.hsnet`` declares, and is unknown where there are none."""
+
+    def seeds_or(self, seed: int) -> tuple[int, ...]:
+        """The protocol's episode seeds, or ``seed`` where it fixes none."""
+        return self.seeds or (seed,)
 
     @property
     def scoring(self) -> str:

@@ -27,8 +27,7 @@ def canonical_manifests() -> Iterator[tuple[str, Manifest]]:
 
 def draw_canonical(dataset: Dataset, protocol: str, fold: int, shots: int) -> Manifest:
     """The episodes of a protocol by its own numbers, for the seeds that it names, or else the config's default."""
-    seeds = PROTOCOLS[protocol].seeds or (FIELDS["seed"].default,)
-    pixels = dataset.spec.min_pixels
+    seeds, pixels = PROTOCOLS[protocol].seeds_or(FIELDS["seed"].default), dataset.spec.min_pixels
     return draw_manifest(dataset, fold=fold, shots=shots, protocol=protocol, seeds=seeds, min_pixels=pixels)
 
 

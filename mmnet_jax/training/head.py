@@ -15,7 +15,7 @@ from mmnet_jax.data.batches import training_batches
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.episodes import EpisodeIndex, training_index
 from mmnet_jax.drawing.curve import draw_curve
-from mmnet_jax.evaluation.manifest import configured_manifest
+from mmnet_jax.evaluation.manifest import Manifest, configured_manifest
 from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.features.resident import resident
@@ -110,26 +110,35 @@ def open_training(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: S
     return Training(model, frozen, index, steps, mesh, optimizer, state, update, batches, place, test_source)
 
 
-def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say) -> None:
+def selection_manifest(config: ConfigDict, dataset: Dataset) -> Manifest | None:
+    """The episodes that select the best checkpoint, of one seed; None: the training evaluates none on its way.
+
+    Raises ``UserError`` where the protocol cannot draw them.
+    """
+    if not (count := config.training.evaluation_episodes):
+        return None
+    seed, *_ = PROTOCOLS[config.evaluation.protocol].seeds_or(config.seed)
+    return configured_manifest(dataset, config, seed, episodes=count, classes=config.training.select_on)
+
+
+def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say, selection: Manifest | None) -> None:
     """Trains everything but the backbone, or continues from the newest checkpoint.
 
-    ``workdir`` is as ``Workdir.create`` left it, with its backbone.
+    ``workdir`` is as ``Workdir.create`` left it, with its backbone; ``selection`` comes from ``selection_manifest``.
     """
     settings = config.training
     first = jax.process_index() == 0  # of several processes one writes all but the checkpoints
-    if selecting := settings.evaluation_episodes:  # those that select the best checkpoint
-        seed, *_ = PROTOCOLS[config.evaluation.protocol].seeds or (config.seed,)  # of several one suffices here
-        manifest = configured_manifest(dataset, config, seed, episodes=selecting, classes=settings.select_on)
     training = open_training(config, workdir, dataset, say)
 
     # Evaluation on the classes by which the best checkpoint is chosen.
     def measure(state: TrainState, step: int) -> float:
+        assert selection is not None
         variables = state_variables(state, training.frozen)
         source = training.test_source
-        result = evaluate(training.model, variables, config, dataset, manifest, source=source, say=say)
+        result = evaluate(training.model, variables, config, dataset, selection, source=source, say=say)
         low, high = result.scores.interval95
         miou = f"{settings.select_on} mIoU {result.scores.miou:.2f} [{low:.2f}, {high:.2f}]"
-        say(f"step {step}: {miou} over {len(manifest.episodes)} episodes, FB-IoU {result.scores.fb_iou:.2f}")
+        say(f"step {step}: {miou} over {len(selection.episodes)} episodes, FB-IoU {result.scores.fb_iou:.2f}")
         return result.scores.miou
 
     index = training.episodes
@@ -155,7 +164,7 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say)
         unit="episodes",
         learning_rate=learning_rate(training.optimizer),
         describe=_losses,
-        evaluate=measure if settings.evaluation_episodes else None,
+        evaluate=measure if selection else None,
     )
     if first:
         draw_curve(workdir.log, workdir.results / "training.png")

@@ -20,7 +20,7 @@ from mmnet_jax.evaluation.checkpoint import Scored, score_workdir
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.report import write_example
 from mmnet_jax.models.heads import HEADS
-from mmnet_jax.training.head import train_head
+from mmnet_jax.training.head import selection_manifest, train_head
 from mmnet_jax.workdir.folder import Workdir, pretrains
 
 # in ``results/`` of the workdir: the final evaluation, and a folder with one of its episodes
@@ -73,6 +73,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
                 multihost_utils.sync_global_devices("data")
         dataset = dataset or open_dataset(*dataset_choice(config))
         _check_classes(config, dataset)
+        selection = selection_manifest(config, dataset)  # before anything is written, since it may be refused
         if config.evaluation.after_training:
             manifest = configured_manifest(dataset, config)
         if resumed and workdir.data_sha256() not in (None, dataset.fingerprints()):
@@ -88,7 +89,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
                 _pretrain(config, workdir, dataset, say)
         base = _classes(config, dataset, "base")
         with stage(f"training: {HEADS[config.model.network].title}'s head, {config.shots}-shot, {base}"):
-            train_head(config, workdir, dataset, say)
+            train_head(config, workdir, dataset, say, selection)
         if not config.evaluation.after_training:
             return None
         novel = _classes(config, dataset, "novel")

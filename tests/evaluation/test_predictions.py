@@ -7,7 +7,7 @@ import pytest
 
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.draws import Asked
+from mmnet_jax.evaluation.draws import Episode
 from mmnet_jax.evaluation.label_files import open_labels
 from mmnet_jax.evaluation.manifest import Manifest
 from mmnet_jax.evaluation.predictions import count_pixels, score_predictions, scored_label
@@ -27,7 +27,7 @@ def a_manifest(dataset, protocol="pfenet", episodes=6, seeds=(0,), name="pascal5
         class_name = random.choice([*CLASSES])
         images = np.flatnonzero(dataset.test.counts[:, CLASSES[class_name]])
         query, *supports = (dataset.test.ids[i] for i in random.choice(images, 1 + shots, replace=False))
-        asked.append(Asked(query, str(class_name), tuple(supports)))
+        asked.append(Episode(query, str(class_name), tuple(supports)))
     about = {"fold": 1, "classes": "novel", "shots": shots, "protocol": protocol, "restricted": None}
     return Manifest(name, {}, **about, seeds=seeds, class_ids=CLASSES, episodes=tuple(asked))
 
@@ -186,7 +186,7 @@ def test_labels_from_a_folder_give_the_same_result_and_a_sheet_without_images(da
 
 
 def test_labels_of_images_of_one_class_hold_1_where_it_is(tmp_path):
-    asked = (Asked("a/1", "a", ("a/2",)), Asked("b/1", "b", ("b/2",)))
+    asked = (Episode("a/1", "a", ("a/2",)), Episode("b/1", "b", ("b/2",)))
     about = {"fold": 0, "classes": "novel", "shots": 1, "protocol": "hsnet", "seeds": (0,), "restricted": None}
     manifest = Manifest("fss1000", {}, **about, class_ids={"a": 1, "b": 1}, episodes=asked)
     mask = np.array([[1, 0], [0, 255]], np.uint8)

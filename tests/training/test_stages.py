@@ -77,6 +77,15 @@ def test_val_classes_that_the_source_does_not_bring_are_missed_before_anything_i
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("when", ["on its way", "after it"])
+def test_episodes_that_cannot_be_drawn_are_refused_before_anything_is_written(tmp_path, when):
+    config = tiny_config() if when == "on its way" else short_config()
+    config.evaluation.protocol = "hsnet"
+    with pytest.raises(UserError, match=r"^protocol hsnet lists 433 test images of pascal5i fold 1, and 433 are miss"):
+        train(config, Workdir(tmp_path / "run"), dataset=tiny_dataset())
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A workdir with a result, what ``train`` returned, and the lines that were said."""
