@@ -19,19 +19,24 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    text = "Write FILE.md, FILE.json and the figure FILE.png; an ending is left out. (default: print only)"
-    flags.DEFINE_string("output", None, text)
+    output = "Write FILE.md, FILE.json and the figure FILE.png, whichever ending is given. (default: print only)"
+    flags.DEFINE_string("output", None, output)
 
 
 def main(words: list[str]) -> None:
     from mmnet_jax.drawing.images import png_bytes
-    from mmnet_jax.evaluation.comparison_table import compared, figure, markdown, read_row
+    from mmnet_jax.evaluation.comparison_table import (
+        comparison_figure,
+        comparison_json,
+        comparison_markdown,
+        read_row,
+    )
     from mmnet_jax.storage.files import write_whole
 
     if len(words) < 2:
         raise UserError("give the results of at least two rows, such as A.json B.json; the first is compared with.")
-    content = compared([read_row(word) for word in words])
-    text = markdown(content)
+    content = comparison_json([read_row(word) for word in words])
+    text = comparison_markdown(content)
     print(text, end="")
     if FLAGS.output is None:
         return
@@ -40,7 +45,7 @@ def main(words: list[str]) -> None:
         output = output.with_suffix("")
     written = {
         "json": (json.dumps(content, indent=2, allow_nan=False) + "\n").encode(),
-        "png": png_bytes(figure(content)),
+        "png": png_bytes(comparison_figure(content)),
         "md": text.encode(),
     }
     output.parent.mkdir(parents=True, exist_ok=True)

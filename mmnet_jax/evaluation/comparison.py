@@ -55,7 +55,7 @@ class Resampled:
 
 
 Parts = Mapping[Key, Resampled]
-"""What a row of a table consists of."""
+"""The results behind one row of a table."""
 
 
 def resample(result: StoredResult, method: str = OWN) -> Resampled:
@@ -100,15 +100,15 @@ def _unlike(ours: StoredResult, theirs: StoredResult) -> str:
     if len(ours.episodes) != len(theirs.episodes):
         return f"the number of episodes ({len(ours.episodes):,} and {len(theirs.episodes):,})"
     for what, fields in {"episodes": 3, "label areas": 4}.items():
-        told = [[[*map(str, episode)][:fields] for episode in one.episodes] for one in (ours, theirs)]
-        if unlike := [number for number, (a, b) in enumerate(zip(*told, strict=True)) if a != b]:
-            a, b = (", ".join(one[unlike[0]]) for one in told)
+        columns = [[[*map(str, episode)][:fields] for episode in one.episodes] for one in (ours, theirs)]
+        if unlike := [number for number, (a, b) in enumerate(zip(*columns, strict=True)) if a != b]:
+            a, b = (", ".join(one[unlike[0]]) for one in columns)
             return f"{len(unlike):,} of {len(ours.episodes):,} {what} (number {unlike[0]}: {a}; and {b})"
     raise AssertionError("the episodes differ")
 
 
 def _estimate(parts: Mapping[Key, Float[np.ndarray, " r"]]) -> Estimate:
-    """Of the mean over folds of the means over runs, draw by draw."""
+    """The mean over folds of the means over runs, taken draw by draw."""
     folds = sorted({fold for fold, _ in parts})
     by_fold = [np.mean([part for key, part in parts.items() if key[0] == fold], axis=0) for fold in folds]
     value, *draws = np.mean(by_fold, axis=0)

@@ -1,4 +1,4 @@
-"""Rows of results compared with the first of them: the table as JSON, as Markdown and as a figure."""
+"""A comparison of results with the first of them: as JSON, as a Markdown table and as a figure."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ from mmnet_jax.evaluation.comparison import (
     miou,
     resample,
 )
+from mmnet_jax.evaluation.markdown import markdown_table, with_interval
 from mmnet_jax.evaluation.stored import OWN, StoredEpisode, read_result
 
 INTERVALS = (
@@ -81,8 +82,8 @@ def read_row(text: str) -> Row:
     return Row(name, parts, tuple(files.split(",")))
 
 
-def compared(rows: Sequence[Row]) -> dict[str, Any]:
-    """The table as JSON: mIoU of each row by fold and class, and its difference from the first row.
+def comparison_json(rows: Sequence[Row]) -> dict[str, Any]:
+    """The comparison as JSON: mIoU of each row by fold and class, and its difference from the first row.
 
     Raises a ``UserError`` where two rows have one name, or a row cannot be compared with the first one.
     """
@@ -101,18 +102,20 @@ def compared(rows: Sequence[Row]) -> dict[str, Any]:
             raise UserError(f"{row.name} cannot be compared with {first.name}: {error}") from error
     summaries = [part.result.summary for row in rows for part in row.parts.values()]
     shared = ("split", *(name for name in RULES if name not in ("fold", "seeds")))
-    asked = {fold: [e for part in first.of_fold(fold).values() for e in part.result.episodes] for fold in first.folds}
+    episodes = {
+        fold: [e for part in first.of_fold(fold).values() for e in part.result.episodes] for fold in first.folds
+    }
     return {
         **{name: values[0] for name in shared if len(set(values := [s[name] for s in summaries if name in s])) == 1},
         "episodes": [len(part.result.episodes) for part in first.parts.values()],
-        "query_images": {f"fold{fold}": _images(episodes) for fold, episodes in asked.items()},
+        "query_images": {f"fold{fold}": _query_images(own) for fold, own in episodes.items()},
         "intervals": INTERVALS,
         "rows": [_row(row, first) for row in rows],
     }
 
 
-def _images(episodes: Sequence[StoredEpisode]) -> dict[str, Any]:
-    """The number of query images, and of those of each class."""
+def _query_images(episodes: Sequence[StoredEpisode]) -> dict[str, Any]:
+    """How many query images there are, and how many of each class."""
     classes: dict[str, set[str]] = {}
     for episode in episodes:
         classes.setdefault(episode.class_name, set()).add(episode.query)
@@ -126,8 +129,8 @@ def _row(row: Row, first: Row) -> dict[str, Any]:
         ours, theirs = (one.parts if fold is None else one.of_fold(fold) for one in (row, first))
         found = _numbers("miou" if class_name is None else "iou", miou(ours, class_name))
         if row is not first:
-            gap = difference(ours, theirs, class_name)
-            found["difference"] = _numbers("difference", gap) | {"opposite": gap.opposite}
+            estimate = difference(ours, theirs, class_name)
+            found["difference"] = _numbers("difference", estimate) | {"opposite": estimate.opposite}
         return found
 
     classes: dict[str, Any] = {}
@@ -143,17 +146,20 @@ def _numbers(name: str, estimate: Estimate) -> dict[str, Any]:
     return {name: estimate.value, "interval95": list(estimate.interval95)}
 
 
-def markdown(content: Mapping[str, Any]) -> str:
-    """The Markdown of a table from ``compared``."""
+def comparison_markdown(content: Mapping[str, Any]) -> str:
+    """The Markdown of ``comparison_json``."""
     rows, folds = content["rows"], list(content["query_images"])
     columns = [*folds, "mean"] if len(folds) > 1 else folds
     first = rows[0]["name"]
     lines = ["# Comparison", "", _circumstances(content), "", content["intervals"], ""]
-    body = [[row["name"], *(with_interval(row["cells"][c], "miou") for c in columns)] for row in rows]
-    lines += grid(["mIoU, percent", *columns], body)
+    body = [
+        [row["name"], *(with_interval(row["cells"][c]["miou"], row["cells"][c]["interval95"], "z.1f") for c in columns)]
+        for row in rows
+    ]
+    lines += markdown_table(["mIoU, percent", *columns], body)
     lines += ["", OPPOSITE, ""]
     body = [[row["name"], *(_difference(row["cells"][c]) for c in columns)] for row in rows[1:]]
-    lines += grid([f"minus {first}", *columns], body)
+    lines += markdown_table([f"minus {first}", *columns], body)
     lines += ["", *_class_table(content)]
     counts = {fold: images["all"] for fold, images in content["query_images"].items()}
     counts |= {name: count for images in content["query_images"].values() for name, count in images["classes"].items()}
@@ -170,10 +176,13 @@ def _class_table(content: Mapping[str, Any]) -> list[str]:
     for fold, images in folds.items():
         for name in rows[0]["classes"][fold]:
             cells = [row["classes"][fold].get(name) for row in rows]
-            told = [f"{cell['iou']:.1f}" if cell else "" for cell in cells]
-            gaps = [_difference(cell) if cell else "" for cell in cells[1:]]
-            body.append([f"{name} ({fold})" if len(folds) > 1 else name, str(images["classes"][name]), *told, *gaps])
-    return grid(["IoU, percent", "query images", *names, *(f"{name} minus {names[0]}" for name in names[1:])], body)
+            ious = [f"{cell['iou']:.1f}" if cell else "" for cell in cells]
+            differences = [_difference(cell) if cell else "" for cell in cells[1:]]
+            label = f"{name} ({fold})" if len(folds) > 1 else name
+            body.append([label, str(images["classes"][name]), *ious, *differences])
+    return markdown_table(
+        ["IoU, percent", "query images", *names, *(f"{name} minus {names[0]}" for name in names[1:])], body
+    )
 
 
 def _circumstances(content: Mapping[str, Any]) -> str:
@@ -189,31 +198,22 @@ def _circumstances(content: Mapping[str, Any]) -> str:
     )
 
 
-def figure(content: Mapping[str, Any]) -> UInt8[np.ndarray, "h w 3"]:
+def comparison_figure(content: Mapping[str, Any]) -> UInt8[np.ndarray, "h w 3"]:
     """The mIoU of every row beside its difference from the first one, with intervals, by fold and for their mean."""
     rows, folds = content["rows"], list(content["query_images"])
     panels: list[tuple[Panel, Panel]] = []
     for column in ["mean", *folds] if len(folds) > 1 else folds:
         cells = {row["name"]: row["cells"][column] for row in rows}
         scores = [Bar(name, cell["miou"], *cell["interval95"]) for name, cell in cells.items()]
-        gaps = [Bar(rows[0]["name"], 0.0, 0.0, 0.0)]
-        for name, gap in [(name, cell["difference"]) for name, cell in cells.items() if "difference" in cell]:
-            gaps.append(Bar(name, gap["difference"], *gap["interval95"]))
-        panels.append((Panel(f"{column}: mIoU, percent", scores), Panel(f"minus {rows[0]['name']}, points", gaps, 0.0)))
+        differences = [Bar(rows[0]["name"], 0.0, 0.0, 0.0)]
+        for row in rows[1:]:
+            own = cells[row["name"]]["difference"]
+            differences.append(Bar(row["name"], own["difference"], *own["interval95"]))
+        right = Panel(f"minus {rows[0]['name']}, points", differences, mark=0.0)
+        panels.append((Panel(f"{column}: mIoU, percent", scores), right))
     return draw_intervals(panels)
 
 
-def with_interval(cell: Mapping[str, Any], name: str, sign: str = "") -> str:
-    """A number with its interval; ``sign`` is a format's, such as ``+``."""
-    low, high = cell["interval95"]
-    return f"{cell[name]:{sign}z.1f} [{low:{sign}z.1f}, {high:{sign}z.1f}]"
-
-
 def _difference(cell: Mapping[str, Any]) -> str:
-    gap = cell["difference"]
-    return f"{with_interval(gap, 'difference', '+')} ({gap['opposite']:.3f})"
-
-
-def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table."""
-    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body)]
+    own = cell["difference"]
+    return f"{with_interval(own['difference'], own['interval95'], '+z.1f')} ({own['opposite']:.3f})"

@@ -5,68 +5,67 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmnet_jax.evaluation.markdown import markdown_table, with_interval
 from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.storage.files import write_whole
 
 FITS = {"pad": "padded", "squash": "squashed"}
 """``Protocol.fit`` in words."""
+SHARED = (
+    "dataset",
+    "split",
+    "coco_masks",
+    "folds",
+    "fold",
+    "shots",
+    "step",
+    "parameters_sha256",
+    "image_size",
+    "notes",
+)
+"""Fields of a result that are the same under every protocol."""
+OWN = ("protocol", "scoring", "episodes", "seeds", "miou", "interval95", "fb_iou", "class_iou", "by_seed")
+"""Fields of a result that make its row."""
 
 
 def protocols_json(summaries: Sequence[Mapping[str, Any]], refused: Mapping[str, str]) -> dict[str, Any]:
-    """The numbers of several results of one checkpoint, and why other protocols were not scored.
+    """The numbers of one checkpoint's results, and why other protocols were not scored.
 
     ``summaries`` hold ``result.json`` of each protocol, at least one, in the table's order; ``refused`` has the
     sentences by protocol. ``range`` is the largest mIoU minus the smallest, in points.
     """
-    first = summaries[0]
-    shared = (
-        "dataset",
-        "split",
-        "coco_masks",
-        "folds",
-        "fold",
-        "shots",
-        "step",
-        "parameters_sha256",
-        "image_size",
-        "notes",
-    )
-    own = ("protocol", "scoring", "episodes", "seeds", "miou", "interval95", "fb_iou", "class_iou", "by_seed")
     rows = []
     for summary in summaries:
-        row = {name: summary[name] for name in own if name in summary}
-        baselines = {name: of["miou"] for name, of in summary["baselines"].items()}
-        rows.append(row | {"fit": PROTOCOLS[summary["protocol"].partition(",")[0]].fit, "baselines": baselines})
-    mious = [summary["miou"] for summary in summaries]
-    return {
-        **{name: first[name] for name in shared if name in first},
-        "rows": rows,
-        "range": max(mious) - min(mious),
-        "refused": dict(refused),
-    }
+        row = {name: summary[name] for name in OWN if name in summary}
+        row["fit"] = PROTOCOLS[summary["protocol"].partition(",")[0]].fit
+        row["baselines"] = {name: scores["miou"] for name, scores in summary["baselines"].items()}
+        rows.append(row)
+    mious = [row["miou"] for row in rows]
+    shared = {name: summaries[0][name] for name in SHARED if name in summaries[0]}
+    return {**shared, "rows": rows, "range": max(mious) - min(mious), "refused": dict(refused)}
 
 
 def protocols_markdown(table: Mapping[str, Any]) -> str:
     """``protocols_json`` as a table, with how much the protocol alone moves the mIoU below it."""
-    baselines = list(dict.fromkeys(name for row in table["rows"] for name in row["baselines"]))
-    heads = ["protocol", "image", "scored at", "episodes", "mIoU [95% interval]", "FB-IoU"]
-    heads += [f"{name} mIoU" for name in baselines]
-    lines = [heads, ["---"] * len(heads)]
-    for row in table["rows"]:
-        low, high = row["interval95"]
-        times = f"{len(row['seeds'])} x " if len(row["seeds"]) > 1 else ""
-        cells = [row["protocol"], FITS[row["fit"]], row["scoring"]]
-        cells += [f"{times}{row['episodes']:,}", f"{row['miou']:.2f} [{low:.2f}, {high:.2f}]"]
-        cells += [f"{row['fb_iou']:.2f}"]
+    rows = table["rows"]
+    baselines = list(dict.fromkeys(name for row in rows for name in row["baselines"]))
+    head = ["protocol", "image", "scored at", "episodes", "mIoU [95% interval]", "FB-IoU"]
+    body = []
+    for row in rows:
+        seeds = f"{len(row['seeds'])} x " if len(row["seeds"]) > 1 else ""
+        cells = [row["protocol"], FITS[row["fit"]], row["scoring"], f"{seeds}{row['episodes']:,}"]
+        cells += [with_interval(row["miou"], row["interval95"], ".2f"), f"{row['fb_iou']:.2f}"]
         cells += [f"{row['baselines'][name]:.2f}" if name in row["baselines"] else "" for name in baselines]
-        lines.append(cells)
-    text = ["| " + " | ".join(cells) + " |" for cells in lines]
-    if len(table["rows"]) > 1:
-        low, high = (by(table["rows"], key=lambda row: row["miou"])["protocol"] for by in (min, max))
-        text += ["", f"The protocol alone moves the mIoU by {table['range']:.2f} points, from {low} to {high}."]
-    text += ["", *(f"Note: {note}." for note in table["notes"])] if "notes" in table else []
-    text += ["", *(f"Not scored: {sentence}" for sentence in table["refused"].values())] if table["refused"] else []
-    return "\n".join(text) + "\n"
+        body.append(cells)
+    lines = markdown_table(head + [f"{name} mIoU" for name in baselines], body)
+    if len(rows) > 1:
+        lowest, *_, highest = (row["protocol"] for row in sorted(rows, key=lambda row: row["miou"]))
+        lines += ["", f"The protocol alone moves the mIoU by {table['range']:.2f} points, from {lowest} to {highest}."]
+    if notes := table.get("notes"):
+        lines += ["", *(f"Note: {note}." for note in notes)]
+    if refused := table["refused"]:
+        lines += ["", *(f"Not scored: {sentence}" for sentence in refused.values())]
+    return "\n".join(lines) + "\n"
 
 
 def write_protocols(path: Path, table: Mapping[str, Any]) -> list[Path]:

@@ -68,7 +68,7 @@ def read_result(path: Path) -> StoredResult:
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} does not exist; a result is NAME.json and NAME.episodes.csv.") from None
     except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
-        what = f"{type(error).__name__} {error}"
+        what = error.strerror if isinstance(error, OSError) else f"{type(error).__name__} {error}"
         raise UserError(f"the result {path} or its {table.name} cannot be read: {what}.") from error
     if len(episodes) != number or not episodes:
         raise UserError(f"{table} has {len(episodes)} episodes, but {path} names {number}.")

@@ -20,12 +20,12 @@ NOT_COMPARABLE = (
 
 
 class Transfer(NamedTuple):
-    """Another dataset, as a trained network may be scored on it."""
+    """Another dataset, opened to score a trained network on it."""
 
     config: ConfigDict
-    """The training's, with the other dataset's fields."""
+    """The training's, with the fields of the other dataset."""
     dataset: Dataset
-    """With the folds of the training: ``with_unseen``."""
+    """Its folds are those of the training, see ``with_unseen``."""
     trained: str
     """The name of the dataset of the training."""
     seen: tuple[str, ...]
@@ -38,7 +38,7 @@ class Transfer(NamedTuple):
             raise UserError(f"the network was trained on {names}, as classes of {self.trained}; ask for others.")
 
     def notes(self) -> list[str]:
-        """What whoever reads the numbers has to know."""
+        """Sentences for the result: the classes left out, and which published numbers are not comparable."""
         notes = []
         if self.seen:
             left_out = f"left out of {self.dataset.name}, since the network was trained on them"
@@ -59,7 +59,7 @@ def open_transfer(config: ConfigDict, name: str, variant: str | None = None) -> 
     prepared = (known for known in spec.variants if is_prepared(name, data_dir, known))
     variant = next(prepared, spec.default_variant) if variant is None else spec.variant(variant)
     trained = find_spec(own.name)
-    if not trained.folds or is_prepared(*own[:3]):
+    if not trained.folds or is_prepared(*own[:3]):  # its source may have brought classes of its own
         trained = open_dataset(*own).spec
     folds, fold = own.folds or trained.default_folds, config.fold
     dataset = open_dataset(name, data_dir, variant)
@@ -69,5 +69,7 @@ def open_transfer(config: ConfigDict, name: str, variant: str | None = None) -> 
     config = config.copy_and_resolve_references()
     config.evaluation.update(protocol=spec.protocol, episodes=None)
     config.data.update(dataset=name, folds=spec.default_folds, min_pixels=spec.min_pixels)
-    config.data[spec.variant_field.removeprefix("data.")] = int(variant[4:]) if spec.generated else variant
+    config.data[spec.variant_field.removeprefix("data.")] = (
+        int(variant.removeprefix("seed")) if spec.generated else variant
+    )
     return Transfer(config, dataset, own.name, seen)

@@ -9,7 +9,8 @@ from typing import Any
 from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.evaluation.comparison import Key, Parts, UnlikeResults, difference, miou
-from mmnet_jax.evaluation.comparison_table import INTERVALS, grid, with_interval
+from mmnet_jax.evaluation.comparison_table import INTERVALS
+from mmnet_jax.evaluation.markdown import markdown_table, with_interval
 from mmnet_jax.reproduction.runs import Run, Settings
 from mmnet_jax.reproduction.scores import Outcome, overall_verdict, verdict
 from mmnet_jax.reproduction.tables import Table, TableRow
@@ -130,7 +131,7 @@ def markdown(content: Mapping[str, Any]) -> str:
         head += "; below it the paper's number and the difference from it"
     lines = [f"# {content['title']}", "", f"{head}. {_circumstances(content)}", "", content["intervals"], ""]
     body = [[f"{row['label']} (`{row['row']}`)", *map(_beside_paper, row["cells"].values())] for row in rows]
-    lines += grid(["row", *columns], body)
+    lines += markdown_table(["row", *columns], body)
     if claims:
         lines += ["", CLAIMS + SEEDS * several, ""]
         body = []
@@ -138,7 +139,7 @@ def markdown(content: Mapping[str, Any]) -> str:
             cells = [_number(cell, "difference", "+") for cell in claim["cells"].values()]
             seeds = [_seed_range(claim)] * several
             body.append([f"{claim['better']} better than {claim['worse']}", *cells, *seeds, claim["verdict"]])
-        lines += grid(["claim", *columns, *["seeds"] * several, "verdict"], body)
+        lines += markdown_table(["claim", *columns, *["seeds"] * several, "verdict"], body)
     if content["note"]:
         lines += ["", content["note"]]
     if content["unfinished"]:
@@ -170,7 +171,9 @@ def _circumstances(content: Mapping[str, Any]) -> str:
 
 def _number(cell: Mapping[str, Any], name: str, sign: str = "") -> str:
     """A number with its interval, or why there is none."""
-    return with_interval(cell, name, sign) if name in cell else cell.get("verdict", NOT_RUN)
+    if name not in cell:
+        return cell.get("verdict", NOT_RUN)
+    return with_interval(cell[name], cell["interval95"], f"{sign}z.1f")
 
 
 def _beside_paper(cell: Mapping[str, Any]) -> str:
