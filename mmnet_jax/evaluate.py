@@ -63,30 +63,34 @@ def main() -> None:
     dataset, transfer = _open(workdir, config)
     config = transfer.config if transfer else config
     manifests, refused = _manifests(config, dataset)
-    asked = manifests[0]  # all are of one fold
+    first = manifests[0]  # the others ask for the same classes
     if transfer:
-        transfer.check(asked.class_ids)
-    elif asked.fold != config.fold:
+        transfer.check(first.class_ids)
+    elif first.fold != config.fold:
         trained = f"this network was trained on the base classes of fold {config.fold}"
-        _note(f"{trained}, to which the novel classes of fold {asked.fold} belong")
+        _note(f"{trained}, to which the novel classes of fold {first.fold} belong")
+    notes = transfer.notes() if transfer else ()
     scored = []
     for manifest in manifests:
-        output, masks = _places(manifest.protocol)
+        output, masks = _outputs(manifest.protocol)
         scored.append(
             score_workdir(
-                *(workdir, config, dataset, manifest),
+                workdir,
+                config,
+                dataset,
+                manifest,
                 checkpoint=FLAGS.checkpoint,
                 output=output,
                 masks=masks,
-                notes=transfer.notes() if transfer else (),
+                notes=notes,
                 say=Printer(error=True),
             )
         )
     files = [file for one in scored for file in one.files]
     if FLAGS.protocol == ALL:
         table = protocols_json([one.summary for one in scored], refused)
-        named = "protocols_{dataset}_fold{fold}_{shots}shot_step{step}.json".format(**table)
-        files = write_protocols(Path(FLAGS.output or workdir.results / named), table) + files
+        name = f"protocols_{first.dataset}_fold{first.fold}_{first.shots}shot_step{table['step']}.json"
+        files = write_protocols(Path(FLAGS.output or workdir.results / name), table) + files
         print(protocols_markdown(table), end="")
     else:
         print(report(scored[0].summary))
@@ -94,7 +98,7 @@ def main() -> None:
 
 
 def _refuse_unwritable(workdir: Workdir) -> None:
-    """Before the evaluation, which takes long."""
+    """Raises ``UserError`` where the result cannot be written: before the evaluation, which takes long."""
     output = Path(FLAGS.output or workdir.results / "result.json").absolute()
     if FLAGS.output and output.is_dir():
         raise UserError(f"--output={FLAGS.output} is a folder; give the name of a file.")
@@ -105,8 +109,8 @@ def _refuse_unwritable(workdir: Workdir) -> None:
         raise UserError(f"{nearest} cannot be written; give another place for the result: --output=FILE.json.")
 
 
-def _places(protocol: str) -> tuple[Path | None, Path | None]:
-    """The result's file and the folder of masks, as far as they are given: of several protocols each has its own."""
+def _outputs(protocol: str) -> tuple[Path | None, Path | None]:
+    """The result's file and the folder of masks of one protocol, each None where no flag gives it."""
     output, masks = (Path(value) if value else None for value in (FLAGS.output, FLAGS.save_masks))
     if FLAGS.protocol != ALL:
         return output, masks
@@ -115,7 +119,7 @@ def _places(protocol: str) -> tuple[Path | None, Path | None]:
 
 
 def _open(workdir: Workdir, config: ConfigDict) -> tuple[Dataset, Transfer | None]:
-    """The dataset to score on, and what there is to know about it where it is another one than the training's."""
+    """The dataset to score on, and its ``Transfer`` where it is another one than the training's."""
     from mmnet_jax.config.values import dataset_choice
     from mmnet_jax.data.dataset import open_dataset
     from mmnet_jax.evaluation.transfer import open_transfer
@@ -132,7 +136,7 @@ def _open(workdir: Workdir, config: ConfigDict) -> tuple[Dataset, Transfer | Non
 
 
 def _manifests(config: ConfigDict, dataset: Dataset) -> tuple[list[Manifest], dict[str, str]]:
-    """The episodes that the flags ask for, of each protocol, and why a protocol is not among them."""
+    """The episodes of each protocol that the flags name; by protocol, why one of ``--protocol=all`` is refused."""
     from mmnet_jax.evaluation.manifest import configured_manifest
     from mmnet_jax.evaluation.protocols import PROTOCOLS
 
@@ -140,14 +144,16 @@ def _manifests(config: ConfigDict, dataset: Dataset) -> tuple[list[Manifest], di
     if FLAGS.manifest:
         if FLAGS.protocol == ALL:
             raise UserError(f"--protocol={ALL} contradicts --manifest={FLAGS.manifest}, which is of one protocol.")
+        if FLAGS.restrict:
+            raise UserError(f"--restrict contradicts --manifest={FLAGS.manifest}, whose episodes are drawn already.")
         return [_read_manifest(dataset, given)], {}
     if FLAGS.protocol != ALL:
         return [configured_manifest(dataset, config, restrict=FLAGS.restrict, **given)], {}
     manifests, refused = [], {}
     for name in PROTOCOLS:
-        asked = given | {"protocol": name}
         try:
-            manifests.append(configured_manifest(dataset, config, restrict=FLAGS.restrict, **asked))
+            own = given | {"protocol": name}
+            manifests.append(configured_manifest(dataset, config, restrict=FLAGS.restrict, **own))
         except UserError as error:
             refused[name] = str(error)
     if not manifests:
@@ -163,9 +169,9 @@ def _read_manifest(dataset: Dataset, given: Mapping[str, Any]) -> Manifest:
     manifest = read_manifest(*find_manifests(FLAGS.manifest), dataset=dataset)
     held = {name: getattr(manifest, name) for name in ("fold", "shots", "protocol")}
     held |= {"episodes": manifest.per_seed, "seed": ",".join(map(str, manifest.seeds))}
-    for name, asked in given.items():
-        if asked is not None and str(asked) != str(held[name]):
-            raise UserError(f"--{name}={asked} contradicts --manifest={FLAGS.manifest}, whose {name} is {held[name]}.")
+    for name, value in given.items():
+        if value is not None and str(value) != str(held[name]):
+            raise UserError(f"--{name}={value} contradicts --manifest={FLAGS.manifest}, whose {name} is {held[name]}.")
     return manifest
 
 

@@ -132,6 +132,10 @@ def test_a_manifest_repeats_the_number(folder, result):
             "--workdir=work --manifest=out/result.manifest.json --shots=5",
             "--shots=5 contradicts --manifest=out/result.manifest.json, whose shots is 1.",
         ),
+        (
+            "--workdir=work --manifest=out/result.manifest.json --restrict",
+            "--restrict contradicts --manifest=out/result.manifest.json, whose episodes are drawn already.",
+        ),
         # what evaluate has no flag for is a fact in its messages, and no advice
         (
             "--workdir=protocol --data_dir=data",

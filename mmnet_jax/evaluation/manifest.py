@@ -104,8 +104,11 @@ class Manifest:
                 raise UserError(f"class {name} is {value} in the manifest, but {prepared} in the prepared masks.")
         images = dict.fromkeys(image for e in self.episodes for image in (e.query, *e.supports))
         if missing := [image for image in images if image not in positions]:
-            lacking = f"{len(missing):,} of the {len(images):,} test images that the manifest names are not in the"
-            raise UserError(f"{lacking} prepared {self.dataset}: {first_of(missing, SHOWN)}.")
+            raise UserError(
+                f"{len(missing):,} of the {len(images):,} test images that the manifest names are not in the prepared "
+                f"{self.dataset}: {first_of(missing, SHOWN)}; prepare them, or draw episodes of the images that are "
+                "there (python -m mmnet_jax.manifest)."
+            )
         return [
             EpisodeSpec(positions[e.query], indices[e.class_name], tuple(positions[s] for s in e.supports))
             for e in self.episodes
