@@ -14,6 +14,7 @@ from mmnet_jax import create_model, evaluate, predict, score
 from mmnet_jax.config import get_config, resolve
 from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.prepare import prepare
+from mmnet_jax.evaluation.transfer import open_transfer
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
 from tests.cli.call import call
@@ -280,10 +281,13 @@ def test_a_training_on_coco_is_scored_on_pascal_by_repris_rule(folder):
             write_image(voc, name, np.pad(np.full((50, 50), 8 if name in "ef" else 6, np.uint8), 5))
     prepare("pascal5i", folder / "large", folder / "large", "folder")
     arguments = ["--workdir=coco", "--dataset=pascal5i", "--data_dir=large"]
-    done = command(folder, evaluate, *arguments, "--output=out/repri.json")
+    config = Workdir(folder / "coco").load_config()
+    config.data.data_dir = str(folder / "large")
+    assert open_transfer(config, "pascal5i").config.evaluation.episodes is None  # the protocol's, which is 1,000
+    done = command(folder, evaluate, *arguments, "--episodes=20", "--output=out/repri.json")
     assert done.returncode == 0, done.stderr
     result = json.loads((folder / "out/repri.json").read_text())
-    expected = {"split": "folder", "folds": "coco20i_interleaved", "fold": 1, "protocol": "pfenet", "episodes": 1000}
+    expected = {"split": "folder", "folds": "coco20i_interleaved", "fold": 1, "protocol": "pfenet", "episodes": 20}
     expected |= {"trained_dataset": "coco20i", "left_out": ["bicycle", "horse", "sofa"]}
     assert {name: result[name] for name in expected} == expected and set(result["class_iou"]) == {"bus"}
     assert "417 px" in done.stdout and result["notes"][1].endswith("they are not comparable")

@@ -64,13 +64,3 @@ def test_scoring_spaces_are_told_in_words_and_ignored_pixels_are_background_for_
     assert not any(manifest.ignored_is_background for manifest in on.values())
     hsnet = {name: dataclasses.replace(manifest, protocol="hsnet") for name, manifest in on.items()}
     assert {name: of.ignored_is_background for name, of in hsnet.items()} == {"pascal5i": False, "coco20i": True}
-
-
-def test_bam_has_a_thousand_episodes_of_each_of_five_seeds():
-    dataset = listed_dataset("pascal5i", "protocol")
-    seeds = PROTOCOLS["bam"].seeds
-    bam = draw_manifest(dataset, fold=3, shots=1, protocol="bam", seeds=seeds, min_pixels=2048)
-    assert bam.seeds == (510, 365, 382, 322, 988) and bam.per_seed == 1000 and len(bam.episodes) == 5000
-    parts = bam.by_seed()
-    assert all([e.query for e in part.episodes] == [e.query for e in parts[0].episodes] for part in parts)
-    assert len({part.sha256()[0] for part in parts}) == 5

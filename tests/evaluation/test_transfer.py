@@ -20,7 +20,7 @@ def seen_by(spec, folds, fold):
     return [spec.class_names[c] for c in seen_classes(spec, COCO20I, folds, fold)]
 
 
-def test_of_pascals_classes_those_are_kept_whose_counterpart_in_coco_is_novel():
+def test_classes_of_pascal_are_kept_if_their_coco_counterpart_is_novel():
     kept = kept_by(find_spec("pascal5i", "coco20i_interleaved"), "coco20i_interleaved")
     assert kept[0] == ["aeroplane", "boat", "chair", "diningtable", "dog", "person"]
     assert kept[1] == ["bicycle", "bus", "horse", "sofa"]
@@ -36,7 +36,7 @@ def test_contiguous_folds_keep_what_repri_keeps():
     assert len(kept[0]) == 14
 
 
-def test_classes_have_one_name_however_it_is_spelt_and_only_those_of_a_test_list_are_asked_for():
+def test_names_match_however_they_are_spelt_and_only_test_classes_are_kept():
     spec = find_spec("fss1000", "coco20i_interleaved")
     seen = [seen_by(FSS1000, "interleaved", fold) for fold in range(4)]
     assert seen[1] == ["doughnut", "knife", "motorbike", "toaster"]
