@@ -8,11 +8,11 @@ by query image.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from absl import flags
 
 from mmnet_jax.cli.command import run
+from mmnet_jax.cli.output import output_file
 from mmnet_jax.errors import UserError
 
 FLAGS = flags.FLAGS
@@ -35,12 +35,12 @@ def main(words: list[str]) -> None:
 
     if len(words) < 2:
         raise UserError("give the results of at least two rows, such as A.json B.json; the first is compared with.")
+    output = output_file("output", FLAGS.output) if FLAGS.output else None
     content = comparison_json([read_row(word) for word in words])
     text = comparison_markdown(content)
     print(text, end="")
-    if FLAGS.output is None:
+    if output is None:
         return
-    output = Path(FLAGS.output)
     if output.suffix in (".md", ".json", ".png"):
         output = output.with_suffix("")
     written = {

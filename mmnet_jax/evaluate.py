@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from mmnet_jax.cli.command import run
+from mmnet_jax.cli.output import can_be_made, new_folder, output_file
 from mmnet_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,14 +50,17 @@ def main() -> None:
     from mmnet_jax.evaluation.checkpoint import score_workdir
     from mmnet_jax.evaluation.protocol_table import protocols_json, protocols_markdown, write_protocols
     from mmnet_jax.evaluation.report import report
-    from mmnet_jax.evaluation.saved_masks import refuse_filled
     from mmnet_jax.workdir.folder import Workdir
 
     workdir = Workdir(FLAGS.workdir)
     config = workdir.load_config()
-    _refuse_unwritable(workdir)
+    if FLAGS.output:
+        output_file("output", FLAGS.output)
+    elif not can_be_made(workdir.results / "result.json"):
+        place = workdir.results.absolute()
+        raise UserError(f"{place} cannot be written; give another place for the result: --output=FILE.json.")
     if FLAGS.save_masks:
-        refuse_filled(Path(FLAGS.save_masks))
+        new_folder("save_masks", FLAGS.save_masks)
     if FLAGS.data_dir:
         config.data.data_dir = FLAGS.data_dir
     dataset, transfer = _open(workdir, config)
@@ -95,18 +98,6 @@ def main() -> None:
     else:
         print(report(scored[0].summary))
     print("written: " + " ".join(map(str, files)))
-
-
-def _refuse_unwritable(workdir: Workdir) -> None:
-    """Raises ``UserError`` where the result cannot be written: before the evaluation, which takes long."""
-    output = Path(FLAGS.output or workdir.results / "result.json").absolute()
-    if FLAGS.output and output.is_dir():
-        raise UserError(f"--output={FLAGS.output} is a folder; give the name of a file.")
-    nearest = next(folder for folder in output.parents if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        if FLAGS.output:
-            raise UserError(f"--output={FLAGS.output} cannot be written.")
-        raise UserError(f"{nearest} cannot be written; give another place for the result: --output=FILE.json.")
 
 
 def _outputs(protocol: str) -> tuple[Path | None, Path | None]:

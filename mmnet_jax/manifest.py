@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
 from mmnet_jax.cli.command import run
+from mmnet_jax.cli.output import output_file
 from mmnet_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def main() -> None:
     from mmnet_jax.evaluation.manifest import draw_manifest, write_manifest
     from mmnet_jax.evaluation.protocols import find_protocol
 
-    output = Path(FLAGS.output)
-    if not output.name.endswith((".json", ".json.gz")) or output.is_dir():
+    output = output_file("output", FLAGS.output)
+    if not output.name.endswith((".json", ".json.gz")):
         raise UserError(f"--output={FLAGS.output} must be a file whose name ends in .json or .json.gz.")
     dataset = _dataset()
     protocol = find_protocol(FLAGS.protocol or dataset.spec.protocol, dataset.spec, dataset.folds)

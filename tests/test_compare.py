@@ -94,6 +94,16 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_output_that_cannot_be_written_is_told_before_the_table(tmp_path):
+    ours, theirs = (write(tmp_path / f"{name}.json", [4, 4, 4, 4]) for name in "ab")
+    for output, sentence in {
+        f"{ours}/table": "cannot be written.",
+        str(tmp_path): "is a folder; give the name of a file.",
+    }.items():
+        done = compare(ours, theirs, f"--output={output}")
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", f"--output={output} {sentence}\n")
+
+
 def test_a_row_of_a_result_and_a_baseline_is_refused(tmp_path):
     one = write(tmp_path / "one.json", [4, 4, 4, 4], baselines={"confidence": [1, 1, 1, 1]})
     done = compare(one, f"b={one},{one}:confidence")

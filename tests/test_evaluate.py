@@ -206,6 +206,8 @@ def test_bams_five_seeds_are_scored_together_and_their_masks_saved(folder):
         assert int(row["intersection"]) == (mask & truth).sum() and int(row["union"]) == (mask | truth).sum()
     again = command(folder, evaluate, *arguments)
     assert (again.returncode, again.stderr) == (2, "--save_masks=masks/bam is there already; give a new folder.\n")
+    inside = command(folder, evaluate, "--workdir=work", "--save_masks=out/bam.json/masks")
+    assert (inside.returncode, inside.stderr) == (2, "--save_masks=out/bam.json/masks cannot be written.\n")
 
 
 def test_one_checkpoint_is_scored_under_every_protocol_that_the_data_allows(folder):

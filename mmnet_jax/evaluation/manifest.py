@@ -125,17 +125,16 @@ def draw_manifest(
     min_pixels: int,
     episodes: int | None = None,
     classes: Part = "novel",
-    only: Sequence[int] | None = None,
     restrict: bool = False,
 ) -> Manifest:
     """The episodes of a protocol on the test split, for each seed as many as the protocol has if ``episodes`` is None.
 
-    ``min_pixels`` of a class admit an image to PFENet's lists; ``only`` these of the classes are asked for, or all if
-    None; ``restrict`` takes HSNet's lists without the images that are missing. Raises ``UserError`` where the protocol
-    or the fold is unknown, no class has enough images for this many shots, or listed images are missing.
+    ``min_pixels`` of a class admit an image to PFENet's lists; ``restrict`` takes HSNet's lists without the images that
+    are missing. Raises ``UserError`` where the protocol or the fold is unknown, no class has enough images for this
+    many shots, or listed images are missing.
     """
     rules = find_protocol(protocol, dataset.spec, dataset.folds)
-    wanted = dataset.classes(fold, classes) if only is None else tuple(only)
+    wanted = dataset.classes(fold, classes)
     if not wanted:
         raise UserError(f"{dataset.name} has no {classes} classes in fold {fold}.")
     count = default_episodes(dataset.spec, protocol) if episodes is None else episodes

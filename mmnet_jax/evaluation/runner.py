@@ -69,7 +69,7 @@ def evaluate(
     specs, seeds = manifest.specs(dataset), len(manifest.seeds)
     scoring = Scoring(manifest.rules.scoring_side, manifest.ignored_is_background)
     class_ids = np.array([spec.class_id for spec in specs])
-    queries = [asked.query for asked in manifest.episodes]
+    queries = [episode.query for episode in manifest.episodes]
     chosen = spread_over_classes(class_ids, samples)
     sums = np.zeros((len(dataset.class_names), 2), np.int64)  # foreground intersection and union so far
 
@@ -96,16 +96,16 @@ def evaluate(
 
     counts: dict[str, Any] = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
     pixels: dict[str, tuple[np.ndarray, np.ndarray]] = {head: (c.intersection, c.union) for head, c in counts.items()}
-    thresholds = {}
+    thresholds: dict[str, float] = {}
     if above:
         threshold, intersection, union = best_threshold(np.concatenate(above), class_ids, seeds=seeds)
         pixels["confidence"], thresholds["confidence"] = (intersection, union), threshold
-    found = {}
-    for name, counted in pixels.items():
-        scores = score(*counted, class_ids, queries, seeds=seeds, fold=manifest.fold)
-        found[name] = Baseline(scores, *counted, thresholds.get(name))
-    trained, area = found.pop("trained"), counts["trained"].area
-    return Result(manifest, trained.scores, found, trained.intersection, trained.union, area, tuple(kept))
+    methods = {
+        name: Baseline(score(*own, class_ids, queries, seeds=seeds, fold=manifest.fold), *own, thresholds.get(name))
+        for name, own in pixels.items()
+    }
+    trained, area = methods.pop("trained"), counts["trained"].area
+    return Result(manifest, trained.scores, methods, trained.intersection, trained.union, area, tuple(kept))
 
 
 def _outputs(

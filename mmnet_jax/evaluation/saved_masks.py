@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Bool
 
 from mmnet_jax.drawing.images import png_bytes
-from mmnet_jax.errors import UserError
 from mmnet_jax.storage.files import whole_folder
 
 SaveMask = Callable[[int, Bool[np.ndarray, "h w"]], None]
@@ -36,9 +35,3 @@ def saved_masks(folder: Path, seeds: Sequence[int], per_seed: int) -> Iterator[S
             (made / names[episode]).write_bytes(png_bytes(np.where(mask, 255, 0).astype(np.uint8), compress_level=1))
 
         yield save
-
-
-def refuse_filled(folder: Path) -> None:
-    """Raises ``UserError`` unless masks can be written to ``folder``, which is absent or empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--save_masks={folder} is there already; give a new folder.")

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.runner import evaluate
-from mmnet_jax.evaluation.saved_masks import mask_names, refuse_filled, saved_masks
+from mmnet_jax.evaluation.saved_masks import mask_names, saved_masks
 from tests.evaluation import reference
 
 
@@ -39,6 +38,3 @@ def test_masks_that_are_cut_off_leave_nothing(tmp_path):
         save(0, np.zeros((2, 3), bool))
         save(1, np.array([[True, False, True]]))
     assert np.asarray(Image.open(folder / "seed365" / "000000.png")).tolist() == [[255, 0, 255]]
-    refuse_filled(folder.parent / "other")
-    with pytest.raises(UserError, match=r"^--save_masks=.*masks is there already; give a new folder\.$"):
-        refuse_filled(folder)

@@ -1,0 +1,31 @@
+"""Flags that name what a command writes, checked before the work."""
+
+import os
+from pathlib import Path
+
+from mmnet_jax.errors import UserError
+
+
+def output_file(flag: str, value: str) -> Path:
+    """The file that a flag names; raises ``UserError`` unless it can be written."""
+    if Path(value).is_dir():
+        raise UserError(f"--{flag}={value} is a folder; give the name of a file.")
+    if not can_be_made(Path(value)):
+        raise UserError(f"--{flag}={value} cannot be written.")
+    return Path(value)
+
+
+def new_folder(flag: str, value: str) -> Path:
+    """The folder that a flag names; raises ``UserError`` unless it is empty, or absent and can be made."""
+    folder = Path(value)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"--{flag}={value} is there already; give a new folder.")
+    if not can_be_made(folder):
+        raise UserError(f"--{flag}={value} cannot be written.")
+    return folder
+
+
+def can_be_made(path: Path) -> bool:
+    """Whether a file or folder can be written there, with the folders above it that are missing."""
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    return nearest.is_dir() and os.access(nearest, os.W_OK)
