@@ -33,7 +33,7 @@ def episodes(manifest: str | Path, images: str | Path, masks: str | Path) -> Ite
 def save(folder: str | Path, episode: Episode, mask: np.ndarray) -> None:
     """Saves a predicted mask, bool [h, w], as 000000.png and so on, in the size that it is scored in.
 
-    A network's logits are better brought to that size before they are cut.
+    A resized mask is not the mask of resized logits: a network should resize its logits to ``size`` and then threshold.
     """
     height, width = episode.size
     scaled = Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.NEAREST)

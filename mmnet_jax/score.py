@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from mmnet_jax.cli.command import run
+from mmnet_jax.cli.output import output_file
 from mmnet_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    manifest = "Episodes that were segmented: a manifest's file, or a shipped list's name; several seeds by commas."
+    manifest = (
+        "Episodes that were segmented: a manifest's file, those of its seeds joined by commas, or a shipped name."
+    )
     flags.DEFINE_string("manifest", None, manifest, required=True)
-    predictions = "Folder of masks, 000000.png and so on (of several seeds in seed510/ and so on), 0 or nonzero, in "
-    predictions += "the size of the label, or where the manifest says so of 400 x 400."
+    predictions = "Folder of masks, 000000.png and so on (of several seeds in seed510/ and so on), 0 or nonzero, at "
+    predictions += "the label's own size, or 400 x 400 where the manifest's scoring says so."
     flags.DEFINE_string("predictions", None, predictions, required=True)
     flags.DEFINE_string("data_dir", None, "Where the prepared datasets are, for the labels.")
     flags.DEFINE_string("masks", None, "Instead, a folder of labels: ID.png with class indices, 255 for unknown.")
@@ -38,9 +41,7 @@ def main() -> None:
     from mmnet_jax.evaluation.report import report, result_files, result_json, write_result
     from mmnet_jax.evaluation.sheet import SAMPLES
 
-    output = Path(FLAGS.output)
-    if output.is_dir():
-        raise UserError(f"--output={output} is a folder; give the name of a file.")
+    output = output_file("output", FLAGS.output)
     manifest, dataset = _episodes()
     say = Printer(error=True)
     result = score_predictions(manifest, dataset, Path(FLAGS.predictions), samples=SAMPLES, say=say)
@@ -59,8 +60,7 @@ def _episodes() -> tuple[Manifest, Dataset]:
 
     if bool(FLAGS.data_dir) == bool(FLAGS.masks):
         raise UserError("give either --data_dir or --masks, which hold the labels.")
-    files = find_manifests(FLAGS.manifest)
-    manifest = read_manifest(*files)
+    manifest = read_manifest(*find_manifests(FLAGS.manifest))
     if FLAGS.masks:
         dataset = open_labels(manifest, Path(FLAGS.masks))
     else:
@@ -70,11 +70,11 @@ def _episodes() -> tuple[Manifest, Dataset]:
             variants += spec.variants
         variant = next((v for v in variants if is_prepared(spec.name, FLAGS.data_dir, v)), variants[0])
         dataset = open_dataset(spec.name, FLAGS.data_dir, variant, manifest.choices.get("folds"))
-    return read_manifest(*files, dataset=dataset), dataset
+    return manifest.on(dataset), dataset
 
 
 def _about(dataset: Dataset) -> dict[str, Any]:
-    """What the result tells beside the scores; what an evaluation tells of its network is null."""
+    """The fields of the result beside the scores; those about a network are null."""
     from mmnet_jax.evaluation.report import NETWORK, about_code
 
     data = None if FLAGS.masks else dataset.fingerprints()

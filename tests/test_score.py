@@ -152,6 +152,8 @@ def test_manifests_written_before_they_told_the_values_of_classes_are_scored(fol
         ("--data_dir=data --predictions=none", "none is no folder; it should hold one mask an episode, 000000.png "),
         ("--data_dir=data --output=data", "--output=data is a folder; give the name of a file."),
         ("--data_dir=data --predictions=data", "do not fit the manifest's 20 episodes: 20 missing (000000.png, "),
+        ("--data_dir=data --output=pfenet.json/r.json", "--output=pfenet.json/r.json cannot be written."),
+        ("--masks=none", "none is no folder; it should hold the labels, ID.png with class indices."),
         ("--masks=data", "data has not 12 of the 12 masks that the manifest asks for: val_"),
         ("--data_dir=none", "data.data_dir none holds no prepared pascal5i; prepare it with: python scripts/prepare_"),
     ],

@@ -42,6 +42,8 @@ def open_labels(manifest: Manifest, folder: Path) -> Dataset:
 
     Of a dataset whose images have one class each, masks hold 1 where it is.
     """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder; it should hold the labels, ID.png with class indices.")
     ids = list(dict.fromkeys(image for e in manifest.episodes for image in (e.query, *e.supports)))
     if missing := [f"{name}.png" for name in ids if not (folder / f"{name}.png").is_file()]:
         wanted = f"{len(missing):,} of the {len(ids):,} masks that the manifest asks for"

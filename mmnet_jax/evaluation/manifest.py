@@ -88,6 +88,20 @@ class Manifest:
         if folds not in (None, own):
             raise UserError(f"the manifest is of {folds} folds, but data.folds is {own}.")
 
+    def on(self, dataset: Dataset) -> "Manifest":
+        """The manifest with the dataset's ``choices``, and its ``class_ids`` where the file had none (earlier ones).
+
+        Raises ``UserError`` where ``specs`` does, or an episode asks for another class.
+        """
+        manifest = self
+        if not self.class_ids:
+            self.check_dataset(dataset)
+            ids = _class_ids(dataset, dataset.classes(self.fold, self.classes))
+            manifest = dataclasses.replace(self, class_ids=ids)
+            _check_classes(manifest)
+        manifest.specs(dataset)
+        return dataclasses.replace(manifest, choices=dataset.choices)
+
     def specs(self, dataset: Dataset) -> list[EpisodeSpec]:
         """The episodes by position in the dataset's test split.
 
@@ -202,16 +216,15 @@ def write_manifest(path: Path, manifest: Manifest) -> list[Path]:
 def read_manifest(*files: str | Path, dataset: Dataset | None = None) -> Manifest:
     """The episodes of a manifest's files, one for each seed, which differ in nothing else, in the protocol's order.
 
-    With a ``dataset``, ``Manifest.specs`` of it does not raise, ``choices`` are the dataset's, and ``class_ids`` too
-    where a file has none (those written earlier). Raises ``UserError`` where a file is missing or no manifest, the
-    files do not belong together, or the dataset does not fit.
+    They are those of ``Manifest.on`` where a ``dataset`` is given. Raises ``UserError`` where a file is missing or no
+    manifest, the files do not belong together, or the dataset does not fit.
     """
     parts = []
     for file in files:
         try:
             part = _parse(_load(file))
             if dataset is not None:
-                part = _for_dataset(part, dataset)
+                part = part.on(dataset)
         except UserError as error:
             raise UserError(f"manifest {file}: {error}") from None
         parts.append(part)
@@ -281,14 +294,3 @@ def _check_classes(manifest: Manifest) -> None:
             raise UserError(
                 f"episode {number}: {e.class_name} is none of the {manifest.classes} classes of fold {manifest.fold}."
             )
-
-
-def _for_dataset(manifest: Manifest, dataset: Dataset) -> Manifest:
-    """The manifest with ``class_ids`` and the dataset's ``choices``; a ``UserError`` if the dataset does not fit it."""
-    manifest.check_dataset(dataset)
-    if not manifest.class_ids:
-        ids = _class_ids(dataset, dataset.classes(manifest.fold, manifest.classes))
-        manifest = dataclasses.replace(manifest, class_ids=ids)
-        _check_classes(manifest)
-    manifest.specs(dataset)  # raises where an image or a class is missing
-    return dataclasses.replace(manifest, choices=dataset.choices)

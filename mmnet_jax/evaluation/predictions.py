@@ -44,7 +44,7 @@ class Fault(NamedTuple):
     """Why a mask cannot be scored."""
 
     kind: str
-    """After "1 of the masks is"."""
+    """Such as ``missing``; a message groups faults by it."""
     what: str
     """The file, and what is found and what is wanted."""
 
@@ -67,10 +67,10 @@ def score_predictions(
     specs, names = manifest.specs(dataset), mask_names(manifest.seeds, manifest.per_seed)
     class_ids = np.array([spec.class_id for spec in specs])
     graded: list[str] = []
-    there, chosen = _masks_in(folder, names), spread_over_classes(class_ids, samples)
+    present, chosen = _masks_in(folder, names), spread_over_classes(class_ids, samples)
 
     def count(i: int) -> tuple[Integer[np.ndarray, "3 2"], Sample | None] | Fault:
-        if names[i] not in there:
+        if names[i] not in present:
             return Fault("missing", names[i])
         try:
             label = dataset.test.read_label(specs[i].query, specs[i].class_id)
@@ -91,20 +91,21 @@ def score_predictions(
         return count_pixels(predicted, label), sample
 
     counted, kept = [], []
-    faults = [Fault("surplus", name) for name in sorted(there.difference(names))]
+    faults = [Fault("surplus", name) for name in sorted(present.difference(names))]
     with ThreadPoolExecutor() as threads, Progress("episode", len(specs), "episodes", say) as progress:
         for number, found in enumerate(threads.map(count, range(len(specs))), 1):
             if isinstance(found, Fault):
                 faults.append(found)
             else:
-                counted.append(found[0])
-                kept += [sample for sample in found[1:] if sample is not None]
+                counts, sample = found
+                counted.append(counts)
+                kept += [sample] if sample is not None else []
             progress.update(number)
     if faults:
         raise UserError(f"the masks in {folder} do not fit the manifest's {len(specs):,} episodes: {_named(faults)}.")
     if graded and say:
-        of_several = f"{len(graded):,} of the masks hold several values beside 0 ({first_of(sorted(graded), SHOWN)})"
-        say(f"note: {of_several}; all of them count as foreground.")
+        names_of = first_of(sorted(graded), SHOWN)
+        say(f"note: {len(graded):,} of the masks hold several values beside 0 ({names_of}); all count as foreground.")
     intersection, union, area = np.stack(counted, axis=1)
     queries = [e.query for e in manifest.episodes]
     scores = score(intersection, union, class_ids, queries, seeds=len(manifest.seeds), fold=manifest.fold)

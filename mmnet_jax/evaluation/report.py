@@ -84,11 +84,11 @@ def episode_table(result: Result) -> str:
     counts += [pixels for of in result.baselines.values() for pixels in (of.intersection, of.union)]
     foreground = np.stack(counts, axis=1)[..., 1]
     seeds = np.repeat(result.manifest.seeds, result.manifest.per_seed)
-    for asked, seed, (area, *pixels) in zip(result.manifest.episodes, seeds, foreground, strict=True):
+    for episode, seed, (area, *pixels) in zip(result.manifest.episodes, seeds, foreground, strict=True):
         intersection, union, *others = pixels
         iou = 100 * intersection / union if union else ""
-        supports = " ".join(asked.supports)
-        rows.writerow((asked.query, asked.class_name, supports, area, intersection, union, iou, seed, *others))
+        supports = " ".join(episode.supports)
+        rows.writerow((episode.query, episode.class_name, supports, area, intersection, union, iou, seed, *others))
     return text.getvalue()
 
 

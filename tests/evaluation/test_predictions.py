@@ -147,7 +147,7 @@ def test_masks_that_may_be_probabilities_are_noted(dataset, tmp_path):
     (tmp_path / "000003.png").write_bytes(png_bytes((mask * mask.cumsum(1)).astype(np.uint8)))
     lines = []
     assert score_predictions(manifest, dataset, tmp_path, say=lines.append).scores == expected.scores
-    note = "note: 1 of the masks hold several values beside 0 (000003.png); all of them count as foreground."
+    note = "note: 1 of the masks hold several values beside 0 (000003.png); all count as foreground."
     assert [line for line in lines if line.startswith("note")] == [note]
 
 
