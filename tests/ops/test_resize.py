@@ -90,3 +90,10 @@ def test_adaptive_pooling_equals_pytorch(size):
     x = np.random.default_rng(1).standard_normal((1, 60, 60, 2)).astype(np.float32)
     theirs = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(x).permute(0, 3, 1, 2), size)
     np.testing.assert_allclose(adaptive_average_pool(jnp.asarray(x), size), theirs.permute(0, 2, 3, 1), atol=1e-5)
+
+
+def test_in_bfloat16_interpolation_is_float32_and_rounded_once():
+    x = jnp.array([1.0, 2.0], jnp.bfloat16).reshape(1, 1, 2, 1)
+    resized = resize_bilinear(x, (1, 4))
+    assert resized.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(resized.ravel(), jnp.array([1, 4 / 3, 5 / 3, 2], jnp.float32).astype(jnp.bfloat16))
