@@ -14,7 +14,7 @@ from mmnet_jax.config.values import dataset_choice, network_settings
 from mmnet_jax.data.images import ImageSource
 from mmnet_jax.data.transforms import evaluation
 from mmnet_jax.models.network import FewShotNetwork
-from mmnet_jax.models.registry import build_model, init_head, nest_backbone
+from mmnet_jax.models.registry import build_model, frozen_variables, init_head
 from mmnet_jax.weights import backbone_variables
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def create_model(config: ConfigDict, seed: int = 0) -> tuple[FewShotNetwork, Var
     config = resolve(config)
     model = build_model(network_settings(config))
     backbone = backbone_variables(config.model.backbone, config.model.weights, config.model.random_backbone)
-    return model, {"params": init_head(model, seed), **nest_backbone(backbone)}
+    return model, {"params": init_head(model, seed), **frozen_variables(model, backbone)}
 
 
 def load_model(workdir: str | Path, checkpoint: str | int = "best") -> tuple[FewShotNetwork, Variables, ConfigDict]:

@@ -13,7 +13,7 @@ from mmnet_jax.config.values import network_settings, objective, sgd
 from mmnet_jax.episode import Episode
 from mmnet_jax.features.source import ImageEncoder
 from mmnet_jax.models.backbones import random_variables
-from mmnet_jax.models.registry import build_model, init_head, nest_backbone
+from mmnet_jax.models.registry import build_model, frozen_variables, init_head
 from mmnet_jax.training.state import create_optimizer, create_state
 from mmnet_jax.training.step import update_fn
 
@@ -37,7 +37,7 @@ def random_episode(config: ConfigDict, batch_size: int) -> Episode:
 def our_tasks(config: ConfigDict, batch_size: int) -> Tasks:
     """An episode segmented, a query segmented with the support encoded before, and a training step; random weights."""
     model = build_model(network_settings(config))
-    frozen = nest_backbone(random_variables(config.model.backbone))
+    frozen = frozen_variables(model, random_variables(config.model.backbone))
     variables = {"params": init_head(model, 0), **frozen}
     episode, key = random_episode(config, batch_size), jax.random.key(0)
     apply = jax.jit(model.apply, static_argnames="method")

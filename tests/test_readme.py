@@ -38,7 +38,8 @@ def trained(tmp_path, monkeypatch):
     config, workdir = resolve(config), Workdir(tmp_path / "runs" / "quickstart")
     ensure_dataset(*dataset_choice(config)[:3], lambda line: None)
     workdir.create(config)
-    model, variables = build_model(network_settings(config)), workdir.frozen(config)
+    model = build_model(network_settings(config))
+    variables = workdir.frozen(model, config)
     variables["params"] = init_head(model, 0)
     with Checkpoints(workdir.checkpoints, config) as checkpoints:
         checkpoints.save(create_state(variables, create_optimizer(sgd(config, 1)), model.batch_statistics))

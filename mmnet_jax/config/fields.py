@@ -158,8 +158,8 @@ FIELDS = {
     "model.fem_input": Field("both", ("both", "confidence", "activations"), "Decoder input: both maps or one of them."),
     "model.dropout": Field(0.5, PROBABILITY, "Channel dropout after the projection, in training."),
     "model.bins": Field(None, tuple, "Decoder scales; open: 60,30,15,8 at 473 px, fractions 1,1/2,1/4,1/8 elsewhere."),
-    "model.confidence_dtype": Field(
-        "auto", ("auto", "float32", "bfloat16"), "Type of FCM's products; auto: bfloat16 on a GPU, float32 elsewhere."
+    "model.dtype": Field(
+        "auto", ("auto", "float32", "bfloat16"), "Type of products; auto: bfloat16 on GPU and TPU, float32 on CPU."
     ),
     "model.projection_kernel": Field(None, ByReading(3, 1), "Kernel side of the projection."),
     "model.projection_shared": Field(None, ByReading(True, False), "One projection for query and support."),

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mmnet_jax.data.datasets.spec import DatasetSpec
     from mmnet_jax.models.heads.spec import HeadSpec
 
+RETIRED = ("model.confidence_dtype",)
+"""Fields that are left out of the configs of earlier workdirs; ``model.dtype`` decides."""
+
 
 def get_config(reading: str = "paper") -> ConfigDict:
     """The defaults (MM-Net on PASCAL-5i at 473 px) in the ``paper``'s reading, or that of the ``released`` code."""
@@ -40,7 +43,8 @@ def from_dict(fields: Mapping[str, Any]) -> ConfigDict:
     """
     config = get_config()
     for field, value in _leaves(fields):
-        set_field(config, field, tuple(value) if isinstance(value, list) else value)
+        if field not in RETIRED:
+            set_field(config, field, tuple(value) if isinstance(value, list) else value)
     return config
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -20,6 +21,7 @@ from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.evaluation.saved_masks import saved_masks
 from mmnet_jax.evaluation.sheet import SAMPLES
 from mmnet_jax.features.store import stored_sources
+from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.storage.files import REFUSED
 from mmnet_jax.workdir.folder import Workdir, load_step
 
@@ -67,7 +69,7 @@ def score_workdir(
     output = output or workdir.results / f"{manifest.name}_step{step}.json"
     weights_sha256 = weights.sha256(workdir.backbone_file)
     found = {"weights_sha256": weights_sha256, "data_sha256": dataset.fingerprints()}
-    run = about_run(trained, variables["params"], checkpoint=checkpoint, step=step, **found)
+    run = about_run(model, trained, variables["params"], checkpoint=checkpoint, step=step, **found)
     run |= {"notes": list(notes)} if notes else {}
     if keep and (standing := _standing(output, run, manifest)):
         return Scored(standing, result_files(output, manifest.seeds), fresh=False)
@@ -92,7 +94,7 @@ def score_workdir(
     return Scored(summary, result_files(output, manifest.seeds), fresh=True)
 
 
-def about_run(config: ConfigDict, parameters: Any, **found: Any) -> dict[str, Any]:
+def about_run(model: FewShotNetwork, config: ConfigDict, parameters: Any, **found: Any) -> dict[str, Any]:
     """The part of ``result.json`` about the network, by the config that it was trained with, and the machine.
 
     ``found`` holds ``checkpoint`` as it was asked for, its ``step``, ``weights_sha256`` of the backbone's file, and
@@ -108,9 +110,16 @@ def about_run(config: ConfigDict, parameters: Any, **found: Any) -> dict[str, An
         "backbone": config.model.backbone,
         "parameters_sha256": parameters_sha256(parameters),
         "image_size": config.data.image_size,
+        "dtype": dtype_name(model),
         **about_code("jax", "jaxlib", "flax"),
         "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
+
+
+def dtype_name(model: FewShotNetwork) -> str:
+    """The type that products are taken in; a CPU emulates bfloat16 by rounding, and sums in float32."""
+    name = jnp.dtype(model.dtype).name
+    return f"{name}, emulated" if name == "bfloat16" and jax.default_backend() == "cpu" else name
 
 
 def parameters_sha256(tree: Any) -> str:
@@ -135,7 +144,7 @@ def _standing(output: Path, run: dict[str, Any], manifest: Manifest) -> dict[str
             if now | asked != now:  # earlier manifests lack some of the fields
                 return None
         same = all(summary[name] == run[name] for name in ("checkpoint", "step", "parameters_sha256", "weights_sha256"))
-        same &= summary.get("data_sha256", run["data_sha256"]) == run["data_sha256"]  # older results have none
+        same &= all(summary.get(name, run[name]) == run[name] for name in ("data_sha256", "dtype"))  # not in older ones
     except (ValueError, KeyError, TypeError):
         return None
     return summary if same else None

@@ -132,7 +132,7 @@ def _table(config: ConfigDict, model: FewShotNetwork, variables: Any, weights_sh
         "variant": variant,
         "split": split.name,
         "fingerprint": split.fingerprint(),
-        "dtype": "float32",
+        "dtype": jnp.dtype(model.dtype).name,
         "platform": jax.default_backend(),  # float32 products are another thing on a GPU
         "precision": str(jax.config.values["jax_default_matmul_precision"]),
         "jax": jax.__version__,

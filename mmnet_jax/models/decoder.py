@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mmnet_jax.models.layers import Classifier, Refinement, convolution
@@ -14,6 +15,7 @@ class FeatureEnrichment(nn.Module):
     """Decodes one input at several scales, each scale seeing the one before, into final and auxiliary logits."""
 
     channels: int = 256
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -23,17 +25,17 @@ class FeatureEnrichment(nn.Module):
         pyramid: list[Array] = []
         auxiliary: list[Array] = []
         for i, x in enumerate(inputs):
-            t = nn.relu(convolution(self.channels, 1, f"merge_{i}")(x))
+            t = nn.relu(convolution(self.channels, 1, self.dtype, f"merge_{i}")(x))
             if i:
                 coarser = resize_bilinear(pyramid[-1], t.shape[1:3])
-                alpha = convolution(self.channels, 1, f"alpha_{i}")
+                alpha = convolution(self.channels, 1, self.dtype, f"alpha_{i}")
                 t = nn.relu(alpha(jnp.concatenate([t, coarser], axis=-1))) + t
-            t = Refinement(self.channels, name=f"beta_{i}")(t)
-            auxiliary.append(Classifier(self.channels, name=f"classifier_{i}")(t, train))
+            t = Refinement(self.channels, self.dtype, name=f"beta_{i}")(t)
+            auxiliary.append(Classifier(self.channels, self.dtype, name=f"classifier_{i}")(t, train))
             pyramid.append(resize_bilinear(t, grid))
-        u = nn.relu(convolution(self.channels, 1, "merge")(jnp.concatenate(pyramid, axis=-1)))
-        u = Refinement(self.channels, name="beta")(u)
-        return Classifier(self.channels, name="classifier")(u, train), tuple(auxiliary)
+        u = nn.relu(convolution(self.channels, 1, self.dtype, "merge")(jnp.concatenate(pyramid, axis=-1)))
+        u = Refinement(self.channels, self.dtype, name="beta")(u)
+        return Classifier(self.channels, self.dtype, name="classifier")(u, train), tuple(auxiliary)
 
 
 def bin_sizes(bins: Sequence[float], grid: int) -> tuple[int, ...]:

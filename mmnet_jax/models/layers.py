@@ -1,17 +1,24 @@
 """The convolution of all trained parts: PyTorch's geometry and initialisation."""
 
 from functools import partial
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 KERNEL_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
-def convolution(channels: int, kernel: int, name: str | None = None) -> nn.Conv:
-    """A convolution without bias that keeps the grid: odd ``kernel`` side, uniform within 1 / sqrt(fan in)."""
-    return nn.Conv(channels, (kernel, kernel), padding=kernel // 2, use_bias=False, kernel_init=KERNEL_INIT, name=name)
+def convolution(channels: int, kernel: int, dtype: DTypeLike = jnp.float32, name: str | None = None) -> nn.Conv:
+    """A convolution without bias that keeps the grid: odd ``kernel`` side, uniform within 1 / sqrt(fan in).
+
+    Its parameters are float32; it multiplies, and answers, in ``dtype``.
+    """
+    fixed: Any = {"use_bias": False, "kernel_init": KERNEL_INIT, "dtype": dtype, "name": name}
+    return nn.Conv(channels, (kernel, kernel), padding=kernel // 2, **fixed)
 
 
 def channel_dropout(rate: float, name: str | None = None) -> nn.Dropout:
@@ -20,24 +27,29 @@ def channel_dropout(rate: float, name: str | None = None) -> nn.Dropout:
 
 
 class Classifier(nn.Module):
-    """3x3 convolution, ReLU, channel dropout 0.1, 1x1 convolution to background and foreground with bias."""
+    """3x3 convolution, ReLU, channel dropout 0.1, 1x1 convolution to background and foreground with bias.
+
+    The last convolution is float32 whatever ``dtype`` the others multiply in.
+    """
 
     channels: int = 256
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h w 2"]:
-        x = nn.relu(convolution(self.channels, 3, "hidden")(x))
+        x = nn.relu(convolution(self.channels, 3, self.dtype, "hidden")(x))
         x = channel_dropout(0.1)(x, deterministic=not train)
         bias = partial(jax.random.uniform, minval=-(self.channels**-0.5), maxval=self.channels**-0.5)
-        return nn.Conv(2, (1, 1), kernel_init=KERNEL_INIT, bias_init=bias, name="output")(x)
+        return nn.Conv(2, (1, 1), kernel_init=KERNEL_INIT, bias_init=bias, dtype=jnp.float32, name="output")(x)
 
 
 class Refinement(nn.Module):
     """A residual pair of (3x3 convolution, ReLU)."""
 
     channels: int = 256
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        y = nn.relu(convolution(self.channels, 3, "first")(x))
-        return nn.relu(convolution(self.channels, 3, "second")(y)) + x
+        y = nn.relu(convolution(self.channels, 3, self.dtype, "first")(x))
+        return nn.relu(convolution(self.channels, 3, self.dtype, "second")(y)) + x

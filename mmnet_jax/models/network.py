@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn, struct
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from mmnet_jax import ops
@@ -52,13 +53,14 @@ class FewShotNetwork(nn.Module):
     """Compute a support's level 4 from level 3 * mask."""
     batch_statistics: bool = False
     """Normalise by each call's own statistics in training."""
-    confidence_dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
+    """Type that convolutions and the products of pairs are taken in; all else is float32."""
     sequential: bool = False
     """Run the backbone image by image: XLA's CPU convolutions slow down faster than the batch grows."""
 
     def setup(self) -> None:
         self.projection_dropout = channel_dropout(self.dropout)
-        self.fem = FeatureEnrichment(self.channels)
+        self.fem = FeatureEnrichment(self.channels, self.dtype)
 
     def __call__(self, episode: Episode, train: bool = False) -> Prediction:
         """Segments the query of each episode.
@@ -80,9 +82,9 @@ class FewShotNetwork(nn.Module):
             by_shot = [self._levels(episode.support_images[:, k], masks[:, k], True) for k in range(shots)]
             support = [jnp.stack(levels, axis=1) for levels in zip(*by_shot, strict=True)]
         else:
-            images = [episode.query_image, _join_shots(episode.support_images)]
+            images = [episode.query_image, join_shots(episode.support_images)]
             queries = jnp.ones((batch, *masks.shape[2:]), masks.dtype)
-            levels = self._levels(jnp.concatenate(images), jnp.concatenate([queries, _join_shots(masks)]))
+            levels = self._levels(jnp.concatenate(images), jnp.concatenate([queries, join_shots(masks)]))
             query, support = [x[:batch] for x in levels], [split_shots(x[batch:], batch) for x in levels]
         return jax.lax.stop_gradient(Features(query[0], query[1], support[0], support[1], masks))
 
@@ -90,8 +92,8 @@ class FewShotNetwork(nn.Module):
         """The trained part: from features to logits at ``size`` (height, width)."""
         batch = features.query_mid.shape[0]
         query = self.encode_query(features.query_mid, train)
-        mid, high = _join_shots(features.support_mid), _join_shots(features.support_high)
-        encoded = self.encode_shots(mid, high, _join_shots(features.support_mask), train)
+        mid, high = join_shots(features.support_mid), join_shots(features.support_high)
+        encoded = self.encode_shots(mid, high, join_shots(features.support_mask), train)
         state = jax.tree.map(lambda x: split_shots(x, batch), encoded)
         return self.predict(query, state, self.match(query, features.query_high, state), size, train)
 
@@ -143,7 +145,7 @@ class FewShotNetwork(nn.Module):
 
     def _confidence(self, query_high: Array, state: SupportState) -> Float[Array, "b h w"]:
         with jax.named_scope("confidence"):
-            return ops.foreground_confidence(query_high, state.high_level, state.mask, self.confidence_dtype)
+            return ops.foreground_confidence(query_high, state.high_level, state.mask, self.dtype)
 
     def _grid_masks(self, labels: Int[Array, "*b s s"]) -> Float[Array, "*b h w"]:
         return grid_masks(labels == 1, self.backbone.grid(labels.shape[-1]))
@@ -172,13 +174,17 @@ def mid_and_high(
             levels = backbone(images, batch_statistics)
         else:
             levels = backbone.mid_levels(images, batch_statistics)
-            levels["level4"] = backbone.high_level(levels["level3"] * masks[..., None], batch_statistics)
+            levels["level4"] = backbone.high_level(_masked(levels["level3"], masks), batch_statistics)
     return jnp.concatenate([levels["level3"], levels["level2"]], axis=-1), levels["level4"]
 
 
 def masked_high(backbone: nn.Module, mid: Float[Array, "n h w m"], masks: Array) -> Float[Array, "n h w c"]:
     """A bound backbone's level 4 of (level 3 * masks), from levels 3 and 2 side by side."""
-    return backbone.high_level(mid[..., : backbone.channels["level3"]] * masks[..., None])
+    return backbone.high_level(_masked(mid[..., : backbone.channels["level3"]], masks))
+
+
+def _masked(level3: Array, masks: Array) -> Array:
+    return level3 * masks[..., None].astype(level3.dtype)
 
 
 def grid_masks(foreground: Array, grid: int | tuple[int, ...]) -> Float[Array, "*b h w"]:
@@ -191,5 +197,6 @@ def split_shots(x: Float[Array, "bk ..."], batch: int) -> Float[Array, "b k ..."
     return x.reshape(batch, -1, *x.shape[1:])
 
 
-def _join_shots(x: Float[Array, "b k ..."]) -> Float[Array, "bk ..."]:
+def join_shots(x: Float[Array, "b k ..."]) -> Float[Array, "bk ..."]:
+    """``[B, K, ...]`` to ``[B * K, ...]``."""
     return x.reshape(-1, *x.shape[2:])

@@ -10,6 +10,7 @@ from jaxtyping import PRNGKeyArray
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import create_backbone
 from mmnet_jax.models.backbones.backbone import StagedBackbone
+from mmnet_jax.models.backbones.frozen import fold_normalisation
 from mmnet_jax.models.heads import HEADS
 from mmnet_jax.models.heads.spec import NetworkSettings
 from mmnet_jax.models.network import Features, FewShotNetwork
@@ -18,7 +19,7 @@ from mmnet_jax.models.network import Features, FewShotNetwork
 def build_model(settings: NetworkSettings) -> FewShotNetwork:
     """The module alone, without variables; raises a ``UserError`` if its backbone cannot do what is asked for."""
     check_backbone(settings)
-    on_cpu, dtype = jax.default_backend() == "cpu", settings.confidence_dtype
+    on_cpu, dtype = jax.default_backend() == "cpu", settings.dtype
     if dtype == "auto":
         dtype = "float32" if on_cpu else "bfloat16"
     names = ("channels", "bins", "dropout", "projection_kernel", "projection_shared")
@@ -26,7 +27,7 @@ def build_model(settings: NetworkSettings) -> FewShotNetwork:
         "backbone": create_backbone(settings.backbone),
         "mask_level3": settings.support_level4 == "masked_twice",
         "batch_statistics": settings.batch_norm == "batch",
-        "confidence_dtype": jnp.dtype(dtype),
+        "dtype": jnp.dtype(dtype),
         # a loop over images cannot be split over devices
         "sequential": on_cpu and jax.device_count() == 1,
     }
@@ -57,7 +58,14 @@ def _init_head(model: FewShotNetwork, key: PRNGKeyArray) -> Any:
     return model.init(key, features, (9, 9), method="decode")["params"]
 
 
-def nest_backbone(variables: dict[str, Any]) -> dict[str, Any]:
-    """A backbone's own variables as those of a network that holds it."""
+def frozen_variables(model: FewShotNetwork, variables: dict[str, Any]) -> dict[str, Any]:
+    """A backbone's own variables as those of a network that holds it, prepared for it once.
+
+    Batch normalisation is folded into kernels and biases in ``model.dtype``, unless the network trains with each call's
+    own statistics.
+    """
+    if not model.batch_statistics:
+        on_gpu = jax.default_backend() == "gpu"
+        variables = fold_normalisation(variables, model.backbone.EPSILON, model.dtype, outputs_first=on_gpu)
     nested = {name: {"backbone": jax.tree.map(jnp.asarray, tree)} for name, tree in variables.items() if tree}
     return {"batch_stats": {}} | nested  # empty where nothing is normalised

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from mmnet_jax.ops.products import product
 from mmnet_jax.ops.propagation import EPSILON, foreground_first, norm
 from mmnet_jax.ops.streaming import BLOCK
 
@@ -33,43 +34,33 @@ def foreground_confidence(
     nodes = query.reshape(batch, height * width, channels)
     shots = support.reshape(batch, support.shape[1], -1, channels)
     masks = support_mask.reshape(batch, support.shape[1], -1)
-
-    def one_shot(shot: tuple[Array, Array]) -> Array:
-        return _scaled_to_unit(_highest_cosine(nodes, *shot, product_dtype))
-
-    maps = jax.lax.map(one_shot, (jnp.moveaxis(shots, 1, 0), jnp.moveaxis(masks, 1, 0)))
-    has_foreground = jnp.any(masks > 0, axis=2).T.astype(maps.dtype)
-    total = jnp.sum(maps * has_foreground[:, :, None], axis=0)
-    confidence = total / jnp.maximum(jnp.sum(has_foreground, axis=0), 1)[:, None]
+    maps = _scaled_to_unit(_highest_cosine(nodes, shots, masks, product_dtype))
+    has_foreground = jnp.any(masks > 0, axis=2).astype(maps.dtype)
+    total = jnp.sum(maps * has_foreground[:, None, :], axis=2)
+    confidence = total / jnp.maximum(jnp.sum(has_foreground, axis=1), 1)[:, None]
     return confidence.reshape(batch, height, width)
 
 
 def _highest_cosine(query: Array, support: Array, mask: Array, dtype: DTypeLike) -> Array:
-    """max over s of cosine(query_q, support_s * mask_s): [B, P, C], [B, s, C], [B, s] -> [B, P]."""
-    positions = mask.shape[1]
+    """max over s of cosine(query_q, support_s * mask_s): [B, P, C], [B, K, s, C], [B, K, s] -> [B, P, K]."""
+    positions = mask.shape[2]
     size = min(BLOCK, positions)
     order, blocks = foreground_first(mask, size)
-    order = jnp.pad(order, ((0, 0), (0, -positions % size)), mode="edge")
-    length = norm(query)[:, :, None]
-    products_of = query.astype(dtype)
+    order = jnp.pad(order, ((0, 0), (0, 0), (0, -positions % size)), mode="edge")
+    length = norm(query)[:, :, None, None]
+    query = query.astype(dtype)
 
     def raise_to(i: Array, highest: Array) -> Array:
-        chosen = jax.lax.dynamic_slice_in_dim(order, i * size, size, axis=1)
-        share = jnp.take_along_axis(mask, chosen, axis=1)
-        features = jnp.take_along_axis(support, chosen[..., None], axis=1) * share[..., None]
-        products = jnp.einsum(
-            "bpc,bsc->bps",
-            products_of,
-            features.astype(dtype),
-            precision="highest",
-            preferred_element_type=jnp.float32,
-        )
-        cosine = products / (length * norm(features)[:, None, :] + EPSILON)
-        # another image of the batch may have more foreground: this one's background repeats its 0
+        chosen = jax.lax.dynamic_slice_in_dim(order, i * size, size, axis=2)
+        weights = jnp.take_along_axis(mask, chosen, axis=2)
+        features = jnp.take_along_axis(support, chosen[..., None], axis=2) * weights[..., None].astype(support.dtype)
+        products = product("bpc,bksc->bpks", query, features, dtype)
+        cosine = products / (length * norm(features)[:, None] + EPSILON)
+        # another shot may have more foreground: this one's background repeats its 0
         return jnp.maximum(highest, jnp.max(cosine, axis=-1))
 
-    lowest = jnp.where(jnp.any(mask == 0, axis=1), 0.0, -jnp.inf)
-    start = jnp.broadcast_to(lowest[:, None], query.shape[:2]).astype(jnp.float32)
+    lowest = jnp.where(jnp.any(mask == 0, axis=2), 0.0, -jnp.inf)
+    start = jnp.broadcast_to(lowest[:, None], (*query.shape[:2], mask.shape[1])).astype(jnp.float32)
     return jax.lax.fori_loop(0, blocks, raise_to, start)
 
 

@@ -1,11 +1,16 @@
 """The activation propagation module (APM) and the quality measurement module (QMM)."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
+from mmnet_jax.ops.products import product
 from mmnet_jax.ops.streaming import BLOCK, split_blocks, sum_over_blocks
 
 EPSILON = 1e-7
@@ -25,6 +30,7 @@ def propagate(
     support_nodes: Float[Array, "b h w n"],
     support_values: Float[Array, "b h w v"],
     support_mask: Float[Array, "b h w"],
+    product_dtype: DTypeLike = jnp.float32,
 ) -> Propagation:
     """Carries the support's foreground over to the query, in one pass for APM (eq. 2, eq. 3, eq. 4) and QMM (eq. 9).
 
@@ -38,16 +44,18 @@ def propagate(
       support_nodes: the support's node vectors.
       support_values: h_s, what is carried over.
       support_mask: m_s in [0, 1], the foreground on the support's grid.
+      product_dtype: type that the products are taken in; norms, softmax and sums are float32.
     """
     batch, height, width, _ = query_nodes.shape
     flat = lambda x: x.reshape(batch, -1, *x.shape[3:])  # noqa: E731
-    mask = flat(support_mask)
+    mask, nodes, queries = flat(support_mask), flat(support_nodes), flat(query_nodes)
     order, blocks = foreground_first(mask)
     streamed = tuple(
         split_blocks(jnp.take_along_axis(x, order.reshape(order.shape + (1,) * (x.ndim - 2)), axis=1))
-        for x in (flat(support_nodes), flat(support_values), mask)
+        for x in (nodes, norm(nodes), flat(support_values), mask)
     )
-    weighted, total, quality = sum_over_blocks(_attend, flat(query_nodes), streamed, blocks)
+    shared = queries, norm(queries)
+    weighted, total, quality = sum_over_blocks(_attend(jnp.dtype(product_dtype)), shared, streamed, blocks)
     values = weighted / jnp.where(total > 0, total, 1)[..., None]
     return Propagation(values.reshape(batch, height, width, -1), quality.reshape(batch, height, width))
 
@@ -74,26 +82,30 @@ def fuse_shots(
     return jnp.sum(maps * weights[..., None], axis=1), weights
 
 
-def foreground_first(mask: Float[Array, "b p"], block: int = BLOCK) -> tuple[Array, Array]:
+def foreground_first(mask: Float[Array, "*b p"], block: int = BLOCK) -> tuple[Array, Array]:
     """The order that puts foreground positions first, and how many blocks hold all of them in every image."""
-    order = jnp.argsort(mask == 0, axis=1, stable=True)
-    count = jnp.max(jnp.sum(mask != 0, axis=1))
-    size = min(block, mask.shape[1])
+    order = jnp.argsort(mask == 0, axis=-1, stable=True)
+    count = jnp.max(jnp.sum(mask != 0, axis=-1))
+    size = min(block, mask.shape[-1])
     return order, (count + size - 1) // size
 
 
 def norm(x: Float[Array, "*b n"]) -> Float[Array, "*b"]:
-    """Euclidean length of the last axis, with gradient 0 at 0."""
-    square = jnp.sum(x * x, axis=-1)
+    """Euclidean length of the last axis, in float32, with gradient 0 at 0."""
+    square = jnp.sum(jnp.square(x.astype(jnp.float32)), axis=-1)
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
-def _attend(query: Array, streamed: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-    support, values, mask = streamed
-    products = jnp.einsum("bpn,bsn->bps", query, support, precision="highest")
-    lengths = norm(query)[:, :, None] * norm(support)[:, None, :]
-    similarity = products / (lengths + EPSILON) * mask[:, None, :]
-    weight = jnp.where(similarity != 0, jnp.exp(similarity), 0)
-    weighted = jnp.einsum("bps,bsv->bpv", weight, values, precision="highest")
-    # sigmoid(e) = exp(e) / (1 + exp(e)), which is 0 where the position takes no part
-    return weighted, jnp.sum(weight, axis=-1), jnp.sum(weight / (1 + weight), axis=-1)
+@functools.cache
+def _attend(product_dtype: np.dtype) -> Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, Array, Array]]:
+    def attend(shared: tuple[Array, ...], streamed: tuple[Array, ...]) -> tuple[Array, Array, Array]:
+        (query, query_norm), (support, support_norm, values, mask) = shared, streamed
+        products = product("bpn,bsn->bps", query, support, product_dtype)
+        lengths = query_norm[:, :, None] * support_norm[:, None, :]
+        similarity = products / (lengths + EPSILON) * mask[:, None, :]
+        weight = jnp.where(similarity != 0, jnp.exp(similarity), 0)
+        weighted = product("bps,bsv->bpv", weight, values, product_dtype)
+        # sigmoid(e) = exp(e) / (1 + exp(e)), which is 0 where the position takes no part
+        return weighted, jnp.sum(weight, axis=-1), jnp.sum(weight / (1 + weight), axis=-1)
+
+    return attend

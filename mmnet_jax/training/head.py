@@ -62,7 +62,7 @@ def open_training(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: S
     mesh = data_mesh(settings.batch_size)
     everywhere, split = shardings(mesh)
     model = build_model(network_settings(config))
-    frozen = jax.device_put(workdir.frozen(config), everywhere)
+    frozen = jax.device_put(workdir.frozen(model, config), everywhere)
 
     # Episodes: from images, or from their frozen features where these are stored; read anew, or kept on the devices.
     test_source: Source | None = None

@@ -18,7 +18,7 @@ from mmnet_jax.config import FREE_FIELDS, differences, from_dict, resolve
 from mmnet_jax.config.values import network_settings
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.network import FewShotNetwork
-from mmnet_jax.models.registry import build_model, init_head, nest_backbone
+from mmnet_jax.models.registry import build_model, frozen_variables, init_head
 from mmnet_jax.storage.files import write_whole
 from mmnet_jax.storage.lock import locked
 from mmnet_jax.workdir.checkpoints import Checkpoints, holds_checkpoint
@@ -126,11 +126,11 @@ class Workdir:
         text = {"format": FORMAT, **CODE._asdict(), "config": json.loads(config.to_json_best_effort()), **more}
         write_whole(self.config_file, (json.dumps(text, indent=2) + "\n").encode())
 
-    def frozen(self, config: ConfigDict) -> dict[str, Any]:
-        """The backbone's collections, from the workdir's own copy of its weights."""
+    def frozen(self, model: FewShotNetwork, config: ConfigDict) -> dict[str, Any]:
+        """The backbone's collections for its network, from the workdir's own copy of its weights."""
         if not self.backbone_file.is_file():
             raise UserError(f"workdir {self.path} has lost its backbone.safetensors.")
-        return nest_backbone(weights.load_backbone(self.backbone_file, config.model.backbone))
+        return frozen_variables(model, weights.load_backbone(self.backbone_file, config.model.backbone))
 
 
 def pretrains(config: ConfigDict) -> bool:
@@ -145,7 +145,7 @@ def load_step(workdir: str | Path, checkpoint: str | int) -> tuple[FewShotNetwor
     with Checkpoints(place.checkpoints, config, read_only=True) as checkpoints:
         step = checkpoints.find(checkpoint)
         model = build_model(network_settings(config))
-        variables = place.frozen(config)
+        variables = place.frozen(model, config)
         params = jax.eval_shape(lambda: init_head(model, 0))
         moving = variables["batch_stats"] if config.model.batch_norm == "batch" else {}
         saved = checkpoints.restore_model(step, {"params": params, "batch_stats": moving})

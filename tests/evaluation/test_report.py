@@ -33,7 +33,7 @@ def result(network, config, dataset):
 
 @pytest.fixture(scope="module")
 def summary(network, config, result, dataset):
-    return result_json(result, dataset, about_run(config, network[1]["params"], checkpoint="best", step=1))
+    return result_json(result, dataset, about_run(network[0], config, network[1]["params"], checkpoint="best", step=1))
 
 
 def test_the_result_is_written_last_and_a_name_without_its_ending_kept(result, summary, dataset, tmp_path, monkeypatch):
@@ -60,7 +60,9 @@ def test_classes_are_named_and_those_without_episodes_left_out(summary):
 
 
 def test_a_network_has_the_fields_that_are_null_without_one(network, config):
-    told = about_run(config, network[1]["params"], checkpoint="best", step=1, weights_sha256="0", data_sha256={})
+    told = about_run(
+        network[0], config, network[1]["params"], checkpoint="best", step=1, weights_sha256="0", data_sha256={}
+    )
     assert {*told} == {*NETWORK, *about_code(), "data_sha256"}
 
 

@@ -11,6 +11,7 @@ import safetensors.numpy
 from mmnet_jax import load_model, weights
 from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.errors import UserError
+from mmnet_jax.models.registry import frozen_variables
 from mmnet_jax.workdir.folder import Workdir
 from mmnet_jax.workdir.porting import port_released
 from tests.conftest import REFERENCE
@@ -75,13 +76,14 @@ def test_the_config_is_inferred_from_tensors_and_flags(ported, loaded):
 
 
 def test_every_tensor_comes_out_as_it_went_in(ported, loaded):
-    (names, workdir, _), (_, variables, config) = ported, loaded
+    (names, workdir, _), (model, variables, config) = ported, loaded
     expected = weights.from_released(state_dict(names), config)
-    jax.tree.map(np.testing.assert_array_equal, variables, expected)
-    # the statistics that moved, both where the frozen backbone is read from and where moving ones are
-    for statistics in (variables["batch_stats"], Workdir(workdir).frozen(config)["batch_stats"]):
-        var = statistics["backbone"]["stage3_2"]["conv1"]["var"]
-        np.testing.assert_array_equal(var, state_dict(names)["layer3.2.bn1.running_var"])
+    own = {collection: expected[collection]["backbone"] for collection in ("backbone", "batch_stats")}
+    stored = weights.load_backbone(Workdir(workdir).backbone_file, config.model.backbone)
+    jax.tree.map(np.testing.assert_array_equal, stored, own)
+    jax.tree.map(np.testing.assert_array_equal, variables, expected | frozen_variables(model, own))
+    var = stored["batch_stats"]["stage3_2"]["conv1"]["var"]
+    np.testing.assert_array_equal(var, state_dict(names)["layer3.2.bn1.running_var"])
 
 
 def test_the_loaded_network_gives_the_goldens(ported, loaded):

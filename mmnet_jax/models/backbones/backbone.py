@@ -24,6 +24,8 @@ class Backbone(nn.Module):
 
     output_stride: int = 8
 
+    EPSILON: ClassVar[float] = 1e-5
+    """Added to the variance in batch normalisation."""
     SIDES: ClassVar[tuple[int, int]] = (8, 1)
     """Step a and offset b of the valid image sides a * k + b, k at least 1."""
 

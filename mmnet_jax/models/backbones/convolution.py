@@ -46,13 +46,15 @@ def convolve(
     """A convolution without bias; depthwise where the kernel has one input channel and ``x`` has as many as outputs.
 
     ``stride`` and ``dilation`` hold for both axes; ``padding`` is zeros (before, after) for the height and the width.
+    The products are taken, and the result is, in the kernel's type.
     """
+    x = x.astype(kernel.dtype)
     layout: dict[str, Any] = {"stride": stride, "dilation": dilation, "padding": padding}
     full: Callable[..., Array] = partial(_full, **layout)
     if kernel.shape[2] == 1 and x.shape[-1] == kernel.shape[3]:
         faster, full = _shifted_products, partial(full, groups=x.shape[-1])
     elif kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
-        return _pointwise(x[:, ::stride, ::stride], kernel[0, 0])
+        faster = lambda x, kernel, **_: _pointwise(x[:, ::stride, ::stride], kernel[0, 0])  # noqa: E731
     elif max(_output_sides(x, kernel, **layout)) <= 2:
         faster = _window_products
     elif x.shape[-1] == 3 and kernel.shape[3] <= 32:
@@ -62,10 +64,25 @@ def convolve(
     return lax.platform_dependent(x, kernel, cpu=partial(faster, **layout), default=full)
 
 
-def _full(x: Array, kernel: Array, stride: int, dilation: int, padding: Paddings, groups: int = 1) -> Array:
+def convolve_ohwi(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "o k k i"], **layout: Any
+) -> Float[Array, "n h_out w_out o"]:
+    """``convolve`` of a kernel with its outputs in front, as cuDNN wants it: others are transposed in every call."""
+    return _full(x.astype(kernel.dtype), kernel, groups=x.shape[-1] // kernel.shape[-1], kernel_axes="OHWI", **layout)
+
+
+def _full(
+    x: Array,
+    kernel: Array,
+    stride: int,
+    dilation: int,
+    padding: Paddings,
+    groups: int = 1,
+    kernel_axes: str = "HWIO",
+) -> Array:
     strides, dilations = (stride, stride), (dilation, dilation)
     return lax.conv_general_dilated(
-        x, kernel, strides, padding, None, dilations, ("NHWC", "HWIO", "NHWC"), feature_group_count=groups
+        x, kernel, strides, padding, None, dilations, ("NHWC", kernel_axes, "NHWC"), feature_group_count=groups
     )
 
 

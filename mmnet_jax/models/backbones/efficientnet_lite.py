@@ -5,7 +5,7 @@ dilation before it, the blocks after it double it. Padding is TensorFlow's SAME,
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -48,7 +48,8 @@ STAGES = (
 )
 LEVEL_STAGES = (3, 5, 7)  # stages after which levels 2, 3 and 4 are taken
 HEAD = 1280
-Conv = partial(FrozenConv, padding="same", epsilon=1e-3, momentum=0.01)
+EPSILON = 1e-3
+Conv = partial(FrozenConv, padding="same", epsilon=EPSILON, momentum=0.01)
 
 
 def plan_blocks(output_stride: int) -> list[Block]:
@@ -83,6 +84,8 @@ class InvertedResidual(nn.Module):
 
 class EfficientNetLite2(StagedBackbone):
     """EfficientNet-Lite2's features."""
+
+    EPSILON: ClassVar[float] = EPSILON
 
     def setup(self) -> None:
         self.stem = Conv(STEM, 3, 2, activation=nn.relu6)

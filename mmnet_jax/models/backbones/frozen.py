@@ -8,13 +8,20 @@ nothing is normalised) moves only when a reading trains with each call's own sta
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from mmnet_jax.models.backbones.convolution import centred_padding, convolve, same_padding
+from mmnet_jax.models.backbones.convolution import centred_padding, convolve, convolve_ohwi, same_padding
+
+OHWI = "kernel_ohwi"
+"""Name of a kernel with its outputs in front."""
 
 
 def he_deviation(kernel_shape: tuple[int, ...]) -> float:
@@ -30,9 +37,9 @@ def random_kernel(module: nn.Module, shape: tuple[int, ...]) -> Array:
 class FrozenConv(nn.Module):
     """Convolution, batch normalisation, activation.
 
-    With running statistics the normalisation is folded: y = conv(x) * s + b. With ``batch_statistics`` it uses the
-    mean and the biased variance of the whole call, and moves the running ones (by the unbiased variance, as PyTorch
-    does) where ``batch_stats`` is mutable.
+    With the running statistics the normalisation is y = conv(x) * s + b; ``fold_normalisation`` makes it a part of the
+    kernel and the bias beforehand. With ``batch_statistics`` it uses the mean and the biased variance of the whole
+    call, and moves the running ones (by the unbiased variance, as PyTorch does) where ``batch_stats`` is mutable.
 
     A ``biased`` convolution's own bias, ``offset``, is part of the mean and cancels with it: it is never added to y.
     """
@@ -51,6 +58,16 @@ class FrozenConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], batch_statistics: bool = False) -> Float[Array, "n h_out w_out o"]:
+        layout = self._layout(x)
+        if self.has_variable("backbone", "bias") and not self.has_variable("backbone", "scale"):  # folded
+            bias: Array = self.get_variable("backbone", "bias")
+            outputs_first: Array | None = self.get_variable("backbone", OHWI)
+            y = (
+                convolve(x, self.get_variable("backbone", "kernel"), **layout)
+                if outputs_first is None
+                else convolve_ohwi(x, outputs_first, **layout)
+            )
+            return self._activate(y + bias[None, None, None, :])
         inputs = 1 if self.depthwise else x.shape[-1]
         kernel_shape = (self.kernel_size, self.kernel_size, inputs, self.features)
         kernel = self.variable("backbone", "kernel", lambda: random_kernel(self, kernel_shape)).value
@@ -62,13 +79,7 @@ class FrozenConv(nn.Module):
         mean = self.variable("batch_stats", "mean", zeros)
         var = self.variable("batch_stats", "var", ones)
 
-        height, width = (
-            same_padding(side, self.kernel_size, self.stride, self.dilation)
-            if self.padding == "same"
-            else centred_padding(self.kernel_size, self.dilation)
-            for side in x.shape[1:3]
-        )
-        y = convolve(x, kernel, stride=self.stride, dilation=self.dilation, padding=(height, width))
+        y = convolve(x, kernel, **layout)
         if batch_statistics:
             used_mean, used_var = jnp.mean(y, axis=(0, 1, 2)), jnp.var(y, axis=(0, 1, 2))
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
@@ -80,5 +91,41 @@ class FrozenConv(nn.Module):
             used_mean, used_var = mean.value - offset, var.value
         scale = scale * jax.lax.rsqrt(used_var + self.epsilon)
         bias = bias - used_mean * scale
-        y = y * scale[None, None, None, :] + bias[None, None, None, :]
+        return self._activate(y * scale[None, None, None, :] + bias[None, None, None, :])
+
+    def _layout(self, x: Array) -> dict[str, Any]:
+        height, width = (
+            same_padding(side, self.kernel_size, self.stride, self.dilation)
+            if self.padding == "same"
+            else centred_padding(self.kernel_size, self.dilation)
+            for side in x.shape[1:3]
+        )
+        return {"stride": self.stride, "dilation": self.dilation, "padding": (height, width)}
+
+    def _activate(self, y: Array) -> Array:
         return y if self.activation is None else self.activation(y)
+
+
+def fold_normalisation(
+    variables: dict[str, Any], epsilon: float, dtype: DTypeLike, outputs_first: bool = False
+) -> dict[str, Any]:
+    """A backbone's variables with each batch normalisation folded into its convolution, in ``dtype``.
+
+    conv(x, k) * s + b becomes conv(x, k * s) + b, with s = scale / sqrt(var + epsilon) and b = bias + (offset - mean)
+    * s, computed in float64. Tensors of what is not normalised are only cast. ``outputs_first`` stores kernels as
+    ``kernel_ohwi``, for a GPU.
+    """
+    backbone, statistics = (
+        {path: np.asarray(leaf, np.float64) for path, leaf in flax.traverse_util.flatten_dict(variables[name]).items()}
+        for name in ("backbone", "batch_stats")
+    )
+    folded = {path: leaf for path, leaf in backbone.items() if (*path[:-1], "var") not in statistics}
+    for layer in {path[:-1] for path in statistics}:
+        gain = backbone[*layer, "scale"] / np.sqrt(statistics[*layer, "var"] + epsilon)
+        offset = backbone.get((*layer, "offset"), 0.0)
+        folded[*layer, "bias"] = backbone[*layer, "bias"] + (offset - statistics[*layer, "mean"]) * gain
+        kernel = backbone[*layer, "kernel"] * gain
+        name, kernel = (OHWI, kernel.transpose(3, 0, 1, 2)) if outputs_first else ("kernel", kernel)
+        folded[*layer, name] = kernel
+    cast = {path: leaf.astype(dtype) for path, leaf in folded.items()}
+    return {"backbone": flax.traverse_util.unflatten_dict(cast), "batch_stats": {}}

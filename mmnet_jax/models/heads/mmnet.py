@@ -8,13 +8,14 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn, struct
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mmnet_jax import ops
 from mmnet_jax.episode import Prediction, SupportState
 from mmnet_jax.losses import Objective
 from mmnet_jax.models.layers import convolution
-from mmnet_jax.models.network import FewShotNetwork, Size
+from mmnet_jax.models.network import FewShotNetwork, Size, join_shots, split_shots
 
 Masks = Float[Array, "b k h w"]
 
@@ -59,6 +60,8 @@ class MMNetPrediction(Prediction):
     """F_Q . M before the sigmoid, for the reconstruction loss; one array a memory."""
     support_memory_logits: tuple[Float[Array, "b k h w n"], ...] = ()
     """F_S . M before the sigmoid, likewise."""
+    product_dtype: DTypeLike = struct.field(pytree_node=False, default=jnp.float32)
+    """Type that the reconstruction loss takes products in."""
 
     def own_losses(self, objective: Objective) -> dict[str, tuple[float, Float[Array, ""]]]:
         """The memory reconstruction loss (eq. 10, eq. 11, eq. 12), summed over memories, query and support."""
@@ -68,25 +71,29 @@ class MMNetPrediction(Prediction):
                 shots = logits[:, :1] if objective.reconstruction_shots == "first" else logits
                 images = shots.reshape(-1, *shots.shape[2:])
                 on_logits = objective.reconstruction_softmax_on == "logits"
-                total += _mean_reconstruction(images, images if on_logits else jax.nn.sigmoid(images))
+                total += self._reconstruction(images, images if on_logits else jax.nn.sigmoid(images))
         if objective.reconstruction_on in ("query", "both"):
             for logits in self.query_memory_logits:
                 # both readings take the query's softmax on its activations
-                total += _mean_reconstruction(logits, jax.nn.sigmoid(logits))
+                total += self._reconstruction(logits, jax.nn.sigmoid(logits))
         return {"reconstruction": (objective.reconstruction, total)}
 
-
-def _mean_reconstruction(logits: Array, scores: Array) -> Float[Array, ""]:
-    return jnp.mean(ops.reconstruction_loss(logits, jax.nn.softmax(scores, axis=-1)))
+    def _reconstruction(self, logits: Array, scores: Array) -> Float[Array, ""]:
+        return jnp.mean(ops.reconstruction_loss(logits, jax.nn.softmax(scores, axis=-1), self.product_dtype))
 
 
 def propagate_activations(
-    query: Float[Array, "b h w n"], support: Float[Array, "b k h w n"], values: Float[Array, "b k h w v"], masks: Masks
+    query: Float[Array, "b h w n"],
+    support: Float[Array, "b k h w n"],
+    values: Float[Array, "b k h w v"],
+    masks: Masks,
+    product_dtype: DTypeLike,
 ) -> tuple[Float[Array, "b k _ _ v"], Masks]:
-    """APM (eq. 2, eq. 3, eq. 4) shot by shot: v_q at each query position, and the quality p_q of the shot (eq. 9)."""
-    by_shot = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (support, values, masks))
-    received, quality = jax.lax.map(lambda shot: ops.propagate(query, *shot), by_shot)
-    return jnp.moveaxis(received, 0, 1), jnp.moveaxis(quality, 0, 1)
+    """APM (eq. 2, eq. 3, eq. 4) of each shot: v_q at each query position, and the quality p_q of the shot (eq. 9)."""
+    queries = jnp.repeat(query, support.shape[1], axis=0)
+    nodes, carried, mask = (join_shots(x) for x in (support, values, masks))
+    received = ops.propagate(queries, nodes, carried, mask, product_dtype)
+    return split_shots(received.values, len(query)), split_shots(received.quality, len(query))
 
 
 class MMNet(FewShotNetwork):
@@ -114,7 +121,7 @@ class MMNet(FewShotNetwork):
                 name, shape = f"memory{branch.suffix}", (self.memory_size, self.channels)
                 setattr(self, name, self.param(name, nn.initializers.normal(1.0), shape, jnp.float32))
             for prefix in ("", "support_")[: 1 if self.projection_shared else 2]:
-                projection = convolution(self.channels, self.projection_kernel)
+                projection = convolution(self.channels, self.projection_kernel, self.dtype)
                 setattr(self, f"{prefix}projection{branch.suffix}", projection)
 
     def activate(self, nodes: Array) -> Array:
@@ -130,7 +137,7 @@ class MMNet(FewShotNetwork):
                     mid[..., branch.start : branch.stop], getattr(self, f"{projection}{branch.suffix}"), train
                 )
                 if self.memory_size is not None:
-                    nodes = ops.memory_logits(projected, getattr(self, f"memory{branch.suffix}"))
+                    nodes = ops.memory_logits(projected, getattr(self, f"memory{branch.suffix}"), self.dtype)
                 encoded.append(Encoded(projected, nodes))
         return tuple(encoded)
 
@@ -153,7 +160,7 @@ class MMNet(FewShotNetwork):
             values = self.activate(support)
             nodes = (branch.nodes, support) if self.cosine_on_logits else (self.activate(branch.nodes), values)
             with jax.named_scope("propagation"):
-                received, quality = self.propagate(*nodes, values, masks)
+                received, quality = self.propagate(*nodes, values, masks, self.dtype)
             with jax.named_scope("quality"):
                 maps = self.activate(branch.nodes)[:, None] * received
                 by_branch.append(ops.fuse_shots(maps, weigh(quality), has_foreground))
@@ -186,5 +193,6 @@ class MMNet(FewShotNetwork):
             activations=jnp.concatenate(list(map(self.activate, nodes)) or [matched["fused"]], axis=-1),
             query_memory_logits=nodes if memory else (),
             support_memory_logits=state.nodes if memory else (),
+            product_dtype=self.dtype,
             **matched,
         )

@@ -27,9 +27,9 @@ class PFENet(FewShotNetwork):
 
     def setup(self) -> None:
         super().setup()
-        self.projection = convolution(self.channels, self.projection_kernel)
+        self.projection = convolution(self.channels, self.projection_kernel, self.dtype)
         if not self.projection_shared:
-            self.support_projection = convolution(self.channels, self.projection_kernel)
+            self.support_projection = convolution(self.channels, self.projection_kernel, self.dtype)
 
     def encode_query(self, mid: Array, train: bool) -> Array:
         return self._project(mid, self.projection, train)

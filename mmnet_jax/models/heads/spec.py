@@ -20,7 +20,7 @@ class NetworkSettings:
     projection_shared: bool
     support_level4: str
     batch_norm: str
-    confidence_dtype: str
+    dtype: str
     memory_size: int
     nodes: str
     levels: str

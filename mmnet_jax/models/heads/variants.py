@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mmnet_jax import ops
@@ -17,10 +18,14 @@ from mmnet_jax.models.network import split_shots
 
 
 def average_foreground(
-    query: Float[Array, "b h w n"], support: Float[Array, "b k h w n"], values: Float[Array, "b k h w v"], masks: Masks
+    query: Float[Array, "b h w n"],
+    support: Float[Array, "b k h w n"],
+    values: Float[Array, "b k h w v"],
+    masks: Masks,
+    product_dtype: DTypeLike,
 ) -> tuple[Float[Array, "b k 1 1 v"], Masks]:
     """The support's masked average, the same at every query position ("Global"); the quality is still eq. 9's."""
-    _, quality = propagate_activations(query, support, values, masks)
+    _, quality = propagate_activations(query, support, values, masks, product_dtype)
     return ops.masked_average(values, masks)[:, :, None, None], quality
 
 
@@ -47,8 +52,8 @@ class AttentionMMNet(MMNet):
 
     def setup(self) -> None:
         super().setup()
-        self.attention_hidden = convolution(self.channels, 3)
-        self.attention_score = convolution(1, 3)
+        self.attention_hidden = convolution(self.channels, 3, self.dtype)
+        self.attention_score = convolution(1, 3, self.dtype)
 
     def weigher(self, query: tuple[Encoded, ...], state: MMNetSupport, masks: Masks) -> Callable[[Array], Array]:
         with jax.named_scope("attention"):

@@ -7,7 +7,7 @@ import pytest
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import create_backbone, random_variables, variable_shapes
 from mmnet_jax.models.backbones.efficientnet_lite import EfficientNetLite2, plan_blocks
-from mmnet_jax.models.backbones.frozen import FrozenConv
+from mmnet_jax.models.backbones.frozen import FrozenConv, fold_normalisation
 from mmnet_jax.models.backbones.resnet import plan_stages
 from tests.tiny import EVERY_BACKBONE
 
@@ -127,3 +127,39 @@ def test_random_variables_depend_on_the_seed_alone_and_keep_the_signal():
     images = np.random.default_rng(0).standard_normal((1, 33, 33, 3)).astype(np.float32)
     for level in jax.jit(create_backbone("efficientnet_lite2").apply)(first, images).values():
         assert 0.1 < np.std(level) < 100
+
+
+def moved_statistics(variables):
+    """Statistics and gains that differ from channel to channel, as those of a trained network."""
+    random = np.random.default_rng(0)
+
+    def move(path, leaf):
+        return leaf if path[-1].key == "kernel" else (leaf + random.uniform(0.1, 0.5, leaf.shape)).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(move, variables)
+
+
+@pytest.mark.parametrize("name", ["resnet14_half", "vgg16", "vgg16_plain", "efficientnet_lite2"])
+@pytest.mark.parametrize("outputs_first", [False, True])
+def test_folded_normalisation_gives_the_same_levels(name, outputs_first):
+    backbone, variables = create_backbone(name), moved_statistics(random_variables(name))
+    folded = fold_normalisation(variables, backbone.EPSILON, jnp.float32, outputs_first)
+    assert not folded["batch_stats"] and not any("scale" in str(path) for path, _ in jax.tree.leaves_with_path(folded))
+    images = jax.random.normal(jax.random.key(0), (1, 33, 33, 3))
+    ours, expected = (jax.jit(backbone.apply)(jax.tree.map(jnp.asarray, v), images) for v in (folded, variables))
+    for level, x in expected.items():
+        np.testing.assert_allclose(ours[level], x, atol=2e-5 * float(jnp.abs(x).max()), rtol=0)
+
+
+def test_folding_worked_by_hand():
+    variables = {
+        "backbone": {"kernel": jnp.full((1, 1, 1, 1), 3.0), "scale": jnp.array([2.0]), "bias": jnp.array([1.0])},
+        "batch_stats": {"mean": jnp.array([5.0]), "var": jnp.array([4.0])},
+    }
+    folded = jax.tree.map(jnp.asarray, fold_normalisation(variables, 0.0, jnp.bfloat16)["backbone"])
+    assert {name: (leaf.item(), leaf.dtype) for name, leaf in folded.items()} == {
+        "kernel": (3.0, jnp.bfloat16),  # 3 * 2 / sqrt(4)
+        "bias": (-4.0, jnp.bfloat16),  # 1 - 5 * 2 / sqrt(4)
+    }
+    x = jnp.array([1.0, 3.0]).reshape(2, 1, 1, 1)
+    np.testing.assert_array_equal(FrozenConv(1).apply({"backbone": folded}, x).ravel(), [0, 5])

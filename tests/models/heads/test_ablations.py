@@ -14,7 +14,7 @@ from mmnet_jax.config import differences, load_recipe, recipe_rows, resolve
 from mmnet_jax.config.values import network_settings, objective
 from mmnet_jax.models import Features
 from mmnet_jax.models.backbones import random_variables
-from mmnet_jax.models.registry import build_model, init_head, nest_backbone
+from mmnet_jax.models.registry import build_model, frozen_variables, init_head
 from tests.models import numpy_network
 from tests.tiny import assert_trees_close, draw_episode, segment_both_ways
 
@@ -195,7 +195,7 @@ def test_what_has_no_memory_has_neither_its_parameters_nor_a_reconstruction_loss
 
 def whole_network(*recipe):
     _, model = small(*recipe)
-    return model, {"params": parameters(model), **nest_backbone(random_variables("tiny"))}
+    return model, {"params": parameters(model), **frozen_variables(model, random_variables("tiny"))}
 
 
 SLOW_RECIPES = [pytest.param(f"ablations:{name}", marks=pytest.mark.slow) for name in ("mmm_2_and_3", "attention")]
