@@ -105,7 +105,7 @@ def _present(request: Request) -> tuple[HSNetLists, str | None]:
     dataset, present = request.dataset, set(request.dataset.test.ids)
     assert dataset.spec.hsnet is not None
     names = {c: dataset.class_names[c] for c in request.classes}
-    images, queries = dataset.spec.hsnet.lists(request.fold, names, dataset.test.ids)
+    images, queries = dataset.spec.hsnet.lists(request.fold, names, dataset.test.ids, dataset.variant)
     fold = f"{dataset.name} fold {request.fold}"
     if not images:
         raise UserError(f"protocol hsnet lists no test image of the classes that are asked for in {fold}; take pfenet.")

@@ -108,7 +108,7 @@ def test_hsnet_is_refused_where_listed_images_are_missing(dataset):
 def listed(queries):
     """Five images of two classes, of which HSNet lists three and two; these queries."""
     lists = HSNetLists({1: list("abc"), 2: list("de")}, queries)
-    spec = dataclasses.replace(PASCAL5I, hsnet=HSNet(lambda fold, classes, ids: lists, "contiguous"))
+    spec = dataclasses.replace(PASCAL5I, hsnet=HSNet(lambda *_: lists, "contiguous"))
     split = Split("val", list("edcba"), np.zeros((5, 21), np.int64), [], 1)
     return Dataset(spec, split, split)
 
@@ -201,6 +201,20 @@ def test_restricted_hsnet_counts_every_listed_pair_where_queries_are_drawn():
     few = dataclasses.replace(dataset.test, ids=list("abde"), counts=dataset.test.counts[:4])
     manifest = draw_manifest(dataclasses.replace(dataset, test=few), **HSNET, restrict=True)
     assert manifest.restricted == "4 of 5 queries"
+
+
+def test_hsnet_on_fss1000_asks_for_all_its_2400_test_images():
+    dataset = listed_dataset("fss1000", "protocol")
+    name = dataset.class_names[dataset.classes(0, "novel")[7]]
+    ids = [i for i in dataset.test.ids if i not in {f"{name}/{number}" for number in (1, 4, 7, 10)}]
+    fewer = dataclasses.replace(dataset.test, ids=ids, counts=dataset.test.counts[: len(ids)])
+    there = dataclasses.replace(dataset, test=fewer)
+    with pytest.raises(
+        UserError, match=r"^protocol hsnet lists 2,400 test images of fss1000 fold 0, and 4 are missing"
+    ):
+        draw_manifest(there, **HSNET)
+    restricted = draw_manifest(there, **HSNET, restrict=True)
+    assert restricted.restricted == "2,396 of 2,400 queries" and restricted.per_seed == 2400
 
 
 def test_pfenet_needs_pixel_counts():

@@ -129,7 +129,7 @@ def test_hsnet_squashes_images_and_scores_at_400_px_whatever_their_shape(network
         (i, c) for i, pixels in zip(dataset.test.ids, dataset.test.counts, strict=True) for c in (6, 7, 8) if pixels[c]
     ]
     lists = HSNetLists({c: [i for i, own in queries if own == c] for c in (6, 7, 8)}, queries)
-    hsnet = HSNet(lambda fold, classes, ids: lists, "contiguous")
+    hsnet = HSNet(lambda *_: lists, "contiguous")
     own = dataclasses.replace(dataset, spec=dataclasses.replace(PASCAL5I, name=name, hsnet=hsnet))
     manifest = configured_manifest(own, config, protocol="hsnet", episodes=6)
     assert manifest.seeds == (0,)

@@ -1,11 +1,12 @@
 """FSS-1000 (Li et al., 2020): 1,000 classes of ten images each, one class an image, from its class folders."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mmnet_jax.data.datasets.class_folders import list_pairs
-from mmnet_jax.data.datasets.hsnet import HSNet, folder_lists
+from mmnet_jax.data.datasets.hsnet import HSNet, HSNetLists, folder_lists
 from mmnet_jax.data.datasets.lists import packaged_names, read_names, repeated
 from mmnet_jax.data.datasets.sources import read_file
 from mmnet_jax.data.datasets.spec import Classes, DatasetSpec, Example, Listing, TestList
@@ -71,6 +72,11 @@ def list_test(variant: str) -> TestList:
     return TestList([f"{name}/{number}" for name in names for number in IMAGES], None)
 
 
+def hsnet_lists(fold: int, classes: Mapping[int, str], ids: Sequence[str], variant: str | None) -> HSNetLists:
+    """The ten images of each published class, whether they are there or not; of a folder's own lists those there."""
+    return folder_lists(classes, list_test(variant).ids if variant == "protocol" else ids)
+
+
 def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
     """The images of the train classes, and those of the val and test classes; classes are in alphabetical order.
 
@@ -121,5 +127,5 @@ FSS1000 = DatasetSpec(
     protocol="hsnet",
     episodes={"hsnet": 2_400, "pfenet": 2_400},
     listed=list_test,
-    hsnet=HSNet(folder_lists),
+    hsnet=HSNet(hsnet_lists),
 )

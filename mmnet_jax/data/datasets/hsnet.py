@@ -22,15 +22,15 @@ class HSNetLists(NamedTuple):
 class HSNet:
     """What a dataset declares about HSNet's protocol."""
 
-    lists: Callable[[int, Mapping[int, str], Sequence[str]], HSNetLists]
-    """(fold, the classes that are asked for with their names, ids of the test split) -> the fold's lists."""
+    lists: Callable[[int, Mapping[int, str], Sequence[str], str | None], HSNetLists]
+    """(fold, its classes with their names, ids of the test split, the variant if known) -> the fold's lists."""
     folds: str | None = None
     """The folds, a key of ``DatasetSpec.novel``, that the lists are made for; None: any classes."""
     ignored_is_background: bool = False
     """Whether ignored pixels (255) of the query's label count as background; else they do not count."""
 
 
-def pascal_lists(fold: int, classes: Mapping[int, str], ids: Sequence[str]) -> HSNetLists:
+def pascal_lists(fold: int, classes: Mapping[int, str], ids: Sequence[str], variant: str | None) -> HSNetLists:
     """HSNet's own list of (image, class) pairs of PASCAL-5i's test images."""
     lines = packaged(f"hsnet_pascal_val_fold{fold}.txt").decode().split()
     pairs = [(name, int(number)) for name, number in (line.split("__") for line in lines)]
@@ -38,14 +38,14 @@ def pascal_lists(fold: int, classes: Mapping[int, str], ids: Sequence[str]) -> H
     return HSNetLists(_by_class(queries), queries)
 
 
-def coco_lists(fold: int, classes: Mapping[int, str], ids: Sequence[str]) -> HSNetLists:
+def coco_lists(fold: int, classes: Mapping[int, str], ids: Sequence[str], variant: str | None) -> HSNetLists:
     """HSNet's own lists of COCO-20i's test images: those of val2014, class by class."""
     listed = _coco()[str(fold)]
     images = {int(number): [str(i) for i in images] for number, images in listed.items() if int(number) in classes}
     return HSNetLists(images, None)
 
 
-def folder_lists(fold: int, classes: Mapping[int, str], ids: Sequence[str]) -> HSNetLists:
+def folder_lists(classes: Mapping[int, str], ids: Sequence[str]) -> HSNetLists:
     """Test images CLASS/NUMBER as FSS-1000's: each is a query once, in the split's order; supports come by number.
 
     The split sorts an image by its number as a string: 1, 10, 2, ...
