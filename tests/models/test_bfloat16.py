@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmnet_jax import losses, weights
+from mmnet_jax import create_model, losses, weights
 from mmnet_jax.config import resolve
 from mmnet_jax.config.values import network_settings
 from mmnet_jax.models.registry import build_model, frozen_variables
 from tests.conftest import REFERENCE
 from tests.models.test_goldens import SIZE, golden_config, golden_episode, state_dict
+from tests.tiny import draw_episode, tiny_config
 
 
 @cache
@@ -46,6 +47,7 @@ def error(x, exact):
     return float(np.sqrt(np.mean(np.square(x - exact))) / np.std(exact))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reading", ["paper", "released"])
 def test_outputs_are_close_to_the_goldens(reading):
     golden = np.load(REFERENCE / f"{reading}_deep_97px_2shot_seed0.npz")
@@ -59,8 +61,54 @@ def test_outputs_are_close_to_the_goldens(reading):
     np.testing.assert_allclose(terms.total, golden["loss"], rtol=0.01)
 
 
-def test_gradients_point_where_those_in_float32_do():
-    ours, exact = (jax.tree.leaves(computed("paper", dtype)[0]) for dtype in ("bfloat16", "float32"))
-    for x, y in zip(ours, exact, strict=True):
+def assert_same_direction(ours, exact):
+    for x, y in zip(jax.tree.leaves(ours), jax.tree.leaves(exact), strict=True):
         assert x.dtype == jnp.float32
         assert float(jnp.vdot(x, y) / (jnp.linalg.norm(x) * jnp.linalg.norm(y))) > 0.99
+
+
+@pytest.mark.slow
+def test_gradients_point_where_those_in_float32_do():
+    assert_same_direction(computed("paper", "bfloat16")[0], computed("paper", "float32")[0])
+
+
+HEADS = [
+    {"reading": "released"},
+    {"model.nodes": "features", "loss.reconstruction_on": "none"},
+    {"model.levels": "2,3"},
+    {"model.propagation": "global"},
+    {"model.fem_input": "confidence", "loss.reconstruction_on": "none"},
+    {"quality.module": "attention"},
+    {"model.network": "pfenet", "loss.reconstruction_on": "none"},
+    {"model.network": "pfenet", "loss.reconstruction_on": "none", "reading": "released"},
+]
+
+
+@pytest.mark.parametrize("fields", HEADS, ids=str)
+def test_every_head_mixes_bfloat16_and_float32_by_explicit_casts_alone(fields):
+    config = tiny_config(**fields, **{"model.dtype": "bfloat16"})  # tests run with strict promotion of dtypes
+    model, variables = create_model(config)
+    episode = draw_episode(1, 2, 33)
+
+    def loss(params):
+        return losses.episode_losses(model.apply({**variables, "params": params}, episode), episode, config).total
+
+    gradients = jax.eval_shape(jax.grad(loss), variables["params"])
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradients)} == {jnp.dtype("float32")}
+
+
+def test_a_small_network_is_close_to_itself_in_float32():
+    episode, computed = draw_episode(2, 2, 33), []
+    for dtype in ("bfloat16", "float32"):
+        config = tiny_config(**{"model.dtype": dtype})
+        model, variables = create_model(config)
+        assert {leaf.dtype for leaf in jax.tree.leaves(variables["backbone"])} == {jnp.dtype(dtype)}
+
+        def loss(params, model=model, variables=variables, config=config):
+            prediction = model.apply({**variables, "params": params}, episode)
+            return losses.episode_losses(prediction, episode, config).total, prediction.logits
+
+        computed.append(jax.jit(jax.grad(loss, has_aux=True))(variables["params"]))
+    (ours, logits), (exact, expected) = computed
+    assert 0 < error(logits, expected) < 0.03
+    assert_same_direction(ours, exact)

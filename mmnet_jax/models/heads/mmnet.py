@@ -133,10 +133,12 @@ class MMNet(FewShotNetwork):
         encoded = []
         with jax.named_scope("memory"):
             for branch in self.branches:
-                nodes = projected = self._project(
+                projected = self._project(
                     mid[..., branch.start : branch.stop], getattr(self, f"{projection}{branch.suffix}"), train
                 )
-                if self.memory_size is not None:
+                if self.memory_size is None:
+                    nodes = projected.astype(jnp.float32)
+                else:
                     nodes = ops.memory_logits(projected, getattr(self, f"memory{branch.suffix}"), self.dtype)
                 encoded.append(Encoded(projected, nodes))
         return tuple(encoded)

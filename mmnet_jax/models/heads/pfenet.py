@@ -1,7 +1,7 @@
 """PFENet, the baseline that MM-Net stands on: a prototype of the support instead of a memory."""
 
 import jax.numpy as jnp
-from flax import struct
+from flax import linen as nn, struct
 from jaxtyping import Array, Float
 
 from mmnet_jax import ops
@@ -32,12 +32,16 @@ class PFENet(FewShotNetwork):
             self.support_projection = convolution(self.channels, self.projection_kernel, self.dtype)
 
     def encode_query(self, mid: Array, train: bool) -> Array:
-        return self._project(mid, self.projection, train)
+        return self._features(mid, self.projection, train)
 
     def encode_shots(self, mid: Array, high: Array, mask: Array, train: bool) -> PFENetSupport:
         projection = self.projection if self.projection_shared else self.support_projection
-        features, added_area = self._project(mid, projection, train), 0.0005
+        features, added_area = self._features(mid, projection, train), 0.0005
         return PFENetSupport(high, mask, ops.masked_average(features, mask, added_area))
+
+    def _features(self, mid: Array, projection: nn.Module, train: bool) -> Array:
+        """F in float32, of which averages are taken."""
+        return self._project(mid, projection, train).astype(jnp.float32)
 
     def match(self, query: Array, query_high: Array, state: PFENetSupport) -> tuple[Array, Array]:
         """The mean of the prototypes of the shots with foreground, and the confidence map (eq. 8)."""

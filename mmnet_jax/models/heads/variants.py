@@ -63,7 +63,7 @@ class AttentionMMNet(MMNet):
             pair = jnp.concatenate([queries, supports], axis=-1)
             x = nn.relu(self.attention_hidden(pair.reshape(-1, *pair.shape[2:])))
             x = self.attention_score(max_pool_3x3(x))
-            scores = split_shots(jnp.mean(x, axis=(1, 2, 3)), len(supports))
+            scores = split_shots(jnp.mean(x.astype(jnp.float32), axis=(1, 2, 3)), len(supports))
         return lambda quality: jnp.broadcast_to(scores[:, :, None, None], quality.shape)
 
 
