@@ -145,7 +145,7 @@ def test_instructions_of_other_pickles_and_sizes_beyond_the_file_are_refused(tmp
     [
         b"}" + b")" + b"\x85" * DEEP + b"Ns",  # a tuple as a key, nested
         called("collections.OrderedDict", b"](" + several(b")" + b"\x85" * DEEP, b"N") + b"e"),
-        b"]" * 4_000 + b"a" * 19_999,
+        b"]" * 4_000 + b"a" * 3_999,
         (b"}" + text("a")) * 4_000 + b"N" + b"s" * 4_000,
         b"}q\x00" + text("a") + b"h\x00s",  # a dict within itself
         b"}" + b"".join(b"q%c}(" % i + b"".join(text(k) + b"h%c" % i for k in "ab") + b"u" for i in range(40)),
