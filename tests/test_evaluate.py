@@ -18,7 +18,7 @@ from mmnet_jax.evaluation.transfer import open_transfer
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
 from tests.cli.call import call
-from tests.data.making import write_image
+from tests.data.making import voc_folder, write_image
 
 CLASSES = {"bus": 6, "cat": 8, "cow": 10}
 
@@ -32,17 +32,13 @@ def command(folder, module, *arguments):
 def folder(tmp_path_factory):
     """A folder with a workdir ``work`` at step 7, others without a checkpoint, data/: 12 test images of 3 classes."""
     folder = tmp_path_factory.mktemp("evaluate")
-    voc = folder / "VOCdevkit" / "VOC2012"
-    for part in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
-        (voc / part).mkdir(parents=True)
+    voc = voc_folder(folder / "VOCdevkit", ["train_0"], [f"val_{i}" for i in range(12)])
     random = np.random.default_rng(0)
     for i in range(12):
         mask = np.zeros(random.integers(20, 50, size=2), np.uint8)
         mask[4:14, 3:15] = (6, 8, 10)[i % 3]
         write_image(voc, f"val_{i}", mask)
     write_image(voc, "train_0", mask)
-    (voc / "ImageSets/Segmentation/train.txt").write_text("train_0\n")
-    (voc / "ImageSets/Segmentation/val.txt").write_text("".join(f"val_{i}\n" for i in range(12)))
     prepare("pascal5i", folder / "VOCdevkit", folder / "data", "folder")
     config = get_config()
     config.update(fold=1, seed=3)
@@ -273,14 +269,9 @@ def test_another_dataset_is_scored_on_the_classes_that_the_network_has_not_seen(
 
 def test_a_training_on_coco_is_scored_on_pascal_by_repris_rule(folder):
     """COCO's bus is novel in fold 1, its cat was trained on."""
-    voc = folder / "large" / "VOC2012"
-    for part in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
-        (voc / part).mkdir(parents=True)
-    lists = {"train": ["a"], "val": ["b", "c", "d", "e", "f"]}
-    for split, names in lists.items():
-        (voc / f"ImageSets/Segmentation/{split}.txt").write_text("\n".join(names))
-        for name in names:
-            write_image(voc, name, np.pad(np.full((50, 50), 8 if name in "ef" else 6, np.uint8), 5))
+    voc = voc_folder(folder / "large", "a", "bcdef")
+    for name in "abcdef":
+        write_image(voc, name, np.pad(np.full((50, 50), 8 if name in "ef" else 6, np.uint8), 5))
     prepare("pascal5i", folder / "large", folder / "large", "folder")
     arguments = ["--workdir=coco", "--dataset=pascal5i", "--data_dir=large"]
     config = Workdir(folder / "coco").load_config()

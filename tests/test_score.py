@@ -14,7 +14,7 @@ from PIL import Image
 from mmnet_jax import score
 from mmnet_jax.evaluation.manifest import draw_manifest, write_manifest
 from tests.cli.call import call
-from tests.data.making import jpeg, palette_png, prepare_voc
+from tests.data.making import jpeg, palette_png, prepare_voc, voc_folder
 from tests.evaluation import predictors
 from tests.evaluation.reference import mask_counts, miou
 
@@ -28,9 +28,7 @@ def command(folder, *arguments):
 def folder(tmp_path_factory):
     """VOCdevkit/ of 12 test images of three classes, a coloured square each, data/, pfenet.json, hsnet.json.gz."""
     folder = tmp_path_factory.mktemp("score")
-    voc = folder / "VOCdevkit" / "VOC2012"
-    for part in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
-        (voc / part).mkdir(parents=True)
+    voc = voc_folder(folder / "VOCdevkit", ["val_12"], [f"val_{i}" for i in range(12)])
     random = np.random.default_rng(0)
     for i in range(13):
         mask = np.zeros(random.integers(60, 90, size=2), np.uint8)
@@ -41,8 +39,6 @@ def folder(tmp_path_factory):
         pixels[(mask > 0) & (mask < 255), i % 3] += 150
         (voc / "JPEGImages" / f"val_{i}.jpg").write_bytes(jpeg(pixels))
         (voc / "SegmentationClassAug" / f"val_{i}.png").write_bytes(palette_png(mask))
-    (voc / "ImageSets/Segmentation/train.txt").write_text("val_12\n")
-    (voc / "ImageSets/Segmentation/val.txt").write_text("".join(f"val_{i}\n" for i in range(12)))
     dataset = prepare_voc(folder / "VOCdevkit", folder / "data")
     rules = {"fold": 1, "shots": 2, "min_pixels": 30, "episodes": 20}
     manifest = draw_manifest(dataset, protocol="pfenet", seeds=(321,), **rules)

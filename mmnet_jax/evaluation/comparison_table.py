@@ -115,7 +115,7 @@ def comparison_json(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _query_images(episodes: Sequence[StoredEpisode]) -> dict[str, Any]:
-    """How many query images there are, and how many of each class."""
+    """Number of query images, in all and of each class."""
     classes: dict[str, set[str]] = {}
     for episode in episodes:
         classes.setdefault(episode.class_name, set()).add(episode.query)

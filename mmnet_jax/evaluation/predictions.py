@@ -122,7 +122,7 @@ def _masks_in(folder: Path, names: list[str]) -> set[str]:
 
 
 def _named(faults: list[Fault]) -> str:
-    """How many faults there are of each kind, and the first of them."""
+    """The number of faults of each kind, with the first few named."""
     kinds: dict[str, list[str]] = {}
     for kind, what in faults:
         kinds.setdefault(kind, []).append(what)

@@ -9,8 +9,8 @@ from mmnet_jax.evaluation.markdown import markdown_table, with_interval
 from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.storage.files import write_whole
 
-FITS = {"pad": "padded", "squash": "squashed"}
-"""``Protocol.fit`` in words."""
+IMAGE_RULES = {"pad": "padded", "squash": "squashed"}
+"""What a table calls each ``Protocol.fit``."""
 SHARED = (
     "dataset",
     "split",
@@ -53,7 +53,7 @@ def protocols_markdown(table: Mapping[str, Any]) -> str:
     body = []
     for row in rows:
         seeds = f"{len(row['seeds'])} x " if len(row["seeds"]) > 1 else ""
-        cells = [row["protocol"], FITS[row["fit"]], row["scoring"], f"{seeds}{row['episodes']:,}"]
+        cells = [row["protocol"], IMAGE_RULES[row["fit"]], row["scoring"], f"{seeds}{row['episodes']:,}"]
         cells += [with_interval(row["miou"], row["interval95"], ".2f"), f"{row['fb_iou']:.2f}"]
         cells += [f"{row['baselines'][name]:.2f}" if name in row["baselines"] else "" for name in baselines]
         body.append(cells)

@@ -69,5 +69,5 @@ def find_protocol(name: str, dataset: DatasetSpec, folds: str | None = None) -> 
 
 
 def default_episodes(dataset: DatasetSpec, protocol: str) -> int:
-    """How many test episodes a protocol draws from a dataset for each seed."""
+    """Number of test episodes that a protocol draws from a dataset for each seed."""
     return dataset.episodes.get(protocol, PROTOCOLS[protocol].episodes)

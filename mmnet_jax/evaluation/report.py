@@ -18,6 +18,7 @@ from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import first_of, listed
 from mmnet_jax.evaluation.manifest import Manifest, manifest_files, write_manifest
+from mmnet_jax.evaluation.markdown import with_interval
 from mmnet_jax.evaluation.metrics import Scores
 from mmnet_jax.evaluation.result import Result
 from mmnet_jax.evaluation.sheet import episode_sheet
@@ -129,8 +130,7 @@ def report(summary: dict[str, Any]) -> str:
     """A few lines from ``result_json``'s summary: mIoU with its 95% interval, each class, and the baselines."""
 
     def miou(scores: dict[str, Any]) -> str:
-        low, high = scores["interval95"]
-        return f"mIoU {scores['miou']:.2f} [{low:.2f}, {high:.2f}]"
+        return f"mIoU {with_interval(scores['miou'], scores['interval95'], '.2f')}"
 
     seeds = summary["seeds"]
     fields = DATASETS[summary["dataset"]].variant_flag, "folds"

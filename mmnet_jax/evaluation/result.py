@@ -18,7 +18,7 @@ class Baseline:
     """Pixels of each episode, background and foreground; likewise ``union``."""
     union: Integer[np.ndarray, "e 2"]
     threshold: float | None = None
-    """Of the confidence map."""
+    """Confidence from which on a pixel is foreground; None where no map was cut."""
 
 
 @dataclasses.dataclass(frozen=True)

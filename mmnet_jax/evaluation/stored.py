@@ -45,7 +45,7 @@ class StoredResult:
 
     @property
     def seeds(self) -> int:
-        """How many seeds the episodes are of, one after the other, in equal parts."""
+        """Number of episode seeds; their episodes follow one another in equal parts."""
         return len(self.summary.get("seeds", [0]))
 
 

@@ -16,6 +16,7 @@ from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.episodes import EpisodeIndex, training_index
 from mmnet_jax.drawing.curve import draw_curve
 from mmnet_jax.evaluation.manifest import Manifest, configured_manifest
+from mmnet_jax.evaluation.markdown import with_interval
 from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.features.resident import resident
@@ -136,8 +137,7 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say,
         variables = state_variables(state, training.frozen)
         source = training.test_source
         result = evaluate(training.model, variables, config, dataset, selection, source=source, say=say)
-        low, high = result.scores.interval95
-        miou = f"{settings.select_on} mIoU {result.scores.miou:.2f} [{low:.2f}, {high:.2f}]"
+        miou = f"{settings.select_on} mIoU {with_interval(result.scores.miou, result.scores.interval95, '.2f')}"
         say(f"step {step}: {miou} over {len(selection.episodes)} episodes, FB-IoU {result.scores.fb_iou:.2f}")
         return result.scores.miou
 

@@ -59,6 +59,16 @@ def write_image(voc: Path, identity: str, mask: np.ndarray) -> None:
     (voc / "SegmentationClassAug" / f"{identity}.png").write_bytes(palette_png(mask))
 
 
+def voc_folder(parent: Path, train: Sequence[str] = (), val: Sequence[str] = ()) -> Path:
+    """An empty VOC2012 in ``parent`` with its lists of images, which are to be written."""
+    voc = parent / "VOC2012"
+    for part in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
+        (voc / part).mkdir(parents=True)
+    for split, names in {"train": train, "val": val}.items():
+        (voc / f"ImageSets/Segmentation/{split}.txt").write_text("".join(f"{name}\n" for name in names))
+    return voc
+
+
 def write_many(voc: Path, count: int) -> None:
     """A train list of so many images, which are links to one."""
     names = [f"made_up_{i}" for i in range(count)]

@@ -12,7 +12,7 @@ from mmnet_jax.data.prepare import prepare
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.evaluation.manifest import draw_manifest
 from mmnet_jax.evaluation.protocols import PROTOCOLS
-from tests.data.making import jpeg
+from tests.data.making import jpeg, voc_folder
 
 
 @functools.cache
@@ -33,9 +33,7 @@ def write_counted(voc, wanted):
 
 @pytest.mark.parametrize(("images", "episodes"), [(90, 200), pytest.param(1449, None, marks=pytest.mark.slow)])
 def test_a_dataset_prepared_from_images_gives_the_episodes_that_are_drawn_without_any(tmp_path, images, episodes):
-    voc = tmp_path / "VOCdevkit" / "VOC2012"
-    for part in ("JPEGImages", "SegmentationClassAug"):
-        (voc / part).mkdir(parents=True)
+    voc = voc_folder(tmp_path / "VOCdevkit")
     ids = packaged_names("voc2012_val")[:images]
     write_counted(voc, set(ids))
     prepare("pascal5i", tmp_path / "VOCdevkit", tmp_path / "data", "protocol")

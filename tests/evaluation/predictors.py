@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).parents[2] / "docs"))
 from iterate_manifest import Episode, episodes, save
 
 BITS = 3
-"""Of each colour channel, that a histogram tells apart."""
+"""Bits of each colour channel in a histogram."""
 
 
 def pasted_box(episode: Episode) -> np.ndarray:

@@ -79,7 +79,7 @@ def estimates(whole: Population, images: int, pairs: int) -> Iterator[tuple[Esti
 
 
 class Coverage(NamedTuple):
-    """Of the intervals of the simulated pairs."""
+    """Coverage of the intervals of simulated pairs."""
 
     miou: float
     difference: float

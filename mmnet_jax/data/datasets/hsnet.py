@@ -20,7 +20,7 @@ class HSNetLists(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class HSNet:
-    """What a dataset declares about HSNet's protocol."""
+    """The lists and the label rule of HSNet's protocol on one dataset."""
 
     lists: Callable[[int, Mapping[int, str], Sequence[str], str | None], HSNetLists]
     """(fold, its classes with their names, ids of the test split, the variant if known) -> the fold's lists."""
