@@ -24,10 +24,11 @@ from mmnet_jax.workdir.folder import Workdir
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = {path: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+TEXT = "\n".join(PAGES.values())
 
 
-def blocks(language, pages=PAGES.values()):
-    return [block for page in pages for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)]
+def blocks(language, text=README):
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def trained(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("trained")
 def test_the_library_example_runs():
-    (example,) = blocks("python", [README])
+    (example,) = blocks("python")
     names = {}
     exec(example, names)
     size = names["config"].data.image_size
@@ -58,7 +59,7 @@ def test_the_library_example_runs():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(names["prediction"]))
 
 
-COMMANDS = [line for block in blocks("bash") for line in block.replace("\\\n", " ").splitlines()]
+COMMANDS = [line for block in blocks("bash", TEXT) for line in block.replace("\\\n", " ").splitlines()]
 
 
 def test_every_file_that_a_command_names_exists():
@@ -86,8 +87,7 @@ def test_every_link_to_a_file_is_valid():
 
 
 def test_every_config_field_that_is_named_exists():
-    text = "\n".join(PAGES.values())
-    named = re.findall(r"--config\.([\w.]+)=", text) + re.findall(r"`((?:model|loss|quality)\.\w+)`", text)
+    named = re.findall(r"--config\.([\w.]+)=", TEXT) + re.findall(r"`((?:model|loss|quality)\.\w+)`", TEXT)
     assert named and set(named) <= FIELDS.keys()
 
 
