@@ -31,7 +31,7 @@ from mmnet_jax.data.transforms.evaluation import fit_image, fit_labels
 from mmnet_jax.errors import UserError
 from mmnet_jax.features.source import Encoded, Source
 from mmnet_jax.features.table import Table
-from mmnet_jax.models.network import Features, FewShotNetwork, grid_masks, masked_high, mid_and_high, split_shots
+from mmnet_jax.models.network import Features, FewShotNetwork, grid_masks, join_shots, mid_and_high, split_shots
 from mmnet_jax.workdir.provenance import CODE
 
 FOLDER = "features"  # in the data folder
@@ -74,10 +74,8 @@ class StoreEncoder:
         if episodes.support_high is not None:
             high = jnp.asarray(episodes.support_high)
         else:
-            level4 = functools.partial(nn.apply(masked_high, model.backbone), _own(variables))
-            shots = mid.reshape(-1, *mid.shape[2:]), masks.reshape(-1, *masks.shape[2:])
-            one = lambda shot: level4(shot[0][None], shot[1][None])[0]  # noqa: E731
-            high = split_shots(jax.lax.map(one, shots) if model.sequential else level4(*shots), len(mid))
+            level3 = join_shots(mid)[..., : model.backbone.channels["level3"]]
+            high = split_shots(model.apply(variables, level3, join_shots(masks), method="masked_high"), len(mid))
         return Features(query_mid, query_high, mid, high, masks), {}
 
 

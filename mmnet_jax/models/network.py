@@ -1,7 +1,7 @@
 """What all heads share: features of a frozen backbone, support sets encoded once, the decoder."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,8 @@ from mmnet_jax.models.layers import channel_dropout
 
 Size = tuple[int, ...]
 """Height and width."""
+Role = Literal["query", "support"]
+"""What an image is to an episode; the same to a network whose projection is shared."""
 
 
 @struct.dataclass
@@ -40,7 +42,8 @@ class FewShotNetwork(nn.Module):
     ``apply(variables, episode)`` gives a ``Prediction``; ``encode_support`` and ``segment`` split the same work, so
     that a support set is paid for once; ``extract`` and ``decode`` split it at the frozen backbone.
 
-    A head is a subclass with four methods: ``encode_query``, ``encode_shots``, ``match`` and ``predict``.
+    A head is a subclass with four methods: ``encode``, ``support_state``, ``match`` and ``predict``. Only ``encode``
+    sees an image without its mask, so that its result serves every episode that the image is in.
     """
 
     backbone: nn.Module
@@ -82,31 +85,52 @@ class FewShotNetwork(nn.Module):
             by_shot = [self._levels(episode.support_images[:, k], masks[:, k], True) for k in range(shots)]
             support = [jnp.stack(levels, axis=1) for levels in zip(*by_shot, strict=True)]
         else:
-            images = [episode.query_image, join_shots(episode.support_images)]
-            queries = jnp.ones((batch, *masks.shape[2:]), masks.dtype)
-            levels = self._levels(jnp.concatenate(images), jnp.concatenate([queries, join_shots(masks)]))
-            query, support = [x[:batch] for x in levels], [split_shots(x[batch:], batch) for x in levels]
+            images = jnp.concatenate([episode.query_image[:, None], episode.support_images], axis=1)
+            with_query = jnp.concatenate([jnp.ones_like(masks[:, :1]), masks], axis=1)
+            levels = self._levels(join_shots(images), join_shots(with_query))
+            query, support = _part_roles([split_shots(x, batch) for x in levels])
         return jax.lax.stop_gradient(Features(query[0], query[1], support[0], support[1], masks))
 
     def decode(self, features: Features, size: Size, train: bool = False) -> Prediction:
         """The trained part: from features to logits at ``size`` (height, width)."""
-        batch = features.query_mid.shape[0]
-        query = self.encode_query(features.query_mid, train)
-        mid, high = join_shots(features.support_mid), join_shots(features.support_high)
-        encoded = self.encode_shots(mid, high, join_shots(features.support_mask), train)
-        state = jax.tree.map(lambda x: split_shots(x, batch), encoded)
-        return self.predict(query, state, self.match(query, features.query_high, state), size, train)
+        query_mid, support_mid = features.query_mid, features.support_mid
+        if self.projection_shared:
+            together = jnp.concatenate([query_mid[:, None], support_mid], axis=1)
+            query, support = _part_roles(self._encode_sets(together, "query", train))
+        else:
+            query, support = self.encode(query_mid, "query", train), self._encode_sets(support_mid, "support", train)
+        shots = features.support_high, features.support_mask
+        return self.decode_encoded(query, features.query_high, support, *shots, size, train)
+
+    def decode_encoded(
+        self,
+        query: Any,
+        query_high: Float[Array, "b h w c"],
+        support: Any,
+        support_high: Float[Array, "b k h w c"],
+        support_mask: Float[Array, "b k h w"],
+        size: Size,
+        train: bool = False,
+    ) -> Prediction:
+        """``decode`` from what ``encode`` gave of the queries, and of the supports with axes B and K in front."""
+        state = self.support_state(support, support_high, support_mask)
+        return self.predict(query, state, self.match(query, query_high, state), size, train)
+
+    def encode_roles(self, mid: Float[Array, "n h w m"]) -> dict[Role, Any]:
+        """What ``encode`` gives of images in either role; the role of a query alone where the projection is shared."""
+        roles: tuple[Role, ...] = ("query",) if self.projection_shared else ("query", "support")
+        return {role: self.encode(mid, role, False) for role in roles}
 
     def encode_support(self, images: Float[Array, "k s s 3"], labels: Int[Array, "k s s"]) -> SupportState:
         """What ``segment`` needs of one support set."""
         masks = self._grid_masks(labels)
         mid, high = self._levels(images, masks)
-        return self.encode_shots(mid, high, masks, False)
+        return self.support_state(self.encode(mid, "support", False), high, masks)
 
     def segment(self, queries: Float[Array, "q s s 3"], state: SupportState) -> Prediction:
         """Segments any number of queries with one support set."""
         mid, high = self._levels(queries, None)
-        encoded = self.encode_query(mid, False)
+        encoded = self.encode(mid, "query", False)
         one_set = jax.tree.map(lambda x: x[None], state)
 
         def match(query: Any, query_high: Array) -> Any:
@@ -117,12 +141,15 @@ class FewShotNetwork(nn.Module):
         repeated = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(queries), *x.shape[1:])), one_set)
         return self.predict(encoded, repeated, matched, queries.shape[1:3], False)
 
-    def encode_query(self, mid: Float[Array, "b h w m"], train: bool) -> Any:
-        """What the head keeps of queries, from their levels 3 and 2."""
+    def encode(self, mid: Float[Array, "n h w m"], role: Role, train: bool) -> Any:
+        """What the head makes of images from their levels 3 and 2, with an axis N in front; ``role`` chooses the
+        projection where it is not shared."""
         raise NotImplementedError
 
-    def encode_shots(self, mid: Array, high: Array, mask: Float[Array, "n h w"], train: bool) -> SupportState:
-        """What the head keeps of support images, the shots of all episodes in a row."""
+    def support_state(
+        self, encoded: Any, high: Float[Array, "*b k h w c"], mask: Float[Array, "*b k h w"]
+    ) -> SupportState:
+        """What the head keeps of encoded support images: little work, since it is done again for each mask."""
         raise NotImplementedError
 
     def match(self, query: Any, query_high: Float[Array, "b h w c"], state: Any) -> Any:
@@ -150,19 +177,32 @@ class FewShotNetwork(nn.Module):
     def _grid_masks(self, labels: Int[Array, "*b s s"]) -> Float[Array, "*b h w"]:
         return grid_masks(labels == 1, self.backbone.grid(labels.shape[-1]))
 
+    def _encode_sets(self, mid: Float[Array, "b k h w m"], role: Role, train: bool) -> Any:
+        return jax.tree.map(lambda x: split_shots(x, len(mid)), self.encode(join_shots(mid), role, train))
+
     def _levels(self, images: Array, masks: Array | None, batch_statistics: bool = False) -> tuple[Array, Array]:
         """Levels 3 and 2 side by side, and level 4; of (level 3 * masks) with ``mask_level3``."""
         self.backbone.check_side(images.shape[1])
         masks = masks if self.mask_level3 else None
-        if batch_statistics or self.is_initializing() or not self.sequential:
+        if batch_statistics:
             return mid_and_high(self.backbone, images, masks, batch_statistics)
+        return self._run_backbone(mid_and_high, images, masks)
+
+    def masked_high(self, level3: Float[Array, "n h w c"], masks: Float[Array, "n h w"]) -> Float[Array, "n h w c4"]:
+        """Level 4 of (level 3 * masks)."""
+        return self._run_backbone(masked_high, level3, masks)
+
+    def _run_backbone(self, function: Callable[..., Any], *arrays: Any) -> Any:
+        """``function`` of the backbone and arrays of some images."""
+        if self.is_initializing() or not self.sequential:
+            return function(self.backbone, *arrays)
         backbone, variables = self.backbone.unbind()
 
-        def run_one(one: tuple[Array, Array | None]) -> tuple[Array, Array]:
-            levels = nn.apply(mid_and_high, backbone)(variables, *jax.tree.map(lambda x: x[None], one))
-            return jax.tree.map(lambda x: x[0], levels)
+        def run_one(one: tuple[Any, ...]) -> Any:
+            result = nn.apply(function, backbone)(variables, *jax.tree.map(lambda x: x[None], one))
+            return jax.tree.map(lambda x: x[0], result)
 
-        return jax.lax.map(run_one, (images, masks))
+        return jax.lax.map(run_one, arrays)
 
 
 def mid_and_high(
@@ -174,22 +214,25 @@ def mid_and_high(
             levels = backbone(images, batch_statistics)
         else:
             levels = backbone.mid_levels(images, batch_statistics)
-            levels["level4"] = backbone.high_level(_masked(levels["level3"], masks), batch_statistics)
+            levels["level4"] = masked_high(backbone, levels["level3"], masks, batch_statistics)
     return jnp.concatenate([levels["level3"], levels["level2"]], axis=-1), levels["level4"]
 
 
-def masked_high(backbone: nn.Module, mid: Float[Array, "n h w m"], masks: Array) -> Float[Array, "n h w c"]:
-    """A bound backbone's level 4 of (level 3 * masks), from levels 3 and 2 side by side."""
-    return backbone.high_level(_masked(mid[..., : backbone.channels["level3"]], masks))
-
-
-def _masked(level3: Array, masks: Array) -> Array:
-    return level3 * masks[..., None].astype(level3.dtype)
+def masked_high(
+    backbone: nn.Module, level3: Float[Array, "n h w c"], masks: Float[Array, "n h w"], batch_statistics: bool = False
+) -> Float[Array, "n h w c4"]:
+    """A bound backbone's level 4 of (level 3 * masks)."""
+    return backbone.high_level(level3 * masks[..., None].astype(level3.dtype), batch_statistics)
 
 
 def grid_masks(foreground: Array, grid: int | tuple[int, ...]) -> Float[Array, "*b h w"]:
     """Foreground at image size, ``[..., S, S]``, on the feature grid, in [0, 1]."""
     return ops.resize_bilinear(foreground.astype(jnp.float32)[..., None], grid)[..., 0]
+
+
+def _part_roles(sets: Any) -> tuple[Any, Any]:
+    """The queries, which come first, and the supports of arrays ``[b, 1+k, ...]``."""
+    return jax.tree.map(lambda x: x[:, 0], sets), jax.tree.map(lambda x: x[:, 1:], sets)
 
 
 def split_shots(x: Float[Array, "bk ..."], batch: int) -> Float[Array, "b k ..."]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import mmnet_jax
 
-NUMERICS = 2
+NUMERICS = 3
 """Raised by hand whenever the same config, weights and data give other numbers than before (by more than 1e-5)."""
 
 

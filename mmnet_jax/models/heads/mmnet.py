@@ -15,7 +15,7 @@ from mmnet_jax import ops
 from mmnet_jax.episode import Prediction, SupportState
 from mmnet_jax.losses import Objective
 from mmnet_jax.models.layers import convolution
-from mmnet_jax.models.network import FewShotNetwork, Size, join_shots, split_shots
+from mmnet_jax.models.network import FewShotNetwork, Role, Size, join_shots, split_shots
 
 Masks = Float[Array, "b k h w"]
 
@@ -31,10 +31,12 @@ class Branch:
 
 
 class Encoded(NamedTuple):
-    """What a branch makes of some images: F, after ReLU and dropout, and F . M (eq. 1); F itself without a memory."""
+    """What a branch makes of some images."""
 
-    projected: Float[Array, "n h w d"]
-    nodes: Float[Array, "n h w v"]
+    nodes: Float[Array, "*n h w v"]
+    """F . M (eq. 1), with F after ReLU and dropout; F itself without a memory."""
+    projected: Float[Array, "*n h w d"] | None
+    """F, where attention weighs the shots."""
 
 
 @struct.dataclass
@@ -112,7 +114,7 @@ class MMNet(FewShotNetwork):
     decoder_inputs: tuple[str, ...] = ("fused", "confidence")
 
     KEEPS_FEATURES: ClassVar[bool] = False
-    """Whether ``weigher`` needs the support's F."""
+    """Whether ``weigher`` needs F."""
 
     def setup(self) -> None:
         super().setup()
@@ -128,27 +130,23 @@ class MMNet(FewShotNetwork):
         """Act, the sigmoid of the nodes (eq. 1)."""
         return nodes if self.memory_size is None else nn.sigmoid(nodes)
 
-    def encode(self, mid: Array, projection: str, train: bool) -> tuple[Encoded, ...]:
+    def encode(self, mid: Array, role: Role, train: bool) -> tuple[Encoded, ...]:
         """Each branch's view of some images."""
+        prefix = "" if self.projection_shared or role == "query" else "support_"
         encoded = []
         with jax.named_scope("memory"):
             for branch in self.branches:
-                projected = self._project(
-                    mid[..., branch.start : branch.stop], getattr(self, f"{projection}{branch.suffix}"), train
-                )
+                projection = getattr(self, f"{prefix}projection{branch.suffix}")
+                projected = self._project(mid[..., branch.start : branch.stop], projection, train)
                 if self.memory_size is None:
                     nodes = projected.astype(jnp.float32)
                 else:
                     nodes = ops.memory_logits(projected, getattr(self, f"memory{branch.suffix}"), self.dtype)
-                encoded.append(Encoded(projected, nodes))
+                encoded.append(Encoded(nodes, projected if self.KEEPS_FEATURES else None))
         return tuple(encoded)
 
-    def encode_query(self, mid: Array, train: bool) -> tuple[Encoded, ...]:
-        return self.encode(mid, "projection", train)
-
-    def encode_shots(self, mid: Array, high: Array, mask: Array, train: bool) -> MMNetSupport:
-        encoded = self.encode(mid, "projection" if self.projection_shared else "support_projection", train)
-        projected = tuple(branch.projected for branch in encoded) if self.KEEPS_FEATURES else ()
+    def support_state(self, encoded: tuple[Encoded, ...], high: Array, mask: Array) -> MMNetSupport:
+        projected = tuple(branch.projected for branch in encoded if branch.projected is not None)
         return MMNetSupport(high, mask, tuple(branch.nodes for branch in encoded), projected)
 
     def match(self, query: tuple[Encoded, ...], query_high: Array, state: MMNetSupport) -> dict[str, Array]:

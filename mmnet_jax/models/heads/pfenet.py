@@ -1,14 +1,14 @@
 """PFENet, the baseline that MM-Net stands on: a prototype of the support instead of a memory."""
 
 import jax.numpy as jnp
-from flax import linen as nn, struct
+from flax import struct
 from jaxtyping import Array, Float
 
 from mmnet_jax import ops
 from mmnet_jax.episode import Prediction, SupportState
 from mmnet_jax.models.heads.spec import HeadSpec
 from mmnet_jax.models.layers import convolution
-from mmnet_jax.models.network import FewShotNetwork, Size
+from mmnet_jax.models.network import FewShotNetwork, Role, Size
 
 
 @struct.dataclass
@@ -31,17 +31,13 @@ class PFENet(FewShotNetwork):
         if not self.projection_shared:
             self.support_projection = convolution(self.channels, self.projection_kernel, self.dtype)
 
-    def encode_query(self, mid: Array, train: bool) -> Array:
-        return self._features(mid, self.projection, train)
+    def encode(self, mid: Array, role: Role, train: bool) -> Array:
+        own = self.projection if self.projection_shared or role == "query" else self.support_projection
+        return self._project(mid, own, train)
 
-    def encode_shots(self, mid: Array, high: Array, mask: Array, train: bool) -> PFENetSupport:
-        projection = self.projection if self.projection_shared else self.support_projection
-        features, added_area = self._features(mid, projection, train), 0.0005
-        return PFENetSupport(high, mask, ops.masked_average(features, mask, added_area))
-
-    def _features(self, mid: Array, projection: nn.Module, train: bool) -> Array:
-        """F in float32, of which averages are taken."""
-        return self._project(mid, projection, train).astype(jnp.float32)
+    def support_state(self, encoded: Array, high: Array, mask: Array) -> PFENetSupport:
+        added_area = 0.0005
+        return PFENetSupport(high, mask, ops.masked_average(encoded.astype(jnp.float32), mask, added_area))
 
     def match(self, query: Array, query_high: Array, state: PFENetSupport) -> tuple[Array, Array]:
         """The mean of the prototypes of the shots with foreground, and the confidence map (eq. 8)."""
@@ -54,6 +50,7 @@ class PFENet(FewShotNetwork):
     def predict(
         self, query: Array, state: PFENetSupport, matched: tuple[Array, Array], size: Size, train: bool
     ) -> Prediction:
+        query = query.astype(jnp.float32)  # of which averages are taken
         batch, *grid, channels = query.shape
         prototype, confidence = matched
 

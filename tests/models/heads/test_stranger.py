@@ -35,11 +35,11 @@ class Stranger(FewShotNetwork):
         self.projection = convolution(self.channels, 1)
         self.classifier = Classifier(self.channels)
 
-    def encode_query(self, mid, train):
+    def encode(self, mid, role, train):
         return self.projection(mid)
 
-    def encode_shots(self, mid, high, mask, train):
-        return {"prototype": ops.masked_average(self.projection(mid), mask)}
+    def support_state(self, encoded, high, mask):
+        return {"prototype": ops.masked_average(encoded, mask)}
 
     def match(self, query, query_high, state):
         return query * state["prototype"].mean(axis=1)[:, None, None]
