@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from mmnet_jax.cli.command import run
+from mmnet_jax.cli.compilation import define_cache_flag
 from mmnet_jax.cli.output import can_be_made, new_folder, output_file
 from mmnet_jax.errors import UserError
 
@@ -43,6 +44,7 @@ def define_flags() -> None:
     flags.DEFINE_string("manifest", None, f"Repeat the episodes of a manifest: {several}")
     flags.DEFINE_string("output", None, "The result's file. (default: in results/ of the workdir)")
     flags.DEFINE_string("save_masks", None, "New folder for the predicted masks, one PNG an episode.")
+    define_cache_flag()
 
 
 def main() -> None:

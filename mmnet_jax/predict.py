@@ -12,6 +12,7 @@ from typing import Any
 from absl import flags
 
 from mmnet_jax.cli.command import run
+from mmnet_jax.cli.compilation import define_cache_flag
 
 FLAGS = flags.FLAGS
 MOST_LINES = 30
@@ -41,6 +42,7 @@ def define_flags() -> None:
     flags.DEFINE_string("output", None, "Folder for masks, overlays, sheet.png and predictions.json.", required=True)
     flags.DEFINE_bool("save_logits", False, "Write the logits too, as NAME.npy [S, S, 2]: background, foreground.")
     flags.DEFINE_integer("ignore", None, "Mask value of pixels to ignore; the masks then hold class indices.", 1, 255)
+    define_cache_flag()
 
 
 def main() -> None:

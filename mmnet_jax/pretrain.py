@@ -6,6 +6,7 @@ import sys
 from absl import flags
 
 from mmnet_jax.cli.command import INTERRUPTED, run
+from mmnet_jax.cli.compilation import define_cache_flag
 from mmnet_jax.cli.config_flag import define_config_flag
 from mmnet_jax.cli.progress import Printer
 
@@ -15,6 +16,7 @@ _say = Printer()
 
 def define_flags() -> None:
     define_config_flag()
+    define_cache_flag()
     flags.DEFINE_string("workdir", None, "Folder of this pretraining; one that holds a checkpoint is resumed.")
 
 

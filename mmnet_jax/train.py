@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from absl import flags
 
 from mmnet_jax.cli.command import INTERRUPTED, run
+from mmnet_jax.cli.compilation import define_cache_flag
 from mmnet_jax.cli.config_flag import define_config_flag
 from mmnet_jax.cli.progress import Printer
 from mmnet_jax.storage.files import REFUSED
@@ -20,6 +21,7 @@ _say = Printer()
 
 def define_flags() -> None:
     define_config_flag()
+    define_cache_flag()
     flags.DEFINE_string("workdir", None, "Folder of this training; one that holds a checkpoint is resumed.")
     told = "told by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID."
     several = f"This is one process of several: found by jax on Slurm and its like, or {told}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from absl import flags
 
 from mmnet_jax.cli import command
+from mmnet_jax.cli.compilation import define_cache_flag
 from mmnet_jax.cli.config_flag import define_config_flag
 from mmnet_jax.errors import UserError
 
@@ -53,4 +54,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     define_config_flag()
+    define_cache_flag()
     command.run(main)

@@ -8,6 +8,7 @@ python scripts/reproduce.py --table=1|2|3|4|5|6|7|A|B|photographs [--rows=a,b --
 from absl import flags
 
 from mmnet_jax.cli import command
+from mmnet_jax.cli.compilation import define_cache_flag
 from mmnet_jax.reproduction.tables import TABLES
 
 flags.DEFINE_enum("table", None, list(TABLES), "The table.")
@@ -25,6 +26,7 @@ flags.DEFINE_bool("dry_run", False, "List rows with the paper's numbers, and run
 flags.DEFINE_bool("any_code", False, "Also accept runs of other versions of the code.")
 flags.DEFINE_string("output", None, "The table's files, without .md and .json. (default: RUNS/table_NAME)")
 flags.DEFINE_bool("list", False, "Print all recipes with their number of trained parameters and exit.")
+define_cache_flag()
 
 
 def main() -> None:

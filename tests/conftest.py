@@ -7,6 +7,7 @@ from typing import TextIO
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")  # nothing is written into the user's cache
 # PyTorch's threads spend more time waiting for each other than computing on arrays this small
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -16,6 +16,7 @@ from typing import NoReturn, TypeVar
 
 from absl import app, flags, logging
 
+from mmnet_jax.cli.compilation import FLAG, cache_compilations
 from mmnet_jax.cli.config_flag import load_config, take_overrides
 from mmnet_jax.cli.environment import absent_platform, compute_in_float32
 from mmnet_jax.cli.progress import discard_if_lost
@@ -46,6 +47,8 @@ def run(main: Callable[..., None], *, words: bool = False) -> NoReturn:
         logging.get_absl_handler().addFilter(_worth_reading)
         sys.unraisablehook = _show_unraisable
         compute_in_float32()
+        if FLAG in flags.FLAGS:
+            cache_compilations(flags.FLAGS[FLAG].value)
         _with_sentences(lambda: main(rest[1:]) if words else main())
         _with_sentences(_write_out)
 

@@ -91,7 +91,8 @@ def main(given: Any) -> None:
 
 def _launch(given: Any, missing: Sequence[tuple[Run, Status]]) -> list[str]:
     """Runs or submits what is missing; a line about each run that failed."""
-    jobs = [launcher.Job(run.name, run.command(status.workdir), status.log) for run, status in missing]
+    flag = [] if given.compilation_cache is None else [f"--compilation_cache={given.compilation_cache}"]
+    jobs = [launcher.Job(run.name, run.command(status.workdir) + flag, status.log) for run, status in missing]
     if given.launcher == "slurm" and jobs:
         array = Path(given.runs) / "slurm", f"table_{given.table}", given.parallel
         submitted = launcher.submit(jobs, *array, given.slurm_options)

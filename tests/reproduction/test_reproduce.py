@@ -36,7 +36,7 @@ def reproduce(folder, **others):
     given = {"table": "photographs", "rows": ["paper", "global"], "folds": ["1"], "seeds": ["321"], "list": False}
     given |= {"runs": str(folder / "runs"), "data_dir": str(folder / "data"), "weights": "nowhere"}
     given |= {"set": (*SETTINGS, GENERATED), "dry_run": False, "any_code": False, "output": None}
-    given |= {"launcher": "none", "parallel": None, "slurm_options": []}
+    given |= {"launcher": "none", "parallel": None, "slurm_options": [], "compilation_cache": None}
     reproducing.main(SimpleNamespace(**given | others))
 
 
@@ -121,10 +121,11 @@ def test_a_dry_run_says_which_results_exist_and_what_is_left_alone(tmp_path, cap
 def test_slurm_jobs_are_submitted(tmp_path, trained_by_hand, monkeypatch, capsys):
     submitted = []
     monkeypatch.setattr(launcher, "submit", lambda *arguments: submitted.append(arguments) or ["7_0", "7_1"])
-    reproduce(tmp_path, launcher="slurm", parallel=2, slurm_options=["partition=gpu"])
+    reproduce(tmp_path, launcher="slurm", parallel=2, slurm_options=["partition=gpu"], compilation_cache="off")
     ((jobs, *others),) = submitted
     assert others == [tmp_path / "runs" / "slurm", "table_photographs", 2, ["partition=gpu"]]
     assert [job.name for job in jobs] == [f"photographs:{name} fold 1 seed 321" for name in ("paper", "global")]
+    assert all(job.command[-1] == "--compilation_cache=off" for job in jobs)
     assert "submitted: 7_0, 7_1" in capsys.readouterr().out
 
 

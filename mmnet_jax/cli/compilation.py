@@ -1,0 +1,91 @@
+"""The persistent compilation cache: a program that this machine compiled once is read from a file afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+import sys
+import warnings
+from pathlib import Path
+
+from absl import flags
+
+flags.disclaim_key_flags()  # --help lists the flag as one of the command that defines it
+
+FLAG, OFF = "compilation_cache", "off"
+MAX_BYTES = 2**30  # of one CPU model's folder; jax then deletes the entries that were not read for longest
+CPU_LINES = "vendor_id", "cpu family", "model", "model name", "flags", "CPU implementer", "CPU part", "Features"
+
+
+def define_cache_flag() -> None:
+    """Defines ``--compilation_cache``, which ``cli.command.run`` obeys."""
+    text = "Folder for compiled programs, or off; JAX_COMPILATION_CACHE_DIR wins over it."
+    flags.DEFINE_string(FLAG, None, f"{text} (default: mmnet_jax in the user's cache folder)")
+
+
+def cache_compilations(choice: str | None) -> None:
+    """Makes jax keep what it compiles in the folder ``choice``; None: in the user's cache folder; ``off``: nowhere.
+
+    Does nothing where ``JAX_COMPILATION_CACHE_DIR`` has named a folder. If the folder cannot be written, one line on
+    stderr says so and nothing is kept.
+    """
+    import jax
+
+    if choice == OFF:
+        jax.config.update("jax_enable_compilation_cache", False)
+    now = jax.config.values
+    if not now["jax_enable_compilation_cache"] or now["jax_compilation_cache_dir"] is not None:
+        return
+    from platformdirs import user_cache_dir
+
+    folder = Path(choice or user_cache_dir("mmnet_jax", appauthor=False)) / cpu_key()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _drop_torn(folder)
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        advice = f"--{FLAG}=DIR names another folder, --{FLAG}={OFF} none"
+        print(f"note: compiled programs are not kept: {folder}: {reason}; {advice}.", file=sys.stderr)
+        return
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_compilation_cache_max_size": MAX_BYTES,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_enable_xla_caches": "none",  # their size has no bound
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    # A disk that fills up, or an entry that is damaged, costs time and nothing else.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+
+
+def cpu_key() -> str:
+    """A folder's name for this CPU's model and instructions: code for another one may crash, and homes are shared."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    except OSError:
+        first = ""
+    lines = dict(re.findall(r"^([^\t:]+?)\s*: (.*)$", first, re.MULTILINE))
+    model = lines.get("model name") or platform.processor() or platform.machine()
+    text = "\n".join([model, *(lines.get(name, "") for name in CPU_LINES)])
+    name = re.sub(r"\W+", "-", model).strip("-").lower()
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _drop_torn(folder: Path) -> None:
+    """Deletes the entries of killed processes: jax writes an entry's time of access last, and needs it ever after.
+
+    Raises ``OSError`` unless files can be written, locked and deleted there.
+    """
+    from filelock import FileLock
+
+    with FileLock(folder / ".lockfile", timeout=10):  # as jax locks it
+        for entry in folder.glob("*-cache"):
+            if len(_read_time(entry)) != 8:
+                entry.unlink()
+
+
+def _read_time(entry: Path) -> bytes:
+    file = entry.with_name(f"{entry.name.removesuffix('-cache')}-atime")
+    return file.read_bytes() if file.exists() else b""
