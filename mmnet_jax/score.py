@@ -37,18 +37,22 @@ def define_flags() -> None:
 
 def main() -> None:
     from mmnet_jax.cli.progress import Printer
-    from mmnet_jax.evaluation.predictions import score_predictions
-    from mmnet_jax.evaluation.report import report, result_files, result_json, write_result
+    from mmnet_jax.evaluation.html_report import html_report
+    from mmnet_jax.evaluation.predictions import read_prediction, score_predictions
+    from mmnet_jax.evaluation.report import report, report_file, result_files, result_json, write_result
+    from mmnet_jax.evaluation.saved_masks import mask_names
     from mmnet_jax.evaluation.sheet import SAMPLES
 
     output = output_file("output", FLAGS.output)
     manifest, dataset = _episodes()
     say = Printer(error=True)
-    result = score_predictions(manifest, dataset, Path(FLAGS.predictions), samples=SAMPLES, say=say)
+    folder, names = Path(FLAGS.predictions), mask_names(manifest.seeds, manifest.per_seed)
+    result = score_predictions(manifest, dataset, folder, samples=SAMPLES, say=say)
     summary = result_json(result, dataset, _about(dataset))
-    write_result(output, summary, result, dataset)
+    page = html_report(summary, result, dataset, lambda i: read_prediction(folder, names[i]) != 0)
+    write_result(output, summary, result, dataset, page)
     print(report(summary))
-    print("written: " + " ".join(map(str, result_files(output, manifest.seeds))))
+    print("written: " + " ".join(map(str, [*result_files(output, manifest.seeds), report_file(output)])))
 
 
 def _episodes() -> tuple[Manifest, Dataset]:

@@ -94,13 +94,14 @@ def _closing(scored: Any, seconds: float) -> str:
             f"next: python -m mmnet_jax.evaluate --workdir={workdir}"
         )
     folder = Path(FLAGS.workdir)
-    result, *_, sheet = (folder / file.relative_to(folder.absolute()) for file in scored.files)
+    result, *others = (folder / file.relative_to(folder.absolute()) for file in scored.files)
+    pictures = " and ".join(str(file) for file in others if file.name.endswith((".sheet.png", ".html")))
     results = folder / "results"
     example, found = shlex.quote(str(results / EXAMPLE)), shlex.quote(str(results / "found"))
     head = f"done in {duration(seconds)}" if scored.fresh else "everything was done before"
     return (
         f"\n{head}: few-shot segmentation of classes that training never saw, 95% intervals in brackets\n"
-        f"{report(scored.summary)}\nresult:   {result}\npictures: {sheet}\n"
+        f"{report(scored.summary)}\nresult:   {result}\npictures: {pictures}\n"
         f"next, one of these episodes by hand: python -m mmnet_jax.predict --workdir={workdir} "
         f"--support={example}/{SUPPORT} --mask={example}/{MASK} --query={example}/{QUERY} --output={found}"
     )

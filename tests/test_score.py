@@ -74,8 +74,9 @@ def test_both_predictors_are_scored_and_the_one_that_knows_the_colours_wins(fold
     assert (box["name"], colours["name"]) == ("Pasted box", None)
     assert 5 < box["miou"] < 60 < 80 < colours["miou"]
     assert f"mIoU {box['miou']:.2f} [" in boxes.stdout
-    files = "box.json out/box.manifest.json out/box.episodes.csv out/box.sheet.png"
+    files = "box.json out/box.manifest.json out/box.episodes.csv out/box.sheet.png out/box.report.html"
     assert boxes.stdout.endswith(f"written: out/{files}\n")
+    assert "<h1>Pasted box: mIoU " in (folder / "out" / "box.report.html").read_text()
 
 
 def test_the_result_is_what_counting_each_mask_by_hand_gives(folder, boxes):

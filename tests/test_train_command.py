@@ -49,10 +49,12 @@ def test_a_finished_one_sums_up_and_names_a_command_that_can_be_typed(monkeypatc
     scores = {"miou": 41.0, "interval95": [40.0, 42.0], "fb_iou": 60.0, "class_iou": {"bus": 41.0}}
     summary = scores | {"dataset": "creatures", "fold": 0, "shots": 1, "protocol": "pfenet", "episodes": 9}
     summary |= {"seeds": [3], "left_out": [], "baselines": {"confidence": scores | {"threshold": 0.5}}}
-    files = [Path("my run/results").absolute() / name for name in ("result.json", "b", "c", "result.sheet.png")]
+    files = [
+        Path("my run/results").absolute() / name for name in ("result.json", "b", "result.sheet.png", "report.html")
+    ]
     done = command(monkeypatch, lambda config, workdir, say: Scored(summary, files, fresh=True), *ARGUMENTS)
     assert done.returncode == 0, done.stderr
-    assert "mIoU 41.00 [40.00, 42.00]" in done.stdout and "pictures: my run/results/result.sheet.png" in done.stdout
+    assert "mIoU 41.00 [40.00, 42.00]" in done.stdout and "pictures: my run/results/result.sheet.png and" in done.stdout
     last = done.stdout.splitlines()[-1]
     words = shlex.split(last[last.index("python -m") :])
     assert words[:4] == ["python", "-m", "mmnet_jax.predict", "--workdir=my run"]

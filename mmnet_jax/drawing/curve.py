@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.storage.files import write_whole
-from mmnet_jax.workdir.log import read_lines
+from mmnet_jax.workdir.log import METRICS, read_lines
 
 WIDTH, HEIGHT, MARGIN = 900, 260, 56
 INK, GRID, LINE = (40, 40, 40), (225, 225, 225), (31, 99, 180)
@@ -17,11 +17,16 @@ PANELS = (("loss", "total"), ("main cross entropy", "main"), ("mIoU, %", "miou")
 """Title and name in the log."""
 
 
-def draw_curve(log: Path, output: Path) -> None:
-    """Draws loss, and mIoU where it was measured, over the steps in ``MetricLog``'s folder ``log``, as a PNG."""
-    records = [json.loads(line) for line in read_lines(log / "metrics.jsonl")]
+def read_curves(log: Path) -> list[tuple[str, list[tuple[int, float]]]]:
+    """Title and (step, value) of each curve in ``MetricLog``'s folder: losses, and mIoU where it was measured."""
+    records = [json.loads(line) for line in read_lines(log / METRICS)]
     series = [(title, [(r["step"], r[name]) for r in records if name in r]) for title, name in PANELS]
-    series = [(title, points) for title, points in series if points]
+    return [(title, points) for title, points in series if points]
+
+
+def draw_curve(log: Path, output: Path) -> None:
+    """Draws ``read_curves`` of a folder as a PNG."""
+    series = read_curves(log)
     image = Image.new("RGB", (WIDTH, HEIGHT * max(1, len(series))), "white")
     last = max((points[-1][0] for _, points in series), default=1)
     for row, (title, points) in enumerate(series):

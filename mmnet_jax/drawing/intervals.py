@@ -40,7 +40,7 @@ def draw_intervals(lines: Sequence[Sequence[Panel]]) -> UInt8[np.ndarray, "h w 3
     same scale.
     """
     columns = list(zip(*lines, strict=True))
-    ranges = [_range(column) for column in columns]
+    ranges = [nice_scale([x for panel in column for x in _numbers(panel)]) for column in columns]
     names = min(NAMES, 8 + math.ceil(max(text_width(bar.name) for panel in columns[0] for bar in panel.bars)))
     heights = [TITLE + LINE * len(line[0].bars) + SCALE for line in lines]
     size = names + len(columns) * (WIDTH + GAP), sum(heights) + GAP * len(lines)
@@ -57,14 +57,17 @@ def draw_intervals(lines: Sequence[Sequence[Panel]]) -> UInt8[np.ndarray, "h w 3
     return np.asarray(image)
 
 
-def _range(panels: Sequence[Panel]) -> tuple[float, float, float]:
-    """Ends of a scale that holds all numbers, and the step between its ticks."""
-    held = [x for panel in panels for bar in panel.bars for x in (bar.low, bar.value, bar.high)]
-    held += [panel.mark for panel in panels if panel.mark is not None]
+def nice_scale(held: Sequence[float]) -> tuple[float, float, float]:
+    """Ends of a scale that holds these numbers, and the step between its ticks: 1, 2 or 5 times a power of 10."""
     span = max(max(held) - min(held), 1e-3)
     power = 10.0 ** math.floor(math.log10(span))
     step = next(power * factor for factor in (0.2, 0.5, 1, 2, 5) if span / (power * factor) <= 6)
     return math.floor(min(held) / step) * step, math.ceil(max(held) / step + 1e-9) * step, step
+
+
+def _numbers(panel: Panel) -> list[float]:
+    marks = [] if panel.mark is None else [panel.mark]
+    return marks + [x for bar in panel.bars for x in (bar.low, bar.value, bar.high)]
 
 
 def _panel(draw: ImageDraw.ImageDraw, left: int, top: int, panel: Panel, scale: tuple[float, float, float]) -> None:

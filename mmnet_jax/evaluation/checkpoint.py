@@ -14,11 +14,13 @@ from ml_collections import ConfigDict
 
 from mmnet_jax import weights
 from mmnet_jax.data.dataset import Dataset
+from mmnet_jax.drawing.curve import read_curves
 from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation.html_report import html_report
 from mmnet_jax.evaluation.manifest import Manifest, manifest_text
-from mmnet_jax.evaluation.report import about_code, result_files, result_json, write_result
+from mmnet_jax.evaluation.report import about_code, report_file, result_files, result_json, write_result
 from mmnet_jax.evaluation.runner import evaluate
-from mmnet_jax.evaluation.saved_masks import saved_masks
+from mmnet_jax.evaluation.saved_masks import PackedMasks, saved_masks
 from mmnet_jax.evaluation.sheet import SAMPLES
 from mmnet_jax.features.store import stored_sources
 from mmnet_jax.models.network import FewShotNetwork
@@ -50,7 +52,7 @@ def score_workdir(
     notes: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> Scored:
-    """Scores a checkpoint with both baselines and writes ``result_files``.
+    """Scores a checkpoint with both baselines and writes ``result_files`` and ``report_file``.
 
     Args:
       config: the workdir's; free fields and those of ``dataset`` may differ.
@@ -72,7 +74,8 @@ def score_workdir(
     run = about_run(model, trained, variables["params"], checkpoint=checkpoint, step=step, **found)
     run |= {"notes": list(notes)} if notes else {}
     if keep and (standing := _standing(output, run, manifest)):
-        return Scored(standing, result_files(output, manifest.seeds), fresh=False)
+        there = [file for file in [report_file(output)] if file.is_file()]  # earlier results have none
+        return Scored(standing, result_files(output, manifest.seeds) + there, fresh=False)
     source = None
     if config.training.cache_features and manifest.rules.fit == "pad":
         try:
@@ -84,14 +87,25 @@ def score_workdir(
         except UserError as error:
             say(f"features are computed from the images: {error}")
     first = jax.process_index() == 0
+    packed = PackedMasks()
     saving = saved_masks(masks, manifest.seeds, manifest.per_seed) if masks and first else nullcontext()
-    with saving as save_mask:
+    with saving as save_png:
+
+        def save_mask(episode: int, mask: np.ndarray) -> None:
+            packed.save(episode, mask)
+            if save_png is not None:
+                save_png(episode, mask)
+
         episodes = model, variables, config, dataset, manifest
-        result = evaluate(*episodes, source=source, baselines=True, samples=SAMPLES, save_mask=save_mask, say=say)
+        result = evaluate(
+            *episodes, source=source, baselines=True, samples=SAMPLES, save_mask=save_mask if first else None, say=say
+        )
     summary = result_json(result, dataset, run)
     if first:
-        write_result(output, summary, result, dataset)
-    return Scored(summary, result_files(output, manifest.seeds), fresh=True)
+        curves = read_curves(workdir.log)
+        page = html_report(summary, result, dataset, packed.read, curves=curves, config=trained)
+        write_result(output, summary, result, dataset, page)
+    return Scored(summary, [*result_files(output, manifest.seeds), report_file(output)], fresh=True)
 
 
 def about_run(model: FewShotNetwork, config: ConfigDict, parameters: Any, **found: Any) -> dict[str, Any]:

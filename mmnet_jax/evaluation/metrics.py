@@ -32,6 +32,8 @@ class Scores:
     """Bootstrap interval of ``miou`` over query images, each with all its episodes."""
     by_seed: tuple[float, ...]
     """mIoU of each seed."""
+    class_interval95: dict[int, tuple[float, float]]
+    """Bootstrap interval of each class's IoU, over the same draws."""
 
 
 def score(
@@ -56,14 +58,16 @@ def score(
     """
     classes, ious = class_ious(intersection[:, 1], union[:, 1], class_ids, queries, seeds=seeds, fold=fold)
     draws = mean_iou(ious)[:, 0]
+    by_class = mean_seen(ious[..., 0], axis=1)  # of all episodes, then of each draw
     pooled_i, pooled_u = (counts.reshape(seeds, -1, 2).sum(1, dtype=np.int64) for counts in (intersection, union))
     pooled = _ratio(pooled_i.astype(np.float64), pooled_u.astype(np.float64))
     return Scores(
         miou=float(draws[0]),
         fb_iou=float(mean_seen(pooled, axis=1).mean()),
-        class_iou={int(c): float(iou) for c, iou in zip(classes, mean_seen(ious[0, ..., 0], axis=0), strict=True)},
+        class_iou=dict(zip(classes.tolist(), by_class[0].tolist(), strict=True)),
         interval95=interval_of(draws[1:]),
         by_seed=tuple(mean_seen(ious[0, ..., 0], axis=1).tolist()),
+        class_interval95={c: interval_of(draws) for c, draws in zip(classes.tolist(), by_class[1:].T, strict=True)},
     )
 
 

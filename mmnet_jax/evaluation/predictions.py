@@ -32,6 +32,11 @@ def scored_label(label: UInt8[np.ndarray, "h w"], manifest: Manifest) -> UInt8[n
     return np.where(label == IGNORE, 0, label) if manifest.ignored_is_background else label
 
 
+def read_prediction(folder: Path, name: str) -> np.ndarray:
+    """The values of a mask's PNG, ``[h, w]``, foreground where not 0; a ``UserError`` if it cannot be read."""
+    return decode_stored(read_file(folder / name), name)
+
+
 def count_pixels(predicted: Bool[np.ndarray, "h w"], label: UInt8[np.ndarray, "h w"]) -> Integer[np.ndarray, "3 2"]:
     """Pixels in the intersection, the union and the label, each of background and foreground; 255 does not count."""
     background, foreground = label == 0, label == 1
@@ -77,7 +82,7 @@ def score_predictions(
         except UserError as error:
             return Fault("of an unreadable label", str(error).rstrip("."))
         try:
-            stored = decode_stored(read_file(folder / names[i]), names[i])
+            stored = read_prediction(folder, names[i])
         except UserError as error:
             return Fault("unreadable", str(error).rstrip("."))
         label = scored_label(label, manifest)

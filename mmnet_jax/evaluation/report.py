@@ -45,8 +45,9 @@ def result_json(result: Result, dataset: Dataset, run: dict[str, Any]) -> dict[s
     names, manifest = dataset.class_names, result.manifest
 
     def numbers(scores: Scores) -> dict[str, Any]:
-        named = {names[c]: iou for c, iou in scores.class_iou.items()}
-        own = vars(scores) | {"class_iou": named, "interval95": list(scores.interval95)}
+        own = vars(scores) | {"interval95": list(scores.interval95)}
+        own["class_iou"] = {names[c]: iou for c, iou in scores.class_iou.items()}
+        own["class_interval95"] = {names[c]: list(interval) for c, interval in scores.class_interval95.items()}
         by_seed = own.pop("by_seed")
         return own | ({"by_seed": list(by_seed)} if len(by_seed) > 1 else {})
 
@@ -103,14 +104,25 @@ def result_files(path: Path, seeds: Sequence[int] = (0,)) -> list[Path]:
     return [path, *manifest_files(manifest, seeds), *others]
 
 
-def write_result(path: Path, summary: dict[str, Any], result: Result, dataset: Dataset) -> None:
-    """Writes ``result_files`` of ``path``, the summary last; no sheet where there are no samples."""
+def report_file(path: Path) -> Path:
+    """The web page of the result in ``path``: ``NAME.report.html``, or ``report.html`` beside ``result.json``."""
+    name = path.name.removesuffix(".json")
+    return path.with_name("report.html" if name == "result" else f"{name}.report.html")
+
+
+def write_result(path: Path, summary: dict[str, Any], result: Result, dataset: Dataset, page: str = "") -> None:
+    """Writes ``result_files`` of ``path``, the summary last; no sheet where there are no samples.
+
+    ``page`` is the content of ``report_file``, from ``html_report``; none is written where it is empty.
+    """
     path, manifest, table, sheet = result_files(path)  # the manifest's name without a seed
     path.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(manifest, result.manifest)
     write_whole(table, episode_table(result).encode())
     if result.samples:
         write_whole(sheet, png_bytes(episode_sheet(result, dataset)))
+    if page:
+        write_whole(report_file(path), page.encode())
     write_whole(path, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
 
 

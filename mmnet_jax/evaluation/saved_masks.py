@@ -1,5 +1,6 @@
-"""Predicted masks as PNG files, one an episode, which ``mmnet_jax.score`` reads."""
+"""Predicted masks, one an episode: as PNG files, which ``mmnet_jax.score`` reads, or packed in memory."""
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,23 @@ def mask_names(seeds: Sequence[int], per_seed: int) -> list[str]:
     """Each episode's file: ``000000.png`` on, or ``seed510/000000.png`` and so on where there are several seeds."""
     folders = [f"seed{seed}/" for seed in seeds] if len(seeds) > 1 else [""]
     return [f"{folder}{number:06d}.png" for folder in folders for number in range(per_seed)]
+
+
+class PackedMasks:
+    """Masks in memory, packed and compressed: about 2 KB each, in 0.1 ms."""
+
+    def __init__(self) -> None:
+        self._packed: dict[int, tuple[tuple[int, ...], bytes]] = {}
+
+    def save(self, episode: int, mask: Bool[np.ndarray, "h w"]) -> None:
+        """Keeps the mask of an episode; a ``SaveMask``."""
+        self._packed[episode] = mask.shape, zlib.compress(np.packbits(mask).tobytes(), 1)
+
+    def read(self, episode: int) -> Bool[np.ndarray, "h w"]:
+        """The mask of an episode."""
+        shape, packed = self._packed[episode]
+        bits = np.unpackbits(np.frombuffer(zlib.decompress(packed), np.uint8), count=shape[0] * shape[1])
+        return bits.reshape(shape).astype(bool)
 
 
 @contextmanager

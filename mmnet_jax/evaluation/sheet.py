@@ -1,10 +1,10 @@
 """A sheet of evaluated episodes: supports, query, truth, prediction and the maps behind it."""
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 
 from mmnet_jax.data.dataset import Dataset
-from mmnet_jax.drawing.images import TRUTH, fit_image, fit_mask, fit_size, heat, overlay, support_tile
+from mmnet_jax.drawing.images import RGB, TRUTH, fit_image, fit_mask, fit_size, heat, overlay, support_tile
 from mmnet_jax.drawing.page import Page
 from mmnet_jax.evaluation.result import Result
 from mmnet_jax.labels import IGNORE
@@ -35,14 +35,9 @@ def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"
         spec = specs[sample.episode]
         supports = [dataset.test.read(position, spec.class_id) for position in spec.supports[:shown]]
         image, truth = dataset.test.read(spec.query, spec.class_id)
-        query = fit_image(image, TILE)
-        known = query.copy()
-        known[fit_mask(truth == IGNORE, TILE)] = 255
         tiles = [support_tile(support, label == 1, TILE) for support, label in supports]
-        tiles += [query, overlay(known, fit_mask(truth == 1, TILE), TRUTH)]
+        tiles += query_tiles(image, truth, sample.predicted, TILE)
         whole = sample.predicted.shape != truth.shape  # scored in a square, to which the whole image was squashed
-        y, x = (np.arange(n) * m // n for n, m in zip(truth.shape, sample.predicted.shape, strict=True))
-        tiles += [overlay(query, fit_mask(sample.predicted[y][:, x], TILE))]
         if sample.confidence is not None:
             tiles.append(_map_tile(sample.confidence, truth.shape, whole))
         for number, values in zip(sample.embeddings, sample.activations, strict=True):
@@ -54,6 +49,24 @@ def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"
         page.text(4, f"{dataset.class_names[spec.class_id]}\nIoU {100 * intersection / max(union, 1):.0f}")
         page.top += max(CAPTION, *map(len, tiles)) + GAP
     return page.pixels()
+
+
+def query_tiles(
+    image: RGB, truth: UInt8[np.ndarray, "h w"], predicted: Bool[np.ndarray, "m n"], side: int
+) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    """A query alone, with its ground truth (white where it is unknown), and with the mask predicted for it.
+
+    The mask may be of another size: where it was scored in a square, to which the whole image was squashed.
+    """
+    query = fit_image(image, side)
+    known = query.copy()
+    known[fit_mask(truth == IGNORE, side)] = 255
+    y, x = (np.arange(n) * m // n for n, m in zip(truth.shape, predicted.shape, strict=True))
+    return [
+        query,
+        overlay(known, fit_mask(truth == 1, side), TRUTH),
+        overlay(query, fit_mask(predicted[y][:, x], side)),
+    ]
 
 
 def spread_over_classes(class_ids: Integer[np.ndarray, " e"], count: int) -> set[int]:

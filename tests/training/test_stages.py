@@ -105,8 +105,9 @@ def stage_lines(lines, length=None):
 
 def test_a_training_ends_with_the_result_of_its_checkpoint(finished):
     workdir, scored, _ = finished
-    names = ["result.json", "result.manifest.json", "result.episodes.csv", "result.sheet.png"]
+    names = ["result.json", "result.manifest.json", "result.episodes.csv", "result.sheet.png", "report.html"]
     assert [file.name for file in scored.files] == names and all(file.stat().st_size for file in scored.files)
+    assert "loss: " in scored.files[-1].read_text()  # the training's curve
     summary = json.loads((workdir.results / "result.json").read_text())
     assert summary == scored.summary
     told = {name: summary[name] for name in ("checkpoint", "step", "episodes", "seeds", "classes")}
@@ -173,6 +174,7 @@ def test_a_finished_training_is_not_evaluated_again(finished, copy, monkeypatch)
     before = (copy.results / "result.json").read_bytes()
     scored = train(short_config(), copy, lambda line: None, tiny_dataset())
     assert not scored.fresh and scored.summary == finished[1].summary
+    assert [file.name for file in scored.files] == [file.name for file in finished[1].files]
     assert (copy.results / "result.json").read_bytes() == before
 
 
@@ -246,6 +248,7 @@ def test_a_training_selects_by_one_of_bams_seeds_and_ends_with_all_five(tmp_path
     assert len(scored.summary["seeds"]) == len(scored.summary["by_seed"]) == 5
     assert scored.summary["episodes"] == 6 and all(file.is_file() for file in scored.files)
     names = [f"result.manifest_seed{seed}.json" for seed in scored.summary["seeds"]]
-    assert [file.name for file in scored.files] == ["result.json", *names, "result.episodes.csv", "result.sheet.png"]
+    others = ["result.episodes.csv", "result.sheet.png", "report.html"]
+    assert [file.name for file in scored.files] == ["result.json", *names, *others]
     # the same call again finds the result of all five
     assert not train(config, workdir, lines.append, tiny_dataset()).fresh
