@@ -1,16 +1,14 @@
 """The meta-class memory module (MMM): activation maps of learnt embeddings, and their reconstruction loss."""
 
-import functools
-from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mmnet_jax.ops.products import product
-from mmnet_jax.ops.streaming import split_blocks, sum_over_blocks
+from mmnet_jax.ops.streaming import split_blocks
 
 
 def memory_logits(
@@ -53,19 +51,42 @@ def reconstruction_loss(
     batch, height, width, _ = logits.shape
     nodes = logits.reshape(batch, height * width, -1)
     weights = probabilities.reshape(batch, height * width, -1)
-    streamed = split_blocks(nodes), split_blocks(jnp.ones(nodes.shape[:2], nodes.dtype))
-    spread = sum_over_blocks(
-        _log_partition(jnp.dtype(product_dtype)), weights, streamed, jnp.asarray(streamed[0].shape[1])
-    )
+    spread = _log_partition(weights, nodes, product_dtype)
     agreement = jnp.sum(nodes * weights, axis=(1, 2))
     return (spread - agreement) / (height * width)
 
 
-@functools.cache
-def _log_partition(product_dtype: np.dtype) -> Callable[[Array, tuple[Array, Array]], Array]:
-    def log_partition(weights: Array, streamed: tuple[Array, Array]) -> Array:
-        nodes, valid = streamed
-        products = product("bpn,brn->bpr", weights, nodes, product_dtype)
-        return jnp.sum(jax.nn.logsumexp(products, axis=1) * valid, axis=1)
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _log_partition(weights: Array, nodes: Array, dtype: DTypeLike) -> Array:
+    """sum over r of log(sum over p of exp(weights_p . nodes_r)): [B, P, N], [B, P, N] -> [B]."""
+    return _forward(weights, nodes, dtype)[0]
 
-    return log_partition
+
+def _forward(weights: Array, nodes: Array, dtype: DTypeLike) -> tuple[Array, tuple[Array, Array, Array]]:
+    blocks, weights = jnp.moveaxis(split_blocks(nodes), 1, 0), weights.astype(dtype)
+    log_sums = jax.lax.map(lambda block: jax.nn.logsumexp(_products(weights, block, dtype), axis=2), blocks)
+    by_position = jnp.moveaxis(log_sums, 0, 1).reshape(len(nodes), -1)
+    return jnp.sum(by_position[:, : nodes.shape[1]], axis=1), (weights, blocks, log_sums)
+
+
+def _backward(dtype: DTypeLike, saved: tuple[Array, Array, Array], gradient: Array) -> tuple[Array, Array]:
+    """The gradient is a softmax, which the logarithms of its sums, kept, give in one pass."""
+    weights, blocks, log_sums = saved
+
+    def add(of_weights: Array, block: tuple[Array, Array]) -> tuple[Array, Array]:
+        nodes, log_sum = block
+        softmax = jnp.exp(_products(weights, nodes, dtype) - log_sum[..., None]) * gradient[:, None, None]
+        # positions that only fill the last block add nothing here, since their nodes are zero
+        of_weights = of_weights + product("brp,brn->bpn", softmax, nodes, dtype)
+        return of_weights, product("brp,bpn->brn", softmax, weights, dtype)
+
+    of_weights, of_blocks = jax.lax.scan(add, jnp.zeros(weights.shape, jnp.float32), (blocks, log_sums))
+    of_nodes = jnp.moveaxis(of_blocks, 0, 1).reshape(len(weights), -1, weights.shape[2])
+    return of_weights, of_nodes[:, : weights.shape[1]]
+
+
+def _products(weights: Array, nodes: Array, dtype: DTypeLike) -> Array:
+    return product("bpn,brn->brp", weights, nodes, dtype)
+
+
+_log_partition.defvjp(_forward, _backward)
