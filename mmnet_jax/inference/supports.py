@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
@@ -16,7 +16,7 @@ from mmnet_jax.data.transforms.evaluation import prepare_image, prepare_label
 from mmnet_jax.drawing.images import RGB, Mask, fit_image, fit_mask
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import create_backbone
-from mmnet_jax.models.network import grid_masks
+from mmnet_jax.ops.resize import resize_on_host
 
 DISPLAYED = 600
 """Longer side of an ``Example``'s image, pixels."""
@@ -106,12 +106,12 @@ def read_supports(
     size, grid = config.data.image_size, create_backbone(config.model.backbone).grid(config.data.image_size)
     read = (_read_support(*pair, size, grid, ignore) for pair in zip(images, annotations, strict=True))
     fitted, labels, examples = zip(*read, strict=True)
-    return Supports(jnp.stack(fitted), jnp.stack(labels), examples)
+    return Supports(jax.device_put(np.stack(fitted)), jax.device_put(np.stack(labels)), examples)
 
 
 def _read_support(
     source: str | Path, annotation: str | Path | Box, size: int, grid: int, ignore: int | None
-) -> tuple[Array, Array, Example]:
+) -> tuple[np.ndarray, np.ndarray, Example]:
     image, orientation = read_upright(source)
     shape = image.shape[:2]
     if isinstance(annotation, Box):
@@ -119,8 +119,8 @@ def _read_support(
     else:
         name, label = f"mask {annotation}", read_mask(annotation, ignore)
         check_size(label.shape, name, shape, str(source), orientation)
-    fitted = prepare_label(label, size)
-    if grid_masks(fitted == 1, grid).max() < 0.01:
+    fitted = np.asarray(prepare_label(label, size))
+    if resize_on_host((fitted == 1).astype(np.float32), (grid, grid)).max() < 0.01:  # as the network will see it
         raise UserError(
             f"{name} has too little foreground: in {source} scaled to the network's {size} pixels it slips between the "
             f"points of the {grid} x {grid} grid; crop the picture closer to it."
@@ -132,4 +132,4 @@ def _read_support(
     if orientation != 1 and not isinstance(annotation, Box) and (orientation <= 4 or shape[0] == shape[1]):
         notes.append(f"{shown} is turned as its EXIF orientation says; see on the sheet whether {where} fits it.")
     example = example._replace(notes=tuple(notes))
-    return prepare_image(image, size), fitted, example
+    return np.asarray(prepare_image(image, size)), fitted, example

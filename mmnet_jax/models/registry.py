@@ -67,5 +67,5 @@ def frozen_variables(model: FewShotNetwork, variables: dict[str, Any]) -> dict[s
     if not model.batch_statistics:
         on_gpu = jax.default_backend() == "gpu"
         variables = fold_normalisation(variables, model.backbone.EPSILON, model.dtype, outputs_first=on_gpu)
-    nested = {name: {"backbone": jax.tree.map(jnp.asarray, tree)} for name, tree in variables.items() if tree}
+    nested = {name: {"backbone": jax.device_put(tree)} for name, tree in variables.items() if tree}
     return {"batch_stats": {}} | nested  # empty where nothing is normalised

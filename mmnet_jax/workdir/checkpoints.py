@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,9 @@ from ml_collections import ConfigDict
 from mmnet_jax import __version__
 from mmnet_jax.errors import UserError
 from mmnet_jax.storage.files import naming
-from mmnet_jax.training.state import TrainState
+
+if TYPE_CHECKING:
+    from mmnet_jax.training.state import TrainState
 
 
 class Checkpoints:
@@ -79,7 +81,7 @@ class Checkpoints:
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The training state at ``step``, placed and shaped as ``like``."""
         restored = self._restore(step, _items(jax.tree.map(ocp.utils.to_shape_dtype_struct, like)))
-        return TrainState(**restored["model"], **restored["training"])
+        return type(like)(**restored["model"], **restored["training"])
 
     def _restore(self, step: int, items: dict[str, Any]) -> Any:
         self._refuse_misfit(step, items["model"])
