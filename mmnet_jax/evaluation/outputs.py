@@ -105,12 +105,12 @@ def compute_outputs(
 
 
 def top_activations(
-    prediction: Any, support_labels: Int[Array, "b k s s"]
+    prediction: Any, support_labels: Int[Array, "b k s s"], count: int = SHOWN
 ) -> tuple[Float[Array, "b n h w"], Int[Array, "b n"]]:
     """The query's activation maps of the embeddings that the support foreground excites most beyond its background.
 
     An embedding is ranked by its activation of the supports: the mean over the foreground minus the mean over the
-    background, all shots together. Ignored pixels and the padding count as neither. Returns n = ``SHOWN`` maps in
+    background, all shots together. Ignored pixels and the padding count as neither. Returns n = ``count`` maps in
     [0, 1], the highest rank first, and the numbers of their embeddings (those of a second memory count on); n = 0 from
     a network without memory.
     """
@@ -125,6 +125,6 @@ def top_activations(
         return (activations * weights).sum(axis=(1, 2, 3)) / area
 
     excess = mean_over(support_labels == 1) - mean_over(support_labels == 0)
-    _, embeddings = jax.lax.top_k(excess, min(SHOWN, excess.shape[-1]))
+    _, embeddings = jax.lax.top_k(excess, min(count, excess.shape[-1]))
     maps = jnp.take_along_axis(prediction.activations, embeddings[:, None, None], axis=-1)
     return jnp.moveaxis(maps, -1, 1), embeddings

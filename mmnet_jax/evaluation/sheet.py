@@ -39,10 +39,10 @@ def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"
         tiles += query_tiles(image, truth, sample.predicted, TILE)
         whole = sample.predicted.shape != truth.shape  # scored in a square, to which the whole image was squashed
         if sample.confidence is not None:
-            tiles.append(_map_tile(sample.confidence, truth.shape, whole))
+            tiles.append(map_tile(sample.confidence, truth.shape, TILE, whole))
         for number, values in zip(sample.embeddings, sample.activations, strict=True):
             page.text(MARGIN + len(tiles) * (TILE + GAP) + 4, f"#{number}", "white", down=2, stroke=2)
-            tiles.append(_map_tile(values, truth.shape, whole))
+            tiles.append(map_tile(values, truth.shape, TILE, whole))
         for c, tile in enumerate(tiles):
             page.tile(MARGIN + c * (TILE + GAP), tile)
         intersection, union = result.intersection[sample.episode, 1], result.union[sample.episode, 1]
@@ -79,9 +79,11 @@ def spread_over_classes(class_ids: Integer[np.ndarray, " e"], count: int) -> set
     return taken
 
 
-def _map_tile(values: Float[np.ndarray, "grid grid"], size: tuple[int, ...], whole: bool) -> UInt8[np.ndarray, "h w 3"]:
-    """A map over a query of this size: over the ``whole`` of it, or with padding right or below, which is cut off."""
+def map_tile(
+    values: Float[np.ndarray, "grid grid"], size: tuple[int, ...], side: int, whole: bool = False
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A map in [0, 1] over an image of this size: over all of it, or with padding right or below, which is cut off."""
     from mmnet_jax.ops.resize import resize_on_host  # imports jax, which a sheet without maps does not need
 
-    height, width = fit_size(size, TILE)
-    return heat(resize_on_host(values, (height, width) if whole else (TILE, TILE))[:height, :width])
+    height, width = fit_size(size, side)
+    return heat(resize_on_host(values, (height, width) if whole else (side, side))[:height, :width])

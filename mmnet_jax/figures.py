@@ -1,0 +1,81 @@
+"""Draws a network's inner maps on your images: ``python -m mmnet_jax.figures activations --workdir=DIR --support=...``.
+
+``activations``: the memory's activations of supports and queries; repeat ``--workdir`` to compare networks.
+``propagation``: from the support mask to the predicted one, with the confidence map, activations before and after
+propagation, and the weights of single query positions. ``shots``: the weight of each support at each query position.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from mmnet_jax.cli.command import run
+from mmnet_jax.cli.compilation import define_cache_flag
+from mmnet_jax.cli.output import output_file
+from mmnet_jax.errors import UserError, listed
+
+FLAGS = flags.FLAGS
+NAMES = ("activations", "propagation", "shots")
+
+
+def define_flags() -> None:
+    flags.DEFINE_multi_string("workdir", None, "Folder of a training; several for activations.", required=True)
+    flags.DEFINE_string("checkpoint", "best", "best, latest or a step.")
+    flags.DEFINE_multi_string("support", None, "Image that shows the class; repeat it for more shots.", required=True)
+    flags.DEFINE_multi_string("mask", None, "Mask of each --support, in the same order.", required=True)
+    flags.DEFINE_multi_string("query", None, "Image to segment; repeat it for more rows.", required=True)
+    flags.DEFINE_string("output", None, "The figure's file, NAME.png.", required=True)
+    define_cache_flag()
+
+
+def main(words: list[str]) -> None:
+    name = _check(words)
+    from mmnet_jax.cli.progress import Printer
+    from mmnet_jax.config import has_memory
+    from mmnet_jax.data.images import read_image
+    from mmnet_jax.drawing.images import png_bytes
+    from mmnet_jax.inference.figures import FIGURES, Network, draw_figure
+    from mmnet_jax.inference.supports import read_supports
+    from mmnet_jax.storage.files import write_whole
+    from mmnet_jax.workdir.folder import Workdir, load_step
+
+    configs = {workdir: Workdir(workdir).load_config() for workdir in FLAGS.workdir}
+    for workdir, config in configs.items():
+        if not has_memory(config):
+            raise UserError(f"{workdir} holds a network without memory, which the figures show; give one of MM-Net.")
+        if name == "propagation" and config.model.propagation != "apm":
+            raise UserError(f"{workdir} holds a network without APM (model.propagation); choose another figure.")
+    queries = [Path(query) for query in FLAGS.query]
+    for query in queries:  # mistakes in the files are found before a network is loaded
+        read_image(query)
+    supports = [read_supports(FLAGS.support, FLAGS.mask, config) for config in configs.values()]
+    say, parts = Printer(error=True), {}
+    for (workdir, config), examples in zip(configs.items(), supports, strict=True):
+        model, variables, _, step = load_step(workdir, FLAGS.checkpoint)
+        title = f"{name}: {workdir}, step {step}, levels {config.model.levels}, reading {config.reading}"
+        parts[title] = list(FIGURES[name](Network(model, variables, config), examples, queries))
+        say(f"drawn: {workdir}")
+    write_whole(Path(FLAGS.output), png_bytes(draw_figure(parts)))
+    print(f"written: {FLAGS.output}")
+
+
+def _check(words: list[str]) -> str:
+    """The figure's name; ``UserError`` if it is missing or unknown, or the flags do not fit it."""
+    if len(words) != 1 or words[0] not in NAMES:
+        raise UserError(f"name one figure: {listed(NAMES, 'or')}, as in python -m mmnet_jax.figures {NAMES[0]} ...")
+    name = words[0]
+    if name != "activations" and len(FLAGS.workdir) > 1:
+        raise UserError(f"{name} shows one network; give a single --workdir.")
+    if name == "shots" and len(FLAGS.support) < 2:
+        raise UserError("shots compares supports; give at least two --support, each with its --mask.")
+    output = output_file("output", FLAGS.output)
+    if output.suffix.lower() != ".png":
+        raise UserError(f"--output={output} is no PNG; give a name that ends in .png.")
+    if output.resolve() in {Path(file).resolve() for file in (*FLAGS.support, *FLAGS.mask, *FLAGS.query)}:
+        raise UserError(f"{output} would be overwritten by the figure; choose another --output.")
+    return name
+
+
+if __name__ == "__main__":
+    define_flags()
+    run(main, words=True)

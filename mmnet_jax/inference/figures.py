@@ -1,0 +1,222 @@
+"""Figures of a network's inner maps on a user's images, as the paper's figures 4, 5 and A show them."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+from ml_collections import ConfigDict
+
+from mmnet_jax import ops
+from mmnet_jax.data.images import read_image
+from mmnet_jax.data.transforms.evaluation import prepare_image
+from mmnet_jax.drawing.images import RGB, fit_image, fit_mask, fit_size, heat, overlay, support_tile
+from mmnet_jax.drawing.page import Page, shortened
+from mmnet_jax.episode import Episode
+from mmnet_jax.evaluation.outputs import top_activations
+from mmnet_jax.evaluation.sheet import map_tile
+from mmnet_jax.inference.segmentation import foreground_margin
+from mmnet_jax.inference.sheet import foreground_probability, printable
+from mmnet_jax.inference.supports import Example, Supports
+from mmnet_jax.models.heads.mmnet import MMNetPrediction
+from mmnet_jax.models.network import grid_masks
+from mmnet_jax.ops.resize import resize_on_host
+
+TILE, GAP, EDGE, LINE = 200, 6, 14, 20
+"""A tile's longer side, the gap between tiles, the figure's edge, and the height of a line of text, pixels."""
+EMBEDDINGS = 5
+"""Activation maps of a row."""
+MARK = (0, 160, 255)
+
+Tiles = list[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]
+"""Images of a row, each with its caption."""
+
+
+class Network(NamedTuple):
+    """A trained MM-Net with a memory."""
+
+    model: Any
+    variables: Mapping[str, Any]
+    config: ConfigDict
+
+
+class Query(NamedTuple):
+    """An image and its segmentation with a support set."""
+
+    name: str
+    image: RGB
+    maps: Any
+    """Its ``MMNetPrediction`` as NumPy arrays without the batch axis."""
+    margin: Float[np.ndarray, "h w"]
+    """Foreground minus background logit, at the network's resolution, without padding."""
+
+    def found(self) -> RGB:
+        """Its image with the predicted mask in red."""
+        mask = resize_on_host(self.margin, self.image.shape[:2]) > 0
+        return overlay(fit_image(self.image, TILE), fit_mask(mask, TILE))
+
+    def tile(self, values: Float[np.ndarray, "grid grid"]) -> RGB:
+        """A map in [0, 1] over the feature grid."""
+        return map_tile(values, self.image.shape[:2], TILE)
+
+
+def predict_maps(network: Network, supports: Supports, path: Path) -> Query:
+    """Segments one query; raises ``UserError`` naming a file that is missing, broken or no image."""
+    image = read_image(path)
+    query = prepare_image(image, network.config.data.image_size)
+    episode = Episode(query[None], supports.images[None], supports.labels[None])
+    maps = jax.tree.map(lambda x: np.asarray(x)[0], _predict(network.model, network.variables, episode))
+    return Query(printable(path.name), image, maps, foreground_margin(maps.logits, image.shape[:2]))
+
+
+def activation_rows(network: Network, supports: Supports, paths: Sequence[Path]) -> Iterator[Tiles]:
+    """Meta-class activations (eq. 1) of the supports and queries, one image a row (figures 5 and A).
+
+    The ``EMBEDDINGS`` shown are those whose activation on the supports' foreground exceeds that on the background most.
+    """
+    for number, query in enumerate(predict_maps(network, supports, path) for path in paths):
+        shown = _top_embeddings(query, supports, EMBEDDINGS)
+        if number == 0:
+            logits = np.concatenate(query.maps.support_memory_logits, axis=-1)
+            for example, maps in zip(supports.examples, np.asarray(jax.nn.sigmoid(logits)), strict=True):
+                tiles = ((f"Act #{n}", map_tile(maps[..., n], example.mask.shape, TILE)) for n in shown)
+                yield [_support(example), *tiles]
+        yield [(query.name, query.found()), *((f"Act #{n}", query.tile(query.maps.activations[..., n])) for n in shown)]
+
+
+def propagation_rows(network: Network, supports: Supports, paths: Sequence[Path]) -> Iterator[Tiles]:
+    """From the support mask to the query's (figure 4), and what happens between: three blocks of rows a query.
+
+    Supports, prediction, confidence map (eq. 8) and probability; activations before and after propagation (eq. 5); and
+    the weights (eq. 3) over each support of three query positions: the one of the highest foreground probability, the
+    median one of the predicted mask, and the one of the lowest probability.
+    """
+    for query in (predict_maps(network, supports, path) for path in paths):
+        maps, probability = query.maps, foreground_probability(query.margin)
+        yield [
+            *map(_support, supports.examples),
+            (query.name, query.found()),
+            ("confidence C_Q", query.tile(maps.confidence)),
+            ("probability", heat(resize_on_host(probability, fit_size(query.image.shape[:2], TILE)))),
+        ]
+        pairs: Tiles = []
+        for n in _top_embeddings(query, supports, 2):
+            fused, top = maps.fused[..., n], float(maps.fused[..., n].max())
+            pairs += [(f"Act_Q #{n}", query.tile(maps.activations[..., n]))]
+            pairs += [(f"propagated #{n}, 0 to {top:.2f}", query.tile(fused / (top or 1)))]
+        yield pairs
+        inside = np.ceil(np.multiply(query.margin.shape, maps.confidence.shape) / maps.logits.shape[:2])  # no padding
+        rows, columns = map(int, inside)
+        at_grid = resize_on_host(probability, (rows, columns))
+        for position in _positions(at_grid):
+            weights = zip(supports.examples, _weights(network, query, supports, position), strict=True)
+            caption = f"position, probability {at_grid[position]:.2f}"
+            yield [(caption, _marked(query.image, position, at_grid.shape)), *(_weight_tile(*own) for own in weights)]
+
+
+def shot_rows(network: Network, supports: Supports, paths: Sequence[Path]) -> Iterator[Tiles]:
+    """Each support's weight over the query (eq. 9) and the prediction with this support alone, two rows a query."""
+    yield [*map(_support, supports.examples)]
+    for path in paths:
+        query = predict_maps(network, supports, path)
+        tiles = [(f"weight, mean {weight.mean():.2f}", query.tile(weight)) for weight in query.maps.shot_weights]
+        yield [*tiles, (query.name, fit_image(query.image, TILE))]
+        alone = []
+        for k in range(len(supports.examples)):
+            one = Supports(supports.images[k : k + 1], supports.labels[k : k + 1], supports.examples[k : k + 1])
+            alone.append(("with this support alone", predict_maps(network, one, path).found()))
+        yield [*alone, ("with all", query.found())]
+
+
+FIGURES: dict[str, Callable[[Network, Supports, Sequence[Path]], Iterator[Tiles]]] = {
+    "activations": activation_rows,
+    "propagation": propagation_rows,
+    "shots": shot_rows,
+}
+
+
+def draw_figure(parts: Mapping[str, Sequence[Tiles]]) -> RGB:
+    """Rows of tiles below their captions, those of each part below its title."""
+    most = max(len(tiles) for rows in parts.values() for tiles in rows)
+    page = Page(2 * EDGE + most * (TILE + GAP), EDGE)
+    for title, rows in parts.items():
+        page.text(EDGE, shortened(title, page.width - 2 * EDGE), size=16)
+        page.top += LINE + 8
+        for tiles in rows:
+            for column, (caption, tile) in enumerate(tiles):
+                left = EDGE + column * (TILE + GAP)
+                page.text(left, shortened(caption, TILE))
+                page.tile(left, tile, down=LINE)
+            page.top += LINE + max(len(tile) for _, tile in tiles) + 2 * GAP
+        page.top += EDGE
+    return page.pixels()
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _predict(model: Any, variables: Mapping[str, Any], episode: Episode) -> MMNetPrediction:
+    return model.apply(variables, episode)
+
+
+def _top_embeddings(query: Query, supports: Supports, count: int) -> list[int]:
+    batched = jax.tree.map(lambda x: jnp.asarray(x)[None], query.maps)
+    return np.asarray(top_activations(batched, supports.labels[None], count)[1])[0].tolist()
+
+
+def _positions(probability: Float[np.ndarray, "h w"]) -> list[tuple[Any, ...]]:
+    """The position of the highest foreground probability, the median one of the foreground, and that of the lowest."""
+    order = np.argsort(probability, axis=None)
+    found = order[-max(1, int((probability > 0.5).sum())) :]
+    return [np.unravel_index(index, probability.shape) for index in (order[-1], found[len(found) // 2], order[0])]
+
+
+def _marked(image: RGB, position: tuple[Any, ...], grid: tuple[int, ...]) -> UInt8[np.ndarray, "_ _ 3"]:
+    """The image with a square at a position of a grid over it."""
+    tile = fit_image(image, TILE).copy()
+    y, x = (int((at + 0.5) / number * side) for at, number, side in zip(position, grid, tile.shape, strict=False))
+    for half, colour in ((5, (255, 255, 255)), (3, MARK)):
+        tile[max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1] = colour
+    return tile
+
+
+def _weights(
+    network: Network, query: Query, supports: Supports, position: tuple[Any, ...]
+) -> Float[np.ndarray, "k h w"]:
+    """w_qs (eq. 3) of one query position over each support, the mean over memories."""
+    model, maps = network.model, query.maps
+    masks = model.shot_masks(grid_masks(supports.labels == 1, maps.confidence.shape)[None])[0]
+    scale = (lambda x: x) if model.cosine_on_logits else jax.nn.sigmoid
+    pairs = zip(maps.query_memory_logits, maps.support_memory_logits, strict=True)
+    by_memory = [_propagate_identity(scale(q[position]), scale(s), masks) for q, s in pairs]
+    return np.mean(by_memory, axis=0)
+
+
+@jax.jit
+def _propagate_identity(
+    node: Float[Array, " n"], supports: Float[Array, "k h w n"], masks: Float[Array, "k h w"]
+) -> Float[Array, "k h w"]:
+    """The weights of ``ops.propagate``: what it carries over where each support position has a channel of its own."""
+    height, width = masks.shape[1:]
+    identity = jnp.eye(height * width).reshape(height, width, -1)
+
+    def one(pair: tuple[Array, Array]) -> Array:
+        support, mask = (x[None] for x in pair)
+        return ops.propagate(node[None, None, None], support, identity[None], mask).values.reshape(height, width)
+
+    return jax.lax.map(one, (supports, masks))
+
+
+def _weight_tile(example: Example, weights: Float[np.ndarray, "h w"]) -> tuple[str, UInt8[np.ndarray, "_ _ 3"]]:
+    """Weights over a support's foreground, from the lowest to the highest, on the darkened image."""
+    inside = weights[weights > 0]
+    low, high = (float(inside.min()), float(inside.max())) if len(inside) else (0.0, 0.0)
+    image, mask = fit_image(example.image, TILE), fit_mask(example.mask, TILE)
+    shown = map_tile(np.maximum(weights - low, 0) / ((high - low) or 1), example.mask.shape, TILE)
+    return f"weights {low:.1e} to {high:.1e}", np.where(mask[..., None], shown, image // 3)
+
+
+def _support(example: Example) -> tuple[str, UInt8[np.ndarray, "_ _ 3"]]:
+    return printable(example.lines()[0]), support_tile(example.image, example.mask, TILE)
