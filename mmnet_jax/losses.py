@@ -46,9 +46,14 @@ class Losses(NamedTuple):
 def episode_losses(
     prediction: Prediction, episode: Episode, config: ConfigDict, num_valid: Float[Array, ""] | None = None
 ) -> Losses:
-    """Cross entropy of the final logits and of the decoder's scales at image size, and the head's own terms (eq. 13).
+    """The objective: cross entropies of the final logits and of the decoder's L scales, and the head's own terms.
 
-    The config's ``loss`` section and reading are used; ``num_valid`` is as in ``segmentation_loss``.
+    All cross entropies are taken at image size::
+
+        loss = alpha / L * (sum over i of seg1_i) + beta * seg2 + gamma * recon   (eq. 13)
+
+    seg1_i is the cross entropy of scale i and seg2 the final one; alpha is ``loss.auxiliary``, gamma
+    ``loss.reconstruction``, and beta 1. ``num_valid`` is as in ``segmentation_loss``.
 
     Raises:
       ValueError: the episode has no query label.

@@ -18,10 +18,15 @@ def foreground_confidence(
 ) -> Float[Array, "b hq wq"]:
     """Maximum cosine similarity to the support foreground, scaled to [0, 1] (eq. 6, eq. 7, eq. 8).
 
-    c_q = max over s (eq. 7) of the cosine of the query's features and the support's masked features (eq. 6); background
-    positions contribute a 0. Each shot's map is scaled to [0, 1] over its image (eq. 8), and the maps averaged; a shot
-    without foreground takes no part while another has some, and the map is 0 where none has. The features are a frozen
-    backbone's, so the result carries no gradient.
+    For each query position q and support position s, with f_s the support's features times the mask::
+
+        cos(f_q, f_s) = f_q . f_s / (|f_q| |f_s| + 1e-7)                           (eq. 6)
+        c_q = max over s of cos(f_q, f_s)                                          (eq. 7)
+        C_Q = (c - min over q of c) / (max over q of c - min over q of c + 1e-7)   (eq. 8)
+
+    Background positions contribute a 0 to the maximum. The shots' maps C_Q are averaged; a shot without foreground
+    takes no part while another has some, and the map is 0 where none has. The features are a frozen backbone's, so the
+    result carries no gradient.
 
     Args:
       query: high-level features of the query.

@@ -26,7 +26,7 @@ def memory_logits(
 
 
 def memory_activations(features: Float[Array, "*b h w d"], memory: Float[Array, "n d"]) -> Float[Array, "*b h w n"]:
-    """Act = sigmoid(F . M^n), the meta-class activation maps in (0, 1) (eq. 1)."""
+    """The meta-class activation maps, in (0, 1): Act^n(x, y) = sigmoid(F(x, y) . M^n) (eq. 1)."""
     return jax.nn.sigmoid(memory_logits(features, memory))
 
 
@@ -35,14 +35,19 @@ def reconstruction_loss(
 ) -> Float[Array, " b"]:
     """Contrastive loss: F at each position must match its own reconstruction best (eq. 10, eq. 11, eq. 12).
 
-    With F_hat_p = sum_n probabilities_p^n M^n (eq. 11) and C_f = F_hat^T F (eq. 12), position r's own features should
-    agree best with the reconstruction at r: the mean over r of the cross entropy of ``softmax over p of F_hat_p . F_r``
-    with target p = r. Since F_hat_p . F_r = sum_n probabilities_p^n (M^n . F_r), eq. 1's products are all that is
-    needed, and blocks of r are streamed, so the P x P matrix never exists.
+    At positions p and r::
+
+        a_p^n = exp(Act_p^n) / sum over k of exp(Act_p^k)   (eq. 10)
+        F_hat_p = sum over n of a_p^n M^n                   (eq. 11)
+        C_pr = F_hat_p . F_r                                (eq. 12)
+
+    Position r's own features should agree best with the reconstruction at r: the loss is the mean over r of the cross
+    entropy of ``softmax over p of C_pr`` with target p = r. Since C_pr = sum over n of a_p^n (M^n . F_r), eq. 1's
+    products are all that is needed, and blocks of r are streamed, so the P x P matrix never exists.
 
     Args:
       logits: M . F at every position, as ``memory_logits`` gives it.
-      probabilities: softmax over the N embeddings of the same positions' activations or logits (eq. 10).
+      probabilities: a, the softmax over the N embeddings of the same positions' activations (eq. 10) or logits.
       product_dtype: type that the products of pairs of positions are taken in; all else is float32.
 
     Returns:

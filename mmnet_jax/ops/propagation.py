@@ -34,10 +34,15 @@ def propagate(
 ) -> Propagation:
     """Carries the support's foreground over to the query, in one pass for APM (eq. 2, eq. 3, eq. 4) and QMM (eq. 9).
 
-    For every query position q and support position s, e_qs is the cosine of their node vectors (eq. 2) times the mask
-    m_s; a product of exactly 0 takes no part. Then w_qs = softmax_s(e_qs) (eq. 3), v_q = sum_s w_qs h_s (eq. 4) and
-    p_q = sum_s sigmoid(e_qs) (eq. 9). As e lies in [-1, 1], the softmax needs no running maximum; blocks of foreground
-    positions are streamed and background ones, which would only be masked out, are not visited.
+    For each query position q and support position s, with node vectors n and mask m::
+
+        e_qs = m_s n_q . n_s / (|n_q| |n_s| + 1e-7)          (eq. 2)
+        w_qs = exp(e_qs) / sum over k of exp(e_qk)           (eq. 3)
+        v_q = sum over s of w_qs h_s                         (eq. 4)
+        p_q = sum over s of sigmoid(e_qs)                    (eq. 9)
+
+    An e of exactly 0 takes no part in the sums. As e lies in [-1, 1], the softmax needs no running maximum; blocks of
+    foreground positions are streamed, and background ones, which take no part, are not visited.
 
     Args:
       query_nodes: the query's node vectors.
@@ -65,7 +70,9 @@ def fuse_shots(
     quality: Float[Array, "b k h w"],
     has_foreground: Shaped[Array, "b k"],
 ) -> tuple[Float[Array, "b h w n"], Float[Array, "b k h w"]]:
-    """The average of K fused maps, weighted at each position by the softmax of the shots' qualities (eq. 9).
+    """The average of K fused maps, weighted at each position by the softmax of the shots' qualities.
+
+    The quality p_q^k is eq. 9's; Act'_q = sum over k of h'_q^k exp(p_q^k) / sum over j of exp(p_q^j).
 
     Args:
       maps: h'_q of each shot (eq. 5).
