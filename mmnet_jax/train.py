@@ -1,6 +1,5 @@
 """Trains a network: ``python -m mmnet_jax.train --config=configs/NAME.py --workdir=DIR [--config.fold=2 ...]``."""
 
-import os
 import shlex
 import sys
 import time
@@ -43,7 +42,9 @@ def main() -> None:
         from mmnet_jax.workdir.folder import Workdir
 
         if FLAGS.distributed:
-            _join_processes()
+            from mmnet_jax.training.processes import join_processes
+
+            join_processes()
         try:
             scored = train(resolve(FLAGS.config), Workdir(FLAGS.workdir), _say)
         except Stopped as stopped:
@@ -59,21 +60,11 @@ def main() -> None:
     except KeyboardInterrupt:
         _end_interrupted("interrupted.")
     import jax
+    from jax.experimental import multihost_utils
 
+    multihost_utils.sync_global_devices("trained")  # the first process has written more files than the others
     if jax.process_index() == 0:
         _say(_closing(scored, time.perf_counter() - start))
-
-
-def _join_processes() -> None:
-    """Makes this process one of several that train together, by the environment."""
-    import jax
-
-    names = "COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID"
-    address, count, number = (os.environ.get(f"JAX_{name}") for name in names)
-    if address and count and number:
-        jax.distributed.initialize(address, int(count), int(number))
-    else:
-        jax.distributed.initialize()
 
 
 def _end_interrupted(what: str) -> NoReturn:

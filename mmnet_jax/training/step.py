@@ -10,7 +10,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 from optax import GradientTransformation, apply_updates
 
-from mmnet_jax.errors import UserError
+from mmnet_jax.errors import UserError, first_of
 from mmnet_jax.features.source import Encoder
 from mmnet_jax.labels import IGNORE
 from mmnet_jax.losses import Losses, Objective, compute_losses
@@ -21,12 +21,17 @@ Update = Callable[[TrainState, dict[str, Any], Any, Array], tuple[TrainState, Lo
 
 
 def data_mesh(batch_size: int) -> Mesh:
-    """A one-axis mesh ``data`` over as many of the devices as divide the batch."""
-    count = jax.device_count()
-    if jax.process_count() > 1 and batch_size % count:
-        raise UserError(f"training.batch_size = {batch_size} cannot be split over {count} devices.")
-    if jax.process_count() == 1:
-        count = max(n for n in range(1, count + 1) if batch_size % n == 0)
+    """A one-axis mesh ``data`` over as many of the devices as divide the batch; several processes need all of theirs.
+
+    Raises a ``UserError`` where the batch does not divide among the devices of several processes.
+    """
+    count, processes = jax.device_count(), jax.process_count()
+    if processes > 1 and batch_size % count:
+        raise UserError(
+            f"training.batch_size = {batch_size} cannot be split over the {count} devices of {processes} processes: "
+            f"make it a multiple of {count}, or start fewer processes."
+        )
+    count = max(n for n in range(1, count + 1) if batch_size % n == 0)
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:count])
 
 
@@ -36,8 +41,10 @@ def shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
 
 
 def describe_devices(mesh: Mesh) -> str:
-    """Such as ``8 NVIDIA H100 device(s)``."""
-    return f"{mesh.size} {jax.devices()[0].device_kind} device(s)"
+    """Such as ``8 NVIDIA H100 device(s)``, with the names of devices that are idle."""
+    idle = [str(device) for device in jax.devices() if device not in mesh.devices]
+    text = f"{mesh.size} {jax.devices()[0].device_kind} device(s)"
+    return text + f", since more do not divide the batch (idle: {first_of(idle, 4)})" * bool(idle)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import re
 import shutil
@@ -17,11 +18,13 @@ from mmnet_jax.training import head, loop
 from mmnet_jax.training.loop import finite_mean, refuse_broken
 from mmnet_jax.training.stages import train
 from mmnet_jax.training.state import TrainState
-from mmnet_jax.training.step import train_step
+from mmnet_jax.training.step import data_mesh, train_step
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
 from tests.training.tiny_training import (
     STOPS,
+    Crash,
+    assert_close,
     assert_same_bits,
     final_parameters,
     records,
@@ -75,6 +78,27 @@ def test_a_resumed_training_ends_at_the_same_parameters_bit_for_bit(finished, tm
     assert_same_bits(final_parameters(workdir), final_parameters(finished[0]))
     steps = [record["step"] for record in records(workdir, "step")]
     assert steps == sorted(steps) and steps.count(6) == 1
+
+
+@pytest.mark.slow
+def test_a_training_moves_from_several_devices_to_one_and_back(finished, tmp_path, monkeypatch):
+    def train_until(step, devices):
+        monkeypatch.setattr(head, "data_mesh", lambda batch: data_mesh(devices))
+        lines = []
+
+        def say(line):
+            lines.append(line)
+            if line.startswith(f"step {step}/"):
+                raise Crash
+
+        with pytest.raises(Crash) if step else contextlib.nullcontext():
+            train_tiny(tmp_path / "run", tiny_config(checkpoint_every=2, evaluation_episodes=0), say)
+        return "\n".join(lines)
+
+    assert ", 4 cpu device(s)" in train_until(4, devices=4)
+    assert ", 1 cpu device(s)" in (told := train_until(6, devices=1)) and "at step 2 of 8" in told
+    assert ", 4 cpu device(s)" in (told := train_until(None, devices=4)) and "at step 4 of 8" in told
+    assert_close(final_parameters(Workdir(tmp_path / "run")), final_parameters(finished[0]))
 
 
 def test_training_from_device_memory_ends_at_the_same_parameters_bit_for_bit(finished, tmp_path):

@@ -8,9 +8,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 from mmnet_jax import create_model
 from mmnet_jax.config.values import augmentation, objective, sgd
 from mmnet_jax.data.raw import RawEpisodes
+from mmnet_jax.errors import UserError
 from mmnet_jax.features.source import ImageEncoder
 from mmnet_jax.training.state import SGD, create_optimizer, create_state, learning_rate
-from mmnet_jax.training.step import data_mesh, train_step, update_fn
+from mmnet_jax.training.step import data_mesh, describe_devices, train_step, update_fn
 from tests.evaluation.conftest import SIDE as LARGEST
 from tests.tiny import draw_episode, no_dropout
 from tests.training.tiny_training import tiny_config
@@ -74,6 +75,18 @@ def test_eight_devices_and_a_batch_in_parts_compute_what_one_device_does_at_once
         close(terms, losses, 1e-5)
         close(other.params, one.params, 1e-5)
         close(other.batch_stats, one.batch_stats, 1e-5)
+
+
+def test_devices_that_the_batch_leaves_idle_are_named_and_several_processes_refuse(monkeypatch):
+    assert describe_devices(data_mesh(16)) == "8 cpu device(s)"
+    assert describe_devices(data_mesh(7)) == "7 cpu device(s), since more do not divide the batch (idle: cpu:7)"
+    assert describe_devices(data_mesh(4)).endswith("(idle: cpu:4, cpu:5, cpu:6, cpu:7)")
+    assert describe_devices(data_mesh(3)).endswith("(idle: cpu:3, cpu:4, cpu:5, cpu:6 and 1 more)")
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert data_mesh(16).size == 8
+    refusal = r"batch_size = 12 cannot be split over the 8 devices of 2 processes: make it a multiple of 8, or start"
+    with pytest.raises(UserError, match=refusal):
+        data_mesh(12)
 
 
 def test_the_compiled_step_donates_its_state_and_trains_only_the_head():

@@ -9,15 +9,19 @@ import sys
 import time
 
 from mmnet_jax.cli.signals import Stopped
-from mmnet_jax.train import _join_processes
 from mmnet_jax.training import head
+from mmnet_jax.training.processes import join_processes
 from tests.training.tiny_training import tiny_config, train_tiny
 
-CONFIG = {"steps": 12, "log_every": 1, "checkpoint_every": 12, "evaluate_every": 0, "evaluation_episodes": 0}
+
+def job_config():
+    config = tiny_config(steps=12, log_every=1, checkpoint_every=4, evaluate_every=0, evaluation_episodes=0)
+    config.evaluation.update(after_training=True, episodes=6)
+    return config
 
 
 def main(path: str, name: str) -> None:
-    _join_processes()
+    join_processes()
     run_steps, taken = head.run_steps, 0
 
     def run_and_signal(what, state, update, *arguments, **keywords):
@@ -33,8 +37,7 @@ def main(path: str, name: str) -> None:
         return run_steps(what, state, counted, *arguments, **keywords)
 
     head.run_steps = run_and_signal
-    config = tiny_config(**CONFIG)
-    config.evaluation.update(after_training=True, episodes=6)
+    config = job_config()
     try:
         train_tiny(path, config, lambda line: print(line, flush=True))
     except Stopped as stopped:

@@ -1,0 +1,117 @@
+"""Two processes of two devices that train as one job: the same as one process, stopped and killed together."""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from mmnet_jax.evaluation.checkpoint import score_workdir
+from mmnet_jax.evaluation.manifest import configured_manifest
+from mmnet_jax.workdir.folder import Workdir
+from tests.training.tiny_job import job_config
+from tests.training.tiny_training import Crash, assert_close, final_parameters, records, tiny_dataset, train_tiny
+
+
+def run_two(*command, signals):
+    """Two processes of one job, each with the signal that it gets; their exit statuses, outputs and errors."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    shared = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    shared |= {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2"}
+    shared |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [
+        subprocess.Popen([sys.executable, *command, name], env=shared | {"JAX_PROCESS_ID": str(number)}, **pipes)
+        for number, name in enumerate(signals)
+    ]
+    outputs, errors = zip(*[process.communicate(timeout=300) for process in processes], strict=True)
+    return [process.returncode for process in processes], outputs, errors
+
+
+WAITING = """
+import os, signal, sys, time
+from mmnet_jax.cli.signals import interrupts
+from mmnet_jax.training.processes import join_processes
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # as every command does first
+join_processes()
+with interrupts() as stop_requested:
+    for step in range(5, 500):
+        if step == 7 and sys.argv[1] != "never":
+            os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+        time.sleep(0.05)
+        if stop_requested(step):
+            print("stopped at", step)
+            break
+"""
+
+
+def test_two_processes_agree_on_the_step_at_which_one_of_them_got_sigterm():
+    statuses, (first, second), errors = run_two("-c", WAITING, signals=("never", "SIGTERM"))
+    assert statuses == [0, 0], errors
+    assert first == second and first.startswith("stopped at")
+    assert "was killed" not in "".join(errors)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The same training in this process."""
+    return train_tiny(tmp_path_factory.mktemp("alone") / "run", job_config())
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_resume_and_train_and_evaluate_what_one_does(alone, tmp_path):
+    place = tmp_path / "run"
+    statuses, outputs, errors = run_two("-m", "tests.training.tiny_job", str(place), signals=("never", "SIGINT"))
+    assert statuses == [0, 0], errors
+    first, second = outputs
+    stopped = [re.search(r"training stopped at step (\d+) of 12; .*", output) for output in outputs]
+    step = int(stopped[0][1])
+    assert stopped[0][0] == stopped[1][0] and 7 <= step < 12 and f"'{step}'" in stopped[0][0]
+    assert f"resuming {place} at step {step} of 12" in first and ", 4 cpu device(s);" in first
+    assert not re.search("^step", second, re.MULTILINE)
+    together, table = Workdir(place), "result.episodes.csv"
+    result = json.loads((together.results / "result.json").read_text())
+    assert result["hardware"] == "4 x cpu" and result["step"] == 12
+
+    assert_close(final_parameters(together), final_parameters(alone))
+    losses = [[record["total"] for record in records(workdir, "total")] for workdir in (together, alone)]
+    assert len(losses[0]) == 12
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+    config, dataset = job_config(), tiny_dataset()
+    again = score_workdir(
+        together, config, dataset, configured_manifest(dataset, config), output=tmp_path / "result.json"
+    )
+    assert again.summary["hardware"] == "8 x cpu"
+    assert (tmp_path / table).read_text() == (together.results / table).read_text()
+
+
+@pytest.mark.slow
+def test_when_one_of_two_processes_is_killed_the_other_ends_and_one_process_resumes(alone, tmp_path):
+    place, lines = tmp_path / "run", []
+
+    def crash(line):
+        if line.startswith("step 6/12"):
+            raise Crash
+
+    with contextlib.suppress(Crash):
+        train_tiny(place, job_config(), crash)
+    begun = time.monotonic()
+    statuses, (first, _), (error, _) = run_two(
+        "-m", "tests.training.tiny_job", str(place), signals=("never", "SIGKILL")
+    )
+    assert time.monotonic() - begun < 120 and statuses[1] == -9 and statuses[0] not in (0, -9)
+    assert f"resuming {place} at step 4 of 12" in first and "step 10/12" in first
+    told = "process 0 of 2 was killed, or ended because another process of this training did; start all of them again"
+    assert told in error
+    train_tiny(place, job_config(), lines.append)
+    assert f"resuming {place} at step 8 of 12" in lines
+    assert_close(final_parameters(Workdir(place)), final_parameters(alone))
