@@ -57,7 +57,7 @@ class Field:
             return type(self.allowed.paper)
         if self.default is not None:
             return type(self.default)
-        return int if isinstance(self.allowed, Range) else str
+        return type(self.allowed.low) if isinstance(self.allowed, Range) else str
 
     def usual(self, reading: str) -> Any:
         """The value of the field where nobody sets it."""
@@ -226,6 +226,9 @@ FIELDS = {
     ),
     "evaluation.episodes": Field(None, COUNT, "Episodes; open: the protocol's number.", free=True),
     "evaluation.batch_size": Field(4, Range(1, 10**6), "Episodes per batch.", free=True),
+    "evaluation.cache_gb": Field(
+        None, Range(0.0, 1e6), "GB of encoded images to keep on each device; open: half of its free memory.", free=True
+    ),
 }
 
 FREE_FIELDS = tuple(name for name, field in FIELDS.items() if field.free)  # fields that a resumed run may change

@@ -32,6 +32,11 @@ class EpisodeSpec:
     class_id: int
     supports: tuple[int, ...]
 
+    @property
+    def images(self) -> tuple[int, ...]:
+        """The query first, then the supports."""
+        return self.query, *self.supports
+
 
 @dataclasses.dataclass(frozen=True)
 class EpisodeIndex:

@@ -53,7 +53,7 @@ def load_labels(
     labels = np.full((len(specs), 1 + len(specs[0].supports), split.max_side, split.max_side), IGNORE, np.uint8)
     sizes = np.zeros((*labels.shape[:2], 2), np.int32)
     for i, spec in enumerate(specs):
-        for j, position in enumerate((spec.query, *spec.supports)):
+        for j, position in enumerate(spec.images):
             if images is None:
                 label = split.read_label(position, spec.class_id)
             else:

@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from mmnet_jax.data.transforms.squash import squash_label
 from mmnet_jax.evaluation.pixel_counts import PixelCounts, count_pixels, predicted_foreground, threshold_bins
+from mmnet_jax.features.encoded import EncodedImage, stack_images
 from mmnet_jax.features.source import Encoder
 from mmnet_jax.labels import IGNORE
-from mmnet_jax.models.network import FewShotNetwork
+from mmnet_jax.models.network import FewShotNetwork, grid_masks, join_shots, split_shots
 from mmnet_jax.ops.resize import resize_bilinear, resize_to_sides
 
 SHOWN = 3
@@ -74,31 +75,45 @@ def compute_outputs(
     everywhere: NamedSharding,
     frozen: dict[str, Any],
     heads: dict[str, Any],
-    batch: Any,
+    sets: tuple[tuple[EncodedImage, ...], ...],
+    labels: UInt8[Array, "b n m m"],
+    sizes: Int[Array, "b n 2"],
 ) -> Outputs:
-    """Segments a batch with every head, features computed once, and counts pixels in the protocol's scoring space.
+    """Segments a batch with every head and counts pixels in the protocol's scoring space.
 
     ``frozen`` holds the collections ``backbone`` and ``batch_stats``, ``heads`` the ``params`` by name, ``trained``
     among them; with more than one head the confidence map is counted too. ``everywhere`` is the outputs' sharding.
+    ``sets`` holds for each episode its encoded query and supports, ``labels`` theirs as stored.
     """
-    episodes = encoder.transform(batch)
-    features, _ = encoder.extract(model, {**frozen, "params": heads["trained"]}, episodes)
-    image_size = episodes.query_label.shape[1:]
-    predictions: dict[str, Any] = {
-        head: model.apply({**frozen, "params": params}, features, image_size, method="decode")
-        for head, params in heads.items()
-    }
+    by_row = NamedSharding(everywhere.mesh, PartitionSpec(*everywhere.mesh.axis_names))
+    queries, supports = jax.lax.with_sharding_constraint(stack_images(sets), by_row)
+    fitted = encoder.fit_labels(labels, sizes)
+    support_labels, image_size = fitted[:, 1:], fitted.shape[2:]
+    support_masks = grid_masks(support_labels == 1, queries.high.shape[1:3])
+    variables = {head: {**frozen, "params": params} for head, params in heads.items()}
+    support_high = supports.high
+    if supports.level3 is not None:
+        shots = join_shots(supports.level3), join_shots(support_masks)
+        masked: Any = model.apply(variables["trained"], *shots, method="masked_high")
+        support_high = split_shots(masked, len(support_masks))
+
+    def decode(head: str) -> Any:
+        query, support = queries.heads[head][0], supports.heads[head][-1]
+        encoded = query, queries.high, support, support_high, support_masks
+        return model.apply(variables[head], *encoded, image_size, method="decode_encoded")
+
+    predictions: dict[str, Any] = {head: decode(head) for head in heads}
     trained = predictions["trained"]
-    labels, size = scored_labels(jnp.asarray(batch.labels[:, 0]), jnp.asarray(batch.sizes[:, 0]), scoring)
-    sides, canvas = size.max(axis=-1), labels.shape[-1]
+    scored, size = scored_labels(labels[:, 0], sizes[:, 0], scoring)
+    sides, canvas = size.max(axis=-1), scored.shape[-1]
     masks = {head: predicted_foreground(p.logits, sides, canvas) for head, p in predictions.items()}
     confidence, bins = trained.confidence, None  # the same for all heads
     if confidence is not None and len(heads) > 1:
         full = resize_bilinear(confidence[..., None], image_size)[..., 0]
-        bins = threshold_bins(resize_to_sides(full, sides, canvas), labels)
-    activations, embeddings = top_activations(trained, episodes.support_labels)
+        bins = threshold_bins(resize_to_sides(full, sides, canvas), scored)
+    activations, embeddings = top_activations(trained, support_labels)
     outputs = Outputs(
-        {head: count_pixels(mask, labels) for head, mask in masks.items()},
+        {head: count_pixels(mask, scored) for head, mask in masks.items()},
         *(bins, masks["trained"], size, confidence, activations, embeddings),
     )
     return jax.lax.with_sharding_constraint(outputs, everywhere)

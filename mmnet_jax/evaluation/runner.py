@@ -1,7 +1,8 @@
 """A network scored on a list of episodes, with the baselines of the same list."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -11,12 +12,13 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Integer
 from ml_collections import ConfigDict
 
-from mmnet_jax.cli.progress import Progress
-from mmnet_jax.data.batches import read_ahead
-from mmnet_jax.data.dataset import Dataset
+from mmnet_jax.cli.progress import Progress, Say
+from mmnet_jax.data.batches import on_devices, read_ahead
+from mmnet_jax.data.dataset import Dataset, Split
 from mmnet_jax.data.episodes import EpisodeSpec
-from mmnet_jax.data.transforms.evaluation import test_transform
-from mmnet_jax.data.transforms.squash import squash_episodes
+from mmnet_jax.data.raw import load_labels
+from mmnet_jax.data.transforms.evaluation import PAD
+from mmnet_jax.data.transforms.squash import SQUASH
 from mmnet_jax.evaluation.manifest import Manifest
 from mmnet_jax.evaluation.metrics import best_threshold, score
 from mmnet_jax.evaluation.outputs import Outputs, Scoring, compute_outputs
@@ -24,12 +26,14 @@ from mmnet_jax.evaluation.pixel_counts import count_above_thresholds
 from mmnet_jax.evaluation.result import Baseline, Result, Sample
 from mmnet_jax.evaluation.saved_masks import SaveMask
 from mmnet_jax.evaluation.sheet import spread_over_classes
+from mmnet_jax.features.encoded import EncodedImage, encode_images, image_capacity
+from mmnet_jax.features.plan import plan_turns
 from mmnet_jax.features.source import Source, image_source
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.models.registry import init_head
 
-FITS = {"pad": test_transform, "squash": squash_episodes}
-"""Raw episodes and the network's image size -> episodes, by ``Protocol.fit``."""
+FITS = {"pad": PAD, "squash": SQUASH}
+"""By ``Protocol.fit``."""
 
 
 def evaluate(
@@ -44,7 +48,7 @@ def evaluate(
     baselines: bool = False,
     samples: int = 0,
     save_mask: SaveMask | None = None,
-    say: Callable[[str], None] | None = None,
+    say: Say | None = None,
 ) -> Result:
     """Scores a network on episodes of the dataset's test split.
 
@@ -74,8 +78,8 @@ def evaluate(
     sums = np.zeros((len(dataset.class_names), 2), np.int64)  # foreground intersection and union so far
 
     parts, above, kept = [], [], []
-    batch_size = batch_size or config.evaluation.batch_size
-    batches = _outputs(model, frozen, heads, source, specs, scoring, batch_size)
+    batch_size, cache_gb = batch_size or config.evaluation.batch_size, config.evaluation.cache_gb
+    batches = _outputs(model, frozen, heads, source, dataset.test, specs, scoring, batch_size, cache_gb, say)
     with Progress("episode", len(class_ids), "episodes", say) as progress:
         for first, count, outputs in batches:
             parts.append(jax.tree.map(lambda x: np.asarray(x)[:count], outputs.counts))  # noqa: B023
@@ -113,11 +117,16 @@ def _outputs(
     frozen: Any,
     heads: dict[str, Any],
     source: Source,
+    split: Split,
     specs: list[EpisodeSpec],
     scoring: Scoring,
     batch_size: int,
+    cache_gb: float | None,
+    say: Say | None,
 ) -> Iterator[tuple[int, int, Outputs]]:
     """The number of each batch's first episode, how many of its rows count, and its outputs.
+
+    Each image is encoded when it is first asked for, and kept for later batches as far as ``cache_gb`` allows.
 
     While the device works on one batch, the next is queued behind it and threads load those after. The first batch, in
     whose time all is compiled, runs alone. Otherwise the second would be done when it arrives, and the rate too high.
@@ -125,20 +134,41 @@ def _outputs(
     mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
     everywhere, by_row = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
     batch_size = -(-batch_size // mesh.size) * mesh.size
-    here = by_row.addressable_devices_indices_map((batch_size,)).values()
-    rows = sorted({row for index in here if index for row in range(batch_size)[index[0]]})  # of this process
+    # XLA's CPU convolutions slow down faster than the batch grows
+    chunk = mesh.size if jax.default_backend() == "cpu" else batch_size
     frozen, heads = jax.device_put((frozen, heads), everywhere)
+    encode = functools.partial(encode_images, model, source.encoder, everywhere, frozen, heads)
+
+    # The last batch is filled up with its last episode, which is not counted again.
     starts = range(0, len(specs), batch_size)
+    batches = [[specs[min(first + row, len(specs) - 1)] for row in range(batch_size)] for first in starts]
+    example = jax.eval_shape(encode, jax.tree.map(lambda x: np.stack([x] * chunk), source.row(specs[0].query)))[0]
+    capacity, size = image_capacity(example, cache_gb, everywhere)
+    plan = plan_turns([[image for spec in batch for image in spec.images] for batch in batches], capacity, chunk)
+    if say is not None:
+        say(plan.describe(len(specs), len(specs) * len(specs[0].images), size))
 
-    def load(first: int) -> Any:
-        # The last batch is filled up with its last episode, which is not counted again.
-        return source.load([specs[min(first + row, len(specs) - 1)] for row in rows])
+    own_chunk, own_batch = _own_rows(by_row, chunk), _own_rows(by_row, batch_size)
 
+    def load(number: int) -> tuple[list[Any], Any]:
+        """This process's part: the rows of each chunk, filled up with its last image, and the batch's labels."""
+        chunks = []
+        for images in plan.turns[number].chunks:
+            rows = [source.row(images[min(row, len(images) - 1)]) for row in own_chunk]
+            chunks.append(jax.tree.map(lambda *x: np.stack(x), *rows))
+        return chunks, load_labels(split, [batches[number][row] for row in own_batch])
+
+    kept: dict[int, EncodedImage] = {}
     queued: Outputs | None = None
-    with closing(read_ahead(load, starts)) as batches:
-        for first, batch in zip(starts, batches, strict=True):
-            whole = source.place(batch, by_row)
-            outputs = compute_outputs(model, source.encoder, scoring, everywhere, frozen, heads, whole)
+    with closing(read_ahead(load, range(len(batches)))) as loaded:
+        for first, turn, batch, (chunks, labels) in zip(starts, plan.turns, batches, loaded, strict=True):
+            for image in turn.dropped:
+                del kept[image]
+            for images, rows in zip(turn.chunks, chunks, strict=True):
+                kept.update(zip(images, encode(on_devices(rows, by_row)), strict=False))
+            sets = tuple(tuple(kept[image] for image in spec.images) for spec in batch)
+            labels = on_devices(labels, by_row)
+            outputs = compute_outputs(model, source.encoder, scoring, everywhere, frozen, heads, sets, *labels)
             if first == 0:
                 yield first, min(batch_size, len(specs)), outputs
                 continue
@@ -147,6 +177,12 @@ def _outputs(
             queued = outputs
     if queued is not None:
         yield starts[-1], len(specs) - starts[-1], queued
+
+
+def _own_rows(by_row: NamedSharding, length: int) -> list[int]:
+    """The rows of an array that this process gives, if it is split over all devices."""
+    here = by_row.addressable_devices_indices_map((length,)).values()
+    return sorted({row for index in here if index for row in range(length)[index[0]]})
 
 
 def _miou(sums: Integer[np.ndarray, "c 2"]) -> float:

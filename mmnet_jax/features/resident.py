@@ -67,7 +67,7 @@ def resident(source: Source, split: Split, everywhere: NamedSharding, say: Say) 
             progress.update(i + 1)
 
     def load(specs: Sequence[EpisodeSpec]) -> Positions:
-        rows = [(spec.query, *spec.supports) for spec in specs]
+        rows = [spec.images for spec in specs]
         values = [[split.stored_value(i, spec.class_id) for i in row] for spec, row in zip(specs, rows, strict=True)]
         return Positions(np.array(rows, np.int32), np.array(values, np.int32))
 

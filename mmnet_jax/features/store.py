@@ -27,7 +27,7 @@ from mmnet_jax.data.batches import read_ahead
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.data.episodes import EpisodeSpec
 from mmnet_jax.data.raw import AnyArray, RawEpisodes, load_episodes, load_labels
-from mmnet_jax.data.transforms.evaluation import fit_image, fit_labels
+from mmnet_jax.data.transforms.evaluation import PAD
 from mmnet_jax.errors import UserError
 from mmnet_jax.features.source import Encoded, Source
 from mmnet_jax.features.table import Table
@@ -65,7 +65,7 @@ class StoreEncoder:
     image_size: int  # side S, pixels
 
     def transform(self, batch: StoredEpisodes, key: PRNGKeyArray | None = None) -> StoredEpisodes:
-        return dataclasses.replace(batch, labels=fit_labels(batch.labels, batch.sizes, self.image_size))
+        return dataclasses.replace(batch, labels=PAD.labels(batch.labels, batch.sizes, self.image_size))
 
     def extract(self, model: FewShotNetwork, variables: Any, episodes: StoredEpisodes, train: bool = False) -> Encoded:
         """The stored features; level 4 of masked features depends on the masks and is computed here."""
@@ -75,8 +75,15 @@ class StoreEncoder:
             high = jnp.asarray(episodes.support_high)
         else:
             level3 = join_shots(mid)[..., : model.backbone.channels["level3"]]
-            high = split_shots(model.apply(variables, level3, join_shots(masks), method="masked_high"), len(mid))
+            masked: Any = model.apply(variables, level3, join_shots(masks), method="masked_high")
+            high = split_shots(masked, len(mid))
         return Features(query_mid, query_high, mid, high, masks), {}
+
+    def levels(self, model: FewShotNetwork, variables: Any, rows: tuple[Array, Array]) -> tuple[Array, Array]:
+        return rows
+
+    def fit_labels(self, labels: UInt8[Array, "b n m m"], sizes: Int[Array, "b n 2"]) -> Int[Array, "b n s s"]:
+        return PAD.labels(labels, sizes, self.image_size)
 
 
 def _load(split: Split, rows: np.ndarray, mask_level3: bool, specs: Sequence[EpisodeSpec]) -> StoredEpisodes:
@@ -168,8 +175,7 @@ def _rows(
 def _levels(
     backbone: nn.Module, size: int, variables: dict[str, Any], images: UInt8[Array, "n m m 3"], sizes: Int[Array, "n 2"]
 ) -> tuple[Float[Array, "n h w c23"], Float[Array, "n h w c4"]]:
-    fitted = jax.vmap(lambda image, own: fit_image(image, own, size))(images, sizes)
-    return nn.apply(mid_and_high, backbone)(variables, fitted)
+    return nn.apply(mid_and_high, backbone)(variables, PAD.images(images, sizes, size))
 
 
 def _own(variables: Mapping[str, Any]) -> dict[str, Any]:

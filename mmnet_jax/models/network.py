@@ -116,10 +116,18 @@ class FewShotNetwork(nn.Module):
         state = self.support_state(support, support_high, support_mask)
         return self.predict(query, state, self.match(query, query_high, state), size, train)
 
-    def encode_roles(self, mid: Float[Array, "n h w m"]) -> dict[Role, Any]:
-        """What ``encode`` gives of images in either role; the role of a query alone where the projection is shared."""
+    def levels(self, images: Float[Array, "n s s 3"]) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"]]:
+        """The backbone's levels 3 and 2 side by side, and its level 4 of what no mask has touched."""
+        return self._levels(images, None)
+
+    def masked_high(self, level3: Float[Array, "n h w c"], masks: Float[Array, "n h w"]) -> Float[Array, "n h w c4"]:
+        """Level 4 of (level 3 * masks)."""
+        return self._run_backbone(masked_high, level3, masks)
+
+    def encode_roles(self, mid: Float[Array, "n h w m"]) -> tuple[Any, ...]:
+        """What ``encode`` gives of images as queries and, where the projection is not shared, as supports."""
         roles: tuple[Role, ...] = ("query",) if self.projection_shared else ("query", "support")
-        return {role: self.encode(mid, role, False) for role in roles}
+        return tuple(self.encode(mid, role, False) for role in roles)
 
     def encode_support(self, images: Float[Array, "k s s 3"], labels: Int[Array, "k s s"]) -> SupportState:
         """What ``segment`` needs of one support set."""
@@ -129,7 +137,7 @@ class FewShotNetwork(nn.Module):
 
     def segment(self, queries: Float[Array, "q s s 3"], state: SupportState) -> Prediction:
         """Segments any number of queries with one support set."""
-        mid, high = self._levels(queries, None)
+        mid, high = self.levels(queries)
         encoded = self.encode(mid, "query", False)
         one_set = jax.tree.map(lambda x: x[None], state)
 
@@ -187,10 +195,6 @@ class FewShotNetwork(nn.Module):
         if batch_statistics:
             return mid_and_high(self.backbone, images, masks, batch_statistics)
         return self._run_backbone(mid_and_high, images, masks)
-
-    def masked_high(self, level3: Float[Array, "n h w c"], masks: Float[Array, "n h w"]) -> Float[Array, "n h w c4"]:
-        """Level 4 of (level 3 * masks)."""
-        return self._run_backbone(masked_high, level3, masks)
 
     def _run_backbone(self, function: Callable[..., Any], *arrays: Any) -> Any:
         """``function`` of the backbone and arrays of some images."""

@@ -76,15 +76,21 @@ class ColourNetwork(MMNet):
     def setup(self):
         self.weights = self.param("weights", nn.initializers.normal(1.0), (2,))
 
+    def levels(self, images):
+        return images, images
+
     def extract(self, episode, train=False):
         query, supports = episode.query_image, episode.support_images
         return Features(query, query, supports, supports, (episode.support_labels == 1).astype(jnp.float32))
 
-    def decode(self, features, size, train=False):
-        logits = features.query_mid[..., :2] * self.weights[None, None, None]
+    def encode(self, mid, role, train):
+        return mid
+
+    def decode_encoded(self, query, query_high, support, support_high, support_mask, size, train=False):
+        logits = query[..., :2] * self.weights[None, None, None]
         # every fourth pixel, as from a coarser grid, resized by whoever wants more; colours in the memory's place
-        confidence = jax.nn.sigmoid(features.query_high[:, ::4, ::4, 2])
-        query, supports = features.query_mid[:, ::4, ::4], features.support_mid[:, :, ::4, ::4]
+        confidence = jax.nn.sigmoid(query_high[:, ::4, ::4, 2])
+        query, supports = query[:, ::4, ::4], support[:, :, ::4, ::4]
         memory = {"query_memory_logits": (query,), "support_memory_logits": (supports,)}
         return MMNetPrediction(logits, confidence=confidence, activations=jax.nn.sigmoid(query), **memory)
 
@@ -97,5 +103,5 @@ def network(config):
 class BareNetwork(ColourNetwork):
     """The same logits, from a head with neither confidence nor memory."""
 
-    def decode(self, features, size, train=False):
-        return Prediction(super().decode(features, size, train).logits)
+    def decode_encoded(self, *arguments):
+        return Prediction(super().decode_encoded(*arguments).logits)

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import re
 
 import jax
 import numpy as np
@@ -95,6 +96,15 @@ def test_other_batches_give_the_same_numbers(result, network, config, dataset):
     assert again.scores == result.scores and again.baselines == {}
 
 
+def test_a_small_cache_encodes_some_images_again_and_gives_the_same_numbers(network, config, dataset):
+    manifest, lines = configured_manifest(dataset, config, episodes=EPISODES, seed=3), []
+    small = config.copy_and_resolve_references()
+    small.evaluation.cache_gb = 0.0
+    everything = evaluate(*network, config, dataset, manifest)
+    assert evaluate(*network, small, dataset, manifest, say=lines.append).scores == everything.scores
+    assert re.match(r"features: 19 episodes ask 38 times for 11 images; \d\d% of the requests are found enc", lines[0])
+
+
 def test_a_mixture_of_sizes_compiles_once(network, config, dataset, result):
     before = compute_outputs._cache_size()
     small = dataclasses.replace(result.manifest, episodes=result.manifest.episodes[3:6])
@@ -168,7 +178,9 @@ def test_progress_tells_the_running_miou(network, config, dataset, result, monke
     monkeypatch.setattr("mmnet_jax.cli.progress.SECONDS", -1.0)
     lines = []
     evaluate(*network, config, dataset, result.manifest, say=lines.append)
-    assert [line.split("  ")[0] for line in lines] == ["episode 8/19", "episode 16/19", "episode 19/19"]
+    features = "features: 19 episodes ask 38 times for 11 images; each is encoded once, at most 11 at a time in memory"
+    assert lines[0] == f"{features}, 0.29 MB"
+    assert [line.split("  ")[0] for line in lines[1:]] == ["episode 8/19", "episode 16/19", "episode 19/19"]
     assert f"  mIoU {result.scores.miou:.2f}  " in lines[-1] and lines[-1].endswith(" episodes/s  ETA 0m00s")
 
 
@@ -213,7 +225,7 @@ def test_the_rate_is_that_of_batches_which_arrive_one_by_one(network, config, da
     monkeypatch.setattr("mmnet_jax.cli.progress.time", device)
     monkeypatch.setattr("mmnet_jax.cli.progress.SECONDS", -1.0)
     evaluate(*network, config, dataset, result.manifest, samples=4, say=lines.append)
-    told = [line.split("  ")[2:] for line in lines]
+    told = [line.split("  ")[2:] for line in lines[1:]]
     assert told == [[], ["1.60 episodes/s", "ETA 0m02s"], ["0.60 episodes/s", "ETA 0m00s"]]
 
 

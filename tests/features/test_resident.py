@@ -85,8 +85,8 @@ def test_what_does_not_fit_is_refused_with_its_size_before_more_than_one_image_i
     read = []
     original = Split.read_image
     monkeypatch.setattr(Split, "read_image", lambda split, i: read.append(i) or original(split, i))
-    # 8 images of 48 x 48 pixels, 3 bytes of image and 1 of mask, and 8 of size
-    needed = 8 * (48 * 48 * 4 + 8)
+    # 8 images of 48 x 48 pixels, 3 bytes of image and 1 of mask, and 8 of size with either
+    needed = 8 * (48 * 48 * 4 + 16)
     monkeypatch.setattr(module, "free_memory", lambda device: needed)
     resident(image_source(SPLIT, 33), SPLIT, EVERYWHERE, lambda line: None)
     read.clear()

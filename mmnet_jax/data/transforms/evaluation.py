@@ -1,6 +1,7 @@
 """The test transform: an image made to fit S x S, its shape nearly kept (PFENet's)."""
 
-import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,15 +44,30 @@ def fit_label(label: UInt8[AnyArray, "m n"], size: Int[AnyArray, "2"], image_siz
     return jnp.where(inside, label[row][:, column].astype(jnp.int32), IGNORE)
 
 
-def fit_labels(labels: UInt8[AnyArray, "b n m m"], sizes: Int[AnyArray, "b n 2"], image_size: int) -> Array:
-    """``fit_label`` of every image of a batch of episodes."""
-    return jax.vmap(jax.vmap(functools.partial(fit_label, image_size=image_size)))(labels, sizes)
+class Fit(NamedTuple):
+    """An image size rule: how images and labels come to S x S."""
+
+    image: Callable[[Any, Any, int], Float[Array, "s s 3"]]
+    """Takes an image in the top left corner of a square, its height and width, and S; normalises."""
+    label: Callable[[Any, Any, int], Int[Array, "s s"]]
+    """Likewise; 255 where nothing counts."""
+
+    def images(self, images: UInt8[AnyArray, "b m m 3"], sizes: Int[AnyArray, "b 2"], image_size: int) -> Array:
+        """``image`` of each image."""
+        return jax.vmap(lambda image, size: self.image(image, size, image_size))(images, sizes)
+
+    def labels(self, labels: UInt8[AnyArray, "b n m m"], sizes: Int[AnyArray, "b n 2"], image_size: int) -> Array:
+        """``label`` of every image of a batch of episodes."""
+        return jax.vmap(jax.vmap(lambda label, size: self.label(label, size, image_size)))(labels, sizes)
 
 
-def test_transform(raw: RawEpisodes, image_size: int) -> Episode:
-    """Raw episodes -> episodes for evaluation as PFENet fits them, by ``fit_image`` and ``fit_label``."""
-    image = jax.vmap(jax.vmap(functools.partial(fit_image, image_size=image_size)))(raw.images, raw.sizes)
-    label = fit_labels(raw.labels, raw.sizes, image_size)
+PAD = Fit(fit_image, fit_label)
+
+
+def test_transform(raw: RawEpisodes, image_size: int, fit: Fit = PAD) -> Episode:
+    """Raw episodes -> episodes for evaluation, fitted as PFENet does, or by another rule."""
+    image = jax.vmap(lambda images, sizes: fit.images(images, sizes, image_size))(raw.images, raw.sizes)
+    label = fit.labels(raw.labels, raw.sizes, image_size)
     return Episode(image[:, 0], image[:, 1:], label[:, 1:], label[:, 0])
 
 

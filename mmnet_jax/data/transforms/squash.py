@@ -1,14 +1,11 @@
 """HSNet's transform: images and labels squashed to a square, whatever their shape."""
 
-import functools
-
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8, UInt32
 
-from mmnet_jax.data.raw import AnyArray, RawEpisodes
+from mmnet_jax.data.raw import AnyArray
+from mmnet_jax.data.transforms.evaluation import Fit
 from mmnet_jax.data.transforms.geometry import normalise
-from mmnet_jax.episode import Episode
 
 HALF = 2**11
 """Pillow's weights have 22 bits, here 11 and 11."""
@@ -52,8 +49,7 @@ def squash_label(label: UInt8[AnyArray, "m n"], size: Int[AnyArray, "2"], side: 
     return jnp.asarray(label)[rows][:, columns]
 
 
-def squash_episodes(raw: RawEpisodes, image_size: int) -> Episode:
-    """Raw episodes -> episodes for evaluation as HSNet fits them, by ``squash_image`` and ``squash_label``."""
-    image, label = (jax.vmap(jax.vmap(functools.partial(f, side=image_size))) for f in (squash_image, squash_label))
-    images, labels = normalise(image(raw.images, raw.sizes)), label(raw.labels, raw.sizes).astype(jnp.int32)
-    return Episode(images[:, 0], images[:, 1:], labels[:, 1:], labels[:, 0])
+SQUASH = Fit(
+    lambda image, size, side: normalise(squash_image(image, size, side)),
+    lambda label, size, side: squash_label(label, size, side).astype(jnp.int32),
+)

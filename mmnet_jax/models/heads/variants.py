@@ -58,7 +58,7 @@ class AttentionMMNet(MMNet):
     def weigher(self, query: tuple[Encoded, ...], state: MMNetSupport, masks: Masks) -> Callable[[Array], Array]:
         with jax.named_scope("attention"):
             supports = jnp.concatenate(state.projected, axis=-1)
-            queries = jnp.concatenate([branch.projected for branch in query], axis=-1)
+            queries = jnp.concatenate([branch.projected for branch in query if branch.projected is not None], axis=-1)
             queries = jnp.broadcast_to(queries[:, None], (*supports.shape[:2], *queries.shape[1:]))
             pair = jnp.concatenate([queries, supports], axis=-1)
             x = nn.relu(self.attention_hidden(pair.reshape(-1, *pair.shape[2:])))

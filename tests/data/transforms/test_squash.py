@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from mmnet_jax.data.raw import RawEpisodes
+from mmnet_jax.data.transforms.evaluation import test_transform as fit_episodes  # pytest would collect it
 from mmnet_jax.data.transforms.geometry import normalise
-from mmnet_jax.data.transforms.squash import squash_episodes, squash_image, squash_label
+from mmnet_jax.data.transforms.squash import SQUASH, squash_image, squash_label
 
 
 def in_canvas(array, side=130):
@@ -46,7 +47,7 @@ def test_episodes_are_squashed_image_by_image():
     images = random.integers(0, 256, (2, 3, 40, 40, 3), dtype=np.uint8)
     labels = random.choice(np.array([0, 1, 255], np.uint8), (2, 3, 40, 40))
     sizes = random.integers(8, 41, (2, 3, 2)).astype(np.int32)
-    episode = jax.jit(squash_episodes, static_argnums=1)(RawEpisodes(images, labels, sizes), 17)
+    episode = jax.jit(fit_episodes, static_argnums=(1, 2))(RawEpisodes(images, labels, sizes), 17, SQUASH)
     assert episode.support_images.shape == (2, 2, 17, 17, 3)
     for b, n in np.ndindex(2, 3):
         image = normalise(squash_image(images[b, n], sizes[b, n], 17))
