@@ -1,56 +1,122 @@
-"""Measures speed on this machine, beside the PyTorch peer where --peer is given and PyTorch installed.
+"""Measures inference and training on this machine, beside the PyTorch peer where --peer is given.
 
-python scripts/benchmark.py [--backbone=resnet50_v2 --image_size=473 --shots=1 --batch_size=1 --repeats=5]
-    [--reading=paper] [--peer=tests/reference/mmnet_torch.py] [--output=FILE.json]
+python scripts/benchmark.py [--backbone=resnet50_v2,vgg16 --image_size=321,473 --task=episode,query,step --shots=1,5
+    --batch_size=1,4,16 --step_batch_size=4 --repeats=10 --peer=tests/reference/mmnet_torch.py --output=FILE.json]
+python scripts/benchmark.py --all [--minutes=9 ...]     every backbone, size, number of shots and batch size not given
 """
 
 import datetime
+import itertools
 import json
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
-import jax
 from absl import flags
 
-from mmnet_jax import benchmark
 from mmnet_jax.cli import command
-from mmnet_jax.config import from_dict, resolve
+from mmnet_jax.cli.output import output_file
+from mmnet_jax.config.fields import FIELDS, READINGS
 from mmnet_jax.errors import UserError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("backbone", "resnet50_v2", "As in config.model.backbone; its weights are random.")
-flags.DEFINE_string("reading", "paper", "paper or released.")
-flags.DEFINE_integer("image_size", 473, "S.")
-flags.DEFINE_integer("shots", 1, "Support images an episode.")
-flags.DEFINE_integer("batch_size", 1, "Episodes at a time.")
-flags.DEFINE_integer("repeats", 5, "Runs of each task, after one that compiles.", lower_bound=1)
-flags.DEFINE_string("peer", None, "File of the PyTorch peer, to be measured in turns with ours.")
-flags.DEFINE_string("output", None, "JSON file for every run's seconds.")
+GRID = {"image_size": ["321", "473", "641"], "shots": ["1", "5"], "batch_size": ["1", "4", "16"]}
+
+
+def define_flags() -> None:
+    flags.DEFINE_list("backbone", ["resnet50_v2"], "As in config.model.backbone; weights are random.")
+    flags.DEFINE_list("image_size", ["473"], "Sides of the images, pixels.")
+    flags.DEFINE_list("task", ["episode", "query", "step"], "Inference with fresh or encoded supports; training step.")
+    flags.DEFINE_list("shots", ["1"], "Support images an episode.")
+    flags.DEFINE_list("batch_size", ["1"], "Episodes of an inference at a time.")
+    flags.DEFINE_list("step_batch_size", ["4"], "Episodes of a training step.")
+    flags.DEFINE_enum("reading", "paper", READINGS, "As in config.reading.")
+    flags.DEFINE_enum("dtype", "auto", FIELDS["model.dtype"].choices, "As in config.model.dtype.")
+    flags.DEFINE_integer("repeats", 10, "Timed runs of each task, in turns, after an untimed one.", lower_bound=1)
+    flags.DEFINE_float("minutes", None, "Start no more cells after this time.", lower_bound=0)
+    flags.DEFINE_bool("all", False, "Measure the whole grid, except where a flag names a part.")
+    flags.DEFINE_string("peer", None, "File of the PyTorch peer, which is measured in turns with ours.")
+    flags.DEFINE_string("output", None, "JSON file, rewritten after each cell; .md and .png go beside it.")
 
 
 def main() -> None:
-    fields = {"reading": FLAGS.reading, "shots": FLAGS.shots, "data": {"image_size": FLAGS.image_size}}
-    config = resolve(from_dict(fields | {"model": {"backbone": FLAGS.backbone, "batch_norm": "frozen"}}))
-    tasks = benchmark.our_tasks(config, FLAGS.batch_size)
-    if FLAGS.peer:
-        tasks |= benchmark.peer_tasks(load(FLAGS.peer), config, FLAGS.batch_size)
-    seconds = benchmark.measure(tasks, FLAGS.repeats, print)
-    print(benchmark.table(seconds))
-    if FLAGS.output:
-        names = ("backbone", "reading", "image_size", "shots", "batch_size")
-        record = {name: FLAGS[name].value for name in names}
-        record |= {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
-        record |= {"date": datetime.date.today().isoformat(), "seconds": seconds}
-        Path(FLAGS.output).write_text(json.dumps(record, indent=2) + "\n")
+    if FLAGS.peer and not Path(FLAGS.peer).is_file():
+        raise UserError(f"--peer {FLAGS.peer} is no Python file.")
+    output = output_file("output", FLAGS.output) if FLAGS.output else None
+    # The time of a compilation must not be that of reading a cache, and two frameworks share the card.
+    os.environ |= {"JAX_ENABLE_COMPILATION_CACHE": "false", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    import jax
+
+    from mmnet_jax.benchmark.peer import RESNETS, PeerCell, precisions
+    from mmnet_jax.benchmark.report import OURS, PEER, figure, label, markdown
+    from mmnet_jax.benchmark.tasks import Cell, MatrixProduct
+    from mmnet_jax.benchmark.turns import measure
+    from mmnet_jax.drawing.images import png_bytes
+    from mmnet_jax.storage.files import write_whole
+
+    groups = list(cells(Cell))
+    peers = precisions() if FLAGS.peer else ()
+    start = time.monotonic()
+    (matrix,) = measure([MatrixProduct(FLAGS.dtype).open], 5)
+    record: dict[str, Any] = {"date": datetime.date.today().isoformat(), "jax": jax.__version__, "matrix": matrix}
+    measured: list[dict[str, Any]] = []
+    record["cells"] = measured
+    for number, group in enumerate(groups):
+        if FLAGS.minutes is not None and time.monotonic() - start > 60 * FLAGS.minutes:
+            print(f"{FLAGS.minutes:g} minutes are over; {len(groups) - number} of {len(groups)} groups are left out.")
+            break
+        beside = [cell for cell in group if cell.task != "query" and cell.backbone in RESNETS]
+        theirs = [PeerCell(cell, FLAGS.peer, precision) for cell in beside for precision in peers]
+        by = [(OURS, cell) for cell in group] + [(PEER, peer.cell) for peer in theirs]
+        told = measure([cell.open for cell in (*group, *theirs)], FLAGS.repeats)
+        for (who, cell), facts in zip(by, told, strict=True):
+            measured.append({"by": who} | asdict(cell) | facts)
+            result = facts.get("error") or f"{1e3 * statistics.median(facts['seconds']):.1f} ms"
+            place = f"[{number + 1}/{len(groups)}] {cell.backbone}, {cell.image_size} px"
+            print(f"{place}, {label(measured[-1])}: {result}", flush=True)
+        if output:
+            write_whole(output, (json.dumps(record, indent=1) + "\n").encode())
+            write_whole(output.with_suffix(".md"), markdown(measured, matrix).encode())
+            if any("error" not in cell for cell in measured):
+                write_whole(output.with_suffix(".png"), png_bytes(figure(measured)))
+    print(markdown(measured, matrix), end="")
 
 
-def load(path: str) -> ModuleType:
-    if not Path(path).is_file():
-        raise UserError(f"--peer {path} is no Python file.")
-    module = ModuleType("peer")
-    exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
-    return module
+def cells(cell: Any) -> Iterator[list[Any]]:
+    """Groups of cells that are measured in turns: inference with fresh and encoded supports, or a training step."""
+    from mmnet_jax.benchmark.tasks import TASKS
+    from mmnet_jax.models.backbones import BACKBONES
+
+    grid = GRID | {"backbone": [name for name in BACKBONES if name != "tiny"]}
+    chosen = {name: grid[name] if FLAGS.all and FLAGS[name].using_default_value else FLAGS[name].value for name in grid}
+    sizes, shots, batches = (numbers(name, chosen[name]) for name in GRID)
+    step_batches = numbers("step_batch_size", FLAGS.step_batch_size)
+    if unknown := set(FLAGS.task) - set(TASKS):
+        raise UserError(f"--task must be of {', '.join(TASKS)}, but has {min(unknown)!r}.")
+    for backbone, size, k in itertools.product(chosen["backbone"], sizes, shots):
+        inference = [task for task in FLAGS.task if task != "step"]
+        groups = [[(task, batch) for task in inference] for batch in batches if inference]
+        groups += [[("step", batch)] for batch in step_batches if "step" in FLAGS.task]
+        for group in groups:
+            made = [cell(backbone, size, task, k, batch, FLAGS.reading, FLAGS.dtype) for task, batch in group]
+            made[0].config()  # a mistake is told before anything is measured
+            yield made
+
+
+def numbers(flag: str, words: list[str]) -> list[int]:
+    try:
+        values = [int(word) for word in words]
+    except ValueError:
+        values = []
+    if not values or min(values) < 1:
+        raise UserError(f"--{flag} must be whole numbers above 0, with commas between them, but is {','.join(words)}.")
+    return values
 
 
 if __name__ == "__main__":
+    define_flags()
     command.run(main)

@@ -1,0 +1,1 @@
+"""Speed and memory of inference and training on this machine, beside the PyTorch peer."""
