@@ -17,7 +17,7 @@ from mmnet_jax.evaluation.result import Result
 from mmnet_jax.evaluation.sheet import MOST_SUPPORTS, query_tiles
 
 EACH, TILE = 3, 200
-"""Episodes of each rank (best, median, worst); longer side of their images, pixels."""
+"""Episodes of each rank (best, median, worst); longer side of an image, half of it for several supports, pixels."""
 SCORES = ("miou", "fb_iou", "class_iou", "class_interval95", "interval95", "by_seed", "baselines", "left_out", "notes")
 """Fields of a result with a place of their own on the page; the others are its provenance."""
 STYLE = """
@@ -42,12 +42,12 @@ tr { border-bottom: 1px solid var(--line); } td { font-variant-numeric: tabular-
   background: linear-gradient(var(--ink), var(--ink)) center / 100% 2px no-repeat; }
 .mark { width: 3px; } .untrained { background: var(--untrained); } .confidence { background: var(--confidence); }
 .key { display: inline-block; width: 3px; height: 1em; margin: 0 .3rem 0 1rem; vertical-align: text-bottom; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1rem; }
 svg { width: 100%; font-size: 11px; } text { fill: var(--soft); } .caption { fill: var(--ink); font-size: 12px; }
 .middle { text-anchor: middle; } .right { text-anchor: end; }
 .grid { stroke: var(--line); } circle { fill: var(--accent); }
 polyline { fill: none; stroke: var(--accent); stroke-width: 1.6; stroke-linejoin: round; }
-figure { margin: 0 0 1rem; } .tiles { display: flex; flex-wrap: wrap; gap: 6px; }
+figure { margin: 0 0 1rem; } figure, .tiles { display: flex; flex-wrap: wrap; gap: 6px; } figcaption { width: 100%; }
 .tiles img { max-width: calc(50% - 3px); height: auto; align-self: flex-start; } summary { cursor: pointer; }
 """
 
@@ -146,21 +146,23 @@ def _classes(summary: dict[str, Any]) -> list[Markup]:
 
 def _episodes(result: Result, dataset: Dataset, read_mask: Callable[[int], Any]) -> list[Markup]:
     specs, shown = result.manifest.specs(dataset), min(result.manifest.shots, MOST_SUPPORTS)
-    legend = "Support, its class in yellow; query; ground truth in green, white where unknown; prediction in red."
+    side = TILE if shown == 1 else TILE // 2
+    legend = "Supports, the class in yellow; query; ground truth in green, white where unknown; prediction in red."
     parts = [element("p", legend, class_="soft")]
     for rank, numbers in pick_episodes(result).items():
         parts.append(element("h3", rank))
         for number in numbers:
             spec, asked = specs[number], result.manifest.episodes[number]
             shots = [dataset.test.read(position, spec.class_id) for position in spec.supports[:shown]]
-            tiles = [support_tile(image, label == 1, TILE) for image, label in shots]
-            tiles += query_tiles(*dataset.test.read(spec.query, spec.class_id), read_mask(number), TILE)
-            names = [*(f"support {image}" for image in asked.supports[:shown]), f"query {asked.query}"]
-            shows = [*names, "ground truth", "prediction"]
+            supports = [support_tile(image, label == 1, side) for image, label in shots]
+            query = query_tiles(*dataset.test.read(spec.query, spec.class_id), read_mask(number), TILE)
+            names = [f"support {image}" for image in asked.supports[:shown]]
             iou = 100 * result.intersection[number, 1] / result.union[number, 1]
-            caption = element("figcaption", f"{asked.class_name}, IoU {iou:.1f}, episode {number:,}, {names[-1]}")
-            images = map(inline_image, tiles, shows)
-            parts.append(element("figure", element("div", *images, class_="tiles"), caption))
+            caption = f"{asked.class_name}, IoU {iou:.1f}, episode {number:,}, query {asked.query}"
+            groups = (names, supports), ((f"query {asked.query}", "ground truth", "prediction"), query)
+            images = (map(inline_image, tiles, words) for words, tiles in groups)
+            rows = (element("div", *own, class_="tiles") for own in images)
+            parts.append(element("figure", *rows, element("figcaption", caption)))
     return parts
 
 
