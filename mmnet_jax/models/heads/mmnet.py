@@ -150,7 +150,8 @@ class MMNet(FewShotNetwork):
         return MMNetSupport(high, mask, tuple(branch.nodes for branch in encoded), projected)
 
     def match(self, query: tuple[Encoded, ...], query_high: Array, state: MMNetSupport) -> dict[str, Array]:
-        """APM's maps (eq. 5) averaged over the shots by quality (eq. 9), and the confidence map (eq. 8)."""
+        """The query's activations times what each shot carries over, h'_q = h_q * v_q element by element (eq. 5),
+        averaged over the shots by quality (eq. 9); and the confidence map (eq. 8)."""
         masks = self.shot_masks(state.mask)
         # a shot without foreground of its own has no say, whichever mask it was seen through
         has_foreground = jnp.any(state.mask > 0, axis=(2, 3))
