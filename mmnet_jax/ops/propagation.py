@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
 from mmnet_jax.ops.products import product
-from mmnet_jax.ops.streaming import BLOCK, split_blocks, sum_over_blocks
+from mmnet_jax.ops.streaming import block_size, split_blocks, sum_over_blocks
 
 EPSILON = 1e-7
 
@@ -89,11 +89,11 @@ def fuse_shots(
     return jnp.sum(maps * weights[..., None], axis=1), weights
 
 
-def foreground_first(mask: Float[Array, "*b p"], block: int = BLOCK) -> tuple[Array, Array]:
+def foreground_first(mask: Float[Array, "*b p"]) -> tuple[Array, Array]:
     """The order that puts foreground positions first, and how many blocks hold all of them in every image."""
     order = jnp.argsort(mask == 0, axis=-1, stable=True)
     count = jnp.max(jnp.sum(mask != 0, axis=-1))
-    size = min(block, mask.shape[-1])
+    size = block_size(mask.shape[-1])
     return order, (count + size - 1) // size
 
 

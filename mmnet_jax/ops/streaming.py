@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 BLOCK = 512
-"""Nodes a block: at 473 px (3,600 positions) a block of pairs is 7 MB in float32."""
+"""Most nodes a block: at 473 px (3,600 positions) a block of pairs is at most 7 MB in float32."""
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -56,14 +56,16 @@ def _backward(function: Any, residuals: Any, cotangent: Any) -> tuple[Any, Any, 
 sum_over_blocks.defvjp(_forward, _backward)
 
 
-def split_blocks(x: Array, block: int = BLOCK) -> Array:
-    """``[B, P, ...]`` to ``[B, ceil(P / block), block, ...]``, zeros at the end.
+def block_size(positions: int) -> int:
+    """Nodes a block: as many in each, up to a multiple of 8, so that hardly any of the last one is padding."""
+    blocks = -(-positions // BLOCK)
+    return min(positions, -(-positions // (8 * blocks)) * 8)
 
-    The block shrinks to P where P is smaller.
-    """
-    block = min(block, x.shape[1])
-    padding = -x.shape[1] % block
-    x = jnp.pad(x, [(0, 0), (0, padding)] + [(0, 0)] * (x.ndim - 2))
+
+def split_blocks(x: Array) -> Array:
+    """``[B, P, ...]`` to ``[B, number of blocks, block, ...]``, zeros at the end."""
+    block = block_size(x.shape[1])
+    x = jnp.pad(x, [(0, 0), (0, -x.shape[1] % block)] + [(0, 0)] * (x.ndim - 2))
     return x.reshape(x.shape[0], -1, block, *x.shape[2:])
 
 
