@@ -10,8 +10,10 @@ import pytest
 from mmnet_jax import create_model, losses, weights
 from mmnet_jax.config import resolve
 from mmnet_jax.config.values import network_settings
+from mmnet_jax.models.decoder import bin_sizes
 from mmnet_jax.models.registry import build_model, frozen_variables
 from tests.conftest import REFERENCE
+from tests.models import numpy_network
 from tests.models.test_goldens import SIZE, golden_config, golden_episode, state_dict
 from tests.tiny import draw_episode, tiny_config
 
@@ -97,7 +99,21 @@ def test_every_head_mixes_bfloat16_and_float32_by_explicit_casts_alone(fields):
     assert {leaf.dtype for leaf in jax.tree.leaves(gradients)} == {jnp.dtype("float32")}
 
 
-def test_a_small_network_is_close_to_itself_in_float32():
+def float64_logits(episode):
+    """The tiny network's: features by a backbone of float64 tensors, the head position by position in NumPy."""
+    config = tiny_config()
+    model, variables = create_model(config)
+    with jax.enable_x64(True):
+        variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), variables)
+        features = jax.device_get(model.apply(variables, episode, method="extract"))
+    assert features.query_high.dtype == np.float64
+    parts = zip(*jax.tree.leaves(features), strict=True)
+    sizes = {"level3": model.backbone.channels["level3"], "size": 33, "bins": bin_sizes(model.bins, 5)}
+    params = jax.tree.map(np.asarray, variables["params"])
+    return np.stack([numpy_network.mmnet(params, one, config, **sizes)["logits"] for one in parts])
+
+
+def test_a_small_network_is_close_to_float64():
     episode, computed = draw_episode(2, 2, 33), []
     for dtype in ("bfloat16", "float32"):
         config = tiny_config(**{"model.dtype": dtype})
@@ -109,6 +125,7 @@ def test_a_small_network_is_close_to_itself_in_float32():
             return losses.episode_losses(prediction, episode, config).total, prediction.logits
 
         computed.append(jax.jit(jax.grad(loss, has_aux=True))(variables["params"]))
-    (ours, logits), (exact, expected) = computed
-    assert 0 < error(logits, expected) < 0.03
+    (ours, logits), (exact, in_float32) = computed
+    expected = float64_logits(episode)
+    assert error(in_float32, expected) < 1e-5 < error(logits, expected) < 0.03
     assert_same_direction(ours, exact)
