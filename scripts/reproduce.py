@@ -1,7 +1,7 @@
 """Run the missing trainings of one of the paper's tables and write the table beside the paper's numbers.
 
 python scripts/reproduce.py --table=3 --dry_run
-python scripts/reproduce.py --table=1|2|3|4|5|6|7|A|B|photographs [--rows=a,b --folds=0,1 --seeds=321,322]
+python scripts/reproduce.py --table=1|2|3|4|5|6|7|A|B|photographs [--rows=a,b --folds=0,1 --seeds=3]
     [--runs=runs --data_dir=data --weights=weights --launcher=none|local|slurm --parallel=N --output=results/table3]
 """
 
@@ -14,7 +14,7 @@ from mmnet_jax.reproduction.tables import TABLES
 flags.DEFINE_enum("table", None, list(TABLES), "The table.")
 flags.DEFINE_list("rows", [], "Some of its rows. (default: all)")
 flags.DEFINE_list("folds", [], "Some of its folds, 0..3. (default: all that the table has)")
-flags.DEFINE_list("seeds", ["321"], "Seeds of initialisation and episodes; numbers are means over them.")
+flags.DEFINE_list("seeds", ["321"], "A number of training seeds, from 321 on, or two or more seeds.")
 flags.DEFINE_string("runs", "runs", "Folder of the workdirs.")
 flags.DEFINE_string("data_dir", "data", "Folder of the prepared datasets.")
 flags.DEFINE_string("weights", "weights", "Folder of BACKBONE.safetensors files, or one such file.")

@@ -60,6 +60,27 @@ def test_rows_of_several_folds_end_with_their_mean(tmp_path, hits):
     assert "| a (fold0) | 30 |" in done.stdout and not list(tmp_path.glob("*.png"))
 
 
+def test_a_row_of_several_training_seeds_has_an_interval_over_them_too(tmp_path, hits):
+    def row(name, *gains):
+        written = [
+            write(tmp_path / f"{name}{i}.json", hits + gain, CLASSES, trained_seed=seed)
+            for i, (seed, gain) in enumerate(gains)
+        ]
+        return f"{name}=" + ",".join(map(str, written))
+
+    done = compare(
+        row("a", (1, 0), (2, 5), (3, 10)), row("b", (3, 12), (1, 2), (2, 7)), "--output", f"{tmp_path}/table"
+    )
+    assert done.returncode == 0, done.stderr
+    # paired by seed, whatever the order: each is 2 points better
+    assert "| b | +2.0 [+2.0, +2.0] (0.000), seeds [+2.0, +2.0] (0.000) |" in done.stdout
+    assert (
+        "Those after the word seeds do: a hierarchical bootstrap over training seeds, then query images." in done.stdout
+    )
+    cell = json.loads((tmp_path / "table.json").read_text())["rows"][0]["cells"]["fold1"]
+    assert np.ptp(cell["seeds95"]) > 2 * np.ptp(cell["interval95"])
+
+
 def test_few_query_images_are_warned_of(tmp_path):
     one, other = (write(tmp_path / f"{name}.json", [4, 4, 4, 4]) for name in "ab")
     done = compare(one, other)

@@ -119,6 +119,7 @@ def about_run(model: FewShotNetwork, config: ConfigDict, parameters: Any, **foun
         "trained_dataset": config.data.dataset,
         "trained_fold": config.fold,
         "trained_shots": config.shots,
+        "trained_seed": config.seed,
         "network": config.model.network,
         "reading": config.reading if config.model.network == "mmnet" else None,
         "backbone": config.model.backbone,

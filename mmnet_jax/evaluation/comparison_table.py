@@ -1,7 +1,7 @@
 """A comparison of results with the first of them: as JSON, as a Markdown table and as a figure."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,17 @@ from mmnet_jax.evaluation.comparison import (
     miou,
     resample,
 )
-from mmnet_jax.evaluation.markdown import markdown_table, with_interval
+from mmnet_jax.evaluation.markdown import markdown_table, with_intervals
 from mmnet_jax.evaluation.stored import OWN, StoredEpisode, read_result
 
 INTERVALS = (
     "95% intervals bootstrap over query images, each with all its episodes; they do not include the variance between "
     "trainings."
 )
+SEEDS = "Those after the word seeds do: a hierarchical bootstrap over training seeds, then query images."
 OPPOSITE = (
     "Differences are in points, on the same episodes and bootstrap draws; in parentheses the share of draws in which "
-    "the difference has the opposite sign, or is 0."
+    "the difference has the opposite sign, or is 0, which tells how much of it may be luck."
 )
 FEWEST = 30
 """Query images from which on the intervals' coverage was measured (results/coverage.md)."""
@@ -57,21 +58,21 @@ def read_row(text: str) -> Row:
     """The row of ``[NAME=]RESULT.json[,RESULT.json...]``, with ``RESULT.json:BASELINE`` for a result's baseline.
 
     It is named after the first result, by its field ``name`` or its file, unless ``NAME`` is given. Several results of
-    one fold are runs of which the mean is taken. Raises a ``UserError`` that names a file at fault.
+    one fold, such as those of several training seeds, are runs of which the mean is taken; rows are paired by the order
+    of their seeds. Raises a ``UserError`` that names a file at fault.
     """
     name, equals, files = text.partition("=")
     if not equals or "/" in name:
         name, files = "", text
-    parts: dict[Key, Resampled] = {}
+    runs: list[Resampled] = []
     methods: list[str] = []
     for file in files.split(","):
         path, colon, method = file.rpartition(":")
         if not colon or Path(file).exists():
             path, method = file, OWN
         result = read_result(Path(path).expanduser())
-        run = sum(fold == result.fold for fold, _ in parts)
         try:
-            parts[result.fold, run] = resample(result, method)
+            runs.append(resample(result, method))
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         methods.append(method)
@@ -79,6 +80,11 @@ def read_row(text: str) -> Row:
         name = name or (stem if method == OWN else f"{stem}:{method}")
     if len(set(methods)) > 1:
         raise UserError(f"row {name} mixes {listed(methods, 'and')}: give all its results the same ending, or none.")
+    runs.sort(key=lambda run: run.result.summary.get("trained_seed") or 0)
+    parts: dict[Key, Resampled] = {}
+    for run in runs:
+        fold = run.result.fold
+        parts[fold, sum(own == fold for own, _ in parts)] = run
     return Row(name, parts, tuple(files.split(",")))
 
 
@@ -105,13 +111,18 @@ def comparison_json(rows: Sequence[Row]) -> dict[str, Any]:
     episodes = {
         fold: [e for part in first.of_fold(fold).values() for e in part.result.episodes] for fold in first.folds
     }
-    return {
+    content = {
         **{name: values[0] for name in shared if len(set(values := [s[name] for s in summaries if name in s])) == 1},
         "episodes": [len(part.result.episodes) for part in first.parts.values()],
         "query_images": {f"fold{fold}": _query_images(own) for fold, own in episodes.items()},
-        "intervals": INTERVALS,
         "rows": [_row(row, first) for row in rows],
     }
+    return content | {"intervals": intervals_of(cell for row in content["rows"] for cell in row["cells"].values())}
+
+
+def intervals_of(cells: Iterable[Mapping[str, Any]]) -> str:
+    """What the intervals of a table with these cells mean."""
+    return f"{INTERVALS} {SEEDS}" if any("seeds95" in cell for cell in cells) else INTERVALS
 
 
 def _query_images(episodes: Sequence[StoredEpisode]) -> dict[str, Any]:
@@ -127,10 +138,9 @@ def _row(row: Row, first: Row) -> dict[str, Any]:
 
     def cell(fold: int | None = None, class_name: str | None = None) -> dict[str, Any]:
         ours, theirs = (one.parts if fold is None else one.of_fold(fold) for one in (row, first))
-        found = _numbers("miou" if class_name is None else "iou", miou(ours, class_name))
+        found = numbers("miou" if class_name is None else "iou", miou(ours, class_name))
         if row is not first:
-            estimate = difference(ours, theirs, class_name)
-            found["difference"] = _numbers("difference", estimate) | {"opposite": estimate.opposite}
+            found["difference"] = numbers("difference", difference(ours, theirs, class_name))
         return found
 
     classes: dict[str, Any] = {}
@@ -142,8 +152,13 @@ def _row(row: Row, first: Row) -> dict[str, Any]:
     return {"name": row.name, "files": list(row.files), "cells": cells | {"mean": cell()}, "classes": classes}
 
 
-def _numbers(name: str, estimate: Estimate) -> dict[str, Any]:
-    return {name: estimate.value, "interval95": list(estimate.interval95)}
+def numbers(name: str, estimate: Estimate) -> dict[str, Any]:
+    """An estimate as JSON; the shares of opposite draws only of a ``difference``."""
+    found: dict[str, Any] = {name: estimate.value, "interval95": list(estimate.interval95)}
+    if estimate.seeds95:
+        found["seeds95"] = list(estimate.seeds95)
+    shares = {"opposite": estimate.opposite, "seeds_opposite": estimate.seeds_opposite}
+    return found | {key: share for key, share in shares.items() if name == "difference" and share is not None}
 
 
 def comparison_markdown(content: Mapping[str, Any]) -> str:
@@ -152,10 +167,7 @@ def comparison_markdown(content: Mapping[str, Any]) -> str:
     columns = [*folds, "mean"] if len(folds) > 1 else folds
     first = rows[0]["name"]
     lines = ["# Comparison", "", _circumstances(content), "", content["intervals"], ""]
-    body = [
-        [row["name"], *(with_interval(row["cells"][c]["miou"], row["cells"][c]["interval95"], "z.1f") for c in columns)]
-        for row in rows
-    ]
+    body = [[row["name"], *(with_intervals(row["cells"][c], "miou", "z.1f") for c in columns)] for row in rows]
     lines += markdown_table(["mIoU, percent", *columns], body)
     lines += ["", OPPOSITE, ""]
     body = [[row["name"], *(_difference(row["cells"][c]) for c in columns)] for row in rows[1:]]
@@ -199,21 +211,28 @@ def _circumstances(content: Mapping[str, Any]) -> str:
 
 
 def comparison_figure(content: Mapping[str, Any]) -> UInt8[np.ndarray, "h w 3"]:
-    """The mIoU of every row beside its difference from the first one, with intervals, by fold and for their mean."""
+    """The mIoU of every row beside its difference from the first one, by fold and for their mean.
+
+    Intervals are over training seeds too, where there are several.
+    """
     rows, folds = content["rows"], list(content["query_images"])
     panels: list[tuple[Panel, Panel]] = []
     for column in ["mean", *folds] if len(folds) > 1 else folds:
         cells = {row["name"]: row["cells"][column] for row in rows}
-        scores = [Bar(name, cell["miou"], *cell["interval95"]) for name, cell in cells.items()]
+        scores = [Bar(name, cell["miou"], *_widest(cell)) for name, cell in cells.items()]
         differences = [Bar(rows[0]["name"], 0.0, 0.0, 0.0)]
         for row in rows[1:]:
             own = cells[row["name"]]["difference"]
-            differences.append(Bar(row["name"], own["difference"], *own["interval95"]))
+            differences.append(Bar(row["name"], own["difference"], *_widest(own)))
         right = Panel(f"minus {rows[0]['name']}, points", differences, mark=0.0)
         panels.append((Panel(f"{column}: mIoU, percent", scores), right))
     return draw_intervals(panels)
 
 
+def _widest(cell: Mapping[str, Any]) -> tuple[float, float]:
+    low, high = cell.get("seeds95", cell["interval95"])
+    return low, high
+
+
 def _difference(cell: Mapping[str, Any]) -> str:
-    own = cell["difference"]
-    return f"{with_interval(own['difference'], own['interval95'], '+z.1f')} ({own['opposite']:.3f})"
+    return with_intervals(cell["difference"], "difference", "+z.1f")

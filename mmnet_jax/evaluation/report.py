@@ -29,7 +29,16 @@ COLUMNS = ("query", "class", "supports", "area", "intersection", "union", "iou",
 MOST_CLASSES, EXTREMES = 20, 5
 """Classes that the report lists; of more it tells so many of the lowest and the highest IoU."""
 NETWORK: tuple[str, ...] = ("checkpoint", "step", "weights_sha256", "parameters_sha256", "network", "backbone")
-NETWORK += ("reading", "image_size", "dtype", "trained_dataset", "trained_fold", "trained_shots", "hardware")
+NETWORK += (
+    "reading",
+    "image_size",
+    "dtype",
+    "trained_dataset",
+    "trained_fold",
+    "trained_shots",
+    "trained_seed",
+    "hardware",
+)
 """Fields of a result about the network and what it ran on, null where masks of others are scored."""
 SUPPORT, MASK, QUERY = "support.png", "mask.png", "query.png"
 

@@ -9,8 +9,8 @@ from typing import Any
 from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.evaluation.comparison import Key, Parts, UnlikeResults, difference, miou
-from mmnet_jax.evaluation.comparison_table import INTERVALS
-from mmnet_jax.evaluation.markdown import markdown_table, with_interval
+from mmnet_jax.evaluation.comparison_table import OPPOSITE, intervals_of, numbers
+from mmnet_jax.evaluation.markdown import markdown_table, with_intervals
 from mmnet_jax.reproduction.runs import Run, Settings
 from mmnet_jax.reproduction.scores import Outcome, overall_verdict, verdict
 from mmnet_jax.reproduction.tables import Table, TableRow
@@ -18,11 +18,10 @@ from mmnet_jax.reproduction.tables import Table, TableRow
 NOT_COMPARABLE, NOT_RUN = "not comparable", "not run"
 
 CLAIMS = (
-    "Paired differences in points, on the same episodes and bootstrap draws. A claim is undecided if the interval of "
-    "the mean contains 0; it differs by fold if the interval of one fold is above 0 and that of another below."
+    f"{OPPOSITE} A claim is undecided if the interval of the mean contains 0; it differs by fold if the interval of "
+    "one fold is above 0 and that of another below."
 )
-SEEDS = " Seeds: the smallest and the largest mean of one seed."
-
+SEEDS = " Verdicts are by the intervals over seeds. The column one seed: the smallest and the largest mean of one seed."
 
 Columns = Mapping[str, Sequence[Key]]
 """By name of a column, the fold and seed of each run behind its number."""
@@ -43,7 +42,7 @@ def filled(
         row.name: {(run.fold, run.seed): outcome for run, outcome in finished if run.recipe == row.config}
         for row in table.rows
     }
-    numbers = {row: {key: outcome.numbers for key, outcome in own.items()} for row, own in measured.items()}
+    parts = {row: {key: outcome.numbers for key, outcome in own.items()} for row, own in measured.items()}
     found = [outcome for _, outcome in finished]
     data = []
     for outcome in found:
@@ -55,6 +54,7 @@ def filled(
     def distinct(field: str) -> list[Any]:
         return sorted({outcome.summary.get(field) for outcome in found} - {None})
 
+    rows = [_row(row, columns, measured[row.name], settings.runs) for row in table.rows]
     codes = {code for outcome in found for code in outcome.codes}
     return {
         "title": table.title,
@@ -71,10 +71,10 @@ def filled(
         "numerics": sorted({code.numerics for code in codes}),
         "commits": sorted({code.commit for code in codes if code.commit}),
         "measured": sorted({date[:10] for date in distinct("date")}),
-        "intervals": INTERVALS,
-        "rows": [_row(row, columns, measured[row.name], settings.runs) for row in table.rows],
+        "intervals": intervals_of(cell for row in rows for cell in row["cells"].values()),
+        "rows": rows,
         "claims": [
-            {"better": better, "worse": worse, **_compared(numbers[better], numbers[worse], columns, by_seed)}
+            {"better": better, "worse": worse, **_compared(parts[better], parts[worse], columns, by_seed)}
             for better, worse in table.claims
         ],
     }
@@ -89,7 +89,7 @@ def _row(row: TableRow, columns: Columns, outcomes: Mapping[Key, Outcome], folde
             cell["paper"] = row.paper[name] if name != "mean" or len(columns) == len(row.paper) else None
         if outcomes.keys() >= set(keys):
             score = miou({key: outcomes[key].numbers for key in keys})
-            cell |= {"miou": score.value, "interval95": list(score.interval95)}
+            cell |= numbers("miou", score)
             if cell.get("paper") is not None:
                 cell["difference"] = score.value - cell["paper"]
     runs = []
@@ -113,7 +113,7 @@ def _compared(ours: Parts, theirs: Parts, columns: Columns, by_seed: Columns) ->
             score = difference({key: ours[key] for key in keys}, theirs)
         except UnlikeResults as error:
             return {"verdict": NOT_COMPARABLE, "reason": str(error)}
-        return {"difference": score.value, "interval95": list(score.interval95), "verdict": verdict(score)}
+        return numbers("difference", score) | {"verdict": verdict(score)}
 
     cells = {name: cell(keys) for name, keys in columns.items()}
     overall = cells["mean"].get("verdict", NOT_RUN)
@@ -139,7 +139,7 @@ def markdown(content: Mapping[str, Any]) -> str:
             cells = [_number(cell, "difference", "+") for cell in claim["cells"].values()]
             seeds = [_seed_range(claim)] * several
             body.append([f"{claim['better']} better than {claim['worse']}", *cells, *seeds, claim["verdict"]])
-        lines += markdown_table(["claim", *columns, *["seeds"] * several, "verdict"], body)
+        lines += markdown_table(["claim", *columns, *["one seed"] * several, "verdict"], body)
     if content["note"]:
         lines += ["", content["note"]]
     if content["unfinished"]:
@@ -173,7 +173,7 @@ def _number(cell: Mapping[str, Any], name: str, sign: str = "") -> str:
     """A number with its interval, or why there is none."""
     if name not in cell:
         return cell.get("verdict", NOT_RUN)
-    return with_interval(cell[name], cell["interval95"], f"{sign}z.1f")
+    return with_intervals(cell, name, f"{sign}z.1f")
 
 
 def _beside_paper(cell: Mapping[str, Any]) -> str:

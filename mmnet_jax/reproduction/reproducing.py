@@ -30,7 +30,7 @@ from mmnet_jax.reproduction.runs import (
     plan_runs,
     refuse_missing,
     select,
-    whole_numbers,
+    training_seeds,
 )
 from mmnet_jax.reproduction.scores import read_outcome
 from mmnet_jax.reproduction.tables import TABLES, Table
@@ -59,10 +59,7 @@ def main(given: Any) -> None:
     if given.launcher == "none" and (given.parallel or 1) > 1:
         raise UserError(f"--parallel={given.parallel} needs --launcher=local or --launcher=slurm.")
     table = select(given.table, given.rows, given.folds)
-    seeds = whole_numbers("seeds", given.seeds, 2**31 - 1)
-    if not seeds:
-        raise UserError("--seeds is empty.")
-    settings = Settings(Path(given.runs), seeds, given.data_dir, given.weights, tuple(given.set))
+    settings = Settings(Path(given.runs), training_seeds(given.seeds), given.data_dir, given.weights, tuple(given.set))
     runs = plan_runs(table, settings)
     plan = [(run, find_status(run, given.any_code)) for run in runs]
     if given.dry_run:

@@ -34,6 +34,7 @@ OWN_FIELDS = {
     "evaluation.after_training": "the runner, because a table needs the result of every run",
 }
 """Config fields that ``--set`` cannot change, and what sets them."""
+FIRST_SEED, MOST_SEEDS = 321, 100
 
 
 class Settings(NamedTuple):
@@ -109,6 +110,14 @@ def whole_numbers(flag: str, words: Sequence[str], last: int) -> tuple[int, ...]
         if not word.strip().isdecimal() or int(word) > last:
             raise UserError(f"--{flag} must be whole numbers from 0 to {last}, but holds {word!r}.")
     return tuple(dict.fromkeys(map(int, words)))
+
+
+def training_seeds(words: Sequence[str]) -> tuple[int, ...]:
+    """The seeds of ``--seeds``: one number up to ``MOST_SEEDS`` is how many there are, from ``FIRST_SEED`` on."""
+    seeds = whole_numbers("seeds", words, 2**31 - 1)
+    if not any(seeds):
+        raise UserError("--seeds is empty: give a number of seeds such as 3, or seeds such as 321,322.")
+    return tuple(range(FIRST_SEED, FIRST_SEED + seeds[0])) if len(words) == 1 and seeds[0] <= MOST_SEEDS else seeds
 
 
 def plan_runs(table: Table, settings: Settings) -> list[Run]:

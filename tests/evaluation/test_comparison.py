@@ -12,6 +12,7 @@ from mmnet_jax.evaluation.comparison import UnlikeResults, resample
 from mmnet_jax.evaluation.metrics import score
 from mmnet_jax.evaluation.stored import OWN
 from tests.evaluation.stored_results import in_memory
+from tests.evaluation.test_coverage import seed_coverage
 
 
 def row(hits, *given, **summary):
@@ -21,7 +22,7 @@ def row(hits, *given, **summary):
 
 def test_a_mean_is_over_the_folds_of_the_means_over_runs():
     parts = row({(1, 5): [10, 10, 20, 20], (1, 6): [30, 30, 40, 40], (2, 5): [50, 50, 60, 60]})
-    value, (low, high), _ = comparison.miou(parts)
+    value, (low, high), *_ = comparison.miou(parts)
     assert value == pytest.approx(((15 + 35) / 2 + 55) / 2)
     assert low < value < high  # draws of one class alone
     assert comparison.miou({(1, 5): parts[1, 5]}, "b").value == pytest.approx(20)
@@ -50,7 +51,7 @@ def test_differences_are_of_the_same_draws():
     hits = np.random.default_rng(1).integers(0, 90, 60)
     ours, theirs = (row({(fold, 321): hits + more for fold in (1, 2)}, "ab" * 30) for more in (5, 0))
     assert np.ptp(comparison.miou(ours).interval95) > 5
-    value, interval, opposite = comparison.difference(ours, theirs)
+    value, interval, opposite, *_ = comparison.difference(ours, theirs)
     assert value == pytest.approx(5) and interval == pytest.approx((5, 5)) and opposite == 0
 
 
@@ -65,7 +66,7 @@ def test_the_share_of_the_opposite_sign_counts_draws_by_hand():
 
 def test_a_class_that_a_draw_misses_is_left_out_of_it():
     ours, theirs = row({(1, 0): [20, 60, 60, 60]}, "abbb"), row({(1, 0): [10, 60, 60, 60]}, "abbb")
-    value, interval, opposite = comparison.difference(ours, theirs, "a")  # which a third of the draws miss
+    value, interval, opposite, *_ = comparison.difference(ours, theirs, "a")  # which a third of the draws miss
     assert (value, interval, opposite) == (pytest.approx(10), pytest.approx((10, 10)), 0)
 
 
@@ -83,7 +84,43 @@ def test_using_each_image_again_makes_no_interval_narrower():
 def test_runs_of_one_fold_that_agree_make_no_interval_narrower():
     hits = np.random.default_rng(0).integers(0, 101, 60)
     once, twice = (comparison.miou(row(dict.fromkeys(keys, hits), "ab" * 30)) for keys in ([(1, 5)], [(1, 5), (1, 6)]))
-    assert once == twice
+    assert once[:3] == twice[:3] and once.seeds95 is None
+    assert twice.seeds95 == pytest.approx(once.interval95)
+
+
+def test_the_interval_over_two_seeds_worked_by_hand():
+    # Every query image has the IoU 10 with one seed and 20 with the other. The draws of two seeds have the means 10,
+    # 15, 15 and 20; deviations from 15 are scaled by sqrt(2) and by Student's 12.706 over the normal 1.960.
+    parts = row({(1, 5): [10] * 40, (1, 6): [20] * 40}, "a" * 40)
+    value, interval, opposite, seeds, _ = comparison.miou(parts)
+    assert (value, opposite, interval) == (pytest.approx(15), 0, pytest.approx((15, 15)))
+    away = 5 * np.sqrt(2) * 12.706 / 1.960
+    assert seeds == pytest.approx((15 - away, 15 + away), rel=1e-3)
+    lead = comparison.difference(parts, row({(1, 5): [5] * 40, (1, 6): [20] * 40}, "a" * 40))
+    assert lead.value == pytest.approx(2.5) and lead.opposite == 0
+    assert lead.seeds_opposite == pytest.approx(1 / 4, abs=0.05)  # both draws are of the seed without a difference
+
+
+def test_seeds_are_drawn_again_in_each_fold_and_a_fold_of_one_training_has_no_interval_over_seeds():
+    hits = {(fold, seed): [10 + seed] * 40 for fold in (1, 2) for seed in (0, 10, 20)}
+    parts = row(hits, "a" * 40)
+    one, both = comparison.miou({key: parts[key] for key in parts if key[0] == 1}), comparison.miou(parts)
+    assert np.ptp(both.seeds95) < 0.9 * np.ptp(one.seeds95)  # independent draws: about 1 / sqrt(2)
+    del parts[2, 10], parts[2, 20]
+    assert comparison.miou(parts).seeds95 is None
+
+
+def test_one_network_on_two_lists_of_episodes_has_no_interval_over_seeds():
+    hits = {(1, 0): [10, 20, 30, 40], (1, 1): [20, 30, 40, 50]}
+    assert comparison.miou(row(hits, parameters_sha256="ab")).seeds95 is None
+    assert comparison.difference(row(hits), row(hits, parameters_sha256="ab")).seeds95 is not None
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_the_interval_over_seeds_holds_the_truth_in_95_of_100_simulated_cases(seeds):
+    """Trainings and query images vary alike. The episodes' interval, for which the trainings are fixed, does not."""
+    held = seed_coverage(seeds, cases=400)
+    assert 0.92 <= held.seeds <= 0.985 and held.episodes < 0.9
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,8 @@ def test_the_result_is_written_last_and_a_name_without_its_ending_kept(result, s
     assert order == ["r.manifest.json", "r.episodes.csv", "r.json"]
 
 
-def test_classes_are_named_and_those_without_episodes_left_out(summary):
+def test_a_result_names_its_training_seed_and_its_classes_without_those_that_have_no_episode(summary):
+    assert summary["trained_seed"] == 321
     assert set(summary["class_iou"]) == {"bus", "car", "cat"}
     assert summary["left_out"] == ["chair", "cow"]
     assert summary["miou"] == pytest.approx(np.mean(list(summary["class_iou"].values())))

@@ -44,7 +44,7 @@ def test_a_table_sets_ours_beside_the_papers(tmp_path):
     text = markdown(content)
     assert "| with QMM (`with_qmm`) | 60.0 [60.0, 60.0]<br>62.2 (-2.2) |" in text
     assert "| without QMM (`without_qmm`) | 58.0 [58.0, 58.0]<br>60.7 (-2.7) |" in text and "not run<br>62.6 |" in text
-    assert "| with_qmm better than without_qmm | +2.0 [+2.0, +2.0] |" in text
+    assert "| with_qmm better than without_qmm | +2.0 [+2.0, +2.0] (0.000) |" in text
     assert "Protocol pfenet, 4 episodes a fold, seed 321; measured 2026-01-02 on 1 x cpu, NUMERICS" in text
     assert str(tmp_path) not in text + json.dumps(content)
 
@@ -54,7 +54,7 @@ def test_a_table_without_the_papers_numbers_has_claims_over_its_folds(tmp_path):
     verdicts = {claim["worse"]: claim["verdict"] for claim in content["claims"]}
     assert verdicts == {"global": "does not hold", "pfenet": "undecided"}
     text = markdown(content)
-    assert "paper's number" not in text and "| paper better than global | -1.0 [-1.0, -1.0] |" in text
+    assert "paper's number" not in text and "| paper better than global | -1.0 [-1.0, -1.0] (0.000) |" in text
 
 
 def test_the_table_names_weights_data_changes_and_code(tmp_path):
@@ -86,7 +86,20 @@ def test_contradicting_folds_and_the_range_of_seeds_are_told(tmp_path):
     (claim,) = content["claims"]
     assert claim["cells"]["mean"]["difference"] == pytest.approx(4) and claim["verdict"] == "differs by fold"
     assert claim["by_seed"]["seed5"]["difference"] == pytest.approx(4.5)
-    assert "| +3.5 to +4.5 | differs by fold |" in markdown(content)
+    assert "| +3.5 to +4.5 | differs by fold |" in (text := markdown(content))
+    assert content["rows"][0]["cells"]["fold1"]["seeds95"][0] < 50
+    assert "Those after the word seeds do: a hierarchical bootstrap" in text and "by the intervals over seeds" in text
+    assert "+4.0 [+4.0, +4.0] (0.000), seeds [" in text
+
+
+def test_a_claim_that_holds_for_these_trainings_is_undecided_where_seeds_vary_more(tmp_path):
+    ours = {(1, seed): [40 + gain] * 4 for seed, gain in ((321, 1), (322, 9), (323, 2))}
+    theirs = {(1, seed): [40] * 4 for seed in (321, 322, 323)}
+    content = fill(tmp_path, "photographs", {"paper": ours, "global": theirs}, folds=(1,), seeds=(321, 322, 323))
+    ((claim,),) = (content["claims"],)
+    cell = claim["cells"]["mean"]
+    assert cell["interval95"] == pytest.approx([4, 4]) and cell["opposite"] == 0
+    assert cell["seeds95"][0] < 0 < cell["seeds_opposite"] < 0.5 and claim["verdict"] == "undecided"
 
 
 def test_a_pair_of_other_episodes_loses_its_cells_alone(tmp_path):

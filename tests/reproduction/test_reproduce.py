@@ -63,6 +63,7 @@ def trained_by_hand(monkeypatch):
         ({"rows": ["fcm"]}, "has no row 'fcm'"),
         ({"folds": ["4"]}, "--folds must be whole numbers from 0 to 3, but holds '4'"),
         ({"seeds": []}, "--seeds is empty"),
+        ({"seeds": ["0"]}, "--seeds is empty: give a number of seeds such as 3"),
         ({"parallel": 2}, "--parallel=2 needs --launcher=local or --launcher=slurm"),
         ({"set": ()}, "holds no prepared pascal5i; .*; --weights: nowhere/efficientnet_lite2.safetensors is missing; "),
         ({"output": "file/table"}, "--output: file/table.md cannot be written: "),

@@ -7,7 +7,7 @@ import pytest
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.reproduction import runs
-from mmnet_jax.reproduction.runs import Settings, find_status, plan_run, plan_runs, select
+from mmnet_jax.reproduction.runs import Settings, find_status, plan_run, plan_runs, select, training_seeds
 from tests.reproduction.hand_made import OTHER_CODE, begin, finish, plan_one, settings
 from tests.training.tiny_training import tiny_dataset
 
@@ -35,6 +35,11 @@ def test_a_run_has_its_fold_seed_data_weights_and_changes(tmp_path):
         *("-m", "mmnet_jax.train", "--config=ablations:memory_20", f"--workdir={tmp_path}/here"),
         *(f"--config.{field}" for field in fields),
     ]
+
+
+def test_one_small_number_of_seeds_counts_them_and_others_are_the_seeds_themselves():
+    given = {"3": (321, 322, 323), "321": (321,), "5,6": (5, 6), "1": (321,)}
+    assert {text: training_seeds(text.split(",")) for text in given} == given
 
 
 def test_one_weights_file_cannot_serve_several_backbones(tmp_path):
