@@ -56,12 +56,14 @@ def main() -> None:
     from mmnet_jax.benchmark.tasks import Cell, MatrixProduct
     from mmnet_jax.benchmark.turns import measure
     from mmnet_jax.drawing.images import png_bytes
+    from mmnet_jax.input_benchmark import processor
     from mmnet_jax.storage.files import write_whole
 
     groups = list(cells(Cell))
     peers = precisions() if FLAGS.peer else ()
     start = time.monotonic()
     (matrix,) = measure([MatrixProduct(FLAGS.dtype).open], 5)
+    matrix |= {"device": processor()} if matrix.get("device") == "cpu" else {}
     record: dict[str, Any] = {"date": datetime.date.today().isoformat(), "jax": jax.__version__, "matrix": matrix}
     measured: list[dict[str, Any]] = []
     record["cells"] = measured

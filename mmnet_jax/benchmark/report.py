@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from mmnet_jax.drawing.intervals import Bar, Panel, draw_intervals
 from mmnet_jax.evaluation.markdown import markdown_table
 
-HEAD = ("backbone", "px", "task", "shots", "batch", "by", "precision", "median, ms", "p95, ms", "episodes/s")
+HEAD: tuple[str, ...] = ("backbone", "px", "task", "shots", "batch", "by", "precision", "median, ms", "p95, ms", "episodes/s")
 HEAD += ("peak, GB", "compile, s", "TFLOP/s", "of the matrix peak", "PyTorch's time over ours")
 
 Record = dict[str, Any]
