@@ -10,8 +10,9 @@ from jaxtyping import UInt8
 from mmnet_jax.drawing.intervals import Bar, Panel, draw_intervals
 from mmnet_jax.evaluation.markdown import markdown_table
 
-HEAD: tuple[str, ...] = ("backbone", "px", "task", "shots", "batch", "by", "precision", "median, ms", "p95, ms", "episodes/s")
-HEAD += ("peak, GB", "compile, s", "TFLOP/s", "of the matrix peak", "PyTorch's time over ours")
+NAMES = "backbone", "px", "task", "shots", "batch", "by", "precision"
+NUMBERS = "median, ms", "p95, ms", "episodes/s", "peak, GB", "compile, s", "TFLOP/s"
+HEAD = (*NAMES, *NUMBERS, "of the matrix peak", "PyTorch's time over ours")
 
 Record = dict[str, Any]
 """Fields of the ``Cell``, ``by``, and what ``measure`` tells of it."""
