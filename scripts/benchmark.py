@@ -60,9 +60,9 @@ def main() -> None:
     from mmnet_jax.storage.files import write_whole
 
     groups = list(cells(Cell))
-    peers = precisions() if FLAGS.peer else ()
     start = time.monotonic()
     (matrix,) = measure([MatrixProduct(FLAGS.dtype).open], 5)
+    peers = precisions(matrix.get("device", "cpu")) if FLAGS.peer else ()
     matrix |= {"device": processor()} if matrix.get("device") == "cpu" else {}
     record: dict[str, Any] = {"date": datetime.date.today().isoformat(), "jax": jax.__version__, "matrix": matrix}
     measured: list[dict[str, Any]] = []
@@ -74,12 +74,13 @@ def main() -> None:
         beside = [cell for cell in group if cell.task != "query" and cell.backbone in RESNETS]
         theirs = [PeerCell(cell, FLAGS.peer, precision) for cell in beside for precision in peers]
         by = [(OURS, cell) for cell in group] + [(PEER, peer.cell) for peer in theirs]
+        first = group[0]
+        print(f"[{number + 1}/{len(groups)}] {first.backbone}, {first.image_size} px", flush=True)
         told = measure([cell.open for cell in (*group, *theirs)], FLAGS.repeats)
         for (who, cell), facts in zip(by, told, strict=True):
             measured.append({"by": who} | asdict(cell) | facts)
             result = facts.get("error") or f"{1e3 * statistics.median(facts['seconds']):.1f} ms"
-            place = f"[{number + 1}/{len(groups)}] {cell.backbone}, {cell.image_size} px"
-            print(f"{place}, {label(measured[-1])}: {result}", flush=True)
+            print(f"  {label(measured[-1])}: {result}", flush=True)
         if output:
             write_whole(output, (json.dumps(record, indent=1) + "\n").encode())
             write_whole(output.with_suffix(".md"), markdown(measured, matrix).encode())

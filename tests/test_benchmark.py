@@ -15,6 +15,7 @@ from PIL import Image
 from mmnet_jax.benchmark import peer, report
 from mmnet_jax.benchmark.tasks import Cell, MatrixProduct, Task, resident_peak
 from mmnet_jax.benchmark.turns import measure
+from mmnet_jax.errors import UserError
 from tests.cli.call import call
 
 ROOT = Path(__file__).parents[1]
@@ -107,7 +108,7 @@ def test_no_group_starts_once_the_time_is_over(instant):
     assert done.stdout.startswith("0 minutes are over; 4 of 4 groups are left out.\n")
 
 
-FLOAT = {"precision": "float32", "device": "this"}
+FLOAT = {"precision": "float32", "device": "cpu"}
 
 
 @pytest.mark.slow
@@ -146,6 +147,14 @@ def test_a_grid_is_measured_beside_the_peer(threads, monkeypatch, tmp_path):
 def test_mistakes_are_told_before_anything_is_measured(flag, sentence):
     done = benchmark(flag)
     assert (done.returncode, done.stdout, done.stderr.strip()) == (2, "", sentence)
+
+
+def test_a_peer_that_finds_no_gpu_is_refused_beside_ours_on_one():
+    torch = pytest.importorskip("torch")
+    assert peer.precisions("cpu") == ("float32",)
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match=r"^--peer: jax computes on a card, but PyTorch \S+ finds no"):
+            peer.precisions("a card")
 
 
 def cell(by=report.OURS, task="step", precision="bfloat16", **facts):

@@ -22,13 +22,21 @@ RESNETS: dict[str, dict[str, Any]] = {
 LAYOUTS = ("contiguous", "channels_last")
 
 
-def precisions() -> tuple[str, ...]:
-    """Those that the peer is measured in on this machine; raises a ``UserError`` where PyTorch is missing."""
+def precisions(device: str) -> tuple[str, ...]:
+    """Those that the peer is measured in beside our network on a ``device`` such as ``cpu``.
+
+    Raises:
+      UserError: PyTorch is missing, or finds no GPU where jax has one.
+    """
     try:
         import torch
     except ImportError as error:
         raise UserError("--peer needs PyTorch: pip install 'mmnet-jax[torch]'.") from error
-    return ("TF32", "bfloat16") if torch.cuda.is_available() else ("float32",)
+    if device == "cpu":
+        return ("float32",)
+    if not torch.cuda.is_available():
+        raise UserError(f"--peer: jax computes on {device}, but PyTorch {torch.__version__} finds no CUDA device.")
+    return "TF32", "bfloat16"
 
 
 @dataclasses.dataclass(frozen=True)
