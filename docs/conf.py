@@ -1,4 +1,9 @@
-"""Sphinx: ``sphinx-build -W docs build/site``."""
+"""Sphinx: ``sphinx-build -W docs build/site``. Pages need no network: formulas are MathML."""
+
+from typing import Any, NoReturn
+
+from docutils import nodes
+from latex2mathml.converter import convert
 
 import mmnet_jax
 
@@ -8,14 +13,30 @@ release = mmnet_jax.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["conftest.py"]
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
 html_title = "mmnet_jax"
 html_copy_source = False
+html_math_renderer = "mathml"
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True, "show-inheritance": False}
-napoleon_google_docstring = True
+autodoc_default_options = {"members": True}
+
+
+def draw_formula(translator: Any, node: nodes.Element) -> NoReturn:
+    translator.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def shorten_types(app: Any, page: nodes.document) -> None:
+    for text in list(page.findall(nodes.Text)):
+        if "jaxlib._jax.Array" in text:
+            text.parent.replace(text, nodes.Text(text.replace("jaxlib._jax.Array", "Array")))
+
+
+def setup(app: Any) -> None:
+    app.add_html_math_renderer("mathml", (draw_formula, None), (draw_formula, None))
+    app.connect("doctree-read", shorten_types)
