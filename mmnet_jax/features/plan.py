@@ -39,7 +39,7 @@ class Plan(NamedTuple):
         if encoded == self.images:
             return f"{asked}; each is encoded once, {memory}"
         found = f"{1 - encoded / requests:.0%} of the requests are found encoded"
-        return f"{asked}; {found}, with {memory}; a larger evaluation.cache_gb keeps more"
+        return f"{asked}; {found}, with {memory} (evaluation.cache_gb)"
 
 
 def plan_turns(batches: Sequence[Iterable[int]], capacity: int, chunk: int) -> Plan:

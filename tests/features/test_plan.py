@@ -61,5 +61,5 @@ def test_a_description_names_the_share_of_requests_that_are_found():
     told = plan_turns([[0, 1], [2, 3], [0, 1], [2, 3]], 2, 1).describe(4, 8, 10**6)
     assert told == (
         "features: 4 episodes ask 8 times for 4 images; 0% of the requests are found encoded, with at most 2 at a time "
-        "in memory, 2.00 MB; a larger evaluation.cache_gb keeps more"
+        "in memory, 2.00 MB (evaluation.cache_gb)"
     )
