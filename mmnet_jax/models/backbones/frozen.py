@@ -79,10 +79,15 @@ class FrozenConv(nn.Module):
         mean = self.variable("batch_stats", "mean", zeros)
         var = self.variable("batch_stats", "var", ones)
 
+        if self.is_initializing():  # nobody reads what it computes, and every start traces it for the shapes
+            reach = (self.kernel_size - 1) * self.dilation + 1
+            sides = zip(x.shape[1:3], layout["padding"], strict=True)
+            height, width = ((side + sum(zeros) - reach) // self.stride + 1 for side, zeros in sides)
+            return jnp.zeros((x.shape[0], height, width, self.features), x.dtype)
         y = convolve(x, kernel, **layout)
         if batch_statistics:
             used_mean, used_var = jnp.mean(y, axis=(0, 1, 2)), jnp.var(y, axis=(0, 1, 2))
-            if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+            if self.is_mutable_collection("batch_stats"):
                 count = math.prod(y.shape[:3])
                 unbiased = used_var * (count / max(count - 1, 1))
                 mean.value = mean.value + self.momentum * (used_mean + offset - mean.value)
@@ -116,7 +121,7 @@ def fold_normalisation(
     ``kernel_ohwi``, for a GPU.
     """
     backbone, statistics = (
-        {path: np.asarray(leaf, np.float64) for path, leaf in flax.traverse_util.flatten_dict(variables[name]).items()}
+        {path: _vector_in_float64(leaf) for path, leaf in flax.traverse_util.flatten_dict(variables[name]).items()}
         for name in ("backbone", "batch_stats")
     )
     folded = {path: leaf for path, leaf in backbone.items() if (*path[:-1], "var") not in statistics}
@@ -124,8 +129,14 @@ def fold_normalisation(
         gain = backbone[*layer, "scale"] / np.sqrt(statistics[*layer, "var"] + epsilon)
         offset = backbone.get((*layer, "offset"), 0.0)
         folded[*layer, "bias"] = backbone[*layer, "bias"] + (offset - statistics[*layer, "mean"]) * gain
-        kernel = backbone[*layer, "kernel"] * gain
+        kernel = backbone[*layer, "kernel"]  # large: multiplied piece by piece, without a copy in float64
+        kernel = np.multiply(kernel, gain, out=np.empty(kernel.shape, dtype), casting="unsafe")
         name, kernel = (OHWI, kernel.transpose(3, 0, 1, 2)) if outputs_first else ("kernel", kernel)
         folded[*layer, name] = kernel
-    cast = {path: leaf.astype(dtype) for path, leaf in folded.items()}
+    cast = {path: leaf.astype(dtype, copy=False) for path, leaf in folded.items()}
     return {"backbone": flax.traverse_util.unflatten_dict(cast), "batch_stats": {}}
+
+
+def _vector_in_float64(leaf: Any) -> np.ndarray:
+    leaf = np.asarray(leaf)
+    return leaf.astype(np.float64) if leaf.ndim == 1 else leaf
