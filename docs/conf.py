@@ -23,7 +23,7 @@ html_math_renderer = "mathml"
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True}
+autodoc_default_options = {"members": True, "exclude-members": "setup, name, parent, scope, replace"}
 
 
 def draw_formula(translator: Any, node: nodes.Element) -> NoReturn:
@@ -37,6 +37,16 @@ def shorten_types(app: Any, page: nodes.document) -> None:
             text.parent.replace(text, nodes.Text(text.replace("jaxlib._jax.Array", "Array")))
 
 
+plain: dict[str, list[str]] = {}  # docstrings of attributes, where napoleon takes words before a colon for a type
+
+
+def keep_plain(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    if what in ("attribute", "data", "property"):
+        lines[:] = plain.setdefault(name, list(lines))
+
+
 def setup(app: Any) -> None:
     app.add_html_math_renderer("mathml", (draw_formula, None), (draw_formula, None))
     app.connect("doctree-read", shorten_types)
+    for priority in (400, 600):  # before and after napoleon
+        app.connect("autodoc-process-docstring", keep_plain, priority)

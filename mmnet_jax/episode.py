@@ -47,7 +47,7 @@ class Prediction:
     """Logits and the intermediate maps that losses and figures use; each head adds its own."""
 
     logits: Float[Array, "b s s 2"]
-    """Final logits at image size: background, foreground."""
+    """Final logits at image size, of background and foreground."""
     auxiliary_logits: tuple[Float[Array, "b _ _ 2"], ...] = ()
     """The decoder's predictions at its scales, each at its own size."""
     confidence: Float[Array, "b h w"] | None = None
