@@ -3,6 +3,7 @@
 import atexit
 import os
 import subprocess
+from typing import Any
 
 import jax
 
@@ -21,8 +22,10 @@ def join_processes() -> None:
     address, count, number = (
         os.environ.get(f"JAX_{x}") for x in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
     )
-    known = (address, int(count), int(number)) if address and count and number else ()
-    jax.distributed.initialize(*known, heartbeat_timeout_seconds=TIMEOUT, shutdown_timeout_seconds=TIMEOUT)
+    known: dict[str, Any] = {}
+    if address and count and number:
+        known = {"coordinator_address": address, "num_processes": int(count), "process_id": int(number)}
+    jax.distributed.initialize(**known, heartbeat_timeout_seconds=TIMEOUT, shutdown_timeout_seconds=TIMEOUT)
     _tell_if_killed(DEAD.format(number=jax.process_index(), count=jax.process_count()))
 
 
