@@ -1,5 +1,6 @@
 """The convolution of all trained parts: PyTorch's geometry and initialisation."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+from mmnet_jax.models.backbones.convolution import Padding, convolve
 
 KERNEL_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -18,7 +21,12 @@ def convolution(channels: int, kernel: int, dtype: DTypeLike = jnp.float32, name
     Its parameters are float32; it multiplies, and answers, in ``dtype``.
     """
     fixed: Any = {"use_bias": False, "kernel_init": KERNEL_INIT, "dtype": dtype, "name": name}
-    return nn.Conv(channels, (kernel, kernel), padding=kernel // 2, **fixed)
+    return nn.Conv(channels, (kernel, kernel), padding=kernel // 2, conv_general_dilated=_convolve, **fixed)
+
+
+def _convolve(x: Array, kernel: Array, strides: Any, padding: Sequence[Padding], **_: Any) -> Array:
+    height, width = padding
+    return convolve(x, kernel, padding=(height, width))
 
 
 def channel_dropout(rate: float, name: str | None = None) -> nn.Dropout:
