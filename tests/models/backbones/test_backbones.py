@@ -163,3 +163,10 @@ def test_folding_worked_by_hand():
     }
     x = jnp.array([1.0, 3.0]).reshape(2, 1, 1, 1)
     np.testing.assert_array_equal(FrozenConv(1).apply({"backbone": folded}, x).ravel(), [0, 5])
+
+
+@pytest.mark.parametrize("layout", [{"stride": 2}, {"dilation": 2}, {"stride": 2, "padding": "same"}])
+def test_initialising_gives_the_shape_without_computing_it(layout):
+    layer, x = FrozenConv(4, kernel_size=3, **layout), jnp.ones((1, 7, 8, 3))
+    y, variables = layer.init_with_output(jax.random.key(0), x)
+    assert y.shape == layer.apply(variables, x).shape and not y.any()
