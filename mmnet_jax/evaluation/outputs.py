@@ -6,15 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from mmnet_jax.data.transforms.squash import squash_label
 from mmnet_jax.evaluation.pixel_counts import PixelCounts, count_pixels, predicted_foreground, threshold_bins
-from mmnet_jax.features.encoded import EncodedImage, stack_images
-from mmnet_jax.features.source import Encoder
+from mmnet_jax.features.encoded import EncodedImage, Networks, stack_images
 from mmnet_jax.labels import IGNORE
-from mmnet_jax.models.network import FewShotNetwork, grid_masks, join_shots, split_shots
+from mmnet_jax.models.network import grid_masks, join_shots, split_shots
 from mmnet_jax.ops.resize import resize_bilinear, resize_to_sides
 
 SHOWN = 3
@@ -38,7 +36,7 @@ class Outputs:
     activations: Float[Array, "b n h w"]
     """``top_activations`` of the query."""
     embeddings: Int[Array, "b n"]
-    """Their numbers."""
+    """Numbers of the embeddings of ``activations``."""
 
 
 class Scoring(NamedTuple):
@@ -67,30 +65,24 @@ def scored_labels(
     return jax.vmap(scored)(labels, sizes)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "encoder", "scoring", "everywhere"))
+@functools.partial(jax.jit, static_argnames="scoring")
 def compute_outputs(
-    model: FewShotNetwork,
-    encoder: Encoder,
+    networks: Networks,
     scoring: Scoring,
-    everywhere: NamedSharding,
-    frozen: dict[str, Any],
-    heads: dict[str, Any],
     sets: tuple[tuple[EncodedImage, ...], ...],
     labels: UInt8[Array, "b n m m"],
     sizes: Int[Array, "b n 2"],
 ) -> Outputs:
     """Segments a batch with every head and counts pixels in the protocol's scoring space.
 
-    ``frozen`` holds the collections ``backbone`` and ``batch_stats``, ``heads`` the ``params`` by name, ``trained``
-    among them; with more than one head the confidence map is counted too. ``everywhere`` is the outputs' sharding.
-    ``sets`` holds for each episode its encoded query and supports, ``labels`` theirs as stored.
+    With more than one head the confidence map is counted too. ``sets`` holds the encoded query and supports of each
+    episode, ``labels`` their labels as stored.
     """
-    by_row = NamedSharding(everywhere.mesh, PartitionSpec(*everywhere.mesh.axis_names))
-    queries, supports = jax.lax.with_sharding_constraint(stack_images(sets), by_row)
-    fitted = encoder.fit_labels(labels, sizes)
+    model, variables = networks.model, networks.variables()
+    queries, supports = jax.lax.with_sharding_constraint(stack_images(sets), networks.by_row)
+    fitted = networks.encoder.fit_labels(labels, sizes)
     support_labels, image_size = fitted[:, 1:], fitted.shape[2:]
     support_masks = grid_masks(support_labels == 1, queries.high.shape[1:3])
-    variables = {head: {**frozen, "params": params} for head, params in heads.items()}
     support_high = supports.high
     if supports.level3 is not None:
         shots = join_shots(supports.level3), join_shots(support_masks)
@@ -102,13 +94,13 @@ def compute_outputs(
         encoded = query, queries.high, support, support_high, support_masks
         return model.apply(variables[head], *encoded, image_size, method="decode_encoded")
 
-    predictions: dict[str, Any] = {head: decode(head) for head in heads}
+    predictions: dict[str, Any] = {head: decode(head) for head in variables}
     trained = predictions["trained"]
     scored, size = scored_labels(labels[:, 0], sizes[:, 0], scoring)
     sides, canvas = size.max(axis=-1), scored.shape[-1]
     masks = {head: predicted_foreground(p.logits, sides, canvas) for head, p in predictions.items()}
     confidence, bins = trained.confidence, None  # the same for all heads
-    if confidence is not None and len(heads) > 1:
+    if confidence is not None and len(variables) > 1:
         full = resize_bilinear(confidence[..., None], image_size)[..., 0]
         bins = threshold_bins(resize_to_sides(full, sides, canvas), scored)
     activations, embeddings = top_activations(trained, support_labels)
@@ -116,7 +108,7 @@ def compute_outputs(
         {head: count_pixels(mask, scored) for head, mask in masks.items()},
         *(bins, masks["trained"], size, confidence, activations, embeddings),
     )
-    return jax.lax.with_sharding_constraint(outputs, everywhere)
+    return jax.lax.with_sharding_constraint(outputs, networks.everywhere)
 
 
 def top_activations(

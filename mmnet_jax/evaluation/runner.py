@@ -1,7 +1,6 @@
 """A network scored on a list of episodes, with the baselines of the same list."""
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -26,14 +25,14 @@ from mmnet_jax.evaluation.pixel_counts import count_above_thresholds
 from mmnet_jax.evaluation.result import Baseline, Result, Sample
 from mmnet_jax.evaluation.saved_masks import SaveMask
 from mmnet_jax.evaluation.sheet import spread_over_classes
-from mmnet_jax.features.encoded import EncodedImage, encode_images, image_capacity
+from mmnet_jax.features.encoded import EncodedImage, Networks, encode_images, image_capacity
 from mmnet_jax.features.plan import plan_turns
 from mmnet_jax.features.source import Source, image_source
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.models.registry import init_head
 
 FITS = {"pad": PAD, "squash": SQUASH}
-"""By ``Protocol.fit``."""
+"""The image size rule of each value of ``Protocol.fit``."""
 
 
 def evaluate(
@@ -65,11 +64,12 @@ def evaluate(
 
     Returns the result, the same in every process.
     """
-    heads = {"trained": variables["params"]}
-    if baselines:
-        heads["untrained"] = init_head(model, config.seed)
-    frozen = {collection: variables[collection] for collection in ("backbone", "batch_stats")}
     source = source or image_source(dataset.test, config.data.image_size, fit=FITS[manifest.rules.fit])
+    heads = {"trained": variables["params"]} | ({"untrained": init_head(model, config.seed)} if baselines else {})
+    frozen = {collection: variables[collection] for collection in ("backbone", "batch_stats")}
+    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    networks = Networks(model, source.encoder, everywhere, *jax.device_put((frozen, heads), everywhere))
     specs, seeds = manifest.specs(dataset), len(manifest.seeds)
     scoring = Scoring(manifest.rules.scoring_side, manifest.ignored_is_background)
     class_ids = np.array([spec.class_id for spec in specs])
@@ -79,7 +79,7 @@ def evaluate(
 
     parts, above, kept = [], [], []
     batch_size, cache_gb = batch_size or config.evaluation.batch_size, config.evaluation.cache_gb
-    batches = _outputs(model, frozen, heads, source, dataset.test, specs, scoring, batch_size, cache_gb, say)
+    batches = _outputs(networks, source, dataset.test, specs, scoring, batch_size, cache_gb, say)
     with Progress("episode", len(class_ids), "episodes", say) as progress:
         for first, count, outputs in batches:
             parts.append(jax.tree.map(lambda x: np.asarray(x)[:count], outputs.counts))  # noqa: B023
@@ -113,9 +113,7 @@ def evaluate(
 
 
 def _outputs(
-    model: FewShotNetwork,
-    frozen: Any,
-    heads: dict[str, Any],
+    networks: Networks,
     source: Source,
     split: Split,
     specs: list[EpisodeSpec],
@@ -131,19 +129,16 @@ def _outputs(
     While the device works on one batch, the next is queued behind it and threads load those after. The first batch, in
     whose time all is compiled, runs alone. Otherwise the second would be done when it arrives, and the rate too high.
     """
-    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
-    everywhere, by_row = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
-    batch_size = -(-batch_size // mesh.size) * mesh.size
+    by_row, devices = networks.by_row, networks.everywhere.mesh.size
+    batch_size = -(-batch_size // devices) * devices
     # XLA's CPU convolutions slow down faster than the batch grows
-    chunk = mesh.size if jax.default_backend() == "cpu" else batch_size
-    frozen, heads = jax.device_put((frozen, heads), everywhere)
-    encode = functools.partial(encode_images, model, source.encoder, everywhere, frozen, heads)
+    chunk = devices if jax.default_backend() == "cpu" else batch_size
 
     # The last batch is filled up with its last episode, which is not counted again.
     starts = range(0, len(specs), batch_size)
     batches = [[specs[min(first + row, len(specs) - 1)] for row in range(batch_size)] for first in starts]
-    example = jax.eval_shape(encode, jax.tree.map(lambda x: np.stack([x] * chunk), source.row(specs[0].query)))[0]
-    capacity, size = image_capacity(example, cache_gb, everywhere)
+    rows = jax.tree.map(lambda x: np.stack([x] * chunk), source.row(specs[0].query))
+    capacity, size = image_capacity(jax.eval_shape(encode_images, networks, rows)[0], cache_gb, networks.everywhere)
     plan = plan_turns([[image for spec in batch for image in spec.images] for batch in batches], capacity, chunk)
     if say is not None:
         say(plan.describe(len(specs), len(specs) * len(specs[0].images), size))
@@ -165,10 +160,9 @@ def _outputs(
             for image in turn.dropped:
                 del kept[image]
             for images, rows in zip(turn.chunks, chunks, strict=True):
-                kept.update(zip(images, encode(on_devices(rows, by_row)), strict=False))
+                kept.update(zip(images, encode_images(networks, on_devices(rows, by_row)), strict=False))
             sets = tuple(tuple(kept[image] for image in spec.images) for spec in batch)
-            labels = on_devices(labels, by_row)
-            outputs = compute_outputs(model, source.encoder, scoring, everywhere, frozen, heads, sets, *labels)
+            outputs = compute_outputs(networks, scoring, sets, *on_devices(labels, by_row))
             if first == 0:
                 yield first, min(batch_size, len(specs)), outputs
                 continue
@@ -186,6 +180,6 @@ def _own_rows(by_row: NamedSharding, length: int) -> list[int]:
 
 
 def _miou(sums: Integer[np.ndarray, "c 2"]) -> float:
-    """In percent, over the classes that have been seen."""
+    """mIoU in percent over the classes seen so far."""
     seen = sums[sums[:, 1] > 0]
     return 100 * float(np.mean(seen[:, 0] / seen[:, 1])) if len(seen) else 0.0

@@ -1,6 +1,5 @@
 """Images encoded once for many episodes: the features of an image that depend on no mask."""
 
-import functools
 from typing import Any
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from mmnet_jax.features.resident import free_memory
@@ -16,7 +15,30 @@ from mmnet_jax.features.source import Encoder
 from mmnet_jax.models.network import FewShotNetwork
 
 SHARE = 0.5
-"""Of the free memory, where ``evaluation.cache_gb`` is open."""
+"""Fraction of the free memory that features take where ``evaluation.cache_gb`` is None."""
+
+
+@struct.dataclass
+class Networks:
+    """Heads on one frozen backbone, and the encoder of their images; the tensors are on every device of a mesh."""
+
+    model: FewShotNetwork = struct.field(pytree_node=False)
+    encoder: Encoder = struct.field(pytree_node=False)
+    everywhere: NamedSharding = struct.field(pytree_node=False)
+    """Sharding of arrays that each device holds whole."""
+    frozen: dict[str, Any]
+    """The collections ``backbone`` and ``batch_stats``."""
+    heads: dict[str, Any]
+    """The ``params`` of each head, ``trained`` among them."""
+
+    @property
+    def by_row(self) -> NamedSharding:
+        """Sharding of arrays that are split over the devices by their first axis."""
+        return NamedSharding(self.everywhere.mesh, PartitionSpec(*self.everywhere.mesh.axis_names))
+
+    def variables(self) -> dict[str, dict[str, Any]]:
+        """The variables of ``model`` for each head."""
+        return {name: {**self.frozen, "params": params} for name, params in self.heads.items()}
 
 
 @struct.dataclass
@@ -26,29 +48,19 @@ class EncodedImage:
     high: Float[Array, "*b h w c"]
     """Level 4."""
     level3: Float[Array, "*b h w c3"] | None
-    """Only where the network takes level 4 of masked level-3 features."""
+    """None unless the network takes level 4 of masked level-3 features."""
     heads: dict[str, tuple[Any, ...]]
-    """By the head's name what ``FewShotNetwork.encode_roles`` gives."""
+    """The result of ``FewShotNetwork.encode_roles`` for each head."""
 
 
-@functools.partial(jax.jit, static_argnames=("model", "encoder", "everywhere"))
-def encode_images(
-    model: FewShotNetwork,
-    encoder: Encoder,
-    everywhere: NamedSharding,
-    frozen: dict[str, Any],
-    heads: dict[str, Any],
-    rows: Any,
-) -> tuple[EncodedImage, ...]:
-    """The features of some images by their rows, see ``Source.row``, on every device of ``everywhere``.
-
-    ``frozen`` holds the collections ``backbone`` and ``batch_stats``, ``heads`` the ``params`` by name.
-    """
-    variables = {name: {**frozen, "params": params} for name, params in heads.items()}
-    mid, high = encoder.levels(model, next(iter(variables.values())), rows)
+@jax.jit
+def encode_images(networks: Networks, rows: Any) -> tuple[EncodedImage, ...]:
+    """The features of images by their rows (see ``Source.row``), on every device."""
+    model, variables = networks.model, networks.variables()
+    mid, high = networks.encoder.levels(model, variables["trained"], rows)
     encoded: Any = {name: model.apply(own, mid, method="encode_roles") for name, own in variables.items()}
     level3 = mid[..., : model.backbone.channels["level3"]] if model.mask_level3 else None
-    images = jax.lax.with_sharding_constraint(EncodedImage(high, level3, encoded), everywhere)
+    images = jax.lax.with_sharding_constraint(EncodedImage(high, level3, encoded), networks.everywhere)
     return tuple(jax.tree.map(lambda x: x[i], images) for i in range(len(mid)))  # noqa: B023
 
 
