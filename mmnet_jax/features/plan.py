@@ -1,6 +1,6 @@
-"""Which images an evaluation encodes before each batch, and which features it drops: planned before any is read.
+"""A plan of the images that an evaluation encodes before each batch, and of the features that it drops.
 
-All requests are known, so features are dropped by Belady's rule: first those that are needed last.
+All requests are known beforehand, so Belady's rule applies: the features whose next use is furthest away are dropped.
 """
 
 import heapq
@@ -57,18 +57,13 @@ def plan_turns(batches: Sequence[Iterable[int]], capacity: int, chunk: int) -> P
     kept: set[int] = set()
     # entries of a heap hold for as long as their turn is the image's next one
     absent = [(turn, image) for image, turn in next_turn.items()]
-    droppable: list[tuple[float, int]] = []  # by the turn, negated
+    droppable: list[tuple[float, int]] = []  # kept images that the batch does not ask for, by the turn, negated
     heapq.heapify(absent)
 
-    def first_absent() -> tuple[float, int]:
-        while absent and (absent[0][1] in kept or absent[0][0] != next_turn[absent[0][1]]):
-            heapq.heappop(absent)
-        return absent[0] if absent else (NEVER, -1)
-
-    def last_droppable() -> tuple[float, int]:
-        while droppable and (droppable[0][1] not in kept or -droppable[0][0] != next_turn[droppable[0][1]]):
-            heapq.heappop(droppable)
-        return (-droppable[0][0], droppable[0][1]) if droppable else (-NEVER, -1)
+    def first(heap: list[tuple[float, int]]) -> tuple[float, int] | None:
+        while heap and ((heap[0][1] in kept) != (heap is droppable) or abs(heap[0][0]) != next_turn[heap[0][1]]):
+            heapq.heappop(heap)
+        return heap[0] if heap else None
 
     def drop(image: int) -> None:
         kept.remove(image)
@@ -83,17 +78,17 @@ def plan_turns(batches: Sequence[Iterable[int]], capacity: int, chunk: int) -> P
             turns_of[image].pop()
             next_turn[image] = turns_of[image][-1] if turns_of[image] else NEVER
         encoded = [image for image in images if image not in kept]
-        while len(kept) + len(encoded) > capacity and (last := last_droppable())[1] >= 0:
-            drop(last[1])
+        while len(kept) + len(encoded) > capacity and (furthest := first(droppable)):
+            drop(furthest[1])
         kept.update(encoded)
         for _ in range(-len(encoded) % chunk):
-            soonest, image = first_absent()
-            furthest, other = last_droppable()
-            if soonest == NEVER or (len(kept) >= capacity and furthest <= soonest):
+            if not (soonest := first(absent)):
                 break
             if len(kept) >= capacity:
-                drop(other)
-            kept.add(image)
+                if not (furthest := first(droppable)) or -furthest[0] <= soonest[0]:
+                    break
+                drop(furthest[1])
+            kept.add(image := soonest[1])
             encoded.append(image)
             heapq.heappush(droppable, (-next_turn[image], image))
         turns.append(Turn(tuple(dropped), tuple(tuple(encoded[i : i + chunk]) for i in range(0, len(encoded), chunk))))
