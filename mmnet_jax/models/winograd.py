@@ -33,7 +33,7 @@ def pays(x: Float[Array, "n h w c"], kernel: Float[Array, "k k i o"]) -> bool:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def winograd(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c o"], dilation: int = 1) -> Float[Array, "n h w o"]:
-    """A 3x3 convolution of stride 1 that pads by ``dilation``, so that it keeps the grid."""
+    """A 3x3 convolution of stride 1, padded by ``dilation`` to keep the grid. It has no forward-mode derivatives."""
     n, height, width, _ = x.shape
     return _join_phases(_undilated(_split_phases(x, dilation), kernel), n, dilation)[:, :height, :width]
 
@@ -60,8 +60,7 @@ def _undilated(x: Array, kernel: Array) -> Array:
     n, height, width, _ = x.shape
     rows, columns = -(-height // 2), -(-width // 2)
     x = jnp.pad(x, ((0, 0), (1, 2 * rows + 1 - height), (1, 2 * columns + 1 - width), (0, 0)))
-    ends = [[(i + 2 * rows - 1, j + 2 * columns - 1) for j in range(4)] for i in range(4)]
-    tiles = [[x[:, i : ends[i][j][0] : 2, j : ends[i][j][1] : 2] for j in range(4)] for i in range(4)]
+    tiles = [[x[:, i : i + 2 * rows : 2, j : j + 2 * columns : 2] for j in range(4)] for i in range(4)]
     inputs, weights = _both_axes(_input_transform, tiles), _both_axes(_kernel_transform, list(map(list, kernel)))
     products = [
         [jnp.einsum("nhwi,io->nhwo", x, k) for x, k in zip(*row, strict=True)]
