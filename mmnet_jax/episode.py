@@ -31,7 +31,7 @@ class Episode:
 
 @struct.dataclass
 class SupportState:
-    """What a head keeps of support images, encoded once and used for any number of queries; each head adds its own.
+    """Support images encoded once for any number of queries; each head adds its own fields.
 
     A state made by ``encode_support`` describes one support set and has no leading B.
     """

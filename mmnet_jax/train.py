@@ -73,7 +73,7 @@ def _end_interrupted(what: str) -> NoReturn:
 
 
 def _closing(scored: Any, seconds: float) -> str:
-    """What a training ends with, for people."""
+    """The last message of a training."""
     from mmnet_jax.cli.progress import duration
     from mmnet_jax.evaluation.report import MASK, QUERY, SUPPORT, report
     from mmnet_jax.training.stages import EXAMPLE

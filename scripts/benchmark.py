@@ -53,13 +53,13 @@ def main() -> None:
 
     from mmnet_jax.benchmark.peer import RESNETS, PeerCell, precisions
     from mmnet_jax.benchmark.report import OURS, PEER, figure, label, markdown
-    from mmnet_jax.benchmark.tasks import Cell, MatrixProduct
+    from mmnet_jax.benchmark.tasks import MatrixProduct
     from mmnet_jax.benchmark.turns import measure
     from mmnet_jax.drawing.images import png_bytes
     from mmnet_jax.input_benchmark import processor
     from mmnet_jax.storage.files import write_whole
 
-    groups = list(cells(Cell))
+    groups = list(cells())
     start = time.monotonic()
     (matrix,) = measure([MatrixProduct(FLAGS.dtype).open], 5)
     peers = precisions(matrix.get("device", "cpu")) if FLAGS.peer else ()
@@ -89,9 +89,9 @@ def main() -> None:
     print(markdown(measured, matrix), end="")
 
 
-def cells(cell: Any) -> Iterator[list[Any]]:
+def cells() -> Iterator[list[Any]]:
     """Groups of cells that are measured in turns: inference with fresh and encoded supports, or a training step."""
-    from mmnet_jax.benchmark.tasks import TASKS
+    from mmnet_jax.benchmark.tasks import TASKS, Cell
     from mmnet_jax.models.backbones import BACKBONES
 
     grid = GRID | {"backbone": [name for name in BACKBONES if name != "tiny"]}
@@ -105,7 +105,7 @@ def cells(cell: Any) -> Iterator[list[Any]]:
         groups = [[(task, batch) for task in inference] for batch in batches if inference]
         groups += [[("step", batch)] for batch in step_batches if "step" in FLAGS.task]
         for group in groups:
-            made = [cell(backbone, size, task, k, batch, FLAGS.reading, FLAGS.dtype) for task, batch in group]
+            made = [Cell(backbone, size, task, k, batch, FLAGS.reading, FLAGS.dtype) for task, batch in group]
             made[0].config()  # a mistake is told before anything is measured
             yield made
 

@@ -23,14 +23,9 @@ jax.config.update("jax_disable_most_optimizations", True)
 TESTS = Path(__file__).parent
 REFERENCE = TESTS / "reference"
 FAST = ("cli", "data", "drawing", "evaluation/test_draws", "evaluation/test_m", "evaluation/test_p")
-FAST += (
-    "evaluation/test_comparison",
-    "evaluation/test_html_report",
-    "evaluation/test_report",
-    "evaluation/test_shipped",
-    "evaluation/test_stored",
-)
-FAST += ("evaluation/test_transfer", "test_compare", "test_manifest_command")
+FAST += ("evaluation/test_comparison", "evaluation/test_html_report", "evaluation/test_report")
+FAST += ("evaluation/test_shipped", "evaluation/test_stored", "evaluation/test_transfer")
+FAST += ("test_compare", "test_manifest_command")
 FAST += ("inference/test_folder", "inference/test_sheet", "inference/test_supports")
 FAST += ("pretraining/test_crops", "pretraining/test_imagenet")
 FAST += ("reproduction", "storage", "test_config", "test_packaging", "test_score", "test_train_command")

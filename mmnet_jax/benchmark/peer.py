@@ -23,7 +23,7 @@ LAYOUTS = ("contiguous", "channels_last")
 
 
 def precisions(device: str) -> tuple[str, ...]:
-    """Those that the peer is measured in beside our network on a ``device`` such as ``cpu``.
+    """The precisions in which the peer is measured beside our network on a ``device`` such as ``cpu``.
 
     Raises:
       UserError: PyTorch is missing, or finds no GPU where jax has one.

@@ -12,6 +12,7 @@ from mmnet_jax.evaluation.markdown import markdown_table
 
 NAMES = "backbone", "px", "task", "shots", "batch", "by", "precision"
 NUMBERS = "median, ms", "p95, ms", "episodes/s", "peak, GB", "compile, s", "TFLOP/s"
+OURS, PEER = "mmnet_jax", "PyTorch"
 HEAD = (*NAMES, *NUMBERS, "of the matrix peak", "PyTorch's time over ours")
 
 Record = dict[str, Any]
@@ -28,9 +29,6 @@ def label(cell: Record) -> str:
     """Such as ``query, 5 shots, batch 1, PyTorch in TF32``."""
     by = "" if cell["by"] == OURS else f", {cell['by']} in {cell.get('precision', '?')}"
     return f"{cell['task']}, {cell['shots']} shot{'s' * (cell['shots'] > 1)}, batch {cell['batch_size']}{by}"
-
-
-OURS, PEER = "mmnet_jax", "PyTorch"
 
 
 def figure(cells: Sequence[Record]) -> UInt8[np.ndarray, "h w 3"]:

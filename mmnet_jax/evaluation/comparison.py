@@ -48,9 +48,9 @@ class Resampled:
 
     result: StoredResult
     classes: tuple[str, ...]
-    """Those that occur, in alphabetical order."""
+    """Names of the classes that occur, in alphabetical order."""
     ious: Float[np.ndarray, "r s c 1"]
-    """From ``class_ious``."""
+    """As ``class_ious`` gives them."""
 
     def draws(self, class_name: str | None = None) -> Float[np.ndarray, " r"]:
         """mIoU, or the IoU of one class (NaN where a draw misses it): of all episodes, then of each draw."""
@@ -96,7 +96,7 @@ def difference(ours: Parts, theirs: Parts, class_name: str | None = None) -> Est
 
 
 def _unlike(ours: StoredResult, theirs: StoredResult) -> str:
-    """What makes two results incomparable; empty if nothing does."""
+    """The difference that makes two results incomparable; empty if there is none."""
     pairs = {name: (ours.summary.get(name), theirs.summary.get(name)) for name in RULES}
     differing = [f"{name} ({a} and {b})" for name, (a, b) in pairs.items() if a != b and None not in (a, b)]
     if differing:

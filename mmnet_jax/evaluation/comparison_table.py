@@ -44,7 +44,7 @@ class Row:
     name: str
     parts: Parts
     files: tuple[str, ...]
-    """As they were given."""
+    """Paths as they were given."""
 
     def of_fold(self, fold: int) -> Parts:
         return {key: part for key, part in self.parts.items() if key[0] == fold}
@@ -121,7 +121,7 @@ def comparison_json(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def intervals_of(cells: Iterable[Mapping[str, Any]]) -> str:
-    """What the intervals of a table with these cells mean."""
+    """An explanation of the intervals in a table with these cells."""
     return f"{INTERVALS} {SEEDS}" if any("seeds95" in cell for cell in cells) else INTERVALS
 
 
@@ -198,7 +198,7 @@ def _class_table(content: Mapping[str, Any]) -> list[str]:
 
 
 def _circumstances(content: Mapping[str, Any]) -> str:
-    """What all rows share, in a sentence."""
+    """A sentence on the data, the protocol and the episodes that all rows share."""
     names = [name for name in ("split", "coco_masks", "folds") if name in content]
     variant = f" ({', '.join(f'{name}={content[name]}' for name in names)})" if names else ""
     scored = f", scored at {content['scoring']}" if content.get("scoring") else ""
@@ -219,19 +219,14 @@ def comparison_figure(content: Mapping[str, Any]) -> UInt8[np.ndarray, "h w 3"]:
     panels: list[tuple[Panel, Panel]] = []
     for column in ["mean", *folds] if len(folds) > 1 else folds:
         cells = {row["name"]: row["cells"][column] for row in rows}
-        scores = [Bar(name, cell["miou"], *_widest(cell)) for name, cell in cells.items()]
+        scores = [Bar(name, cell["miou"], *cell.get("seeds95", cell["interval95"])) for name, cell in cells.items()]
         differences = [Bar(rows[0]["name"], 0.0, 0.0, 0.0)]
         for row in rows[1:]:
             own = cells[row["name"]]["difference"]
-            differences.append(Bar(row["name"], own["difference"], *_widest(own)))
+            differences.append(Bar(row["name"], own["difference"], *own.get("seeds95", own["interval95"])))
         right = Panel(f"minus {rows[0]['name']}, points", differences, mark=0.0)
         panels.append((Panel(f"{column}: mIoU, percent", scores), right))
     return draw_intervals(panels)
-
-
-def _widest(cell: Mapping[str, Any]) -> tuple[float, float]:
-    low, high = cell.get("seeds95", cell["interval95"])
-    return low, high
 
 
 def _difference(cell: Mapping[str, Any]) -> str:

@@ -69,7 +69,8 @@ def html_report(
       curves: title and (step, value) of each curve of the training.
       config: that of the training, resolved.
     """
-    title = f"{summary.get('name') or summary['network'] or 'masks'}: mIoU {summary['miou']:.2f}"
+    name = summary.get("name") or summary["network"] or "masks"
+    title = f"{name}: mIoU {summary['miou']:.2f}"
     seeds = summary["seeds"]
     means = [f"{seed}: {value:.2f}" for seed, value in zip(seeds, summary.get("by_seed", ()), strict=False)]
     facts = [f"{note}." for note in summary.get("notes", ())]
@@ -80,7 +81,7 @@ def html_report(
         element("p", report(summary).splitlines()[0], class_="soft"),
         *(element("p", fact) for fact in facts),
         element("h2", "Scores"),
-        _scores(summary),
+        _scores(name, summary),
         element("h2", "Classes"),
         *_classes(summary),
     ]
@@ -118,8 +119,7 @@ def pick_episodes(result: Result) -> dict[str, list[int]]:
     return {rank: picked[rank] for rank in ("Best", "Median", "Worst")}
 
 
-def _scores(summary: dict[str, Any]) -> Markup:
-    own = summary.get("name") or summary["network"] or "masks"
+def _scores(own: str, summary: dict[str, Any]) -> Markup:
     rows = []
     for name, scores in {own: summary, **summary["baselines"]}.items():
         cut = f" above {scores['threshold']:.2f}" if "threshold" in scores else ""
@@ -156,12 +156,13 @@ def _episodes(result: Result, dataset: Dataset, read_mask: Callable[[int], Any])
             shots = [dataset.test.read(position, spec.class_id) for position in spec.supports[:shown]]
             supports = [support_tile(image, label == 1, side) for image, label in shots]
             query = query_tiles(*dataset.test.read(spec.query, spec.class_id), read_mask(number), TILE)
-            names = [f"support {image}" for image in asked.supports[:shown]]
+            groups = (
+                (supports, [f"support {image}" for image in asked.supports]),
+                (query, (f"query {asked.query}", "ground truth", "prediction")),
+            )
+            rows = (element("div", *map(inline_image, *group), class_="tiles") for group in groups)
             iou = 100 * result.intersection[number, 1] / result.union[number, 1]
             caption = f"{asked.class_name}, IoU {iou:.1f}, episode {number:,}, query {asked.query}"
-            groups = (names, supports), ((f"query {asked.query}", "ground truth", "prediction"), query)
-            images = (map(inline_image, tiles, words) for words, tiles in groups)
-            rows = (element("div", *own, class_="tiles") for own in images)
             parts.append(element("figure", *rows, element("figcaption", caption)))
     return parts
 

@@ -1,4 +1,4 @@
-"""What an evaluation leaves: the result as JSON and in words, its manifest, a table of episodes, and images."""
+"""The files of an evaluation: the result as JSON and in words, its manifest, a table of episodes, and images."""
 
 import csv
 import datetime
@@ -29,16 +29,8 @@ COLUMNS = ("query", "class", "supports", "area", "intersection", "union", "iou",
 MOST_CLASSES, EXTREMES = 20, 5
 """Classes that the report lists; of more it tells so many of the lowest and the highest IoU."""
 NETWORK: tuple[str, ...] = ("checkpoint", "step", "weights_sha256", "parameters_sha256", "network", "backbone")
-NETWORK += (
-    "reading",
-    "image_size",
-    "dtype",
-    "trained_dataset",
-    "trained_fold",
-    "trained_shots",
-    "trained_seed",
-    "hardware",
-)
+NETWORK += ("reading", "image_size", "dtype", "trained_dataset", "trained_fold", "trained_shots", "trained_seed")
+NETWORK += ("hardware",)
 """Fields of a result about the network and what it ran on, null where masks of others are scored."""
 SUPPORT, MASK, QUERY = "support.png", "mask.png", "query.png"
 
@@ -131,7 +123,7 @@ def write_result(path: Path, summary: dict[str, Any], result: Result, dataset: D
     if result.samples:
         write_whole(sheet, png_bytes(episode_sheet(result, dataset)))
     if page:
-        write_whole(report_file(path), page.encode())
+        write_whole(report_file(path), page.encode(errors="replace"))  # paths may be no Unicode
     write_whole(path, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
 
 

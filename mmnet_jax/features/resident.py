@@ -28,7 +28,7 @@ class Positions:
 
     images: Int32[AnyArray, "b n"]
     values: Int32[AnyArray, "b n"]
-    """What stands for the episode's class in the mask of each image, see ``Split.stored_value``."""
+    """Value of the episode's class in the stored mask of each image, see ``Split.stored_value``."""
 
 
 @struct.dataclass
@@ -100,7 +100,7 @@ def _refuse_without_room(needed: int, everywhere: NamedSharding) -> None:
 
 
 def free_memory(device: jax.Device) -> int:
-    """Bytes that a device can still allocate; a CPU's devices share what the system calls available."""
+    """Bytes that a device can still allocate; the devices of a CPU share the system's available memory."""
     if stats := device.memory_stats():
         return stats["bytes_limit"] - stats["bytes_in_use"]
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())

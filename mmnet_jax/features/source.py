@@ -1,4 +1,4 @@
-"""Where training and evaluation get encoded episodes from: images, or features that are stored.
+"""Sources of encoded episodes for training and evaluation: images, or stored features.
 
 ``load`` of a source reads a batch on the host, ``place`` puts it on the devices, and the ``encoder`` computes there
 what the trained part takes.
@@ -50,7 +50,7 @@ class Source(NamedTuple):
 
     load: Callable[[Sequence[EpisodeSpec]], Any]  # reads at least one episode, all with as many supports, on the host
     encoder: Encoder
-    row: Callable[[int], Any]  # reads what a batch holds of the image at a position besides its label: arrays
+    row: Callable[[int], Any]  # reads the arrays of the image at a position, without its label
     assemble: Callable[[Any, Array, Array], Any]  # a batch from rows, labels and sizes ``[b, 1+k, ...]``; for jit
     place: Callable[[Any, Sharding], Any] = on_devices  # a process's part of a batch, as the whole one on the devices
 

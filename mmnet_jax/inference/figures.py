@@ -89,7 +89,7 @@ def activation_rows(network: Network, supports: Supports, paths: Sequence[Path])
 
 
 def propagation_rows(network: Network, supports: Supports, paths: Sequence[Path]) -> Iterator[Tiles]:
-    """From the support mask to the query's (figure 4), and what happens between: three blocks of rows a query.
+    """The steps from the support mask to the query's (figure 4): three blocks of rows a query.
 
     Supports, prediction, confidence map (eq. 8) and probability; activations before and after propagation (eq. 5); and
     the weights (eq. 3) over each support of three query positions: the one of the highest foreground probability, the

@@ -1,4 +1,4 @@
-"""What all heads share: features of a frozen backbone, support sets encoded once, the decoder."""
+"""The parts that all heads share: features of a frozen backbone, support sets encoded once, the decoder."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from mmnet_jax.models.layers import channel_dropout
 Size = tuple[int, ...]
 """Height and width."""
 Role = Literal["query", "support"]
-"""What an image is to an episode; the same to a network whose projection is shared."""
+"""Role of an image in an episode; a network whose projection is shared treats both alike."""
 
 
 @struct.dataclass
@@ -112,7 +112,7 @@ class FewShotNetwork(nn.Module):
         size: Size,
         train: bool = False,
     ) -> Prediction:
-        """``decode`` from what ``encode`` gave of the queries, and of the supports with axes B and K in front."""
+        """``decode`` from the results of ``encode``: of the queries, and of the supports with axes B and K in front."""
         state = self.support_state(support, support_high, support_mask)
         return self.predict(query, state, self.match(query, query_high, state), size, train)
 
@@ -125,12 +125,12 @@ class FewShotNetwork(nn.Module):
         return self._run_backbone(masked_high, level3, masks)
 
     def encode_roles(self, mid: Float[Array, "n h w m"]) -> tuple[Any, ...]:
-        """What ``encode`` gives of images as queries and, where the projection is not shared, as supports."""
+        """The result of ``encode`` for images as queries and, unless the projection is shared, as supports."""
         roles: tuple[Role, ...] = ("query",) if self.projection_shared else ("query", "support")
         return tuple(self.encode(mid, role, False) for role in roles)
 
     def encode_support(self, images: Float[Array, "k s s 3"], labels: Int[Array, "k s s"]) -> SupportState:
-        """What ``segment`` needs of one support set."""
+        """Encodes one support set for ``segment``."""
         masks = self._grid_masks(labels)
         mid, high = self._levels(images, masks)
         return self.support_state(self.encode(mid, "support", False), high, masks)
@@ -150,14 +150,13 @@ class FewShotNetwork(nn.Module):
         return self.predict(encoded, repeated, matched, queries.shape[1:3], False)
 
     def encode(self, mid: Float[Array, "n h w m"], role: Role, train: bool) -> Any:
-        """What the head makes of images from their levels 3 and 2, with an axis N in front; ``role`` chooses the
-        projection where it is not shared."""
+        """The head's encoding of N images; ``role`` selects the projection unless it is shared."""
         raise NotImplementedError
 
     def support_state(
         self, encoded: Any, high: Float[Array, "*b k h w c"], mask: Float[Array, "*b k h w"]
     ) -> SupportState:
-        """What the head keeps of encoded support images: little work, since it is done again for each mask."""
+        """The head's state of encoded support images; it is computed again for each mask, so it must be cheap."""
         raise NotImplementedError
 
     def match(self, query: Any, query_high: Float[Array, "b h w c"], state: Any) -> Any:
@@ -165,7 +164,7 @@ class FewShotNetwork(nn.Module):
         raise NotImplementedError
 
     def predict(self, query: Any, state: Any, matched: Any, size: Size, train: bool) -> Prediction:
-        """From the result of ``match`` to logits at ``size``."""
+        """The prediction, with logits at ``size``, from the result of ``match``."""
         raise NotImplementedError
 
     def _decode_bins(self, input_at: Callable[[int], Array], grid: Size, size: Size, train: bool) -> tuple[Array, Any]:

@@ -17,7 +17,7 @@ EPSILON = 1e-7
 
 
 class Propagation(NamedTuple):
-    """What the query's positions receive from one support image."""
+    """Values and quality that each query position receives from one support image."""
 
     values: Float[Array, "b h w v"]
     """v_q, the support's values weighted by similarity (eq. 4); zero where the support has no foreground."""

@@ -24,7 +24,7 @@ CLAIMS = (
 SEEDS = " Verdicts are by the intervals over seeds. The column one seed: the smallest and the largest mean of one seed."
 
 Columns = Mapping[str, Sequence[Key]]
-"""By name of a column, the fold and seed of each run behind its number."""
+"""The fold and seed of each run behind a number, by the name of its column."""
 
 
 def filled(

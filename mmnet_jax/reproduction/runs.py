@@ -38,7 +38,7 @@ FIRST_SEED, MOST_SEEDS = 321, 100
 
 
 class Settings(NamedTuple):
-    """What all runs of a call share."""
+    """Settings that all runs of a call share."""
 
     runs: Path
     """Folder of the workdirs."""
@@ -66,7 +66,7 @@ class Run(NamedTuple):
     folder: Path
     """Its workdir, unless another training is there."""
     overrides: tuple[str, ...]
-    """What differs from the recipe, ``FIELD=VALUE`` each."""
+    """Differences from the recipe, ``FIELD=VALUE`` each."""
 
     @property
     def name(self) -> str:
@@ -79,7 +79,7 @@ class Run(NamedTuple):
 
 
 class Status(NamedTuple):
-    """Where a run stands."""
+    """Status of a run, and its workdir."""
 
     kind: Literal["done", "begun", "new"]
     workdir: Path
@@ -168,7 +168,7 @@ def find_status(run: Run, any_code: bool = False) -> Status:
 
 
 def _kind(workdir: Workdir, config: ConfigDict, any_code: bool) -> Literal["done", "begun", "new"]:
-    """What a workdir holds of a run; raises a ``UserError`` if it is another's. Unknown data count as the same."""
+    """Status of a run in a workdir; raises a ``UserError`` if it is another's. Unknown data count as the same."""
     if not workdir.resumes(config):
         return "new"
     result, data = _read_result(workdir), _data_sha256(dataset_choice(config))

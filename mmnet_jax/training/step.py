@@ -36,7 +36,7 @@ def data_mesh(batch_size: int) -> Mesh:
 
 
 def shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
-    """Of what every device holds, and of what is split over them by its first axis."""
+    """Shardings of arrays that every device holds whole, and of arrays split over the devices by their first axis."""
     return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
 
 

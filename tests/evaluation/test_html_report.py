@@ -14,7 +14,7 @@ from mmnet_jax.evaluation.draws import Episode
 from mmnet_jax.evaluation.html_report import html_report, pick_episodes
 from mmnet_jax.evaluation.manifest import draw_manifest
 from mmnet_jax.evaluation.metrics import score
-from mmnet_jax.evaluation.report import NETWORK, about_code, report_file, result_json
+from mmnet_jax.evaluation.report import NETWORK, about_code, report_file, result_json, write_result
 from mmnet_jax.evaluation.result import Baseline, Result
 from mmnet_jax.evaluation.saved_masks import PackedMasks
 
@@ -140,6 +140,11 @@ def test_packed_masks_are_read_as_they_were():
         packed.save(number, mask)
     for number, mask in masks.items():
         np.testing.assert_array_equal(packed.read(number), mask)
+
+
+def test_a_name_that_is_no_unicode_is_replaced(tmp_path, summary, result, dataset):
+    write_result(tmp_path / "result.json", summary, result, dataset, "data\udcff")  # a path's byte 0xff
+    assert (tmp_path / "report.html").read_text() == "data?"
 
 
 def test_the_page_lies_beside_the_result(tmp_path):

@@ -50,7 +50,7 @@ class Fit(NamedTuple):
     image: Callable[[Any, Any, int], Float[Array, "s s 3"]]
     """Takes an image in the top left corner of a square, its height and width, and S; normalises."""
     label: Callable[[Any, Any, int], Int[Array, "s s"]]
-    """Likewise; 255 where nothing counts."""
+    """Takes a label likewise; 255 (ignore) where nothing counts."""
 
     def images(self, images: UInt8[AnyArray, "b m m 3"], sizes: Int[AnyArray, "b 2"], image_size: int) -> Array:
         """``image`` of each image."""

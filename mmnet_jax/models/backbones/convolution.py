@@ -61,7 +61,7 @@ def convolve(
         faster = lambda x, kernel, **_: _pointwise(x[:, ::stride, ::stride], kernel[0, 0])  # noqa: E731
     elif stride == 1 and padding == 2 * ((dilation, dilation),) and pays(x, kernel):
         faster = lambda x, kernel, **_: winograd(x, kernel, dilation)  # noqa: E731
-    elif max(_output_sides(x, kernel, **layout)) <= 2:
+    elif max(output_sides(x, kernel, **layout)) <= 2:
         faster = _window_products
     elif x.shape[-1] == 3 and kernel.shape[3] <= 32:
         faster = _four_channels
@@ -131,8 +131,8 @@ _pointwise.defvjp(_pointwise_forward, _pointwise_backward)
 
 
 def _windows(x: Array, kernel: Array, stride: int, dilation: int, padding: Paddings) -> list[Array]:
-    """What each tap of the kernel sees, row by row of the kernel."""
-    rows, columns = _output_sides(x, kernel, stride, dilation, padding)
+    """The pixels under each tap of the kernel, row by row of the kernel."""
+    rows, columns = output_sides(x, kernel, stride, dilation, padding)
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     n, channels = x.shape[0], x.shape[-1]
     height, width = (rows - 1) * stride + 1, (columns - 1) * stride + 1
@@ -143,7 +143,8 @@ def _windows(x: Array, kernel: Array, stride: int, dilation: int, padding: Paddi
     ]
 
 
-def _output_sides(x: Array, kernel: Array, stride: int, dilation: int, padding: Paddings) -> tuple[int, int]:
+def output_sides(x: Array, kernel: Array, stride: int, dilation: int, padding: Paddings) -> tuple[int, int]:
+    """Height and width of a convolution's output."""
     reach = (kernel.shape[0] - 1) * dilation
     rows, columns = (
         (side + sum(zeros) - reach - 1) // stride + 1 for side, zeros in zip(x.shape[1:3], padding, strict=True)

@@ -18,7 +18,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from mmnet_jax.models.backbones.convolution import centred_padding, convolve, convolve_ohwi, same_padding
+from mmnet_jax.models.backbones.convolution import centred_padding, convolve, convolve_ohwi, output_sides, same_padding
 
 OHWI = "kernel_ohwi"
 """Name of a kernel with its outputs in front."""
@@ -80,10 +80,7 @@ class FrozenConv(nn.Module):
         var = self.variable("batch_stats", "var", ones)
 
         if self.is_initializing():  # nobody reads what it computes, and every start traces it for the shapes
-            reach = (self.kernel_size - 1) * self.dilation + 1
-            sides = zip(x.shape[1:3], layout["padding"], strict=True)
-            height, width = ((side + sum(zeros) - reach) // self.stride + 1 for side, zeros in sides)
-            return jnp.zeros((x.shape[0], height, width, self.features), x.dtype)
+            return jnp.zeros((x.shape[0], *output_sides(x, kernel, **layout), self.features), x.dtype)
         y = convolve(x, kernel, **layout)
         if batch_statistics:
             used_mean, used_var = jnp.mean(y, axis=(0, 1, 2)), jnp.var(y, axis=(0, 1, 2))

@@ -31,7 +31,7 @@ class Branch:
 
 
 class Encoded(NamedTuple):
-    """What a branch makes of some images."""
+    """A branch's encoding of some images."""
 
     nodes: Float[Array, "*n h w v"]
     """F . M (eq. 1), with F after ReLU and dropout; F itself without a memory."""
@@ -110,7 +110,7 @@ class MMNet(FewShotNetwork):
     shot_masks: Callable[[Array], Array] = lambda masks: masks
     """The masks through which APM and QMM see the shots: the paper's are their own."""
     shot_quality: Callable[[Array, Array], Array] = lambda quality, masks: quality
-    """From p_q (eq. 9) and the masks to what the softmax over the shots takes."""
+    """Takes p_q (eq. 9) and the masks to the input of the softmax over the shots."""
     decoder_inputs: tuple[str, ...] = ("fused", "confidence")
 
     KEEPS_FEATURES: ClassVar[bool] = False
@@ -131,7 +131,7 @@ class MMNet(FewShotNetwork):
         return nodes if self.memory_size is None else nn.sigmoid(nodes)
 
     def encode(self, mid: Array, role: Role, train: bool) -> tuple[Encoded, ...]:
-        """Each branch's view of some images."""
+        """Each branch's encoding of some images."""
         prefix = "" if self.projection_shared or role == "query" else "support_"
         encoded = []
         with jax.named_scope("memory"):
