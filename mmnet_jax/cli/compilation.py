@@ -82,10 +82,6 @@ def _drop_torn(folder: Path) -> None:
 
     with FileLock(folder / ".lockfile", timeout=10):  # as jax locks it
         for entry in folder.glob("*-cache"):
-            if len(_read_time(entry)) != 8:
+            accessed = entry.with_name(f"{entry.name.removesuffix('-cache')}-atime")
+            if not accessed.exists() or accessed.stat().st_size != 8:
                 entry.unlink()
-
-
-def _read_time(entry: Path) -> bytes:
-    file = entry.with_name(f"{entry.name.removesuffix('-cache')}-atime")
-    return file.read_bytes() if file.exists() else b""

@@ -88,20 +88,17 @@ class StoreEncoder:
 
 def _load(split: Split, rows: np.ndarray, mask_level3: bool, specs: Sequence[EpisodeSpec]) -> StoredEpisodes:
     """Reads episodes from rows of float32 ``mid`` [h, w, m], levels 3 and 2, and ``high`` [h, w, c], level 4."""
-    queries = np.array([spec.query for spec in specs])
-    supports = np.array([spec.supports for spec in specs])
-    mid, high = rows["mid"], rows["high"]
-    support_high = None if mask_level3 else high[supports]
-    labels, sizes = load_labels(split, specs)
-    return StoredEpisodes(mid[queries], high[queries], mid[supports], support_high, labels, sizes)
+    images = np.array([spec.images for spec in specs])
+    high = rows["high"][images[:, :1] if mask_level3 else images]
+    return _assemble(mask_level3, (rows["mid"][images], high), *load_labels(split, specs))
 
 
 def _row(rows: np.ndarray, i: int) -> tuple[np.ndarray, np.ndarray]:
     return rows["mid"][i], rows["high"][i]
 
 
-def _assemble(mask_level3: bool, rows: tuple[Array, Array], labels: Array, sizes: Array) -> StoredEpisodes:
-    """A batch of ``_load`` from ``mid`` and ``high`` of its images, [b, 1+k, h, w, ...]."""
+def _assemble(mask_level3: bool, rows: tuple[AnyArray, AnyArray], labels: AnyArray, sizes: AnyArray) -> StoredEpisodes:
+    """A batch from ``mid`` and ``high`` of its images, [b, 1+k, h, w, ...]."""
     mid, high = rows
     return StoredEpisodes(mid[:, 0], high[:, 0], mid[:, 1:], None if mask_level3 else high[:, 1:], labels, sizes)
 

@@ -153,7 +153,7 @@ class MMNet(FewShotNetwork):
         """The query's activations times what each shot carries over, h'_q = h_q * v_q element by element (eq. 5),
         averaged over the shots by quality (eq. 9); and the confidence map (eq. 8)."""
         masks = self.shot_masks(state.mask)
-        # a shot without foreground of its own has no say, whichever mask it was seen through
+        # a shot without foreground of its own gets no weight, whichever mask it is seen through
         has_foreground = jnp.any(state.mask > 0, axis=(2, 3))
         weigh = self.weigher(query, state, masks)
         by_branch = []
