@@ -1,4 +1,4 @@
-"""How fast the input of a training is: decoding beside plain Pillow, and steps on its batches beside one batch."""
+"""Speed of a training's input: decoding beside plain Pillow, and steps on its batches beside one batch."""
 
 import io
 import statistics

@@ -44,7 +44,7 @@ def augmentation(config: ConfigDict) -> Augmentation:
 
 
 def network_settings(config: ConfigDict) -> NetworkSettings:
-    """What ``build_model`` takes."""
+    """The settings of ``build_model``."""
     from mmnet_jax.models.heads.spec import NetworkSettings
 
     known = {field.name for field in dataclasses.fields(NetworkSettings)}.intersection(config.model.keys())
@@ -57,7 +57,7 @@ def network_settings(config: ConfigDict) -> NetworkSettings:
 
 
 def objective(config: ConfigDict) -> Objective:
-    """What ``losses.compute_losses`` takes."""
+    """The weights and choices of ``losses.compute_losses``."""
     from mmnet_jax.losses import Objective
 
     return Objective(**config.loss.to_dict())

@@ -120,7 +120,7 @@ def make(shard: Shard, count: Count, *, folder: Path, skip: bool) -> None:
 
 
 def read_note(shard: Shard, folder: Path) -> Note | None:
-    """What ``make`` has noted of a shard; None if it has not been made."""
+    """The note that ``make`` wrote for a shard; None if the shard has not been made."""
     try:
         note = Note(**json.loads(_note_file(shard, folder).read_bytes()))
     except (OSError, ValueError, TypeError):

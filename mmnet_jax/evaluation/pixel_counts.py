@@ -49,7 +49,7 @@ def threshold_bins(confidence: Float[Array, "b m m"], labels: Integer[Array, "b 
 
 
 def count_above_thresholds(bins: UInt8[np.ndarray, "b m m"]) -> Integer[np.ndarray, "b 2 thresholds"]:
-    """How many background and foreground pixels of each label have a confidence of at least 0, 0.01, ... 1.
+    """Number of background and foreground pixels of each label that have a confidence of at least 0, 0.01, ... 1.
 
     On the host, which takes a third of the time that XLA's histogram takes on a CPU (1.2 ms for 500 x 500 pixels).
     """

@@ -10,7 +10,7 @@ from mmnet_jax.evaluation.protocols import PROTOCOLS
 from mmnet_jax.storage.files import write_whole
 
 IMAGE_RULES = {"pad": "padded", "squash": "squashed"}
-"""What a table calls each ``Protocol.fit``."""
+"""Text of the column ``image`` for each ``Protocol.fit``."""
 SHARED = (
     "dataset",
     "split",

@@ -1,4 +1,4 @@
-"""How the backbones' tensors are called elsewhere, as tables for ``port``."""
+"""Names of the backbones' tensors in other people's checkpoints, as tables for ``port``."""
 
 import re
 from collections.abc import Callable, Collection
@@ -24,7 +24,7 @@ DEEP_STEMS = (
 
 
 class Layout(NamedTuple):
-    """How the checkpoints of one family of backbones are written."""
+    """Names and layout in the checkpoints of one family of backbones."""
 
     rules: Callable[[Any, Collection[str]], list[Rule]]
     """The table of a backbone of the family; the source's names decide between several layouts."""

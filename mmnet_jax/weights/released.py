@@ -80,7 +80,7 @@ def infer_head(state_dict: Mapping[str, np.ndarray], source: str) -> str | None:
 
 
 def count_bins(state_dict: Mapping[str, np.ndarray]) -> int:
-    """How many scales the decoder of an authors' checkpoint has."""
+    """Number of scales of the decoder in an authors' checkpoint."""
     found = (
         re.fullmatch(r"(?:init_merge|beta_conv|inner_cls)\.(\d+)\..*", name) for name in strip_prefixes(state_dict)
     )

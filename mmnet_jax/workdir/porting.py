@@ -24,14 +24,14 @@ ASSUMED = {field.rpartition(".")[2]: field for field in _ASSUMED}
 
 
 class Ported(NamedTuple):
-    """What was ported."""
+    """The result of a port."""
 
     config: ConfigDict
     tensors: int
     epoch: int | None  # the checkpoint's, if the file holds it
 
     def report(self, workdir: str) -> str:
-        """What was found, what was assumed, and the next command."""
+        """A summary: the inferred fields, the assumptions, and the next command."""
         config = self.config
         memory = f" of reading {config.reading}, {config.model.memory_size} embeddings" if has_memory(config) else ""
         epoch = "" if self.epoch is None else f", epoch {self.epoch}"

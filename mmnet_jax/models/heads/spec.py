@@ -1,4 +1,4 @@
-"""What a head is built from, and what it declares to the rest of the package."""
+"""Settings that a head is built from, and its declaration to the rest of the package."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
