@@ -34,7 +34,8 @@ def main(words: list[str]) -> None:
     from mmnet_jax.config import has_memory
     from mmnet_jax.data.images import read_image
     from mmnet_jax.drawing.images import png_bytes
-    from mmnet_jax.inference.figures import FIGURES, Network, draw_figure
+    from mmnet_jax.inference.figures import FIGURES, draw_figure
+    from mmnet_jax.inference.segmenter import Segmenter
     from mmnet_jax.inference.supports import read_supports
     from mmnet_jax.storage.files import write_whole
     from mmnet_jax.workdir.folder import Workdir, load_step
@@ -53,7 +54,7 @@ def main(words: list[str]) -> None:
     for (workdir, config), examples in zip(configs.items(), supports, strict=True):
         model, variables, _, step = load_step(workdir, FLAGS.checkpoint)
         title = f"{name}: {workdir}, step {step}, levels {config.model.levels}, reading {config.reading}"
-        parts[title] = list(FIGURES[name](Network(model, variables, config), examples, queries))
+        parts[title] = list(FIGURES[name](Segmenter(model, variables, config, examples), queries))
         say(f"drawn: {workdir}")
     write_whole(Path(FLAGS.output), png_bytes(draw_figure(parts)))
     print(f"written: {FLAGS.output}")

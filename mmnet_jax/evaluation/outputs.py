@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from mmnet_jax.data.transforms.squash import squash_label
 from mmnet_jax.evaluation.pixel_counts import PixelCounts, count_pixels, predicted_foreground, threshold_bins
-from mmnet_jax.features.encoded import EncodedImage, Networks, stack_images
+from mmnet_jax.features.encoded import EncodedImage, Networks, decode_images, stack_images
 from mmnet_jax.labels import IGNORE
-from mmnet_jax.models.network import grid_masks, join_shots, split_shots
+from mmnet_jax.models.network import grid_masks
 from mmnet_jax.ops.resize import resize_bilinear, resize_to_sides
 
 SHOWN = 3
@@ -83,18 +83,7 @@ def compute_outputs(
     fitted = networks.encoder.fit_labels(labels, sizes)
     support_labels, image_size = fitted[:, 1:], fitted.shape[2:]
     support_masks = grid_masks(support_labels == 1, queries.high.shape[1:3])
-    support_high = supports.high
-    if supports.level3 is not None:
-        shots = join_shots(supports.level3), join_shots(support_masks)
-        masked: Any = model.apply(variables["trained"], *shots, method="masked_high")
-        support_high = split_shots(masked, len(support_masks))
-
-    def decode(head: str) -> Any:
-        query, support = queries.heads[head][0], supports.heads[head][-1]
-        encoded = query, queries.high, support, support_high, support_masks
-        return model.apply(variables[head], *encoded, image_size, method="decode_encoded")
-
-    predictions: dict[str, Any] = {head: decode(head) for head in variables}
+    predictions = decode_images(model, variables, queries, supports, support_masks, image_size)
     trained = predictions["trained"]
     scored, size = scored_labels(labels[:, 0], sizes[:, 0], scoring)
     sides, canvas = size.max(axis=-1), scored.shape[-1]

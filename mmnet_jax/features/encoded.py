@@ -1,5 +1,6 @@
 """Images encoded once for many episodes: the features of an image that depend on no mask."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from jaxtyping import Array, Float
 
 from mmnet_jax.features.resident import free_memory
 from mmnet_jax.features.source import Encoder
-from mmnet_jax.models.network import FewShotNetwork
+from mmnet_jax.models.network import FewShotNetwork, join_shots, split_shots
 
 SHARE = 0.5
 """Fraction of the free memory that features take where ``evaluation.cache_gb`` is None."""
@@ -57,11 +58,41 @@ class EncodedImage:
 def encode_images(networks: Networks, rows: Any) -> tuple[EncodedImage, ...]:
     """The features of images by their rows (see ``Source.row``), on every device."""
     model, variables = networks.model, networks.variables()
-    mid, high = networks.encoder.levels(model, variables["trained"], rows)
-    encoded: Any = {name: model.apply(own, mid, method="encode_roles") for name, own in variables.items()}
+    images = encode_levels(model, variables, *networks.encoder.levels(model, variables["trained"], rows))
+    images = jax.lax.with_sharding_constraint(images, networks.everywhere)
+    return tuple(jax.tree.map(lambda x: x[i], images) for i in range(len(images.high)))  # noqa: B023
+
+
+def encode_levels(
+    model: FewShotNetwork, variables: Mapping[str, Any], mid: Float[Array, "n h w m"], high: Float[Array, "n h w c"]
+) -> EncodedImage:
+    """The features of images from ``FewShotNetwork.levels``; ``variables`` holds the network's for each head."""
     level3 = mid[..., : model.backbone.channels["level3"]] if model.mask_level3 else None
-    images = jax.lax.with_sharding_constraint(EncodedImage(high, level3, encoded), networks.everywhere)
-    return tuple(jax.tree.map(lambda x: x[i], images) for i in range(len(mid)))  # noqa: B023
+    encoded: Any = {head: model.apply(own, mid, method="encode_roles") for head, own in variables.items()}
+    return EncodedImage(high, level3, encoded)
+
+
+def decode_images(
+    model: FewShotNetwork,
+    variables: Mapping[str, Any],
+    queries: EncodedImage,
+    supports: EncodedImage,
+    masks: Float[Array, "b k h w"],
+    size: tuple[int, ...],
+) -> dict[str, Any]:
+    """Each head's prediction from the results of ``stack_images`` and the supports' foreground on the grid."""
+    support_high = supports.high
+    if supports.level3 is not None:
+        own: Any = next(iter(variables.values()))  # the backbone is that of all heads
+        masked: Any = model.apply(own, join_shots(supports.level3), join_shots(masks), method="masked_high")
+        support_high = split_shots(masked, len(masks))
+
+    def decode(head: str) -> Any:
+        query, support = queries.heads[head][0], supports.heads[head][-1]
+        encoded = query, queries.high, support, support_high, masks
+        return model.apply(variables[head], *encoded, size, method="decode_encoded")
+
+    return {head: decode(head) for head in variables}
 
 
 def image_capacity(image: EncodedImage, cache_gb: float | None, everywhere: NamedSharding) -> tuple[int, int]:

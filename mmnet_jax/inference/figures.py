@@ -1,6 +1,5 @@
 """Figures of a network's inner maps on a user's images, as the paper's figures 4, 5 and A show them."""
 
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,20 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
-from ml_collections import ConfigDict
 
 from mmnet_jax import ops
-from mmnet_jax.data.images import read_image
-from mmnet_jax.data.transforms.evaluation import prepare_image
 from mmnet_jax.drawing.images import RGB, fit_image, fit_mask, fit_size, heat, overlay, support_tile
 from mmnet_jax.drawing.page import Page, shortened
-from mmnet_jax.episode import Episode
 from mmnet_jax.evaluation.outputs import top_activations
 from mmnet_jax.evaluation.sheet import map_tile
 from mmnet_jax.inference.segmentation import foreground_margin
+from mmnet_jax.inference.segmenter import Segmenter
 from mmnet_jax.inference.sheet import foreground_probability, printable
 from mmnet_jax.inference.supports import Example, Supports
-from mmnet_jax.models.heads.mmnet import MMNetPrediction
 from mmnet_jax.models.network import grid_masks
 from mmnet_jax.ops.resize import resize_on_host
 
@@ -36,14 +31,6 @@ Tiles = list[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]
 """Images of a row, each with its caption."""
 
 
-class Network(NamedTuple):
-    """A trained MM-Net with a memory."""
-
-    model: Any
-    variables: Mapping[str, Any]
-    config: ConfigDict
-
-
 class Query(NamedTuple):
     """An image and its segmentation with a support set."""
 
@@ -51,8 +38,11 @@ class Query(NamedTuple):
     image: RGB
     maps: Any
     """Its ``MMNetPrediction`` as NumPy arrays without the batch axis."""
-    margin: Float[np.ndarray, "h w"]
-    """Foreground minus background logit, at the network's resolution, without padding."""
+
+    @property
+    def margin(self) -> Float[np.ndarray, "h w"]:
+        """Foreground minus background logit, at the network's resolution, without padding."""
+        return foreground_margin(self.maps.logits, self.image.shape[:2])
 
     def found(self) -> RGB:
         """Its image with the predicted mask in red."""
@@ -64,21 +54,19 @@ class Query(NamedTuple):
         return map_tile(values, self.image.shape[:2], TILE)
 
 
-def predict_maps(network: Network, supports: Supports, path: Path) -> Query:
+def predict_maps(segmenter: Segmenter, path: Path) -> Query:
     """Segments one query; raises ``UserError`` naming a file that is missing, broken or no image."""
-    image = read_image(path)
-    query = prepare_image(image, network.config.data.image_size)
-    episode = Episode(query[None], supports.images[None], supports.labels[None])
-    maps = jax.tree.map(lambda x: np.asarray(x)[0], _predict(network.model, network.variables, episode))
-    return Query(printable(path.name), image, maps, foreground_margin(maps.logits, image.shape[:2]))
+    image, encoded = segmenter.encode(path)
+    return Query(printable(path.name), image, segmenter.predict(encoded))
 
 
-def activation_rows(network: Network, supports: Supports, paths: Sequence[Path]) -> Iterator[Tiles]:
+def activation_rows(segmenter: Segmenter, paths: Sequence[Path]) -> Iterator[Tiles]:
     """Meta-class activations (eq. 1) of the supports and queries, one image a row (figures 5 and A).
 
     The ``EMBEDDINGS`` shown are those whose activation on the supports' foreground exceeds that on the background most.
     """
-    for number, query in enumerate(predict_maps(network, supports, path) for path in paths):
+    supports = segmenter.supports
+    for number, query in enumerate(predict_maps(segmenter, path) for path in paths):
         shown = _top_embeddings(query, supports, EMBEDDINGS)
         if number == 0:
             logits = np.concatenate(query.maps.support_memory_logits, axis=-1)
@@ -88,14 +76,15 @@ def activation_rows(network: Network, supports: Supports, paths: Sequence[Path])
         yield [(query.name, query.found()), *((f"Act #{n}", query.tile(query.maps.activations[..., n])) for n in shown)]
 
 
-def propagation_rows(network: Network, supports: Supports, paths: Sequence[Path]) -> Iterator[Tiles]:
+def propagation_rows(segmenter: Segmenter, paths: Sequence[Path]) -> Iterator[Tiles]:
     """The steps from the support mask to the query's (figure 4): three blocks of rows a query.
 
     Supports, prediction, confidence map (eq. 8) and probability; activations before and after propagation (eq. 5); and
     the weights (eq. 3) over each support of three query positions: the one of the highest foreground probability, the
     median one of the predicted mask, and the one of the lowest probability.
     """
-    for query in (predict_maps(network, supports, path) for path in paths):
+    supports = segmenter.supports
+    for query in (predict_maps(segmenter, path) for path in paths):
         maps, probability = query.maps, foreground_probability(query.margin)
         yield [
             *map(_support, supports.examples),
@@ -113,26 +102,28 @@ def propagation_rows(network: Network, supports: Supports, paths: Sequence[Path]
         rows, columns = map(int, inside)
         at_grid = resize_on_host(probability, (rows, columns))
         for position in _positions(at_grid):
-            weights = zip(supports.examples, _weights(network, query, supports, position), strict=True)
+            weights = zip(supports.examples, _weights(segmenter, query, position), strict=True)
             caption = f"position, probability {at_grid[position]:.2f}"
             yield [(caption, _marked(query.image, position, at_grid.shape)), *(_weight_tile(*own) for own in weights)]
 
 
-def shot_rows(network: Network, supports: Supports, paths: Sequence[Path]) -> Iterator[Tiles]:
+def shot_rows(segmenter: Segmenter, paths: Sequence[Path]) -> Iterator[Tiles]:
     """Each support's weight over the query (eq. 9) and the prediction with this support alone, two rows a query."""
-    yield [*map(_support, supports.examples)]
+    examples = segmenter.supports.examples
+    yield [*map(_support, examples)]
     for path in paths:
-        query = predict_maps(network, supports, path)
+        image, encoded = segmenter.encode(path)
+        query = Query(printable(path.name), image, segmenter.predict(encoded))
         tiles = [(f"weight, mean {weight.mean():.2f}", query.tile(weight)) for weight in query.maps.shot_weights]
         yield [*tiles, (query.name, fit_image(query.image, TILE))]
         alone = []
-        for k in range(len(supports.examples)):
-            one = Supports(supports.images[k : k + 1], supports.labels[k : k + 1], supports.examples[k : k + 1])
-            alone.append(("with this support alone", predict_maps(network, one, path).found()))
+        for k in range(len(examples)):
+            found = query._replace(maps=segmenter.predict(encoded, slice(k, k + 1))).found()
+            alone.append(("with this support alone", found))
         yield [*alone, ("with all", query.found())]
 
 
-FIGURES: dict[str, Callable[[Network, Supports, Sequence[Path]], Iterator[Tiles]]] = {
+FIGURES: dict[str, Callable[[Segmenter, Sequence[Path]], Iterator[Tiles]]] = {
     "activations": activation_rows,
     "propagation": propagation_rows,
     "shots": shot_rows,
@@ -156,14 +147,9 @@ def draw_figure(parts: Mapping[str, Sequence[Tiles]]) -> RGB:
     return page.pixels()
 
 
-@functools.partial(jax.jit, static_argnames="model")
-def _predict(model: Any, variables: Mapping[str, Any], episode: Episode) -> MMNetPrediction:
-    return model.apply(variables, episode)
-
-
 def _top_embeddings(query: Query, supports: Supports, count: int) -> list[int]:
     batched = jax.tree.map(lambda x: jnp.asarray(x)[None], query.maps)
-    return np.asarray(top_activations(batched, supports.labels[None], count)[1])[0].tolist()
+    return np.asarray(top_activations(batched, jnp.asarray(supports.labels)[None], count)[1])[0].tolist()
 
 
 def _positions(probability: Float[np.ndarray, "h w"]) -> list[tuple[Any, ...]]:
@@ -182,12 +168,11 @@ def _marked(image: RGB, position: tuple[Any, ...], grid: tuple[int, ...]) -> UIn
     return tile
 
 
-def _weights(
-    network: Network, query: Query, supports: Supports, position: tuple[Any, ...]
-) -> Float[np.ndarray, "k h w"]:
+def _weights(segmenter: Segmenter, query: Query, position: tuple[Any, ...]) -> Float[np.ndarray, "k h w"]:
     """w_qs (eq. 3) of one query position over each support, the mean over memories."""
-    model, maps = network.model, query.maps
-    masks = model.shot_masks(grid_masks(supports.labels == 1, maps.confidence.shape)[None])[0]
+    model: Any = segmenter.model
+    maps, foreground = query.maps, jnp.asarray(segmenter.supports.labels == 1)
+    masks = model.shot_masks(grid_masks(foreground, maps.confidence.shape)[None])[0]
     scale = (lambda x: x) if model.cosine_on_logits else jax.nn.sigmoid
     pairs = zip(maps.query_memory_logits, maps.support_memory_logits, strict=True)
     by_memory = [_propagate_identity(scale(q[position]), scale(s), masks) for q, s in pairs]

@@ -1,27 +1,24 @@
 """A user's own images segmented with a support set: masks, overlays, sheets and ``predictions.json``."""
 
-import functools
-import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from mmnet_jax.cli.progress import Progress
 from mmnet_jax.data.images import read_image
-from mmnet_jax.data.transforms.evaluation import fitted_size, prepare_image
-from mmnet_jax.drawing.images import RGB, overlay, png_bytes
+from mmnet_jax.data.transforms.evaluation import fitted_size
+from mmnet_jax.drawing.images import overlay, png_bytes
 from mmnet_jax.errors import UserError
 from mmnet_jax.inference import sheet
 from mmnet_jax.inference.folder import PREDICTIONS, find_images
+from mmnet_jax.inference.segmenter import Segmenter
 from mmnet_jax.inference.supports import Supports
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.ops.resize import resize_on_host
@@ -120,13 +117,16 @@ def segment_images(
     ``OSError`` naming what the file system refuses, ``output`` where its disk is full.
     """
     results: list[QueryResult] = []
-    segmented = _segment(model, variables, config, supports, queries)
+    segmenter = Segmenter(model, variables, config, supports)
     count, side = len(queries), sheet.tile_side(len(queries))
     with Progress("image", count, "images", say) as progress, whole_files(output, PREDICTIONS) as folder:
         *sheets, predictions = summary_files(count, folder)
         for page, file in enumerate(sheets):
             cells = []
-            for query, image, logits in itertools.islice(segmented, sheet.QUERIES_PER_SHEET):
+            first = page * sheet.QUERIES_PER_SHEET
+            for query in queries[first : first + sheet.QUERIES_PER_SHEET]:
+                image, encoded = segmenter.encode(query)
+                logits = segmenter.predict(encoded).logits
                 margin = foreground_margin(logits, image.shape[:2])
                 full = resize_on_host(margin, image.shape[:2])
                 mask = full > 0
@@ -147,27 +147,6 @@ def segment_images(
         }
         predictions.write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
     return results
-
-
-def _segment(
-    model: FewShotNetwork, variables: Mapping[str, Any], config: ConfigDict, supports: Supports, queries: Sequence[Path]
-) -> Iterator[tuple[Path, RGB, Float[np.ndarray, "s s 2"]]]:
-    """Each query with its image and its logits."""
-    state = _apply(model, "encode_support", variables, supports.images, supports.labels)
-    batch = min(len(queries), config.evaluation.batch_size)
-    for start in range(0, len(queries), batch):
-        part = queries[start : start + batch]
-        images = [read_image(query) for query in part]
-        fitted = jnp.stack([prepare_image(image, config.data.image_size) for image in images])
-        # The last batch is filled up, so that one shape is compiled.
-        fitted = jnp.pad(fitted, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
-        logits = np.asarray(_apply(model, "segment", variables, fitted, state).logits)
-        yield from zip(part, images, logits, strict=False)
-
-
-@functools.partial(jax.jit, static_argnames=("model", "method"))
-def _apply(model: FewShotNetwork, method: str, variables: Mapping[str, Any], *arguments: Any) -> Any:
-    return model.apply(variables, *arguments, method=method)
 
 
 def result_files(query: Path, output: str | Path, save_logits: bool) -> list[Path]:

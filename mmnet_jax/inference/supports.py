@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from mmnet_jax.data.images import read_upright
@@ -60,9 +59,9 @@ class Example(NamedTuple):
 class Supports(NamedTuple):
     """K annotated images as the network takes them, and for display."""
 
-    images: Float[Array, "k s s 3"]
-    labels: Int[Array, "k s s"]
-    examples: tuple[Example, ...] = ()
+    images: Float[np.ndarray, "k s s 3"]
+    labels: Int[np.ndarray, "k s s"]
+    examples: tuple[Example, ...]
 
 
 def parse_box(text: str) -> Box:
@@ -106,7 +105,7 @@ def read_supports(
     size, grid = config.data.image_size, create_backbone(config.model.backbone).grid(config.data.image_size)
     read = (_read_support(*pair, size, grid, ignore) for pair in zip(images, annotations, strict=True))
     fitted, labels, examples = zip(*read, strict=True)
-    return Supports(jax.device_put(np.stack(fitted)), jax.device_put(np.stack(labels)), examples)
+    return Supports(np.stack(fitted), np.stack(labels), examples)
 
 
 def _read_support(

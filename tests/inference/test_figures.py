@@ -3,6 +3,7 @@
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,13 +16,13 @@ from mmnet_jax.evaluation.sheet import map_tile
 from mmnet_jax.inference.figures import (
     EMBEDDINGS,
     TILE,
-    Network,
     activation_rows,
     draw_figure,
     predict_maps,
     propagation_rows,
     shot_rows,
 )
+from mmnet_jax.inference.segmenter import Segmenter
 from mmnet_jax.models.network import grid_masks
 from tests.cli.call import call
 from tests.inference.conftest import SIZE
@@ -29,23 +30,28 @@ from tests.inference.conftest import SIZE
 
 @pytest.fixture
 def shown(folder, config, network, supports_of):
-    """Arguments of each figure: the network, both supports, one query; and the prediction by the network itself."""
+    """The network with both supports, a query, and the prediction by the network itself."""
     supports, path = supports_of("ab"), folder / "queries" / "two.JPEG"
     episode = Episode(prepare_image(path, SIZE)[None], supports.images[None], supports.labels[None])
     prediction = jax.jit(network[0].apply)(network[1], episode)
-    return (Network(*network, config), supports, [path]), prediction
+    return Segmenter(*network, config, supports), [path], prediction
 
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-np.asarray(x, np.float64)))
 
 
+def masks_on_grid(segmenter, value):
+    return np.asarray(grid_masks(jnp.asarray(segmenter.supports.labels == value), 5))
+
+
 def test_activations_are_those_that_the_foreground_excites_most(shown):
-    arguments, prediction = shown
-    supports = arguments[1]
-    first, second, query = activation_rows(*arguments)
+    segmenter, paths, prediction = shown
+    first, second, query = activation_rows(segmenter, paths)
     activations = sigmoid(prediction.support_memory_logits[0][0])
-    weights = [np.asarray(grid_masks(supports.labels == value, 5))[..., None] for value in (1, 0)]
+    weights = [
+        np.asarray(grid_masks(jnp.asarray(segmenter.supports.labels == value), 5))[..., None] for value in (1, 0)
+    ]
     foreground, background = ((activations * w).sum((0, 1, 2)) / w.sum() for w in weights)
     order = np.argsort(background - foreground)[:EMBEDDINGS]
     for row in (first, second, query):
@@ -57,13 +63,13 @@ def test_activations_are_those_that_the_foreground_excites_most(shown):
 
 
 def test_the_weights_of_a_position_are_the_softmax_of_its_cosines(shown):
-    arguments, prediction = shown
-    overview, pairs, *positions = propagation_rows(*arguments)
+    segmenter, paths, prediction = shown
+    overview, pairs, *positions = propagation_rows(segmenter, paths)
     assert [caption for caption, _ in overview] == ["a.jpg", "b.png", "two.JPEG", "confidence C_Q", "probability"]
     assert [caption[:3] for caption, _ in pairs] == ["Act", "pro", "Act", "pro"] and len(positions) == 3
     query = sigmoid(prediction.query_memory_logits[0][0])
     supports = sigmoid(prediction.support_memory_logits[0][0])
-    masks = np.asarray(grid_masks(arguments[1].labels == 1, 5))
+    masks = masks_on_grid(segmenter, 1)
     ranges = set()
     for node in query.reshape(-1, query.shape[-1]):
         for support, mask in zip(supports, masks, strict=True):
@@ -75,14 +81,14 @@ def test_the_weights_of_a_position_are_the_softmax_of_its_cosines(shown):
     assert probabilities == sorted(probabilities, reverse=True)
 
 
-def test_shots_have_their_weights_and_their_own_predictions(shown):
-    (network, supports, paths), prediction = shown
-    examples, weights, alone = shot_rows(network, supports, paths)
+def test_shots_have_their_weights_and_their_own_predictions(shown, network, config, supports_of):
+    segmenter, paths, prediction = shown
+    examples, weights, alone = shot_rows(segmenter, paths)
     assert [caption for caption, _ in examples] == ["a.jpg", "b.png"]
     means = [f"weight, mean {mean:.2f}" for mean in np.asarray(prediction.shot_weights[0]).mean((1, 2))]
     assert [caption for caption, _ in weights] == [*means, "two.JPEG"]
-    second = supports._replace(**{name: getattr(supports, name)[1:] for name in supports._fields})
-    np.testing.assert_array_equal(alone[1][1], predict_maps(network, second, paths[0]).found())
+    second = Segmenter(*network, config, supports_of("b"))
+    np.testing.assert_array_equal(alone[1][1], predict_maps(second, paths[0]).found())
     assert draw_figure({"a": [examples], "b": [weights, alone]}).shape[1] == 2 * 14 + 3 * 206
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from mmnet_jax import Episode
 from mmnet_jax.data.transforms.evaluation import fitted_size, prepare_image
 from mmnet_jax.errors import UserError
+from mmnet_jax.inference import segmenter
 from mmnet_jax.inference.segmentation import QueryResult, find_queries, foreground_margin, segment_images
 from mmnet_jax.inference.sheet import QUERIES_PER_SHEET
 from mmnet_jax.inference.supports import Box, read_supports
@@ -55,6 +56,21 @@ def test_the_mask_is_the_networks_own_answer(config, network, folder, supports_o
         full = resize_align_corners(logits[:height, :width, 1] - logits[:height, :width, 0], *mask.shape)
         decided = np.abs(full) > 1e-5
         np.testing.assert_array_equal(mask[decided], (full > 0)[decided])
+
+
+def test_each_file_is_encoded_once_also_as_two_supports_and_a_query(folder, config, network, monkeypatch):
+    encoded = []
+
+    def encode(*arguments):
+        encoded.append(arguments)
+        return encode_image(*arguments)
+
+    encode_image = segmenter._encode
+    monkeypatch.setattr(segmenter, "_encode", encode)
+    supports = read_supports([folder / "a.jpg"] * 2, [Box(5, 10, 25, 30), folder / "a_label.png"], config)
+    queries = [folder / "a.jpg", folder / "queries" / "one.jpg"]
+    segment_images(*network, config, supports, queries, folder / "out")
+    assert len(encoded) == 2
 
 
 def test_the_numbers_are_those_of_the_files_and_told_in_a_few_words(folder, config, network):

@@ -1,0 +1,69 @@
+"""A network with a support set that it segments queries by."""
+
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+
+from mmnet_jax.data.images import read_image
+from mmnet_jax.data.transforms.evaluation import prepare_image
+from mmnet_jax.drawing.images import RGB
+from mmnet_jax.features.encoded import EncodedImage, decode_images, encode_levels, stack_images
+from mmnet_jax.inference.supports import Supports
+from mmnet_jax.models.network import FewShotNetwork, grid_masks
+
+
+class Segmenter:
+    """Encodes each image file once: the supports', which may be queries too, and then a query at a time."""
+
+    def __init__(
+        self, model: FewShotNetwork, variables: Mapping[str, Any], config: ConfigDict, supports: Supports
+    ) -> None:
+        self.model, self.config, self.supports = model, config, supports
+        self._variables = {"trained": variables}
+        self._files: dict[str, EncodedImage] = {}
+        for file, image in zip(self._sources(), supports.images, strict=True):
+            if file not in self._files:
+                self._files[file] = _encode(model, self._variables, image)
+
+    def encode(self, path: Path) -> tuple[RGB, EncodedImage]:
+        """A query and its features; raises ``UserError`` naming a file that is missing, broken or no image."""
+        image = read_image(path)
+        if (encoded := self._files.get(os.path.abspath(path))) is None:
+            fitted = prepare_image(image, self.config.data.image_size)
+            encoded = _encode(self.model, self._variables, fitted)
+        return image, encoded
+
+    def predict(self, query: EncodedImage, shots: slice = slice(None)) -> Any:
+        """The prediction from all supports or some, as NumPy arrays without the batch axis."""
+        supports = tuple(self._files[file] for file in self._sources()[shots])
+        prediction = _predict(self.model, self._variables, query, supports, self.supports.labels[shots])
+        return jax.tree.map(np.asarray, prediction)
+
+    def _sources(self) -> list[str]:
+        return [os.path.abspath(example.source) for example in self.supports.examples]
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _encode(model: FewShotNetwork, variables: Mapping[str, Any], image: Float[Array, "s s 3"]) -> EncodedImage:
+    levels: Any = model.apply(variables["trained"], image[None], method="levels")
+    return jax.tree.map(lambda x: x[0], encode_levels(model, variables, *levels))
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _predict(
+    model: FewShotNetwork,
+    variables: Mapping[str, Any],
+    query: EncodedImage,
+    supports: tuple[EncodedImage, ...],
+    labels: Int[Array, "k s s"],
+) -> Any:
+    masks = grid_masks(labels == 1, query.high.shape[:2])[None]
+    predictions = decode_images(model, variables, *stack_images(((query, *supports),)), masks, labels.shape[1:])
+    return jax.tree.map(lambda x: x[0], predictions["trained"])
