@@ -1,4 +1,4 @@
-"""Every field of a configuration, once: its default, what it may be, what it means."""
+"""Declares every config field: its default, allowed values and help."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -9,7 +9,7 @@ from typing import Any
 from mmnet_jax.errors import UserError
 
 READINGS = ("paper", "released")
-"""The paper's equations and the authors' released code; the fields in which they differ are ``READING_FIELDS``."""
+"""The paper's equations and the authors' released code, which differ in ``READING_FIELDS``."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Range:
 
 @dataclass(frozen=True)
 class ByReading:
-    """Two values: the paper's equations have one, the authors' released code the other."""
+    """Two values: that of the paper's equations and that of the authors' released code."""
 
     paper: Any
     released: Any
@@ -32,16 +32,16 @@ class ByReading:
 class Field:
     """The declaration of one field."""
 
-    default: Any  # ``None``: open, until the reading, the dataset or a rule of ``resolve`` fills it, or left so
+    default: Any  # None: open, until the reading, the dataset or a rule of ``resolve`` fills it, if any does
     allowed: type | Range | ByReading | tuple[Any, ...] | Callable[[], Iterable[str]]
-    """Any value of a type, a range, one of some choices, or a function that lists the choices of a registry."""
+    """Any value of a type, a range, a tuple of choices, or a function that returns the choices of a registry."""
     help: str
-    free: bool = False  # changes nothing that is computed: a run may be resumed with another value
-    path: bool = False  # names a file or folder: ``~`` is the home folder
+    free: bool = False  # does not change results: a run may be resumed with another value
+    path: bool = False  # a file or folder: ``~`` is expanded
 
     @property
     def choices(self) -> tuple[Any, ...] | None:
-        """The allowed values, where they can be listed."""
+        """The allowed values, or None for a type or a range."""
         if isinstance(self.allowed, ByReading):
             return self.allowed.paper, self.allowed.released
         if isinstance(self.allowed, type | Range):
@@ -50,7 +50,7 @@ class Field:
 
     @property
     def kind(self) -> type:
-        """Type of the field's values."""
+        """Type of the values."""
         if isinstance(self.allowed, type):
             return self.allowed
         if isinstance(self.allowed, ByReading):
@@ -60,7 +60,7 @@ class Field:
         return type(self.allowed.low) if isinstance(self.allowed, Range) else str
 
     def usual(self, reading: str) -> Any:
-        """The value of the field where nobody sets it."""
+        """The default in a reading."""
         return getattr(self.allowed, reading) if isinstance(self.allowed, ByReading) else self.default
 
     def check(self, name: str, value: Any) -> None:
@@ -76,12 +76,12 @@ class Field:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite int or float."""
+    """Whether ``value`` is a finite int or float."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _registry(module: str, name: str) -> Callable[[], Iterable[str]]:
-    """The names in a registry, whose module is imported when they are asked for: a command's help does not wait."""
+    """A function that returns the names in a registry; it imports the module only then, so that help starts fast."""
     return lambda: getattr(import_module(f"mmnet_jax.{module}"), name)
 
 
@@ -90,7 +90,7 @@ def _specs() -> Iterable[Any]:
 
 
 def _variants(field: str) -> Callable[[], Iterable[str]]:
-    """The variants that a field chooses among, of all datasets."""
+    """A function that returns the variants of all datasets that ``field`` selects from."""
     return lambda: dict.fromkeys(one for spec in _specs() if spec.variant_field == field for one in spec.variants)
 
 
@@ -111,34 +111,36 @@ FIELDS = {
     "seed": Field(321, SEED, "Seed of parameters, episodes, augmentation and dropout."),
     "data.dataset": Field("pascal5i", DATASETS, "Dataset to train and evaluate on."),
     "data.data_dir": Field("data", str, "Folder of the prepared datasets.", free=True, path=True),
-    "data.split": Field(None, _variants("data.split"), "Lists of pascal5i and fss1000; open: the first, protocol."),
-    "data.coco_masks": Field("all", _variants("data.coco_masks"), "Masks of coco20i: all, or as published numbers."),
+    "data.split": Field(None, _variants("data.split"), "Image lists of pascal5i and fss1000; open: protocol."),
+    "data.coco_masks": Field(
+        "all", _variants("data.coco_masks"), "Masks of coco20i: all, or those of published results."
+    ),
     "data.generator_seed": Field(0, SEED, "Seed of a generated dataset (creatures)."),
     "data.folds": Field(
         None,
         lambda: dict.fromkeys(folds for spec in _specs() for folds in spec.novel),
-        "Which classes a fold holds out; open: the dataset's first (coco20i: interleaved).",
+        "Division of the classes into folds; open: the dataset's first (coco20i: interleaved).",
     ),
     "data.image_size": Field(
-        473, Range(9, 4097), "Side S of the network's input, pixels; 8k + 1, or as the backbone says."
+        473, Range(9, 4097), "Side S of the network's input, pixels; 8k + 1, unless the backbone says otherwise."
     ),
     "data.min_pixels": Field(
-        None, Range(1, 10**9), "Pixels of a class that put an image on its list; open: the dataset's own number."
+        None, Range(1, 10**9), "Pixels of a class that admit an image; open: the dataset's own number."
     ),
     "data.drop_novel": Field(False, bool, "Leave out training images that hold pixels of novel classes (as BAM does)."),
     "data.class_sampling": Field(
         "image",
         ("image", "uniform"),
-        "Training episodes: draw a query, then a class in it (image), or a class, then its query (uniform).",
+        "Training episodes: draw a query, then one of its classes (image), or a class, then a query (uniform).",
     ),
     "data.distinct_supports": Field(
-        True, bool, "Training episodes: supports differ; False: each is drawn by itself, so 2 of a class suffice."
+        True, bool, "Training episodes: draw supports without replacement; False: with it, so 2 images of a class do."
     ),
     "data.augment": Field(True, bool, "Augment training images; False: prepare them as in evaluation."),
     "data.resident": Field(
-        False, bool, "Keep the training images, or their features, and masks in the memory of each device.", free=True
+        False, bool, "Keep training images (or their features) and masks in the memory of each device.", free=True
     ),
-    "data.workers": Field(0, Range(0, 1024), "Processes that decode images; 0: threads of this process.", free=True),
+    "data.workers": Field(0, Range(0, 1024), "Processes that decode images; 0: threads instead.", free=True),
     "data.scale": Field((0.9, 1.1), tuple, "Augmentation: range of the random scale."),
     "data.rotation": Field(10.0, Range(0, 360), "Augmentation: largest rotation either way, degrees."),
     "data.rotate_probability": Field(0.5, PROBABILITY, "Augmentation: probability of a rotation."),
@@ -152,8 +154,10 @@ FIELDS = {
     "model.random_backbone": Field(False, bool, "Run without pretrained weights; for tests, results mean nothing."),
     "model.memory_size": Field(50, Range(1, 100_000), "Number N of meta-class embeddings."),
     "model.channels": Field(256, Range(1, 100_000), "Channels D of the projection and the decoder."),
-    "model.nodes": Field("memory", ("memory", "features"), "What APM matches: memory activations, or projections."),
-    "model.levels": Field("2+3", ("2+3", "2", "3", "2,3"), "Levels projected: side by side, one, or a memory each."),
+    "model.nodes": Field(
+        "memory", ("memory", "features"), "What APM matches: memory activations or projected features."
+    ),
+    "model.levels": Field("2+3", ("2+3", "2", "3", "2,3"), "Projected levels: concatenated, one, or a memory each."),
     "model.propagation": Field("apm", ("apm", "global"), "APM, or the support's masked average at every position."),
     "model.fem_input": Field("both", ("both", "confidence", "activations"), "Decoder input: both maps or one of them."),
     "model.dropout": Field(0.5, PROBABILITY, "Channel dropout after the projection, in training."),
@@ -176,7 +180,7 @@ FIELDS = {
         "Backbone statistics in training: the running ones, or each call's own while the running ones move.",
     ),
     "quality.module": Field("qmm", ("qmm", "mean", "attention"), "Shot weights: eq. 9, equal, or CANet's attention."),
-    "quality.normalise": Field("none", ("none", "mean"), "Eq. 9's sums as they are, or divided by the mask's (ours)."),
+    "quality.normalise": Field("none", ("none", "mean"), "Eq. 9's sums as written, or over the mask's sum (ours)."),
     "loss.auxiliary": Field(1.0, WEIGHT, "Weight of the mean cross entropy of the decoder's scales."),
     "loss.reconstruction": Field(0.1, WEIGHT, "Weight of the memory reconstruction loss."),
     "loss.reconstruction_on": Field("support", ("none", "support", "query", "both"), "Features to reconstruct."),
@@ -191,7 +195,9 @@ FIELDS = {
     "optimizer.momentum": Field(0.9, PROBABILITY, "Momentum of SGD."),
     "optimizer.weight_decay": Field(1e-4, WEIGHT, "Added to the gradient before momentum, for every trained tensor."),
     "pretraining.dataset": Field(
-        "none", ("none", "crops", "imagenet2012"), "Labelled images: none, objects of the base classes, or TFDS's."
+        "none",
+        ("none", "crops", "imagenet2012"),
+        "Labelled images: none, crops of base classes, or TFDS's ImageNet.",
     ),
     "pretraining.data_dir": Field(
         None, str, "Folder of TFDS's imagenet2012; open: data.data_dir.", free=True, path=True
@@ -209,10 +215,10 @@ FIELDS = {
     "training.batch_size": Field(4, Range(1, 10**6), "Episodes per step, over all devices."),
     "training.accumulate": Field(1, Range(1, 10**6), "Parts of a batch whose gradients are computed in turn."),
     "training.epochs": Field(200, Range(1, 10**9), "Passes over the training images."),
-    "training.steps": Field(None, COUNT, "Steps; set, they replace the epochs."),
+    "training.steps": Field(None, COUNT, "Steps; if set, they replace the epochs."),
     "training.cache_features": Field(False, bool, "Keep frozen features on disk; needs data.augment=False."),
     "training.log_every": Field(20, COUNT, "Steps between log lines.", free=True),
-    "training.evaluate_every": Field(5000, COUNT_OR_NONE, "Steps between evaluations; 0: at the end alone."),
+    "training.evaluate_every": Field(5000, COUNT_OR_NONE, "Steps between evaluations; 0: only at the end."),
     "training.evaluation_episodes": Field(1000, COUNT_OR_NONE, "Episodes of an evaluation; 0: none while training."),
     "training.select_on": Field(
         "novel", ("novel", "base", "val"), "Classes whose mIoU selects the best checkpoint; val: fss1000's own."
@@ -220,7 +226,9 @@ FIELDS = {
     "training.checkpoint_every": Field(500, COUNT, "Steps between checkpoints.", free=True),
     "training.keep_latest": Field(2, Range(1, 10**6), "Latest checkpoints to keep.", free=True),
     "training.keep_best": Field(1, Range(1, 10**6), "Best checkpoints to keep.", free=True),
-    "evaluation.after_training": Field(False, bool, "End a training with what mmnet_jax.evaluate writes.", free=True),
+    "evaluation.after_training": Field(
+        False, bool, "Evaluate after a training, as mmnet_jax.evaluate does.", free=True
+    ),
     "evaluation.protocol": Field(
         None, PROTOCOLS, "Episode-sampling protocol; open: the dataset's (fss1000: hsnet, others: pfenet).", free=True
     ),

@@ -1,4 +1,4 @@
-"""Recipes: files that return a config, found by path. The shipped ones are in ``configs/``."""
+"""Recipes: Python files with a ``get_config``, run by path; ``configs/`` has the shipped ones."""
 
 import difflib
 import re
@@ -13,33 +13,33 @@ from mmnet_jax.config.resolution import from_dict, set_field
 from mmnet_jax.errors import UserError
 
 PACKAGE = Path(__file__).parents[1]
-# shipped recipes: in an installed wheel inside the package, in a checkout beside it
+# an installed wheel has the recipes inside the package, a checkout beside it
 SHIPPED = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 
 
 class Row(NamedTuple):
-    """One config of a recipe file with several."""
+    """One config of a recipe with several."""
 
-    fields: dict[str, Any]  # field name, such as ``model.memory_size``, to value; all others are the base config's
-    about: str  # one line for people
+    fields: dict[str, Any]  # field, such as ``model.memory_size``, to value; others are the base config's
+    about: str  # one line
 
 
 def apply(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
-    """``config`` itself, with the given fields set."""
+    """Sets fields of ``config`` in place, and returns it."""
     for field, value in fields.items():
         set_field(config, field, value)
     return config
 
 
 def pick(rows: Mapping[str, Row], name: str, file: str, base: ConfigDict) -> ConfigDict:
-    """``base`` with the fields of the row called ``name``; ``file`` is how the message calls the recipe."""
+    """``base`` with the fields of row ``name``; the error message calls the recipe ``file``."""
     if name not in rows:
         raise UserError(f"{file}:{name} is no configuration; after the colon comes one of {', '.join(rows)}.")
     return apply(base, rows[name].fields)
 
 
 def find_recipe(file: str) -> Path:
-    """The recipe that ``file`` names: a path, or the bare name of a shipped one, such as ``coco_1shot``."""
+    """The path of a recipe, from a path or the bare name of a shipped recipe, such as ``coco_1shot``."""
     if not re.fullmatch(r"\w+", file):
         return Path(file)
     path = SHIPPED / f"{file}.py"
@@ -52,13 +52,13 @@ def find_recipe(file: str) -> Path:
 
 
 def load_recipe(reference: str) -> ConfigDict:
-    """The config of a recipe, open fields left open.
+    """The config of a recipe, not yet resolved.
 
-    ``reference`` is a path or the bare name of a shipped recipe, and what its ``get_config`` takes after a colon: a
-    row, as in ``ablations:fcm_only``, or a reading.
+    ``reference`` is a path or the bare name of a shipped recipe; after a colon comes the argument of its
+    ``get_config``: a row, as in ``ablations:fcm_only``, or a reading.
 
     Raises:
-      UserError: there is no such file or row, the file cannot be run, or sets a field that is unknown or ill-typed.
+      UserError: the file or row does not exist, the file fails, or it sets a field that is unknown or ill-typed.
     """
     file, _, argument = reference.partition(":")
     path = find_recipe(file)
@@ -77,12 +77,12 @@ def load_recipe(reference: str) -> ConfigDict:
 
 
 def recipe_rows(file: str) -> Mapping[str, Row]:
-    """The rows of a recipe file with several, by name."""
+    """The rows of a recipe by name."""
     return _run(find_recipe(file)).ROWS
 
 
 def shipped_recipes() -> Iterator[tuple[str, str]]:
-    """The reference of every shipped config, and a line that says what it is."""
+    """Reference and one-line description of every shipped config."""
     for path in _shipped_files():
         module = _run(path)
         rows = getattr(module, "ROWS", {})
@@ -96,7 +96,7 @@ def _shipped_files() -> list[Path]:
 
 
 def _run(path: Path) -> ModuleType:
-    """The file's names, without importing it: a user may have a package called ``configs``."""
+    """Runs a file as a module without importing it: a user may have a package called ``configs``."""
     module = ModuleType(path.stem)
     exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
     return module

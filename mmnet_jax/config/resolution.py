@@ -1,4 +1,4 @@
-"""Configs: the defaults, fields from a dictionary, and a resolved copy with every field filled and checked."""
+"""Configs: defaults, fields from a dictionary, and resolution, which fills and checks every field."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from mmnet_jax.models.heads.spec import HeadSpec
 
 RETIRED = ("model.confidence_dtype",)
-"""Fields that are left out of the configs of earlier workdirs; ``model.dtype`` decides."""
+"""Fields of earlier versions, ignored in stored configs."""
 
 
 def get_config(reading: str = "paper") -> ConfigDict:
-    """The defaults (MM-Net on PASCAL-5i at 473 px) in the ``paper``'s reading, or that of the ``released`` code."""
+    """The defaults (MM-Net on PASCAL-5i at 473 px) in the reading ``paper`` or ``released``."""
     config = ConfigDict()
     for name, field in FIELDS.items():
         section, _, leaf = name.rpartition(".")
@@ -36,10 +36,10 @@ def get_config(reading: str = "paper") -> ConfigDict:
 
 
 def from_dict(fields: Mapping[str, Any]) -> ConfigDict:
-    """A config with the given fields, nested as in ``config.json``; those not given keep their defaults.
+    """A config with the given fields, nested as in ``config.json``; others keep their defaults.
 
     Raises:
-      UserError: naming a field that is unknown or of the wrong type.
+      UserError: a field is unknown or of the wrong type.
     """
     config = get_config()
     for field, value in _leaves(fields):
@@ -49,14 +49,14 @@ def from_dict(fields: Mapping[str, Any]) -> ConfigDict:
 
 
 def get_field(config: ConfigDict, field: str) -> Any:
-    """The value of a field by its whole name, such as ``model.memory_size``."""
+    """The value of a field by its full name, such as ``model.memory_size``."""
     for name in field.split("."):
         config = config[name]
     return config
 
 
 def set_field(config: ConfigDict, field: str, value: Any) -> None:
-    """Set a field by its whole name; a path is kept with the home folder in the place of ``~``."""
+    """Set a field by its full name; ``~`` in a path is expanded."""
     if field not in FIELDS:
         near = difflib.get_close_matches(field, FIELDS, n=1)
         raise UserError(f"unknown config field {field}" + (f"; did you mean {near[0]}?" if near else "."))
@@ -71,10 +71,10 @@ def set_field(config: ConfigDict, field: str, value: Any) -> None:
 
 
 def resolve(config: ConfigDict) -> ConfigDict:
-    """A copy of ``config`` with every open field filled from its reading, and every field checked.
+    """A copy of ``config`` with open fields filled from the reading and the dataset, and every field checked.
 
     Raises:
-      UserError: naming the first field that is unknown, of the wrong type or out of range.
+      UserError: a field is unknown, of the wrong type, out of range or in conflict with another; names the first.
     """
     resolved = from_dict(config.to_dict())
     for name in ("reading", "model.network"):
@@ -88,7 +88,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
         resolved.model.bins = (60, 30, 15, 8) if fixed else (1.0, 0.5, 0.25, 0.125)
     FIELDS["data.dataset"].check("data.dataset", resolved.data.dataset)
     spec = _dataset(resolved)
-    lists = spec.variant_field == "data.split"  # of other datasets the field means nothing
+    lists = spec.variant_field == "data.split"  # other datasets do not use the field
     resolved.data.split = resolved.data.split or spec.default_variant if lists else None
     resolved.data.folds = resolved.data.folds or spec.default_folds
     resolved.data.min_pixels = spec.min_pixels if resolved.data.min_pixels is None else resolved.data.min_pixels
@@ -102,12 +102,12 @@ def resolve(config: ConfigDict) -> ConfigDict:
 
 
 def has_memory(config: ConfigDict) -> bool:
-    """Whether the network has memory embeddings, and with them something to reconstruct."""
+    """Whether the network has a memory, which the reconstruction loss needs."""
     return _head(config).has_memory(network_settings(config))
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """One line ``field: old -> new`` for each field in which two resolved configs differ."""
+    """A line ``field: old -> new`` for each field that differs between two resolved configs."""
     pairs = {field: (get_field(old, field), get_field(new, field)) for field in sorted(FIELDS)}
     return [f"{field}: {before!r} -> {after!r}" for field, (before, after) in pairs.items() if before != after]
 

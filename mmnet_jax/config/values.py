@@ -1,6 +1,6 @@
-"""A resolved config as the values that functions take: one function for each small dataclass.
+"""Converts parts of a resolved config to the dataclasses that functions take.
 
-Classes are imported inside the functions, so that a command's help does not wait for them.
+Classes are imported inside the functions, so that a command's help starts fast.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class DatasetChoice(NamedTuple):
 
 
 def dataset_choice(config: ConfigDict) -> DatasetChoice:
-    """Which prepared dataset a config names, and its folds; the dataset says which field chooses its variant."""
+    """The prepared dataset of a config, and its folds."""
     from mmnet_jax.data.datasets import DATASETS
 
     data, spec = config.data, DATASETS[config.data.dataset]

@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders, their checksums, and file-system errors that name a path."""
+"""Atomic writes of files and folders, checksums, and file-system errors that name a path."""
 
 import errno
 import fcntl
@@ -13,21 +13,21 @@ from pathlib import Path
 
 _NAMES = ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EIO", "ENOTDIR", "EISDIR")
 REFUSED = frozenset(getattr(errno, name) for name in _NAMES if hasattr(errno, name))
-"""Errors with which a file system refuses to read or write, and which the user can put right."""
+"""File-system errors that the user can put right."""
 
 UNFINISHED = ".unfinished-"
-"""Prefix of the hidden folders that ``whole_folder`` and ``whole_files`` fill."""
+"""Prefix of the hidden folders that ``whole_folder`` and ``whole_files`` write to first."""
 
 LOCK = ".lock"
-"""File that whoever writes to a folder holds a lock on."""
+"""Name of the lock file in a folder; its writer holds the lock."""
 
-# What two storage libraries raise instead of an OSError; Orbax and tensorboardX raise OSError.
+# messages of the errors that two storage libraries raise instead of an OSError
 _TENSORSTORE = re.compile(r"\[[^]]*os_error_code='(\d+)'")  # ValueError: ... File too large [os_error_code='27']
 _ARRAY_RECORD = re.compile(r"\w+\(\) failed: ([^;]+); (?:opening|reading|writing) ")  # RuntimeError
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file through a hidden ``.NAME.part`` beside it, which only a killed process leaves; errors name it."""
+    """Writes a file atomically, through a hidden ``.NAME.part`` beside it; errors name the file."""
     unfinished = path.with_name(f".{path.name}.part")
     try:
         with naming(path):
@@ -45,10 +45,10 @@ def sha256(file: Path) -> str:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Makes a folder that appears whole or not at all; one that another process puts in its place first is kept.
+    """Makes a folder atomically; if another process makes it first, that one is kept.
 
     Yields:
-      The path to make instead, in a hidden folder beside it. It is renamed to ``folder`` (absent or empty) at the end.
+      A path in a hidden folder beside it, to create; at the end it is renamed to ``folder`` (absent or empty).
     """
     with _unfinished(folder.parent) as work:
         made = work / folder.name
@@ -62,9 +62,10 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_files(folder: Path, last: str) -> Iterator[Path]:
-    """Adds files to a folder, which is made if it is absent: all of them or none. Errors name it, as by ``naming``.
+    """Adds files to a folder, which is created if absent: all of them or none. Errors name it, as in ``naming``.
 
-    Yields a hidden folder inside to write to; its files are moved to ``folder`` at the end, ``last`` after all others.
+    Yields:
+      A hidden folder inside to write to; at the end its files are moved to ``folder``, ``last`` after all others.
     """
     with naming(folder), _unfinished(folder) as work:
         yield work
@@ -75,15 +76,18 @@ def whole_files(folder: Path, last: str) -> Iterator[Path]:
 
 @contextmanager
 def _unfinished(root: Path) -> Iterator[Path]:
-    """A temporary folder in ``root``, which is removed on failure if this makes it, as are its parents.
+    """A temporary folder in ``root``; on failure it is removed, and so are ``root`` and its parents if created here.
 
-    Its maker holds a lock in it, which the system releases however the process ends: folders without a holder are
-    leftovers, and the next call removes them.
+    Its maker holds a lock in it, which the system releases when the process ends: the next call removes the folders
+    without a lock, which killed processes have left.
     """
     with removed_if_empty(root):
         root.mkdir(parents=True, exist_ok=True)
         for left in root.glob(f"{UNFINISHED}*"):
-            with suppress(OSError), (left / LOCK).open("r+") as lock:  # in use, or on a file system without locks
+            with (
+                suppress(OSError),
+                (left / LOCK).open("r+") as lock,
+            ):  # in use, or no locks here
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(left, ignore_errors=True)
         work = new = Path(tempfile.mkdtemp(dir=root, prefix=".new-"))
@@ -91,7 +95,7 @@ def _unfinished(root: Path) -> Iterator[Path]:
             with (new / LOCK).open("w") as lock:
                 with suppress(OSError):
                     fcntl.flock(lock, fcntl.LOCK_EX)
-                work = new.rename(root / new.name.replace(".new-", UNFINISHED))  # only now do others look at it
+                work = new.rename(root / new.name.replace(".new-", UNFINISHED))  # locked before others see it
                 yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -99,7 +103,7 @@ def _unfinished(root: Path) -> Iterator[Path]:
 
 @contextmanager
 def removed_if_empty(folder: Path) -> Iterator[None]:
-    """Removes ``folder`` and its parents again if they do not exist yet and nothing is written there inside."""
+    """Removes ``folder`` and its parents at the end if they were absent before and are empty."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         yield
@@ -111,7 +115,7 @@ def removed_if_empty(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Makes file-system errors inside an ``OSError`` with a file name: ``path`` where the error has none.
+    """Turns file-system errors into an ``OSError`` with a file name: ``path`` if the error has none.
 
     Python names no file when a write fails, and TensorStore and ArrayRecord raise exceptions of other types.
     """
@@ -129,7 +133,7 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def system_error(error: BaseException) -> int | None:
-    """The number in ``REFUSED`` of an ``OSError``, or of what TensorStore or ArrayRecord raise instead of one."""
+    """The errno of an ``OSError``, or of TensorStore's or ArrayRecord's error instead; None if not in ``REFUSED``."""
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, ValueError) and (found := _TENSORSTORE.search(str(error))):
         number = int(found[1])

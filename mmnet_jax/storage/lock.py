@@ -1,4 +1,4 @@
-"""Locks: one training at a time in a folder, and one maker at a time of what several processes share."""
+"""File locks: one training at a time in a workdir, and one writer at a time of shared data."""
 
 import errno
 import fcntl
@@ -13,9 +13,9 @@ from mmnet_jax.storage.files import LOCK, naming, removed_if_empty
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Makes ``folder`` if it is absent and keeps other trainings out; the system frees it however the process ends.
+    """Creates ``folder`` if absent and keeps other trainings out; the system releases the lock when the process ends.
 
-    A folder made here in which nothing was written is removed again.
+    A folder created here is removed again if nothing is written to it.
 
     Raises:
       UserError: it is in use, it is a file, or it cannot be written.
@@ -49,12 +49,12 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def turn(path: Path, waiting: Callable[[], None]) -> Iterator[bool]:
-    """Holds the lock file ``path``, once nobody else does; only its holder may remove it.
+    """Holds the lock file ``path``, after waiting for other processes; only the holder may remove the file.
 
-    ``waiting`` is called first if another process holds it. The file is made, with its folder, where it is missing.
+    ``waiting`` is called first if another process holds it. The file and its folder are created if absent.
 
     Yields:
-      Whether others are really kept out: False on a file system without locks.
+      Whether the lock works: False on a file system without locks.
     """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def turn(path: Path, waiting: Callable[[], None]) -> Iterator[bool]:
             except BlockingIOError:
                 waiting()
                 alone = _take(file.fileno(), fcntl.LOCK_EX)
-            if _is_at(file.fileno(), path):  # its last holder has not removed it
+            if _is_at(file.fileno(), path):  # the previous holder has not removed it
                 yield alone
                 return
 
@@ -77,7 +77,7 @@ def _is_at(file: int, path: Path) -> bool:
 
 
 def _take(file: int, how: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> bool:
-    """Locks an open file, or returns False on a file system without locks; ``BlockingIOError``: another holds it."""
+    """Locks an open file; False on a file system without locks; raises BlockingIOError if another process holds it."""
     try:
         fcntl.flock(file, how)
     except OSError as error:

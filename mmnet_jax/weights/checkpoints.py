@@ -1,6 +1,7 @@
-"""Other people's checkpoints, in every format that they come in."""
+"""Reads checkpoints of other projects: PyTorch files, pickles of NumPy arrays, safetensors, and archives of them."""
 
 import io
+import pickle
 import tarfile
 import zipfile
 import zlib
@@ -17,15 +18,15 @@ from mmnet_jax.weights.files import check_exists, first_line, read_safetensors
 from mmnet_jax.weights.pickles import NotAllowed, unpickle
 
 PICKLES = (".pth", ".pt", ".bin", ".tar", ".ckpt")  # PyTorch's files, ``.pth.tar`` among them, and other pickles
-ARCHIVES = (".whl", ".tar.gz", ".zip")
-SUFFIXES = (".safetensors", *PICKLES, *ARCHIVES)
+SUFFIXES = (".safetensors", *PICKLES, ".whl", ".tar.gz", ".zip")
 MACOS = "/._"  # before the name of what macOS puts beside each file of an archive
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # keys under which a checkpoint keeps its tensors
 DATA_PARALLEL = "module."  # put before names by PyTorch's data-parallel wrappers
 ATTRIBUTES = ("model.", "net.", "network.", "backbone.", "encoder.")  # under which another module holds the network
 
-DAMAGE: tuple[type[Exception], ...] = (ValueError, TypeError, LookupError, OverflowError, EOFError, RuntimeError)
-DAMAGE += (zlib.error, zipfile.BadZipFile, tarfile.TarError)
+DAMAGE: tuple[type[Exception], ...]
+DAMAGE = (ValueError, TypeError, LookupError, OverflowError, EOFError, RuntimeError, AttributeError)
+DAMAGE += (pickle.UnpicklingError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
 
 
 class StateDict(NamedTuple):
@@ -70,9 +71,9 @@ def read_checkpoints(path: str | Path) -> dict[str, StateDict]:
         raise UserError(f"weight file {path} is of an unknown kind; the kinds known are {', '.join(SUFFIXES)}.")
     what = f"weight file {path}"
     if path.suffix == ".safetensors":
-        return {path.name: _named_tensors(read_safetensors(path)[0], what)}
+        return {path.name: _state_dict(read_safetensors(path)[0], what)}
     data = path.read_bytes()
-    with _damage_told(what):
+    with _report_damage(what):
         members = archives.unpack(data)
         if members is None or pytorch.is_zip(members):
             return {path.name: _read(data, members, what)}
@@ -82,16 +83,16 @@ def read_checkpoints(path: str | Path) -> dict[str, StateDict]:
     checkpoints = {}
     for name, content in found.items():
         what = f"weight file {name} in {path}"
-        with _damage_told(what):
+        with _report_damage(what):
             checkpoints[name] = _read(content, archives.unpack(content), what)
     return checkpoints
 
 
 def strip_prefixes(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The tensors by the names that they have in the network itself.
+    """The tensors by their names in the network itself.
 
-    ``module.`` is taken off each name that has it, and one of ``ATTRIBUTES`` that all names have; but nothing where two
-    names would become the same.
+    ``module.`` is removed from each name that has it, and one of ``ATTRIBUTES`` that all names have; but nothing where
+    two names would become the same.
     """
     stripped = _without(tensors, DATA_PARALLEL)
     for prefix in ATTRIBUTES:
@@ -106,18 +107,18 @@ def _without(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.nda
 
 
 def _read(data: bytes, members: dict[str, bytes] | None, what: str) -> StateDict:
-    """The tensors in a file; ``members``: those of it as an archive, if it is one."""
+    """The tensors in a file, whose ``members`` are those of it as an archive, if it is one."""
     if members is not None:
-        return _named_tensors(pytorch.read_zip(members), what)
+        return _state_dict(pytorch.read_zip(members), what)
     file = io.BytesIO(data)
-    content = unpickle(file, numpy_pickles.ALLOWED, build=numpy_pickles.set_state)
+    content = unpickle(file, numpy_pickles.ALLOWED)
     if content == pytorch.STREAM:
-        return _named_tensors(pytorch.read_stream(file, len(data)), what)
-    return _named_tensors(numpy_pickles.flatten(content), what)
+        return _state_dict(pytorch.read_stream(file, len(data)), what)
+    return _state_dict(numpy_pickles.flatten(content), what)
 
 
-def _named_tensors(content: object, what: str) -> StateDict:
-    """The table of tensors in what a file holds, and its epoch."""
+def _state_dict(content: object, what: str) -> StateDict:
+    """The table of tensors in the content of a file, and its epoch."""
     epoch = content.get("epoch") if isinstance(content, dict) else None
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
@@ -128,11 +129,19 @@ def _named_tensors(content: object, what: str) -> StateDict:
         raise UserError(f"{what} holds no table of named tensors.")
     if not content:
         raise UserError(f"{what} holds no tensors.")
-    return StateDict(strip_prefixes(content), epoch if isinstance(epoch, int) and 0 <= epoch < 2**31 else None)
+    tensors = {name: _as_float32(tensor) for name, tensor in strip_prefixes(content).items()}
+    return StateDict(tensors, epoch if isinstance(epoch, int) and 0 <= epoch < 2**31 else None)
+
+
+def _as_float32(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "fV":  # V: bfloat16, a type of ml_dtypes
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers beyond float32's become infinite
+        return array.astype(np.float32, copy=False)
 
 
 @contextmanager
-def _damage_told(what: str) -> Iterator[None]:
+def _report_damage(what: str) -> Iterator[None]:
     try:
         yield
     except NotAllowed as error:

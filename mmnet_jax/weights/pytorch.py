@@ -1,23 +1,22 @@
-"""PyTorch's files, read without PyTorch: its zip files, and its streams from before version 1.6."""
+"""PyTorch's files read without PyTorch: its zip files, and its streams from before version 1.6."""
 
 import io
 import itertools
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from mmnet_jax.weights.arrays import as_float32, count_elements
-from mmnet_jax.weights.pickles import as_dict, unpickle
+from mmnet_jax.weights.pickles import Table, unpickle
 
 STREAM = 0x1950A86A20F9469CFC6C  # the first object of a stream
 VERSION = 1001  # the second
 PICKLE = "/data.pkl"  # how the path of the pickle in a zip file ends
-MAX_REPEATED = 2**24  # elements of a tensor that repeats fewer stored ones, by strides of 0
+MAX_REPEATED = 2**20  # elements of a tensor that repeats fewer stored ones, by strides of 0
 
-DTYPES = {
+DTYPES: dict[str, Any] = {
     "Half": np.float16,
     "BFloat16": jnp.bfloat16,
     "Float": np.float32,
@@ -31,15 +30,7 @@ DTYPES = {
     "ComplexFloat": np.complex64,
     "ComplexDouble": np.complex128,
 }
-"""NumPy's type of a storage's elements, by the beginning of the name of PyTorch's class of storages."""
-
-
-@dataclass(frozen=True)
-class Storage:
-    """The elements that tensors are views of."""
-
-    dtype: np.dtype  # in the file
-    values: np.ndarray  # 1-D and contiguous; floating-point ones as float32
+"""NumPy types by the prefix of PyTorch's storage classes: ``HalfStorage`` holds float16."""
 
 
 def is_zip(files: Mapping[str, bytes]) -> bool:
@@ -48,24 +39,20 @@ def is_zip(files: Mapping[str, bytes]) -> bool:
 
 
 def read_zip(records: Mapping[str, bytes]) -> Any:
-    """The object in a zip file of PyTorch's, from the files in it; tensors become arrays, floating-point ones float32.
+    """The object in a zip file of PyTorch's, from the files in it; tensors become arrays.
 
     Raises:
       NotAllowed: naming what it holds beside tensors and plain values.
-      ValueError, TypeError, KeyError, IndexError: it is damaged, big-endian or of another kind.
+      ValueError and others (see ``unpickle``): it is damaged, big-endian or of another kind.
     """
     if not is_zip(records):
         raise ValueError("it is an archive inside an archive")
     path = next(path for path in records if path.endswith(PICKLE))
     folder = path.removesuffix(PICKLE)
     _check_order(records.get(f"{folder}/byteorder", b"little") == b"little")
-
-    def read(key: str, dtype: np.dtype, size: int) -> Storage:
-        stored = np.frombuffer(records[f"{folder}/data/{key}"], dtype)
-        _check_size(stored.size == size)
-        return Storage(dtype, as_float32(stored))
-
-    return _unpickle(io.BytesIO(records[path]), read, {})
+    return _unpickle(
+        io.BytesIO(records[path]), lambda key, dtype, _: np.frombuffer(records[f"{folder}/data/{key}"], dtype), {}
+    )
 
 
 def read_stream(file: io.BytesIO, length: int) -> Any:
@@ -75,50 +62,51 @@ def read_stream(file: io.BytesIO, length: int) -> Any:
     _check_order(unpickle(file, {})["little_endian"])
     claimed = 0
 
-    def allocate(_: str, dtype: np.dtype, size: int) -> Storage:
+    def allocate(_: str, dtype: np.dtype, size: int) -> np.ndarray:
         nonlocal claimed
         claimed += dtype.itemsize * size
         _check_size(claimed <= length)
-        return Storage(dtype, np.empty(size, as_float32(np.empty(0, dtype)).dtype))
+        return np.empty(size, dtype)
 
-    storages: dict[str, Storage] = {}
+    storages: dict[str, np.ndarray] = {}
     content = _unpickle(file, allocate, storages)
     keys = unpickle(file, {})  # in the order of what follows: the number of elements of each storage, and these
     if sorted(keys) != sorted(storages):
         raise ValueError("its storages are not those of its tensors")
     for storage in map(storages.__getitem__, keys):
-        _check_size(int.from_bytes(file.read(8), "little") == storage.values.size)
-        stored = file.read(storage.dtype.itemsize * storage.values.size)
-        storage.values[:] = as_float32(np.frombuffer(stored, storage.dtype, storage.values.size))
+        _check_size(int.from_bytes(file.read(8), "little") == storage.size)
+        storage[:] = np.frombuffer(file.read(storage.nbytes), storage.dtype, storage.size)
     return content
 
 
-def _unpickle(file: io.BytesIO, read: Callable[[str, np.dtype, int], Storage], storages: dict[str, Storage]) -> Any:
-    """The object pickled at the file's position; ``read`` gives the storages that are not in ``storages`` yet."""
+def _unpickle(
+    file: io.BytesIO, read: Callable[[str, np.dtype, int], np.ndarray], storages: dict[str, np.ndarray]
+) -> Any:
+    """The object pickled at the file's position; ``read`` returns the storages that are not in ``storages`` yet."""
 
-    def load(identity: Any) -> Storage:
-        kind, dtype, key, _, size, *view = identity
-        known = isinstance(dtype, np.dtype) and isinstance(key, str) and isinstance(size, int) and size >= 0
-        if kind != "storage" or not known or any(view):
+    def load(identity: Any) -> np.ndarray:
+        kind, name, key, _, size, *view = identity
+        if kind != "storage" or not isinstance(size, int) or size < 0 or any(view):
             raise ValueError("a storage of an unknown kind")
+        dtype = np.dtype(DTYPES[name])
         if key not in storages:
             storages[key] = read(key, dtype, size)
-        _check_size(storages[key].dtype == dtype and storages[key].values.size == size)
+        _check_size(storages[key].dtype == dtype and storages[key].size == size)
         return storages[key]
 
     return unpickle(file, ALLOWED, load)
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> np.ndarray:
-    """The view of its storage that a tensor is; ``rest``: whether it has a gradient, its hooks, and its marks."""
-    if not isinstance(storage, Storage) or any(rest[2:]) or any(step < 0 for step in (offset, *stride)):
+    """The view of a storage that a tensor is; ``rest`` holds requires_grad, hooks and metadata."""
+    contiguous = isinstance(storage, np.ndarray) and storage.ndim == 1 and storage.flags.c_contiguous
+    if not contiguous or any(rest[2:]) or any(number < 0 for number in (offset, *size, *stride)):
         raise ValueError("a tensor of an unknown kind")
-    values, count = storage.values, count_elements(size)
+    if 0 in size:
+        return np.empty(size, storage.dtype)
     last = offset + sum((side - 1) * step for side, step in zip(size, stride, strict=True))
-    if count == 0:
-        return np.empty(size, values.dtype)
-    _check_size(last < values.size and count <= max(values.size, MAX_REPEATED))
-    return np.lib.stride_tricks.as_strided(values[offset:], size, [step * values.itemsize for step in stride])
+    _check_size(last < storage.size and math.prod(size) <= max(storage.size, MAX_REPEATED))
+    return np.lib.stride_tricks.as_strided(storage[offset:], size, [step * storage.itemsize for step in stride])
 
 
 def _check_order(little_endian: Any) -> None:
@@ -132,16 +120,14 @@ def _check_size(fits: bool) -> None:
 
 
 ALLOWED: dict[str, Any] = {
-    "collections.OrderedDict": as_dict,
-    "collections.Counter": as_dict,
+    "collections.OrderedDict": Table,
+    "collections.Counter": Table,
     "torch.Size": lambda sides: sides,
     "torch.device": lambda *name: name,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
     "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
-} | {
-    f"torch.{device}{name}Storage": np.dtype(dtype)
-    for (name, dtype), device in itertools.product(DTYPES.items(), ("", "cuda."))
+    **{f"torch.{device}{name}Storage": name for name, device in itertools.product(DTYPES, ("", "cuda."))},
 }
-"""Globals that a state dict needs, and the plain values that usually stand beside it."""
+"""Replacements for the names that a state dict and the plain values beside it need, for ``unpickle``."""

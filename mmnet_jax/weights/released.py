@@ -1,4 +1,4 @@
-"""The authors' own checkpoints, MM-Net's and PFENet's: the config they imply, and their tensors as our variables."""
+"""Checkpoints of MM-Net's and PFENet's authors: infers the config and ports the tensors."""
 
 import re
 import shlex
@@ -22,21 +22,20 @@ from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port
 
 MEMORY = "part_emb_2_level"
 PROJECTIONS = {"mmnet": ("down_query_level_2.0", "down_supp_level_2.0"), "pfenet": ("down_query.0", "down_supp.0")}
-"""The query's and the support's, by head."""
+"""Names of the query's and the support's projection, by head."""
 OTHERS = {"BAM": r"(learner_base|gram_merge)\..*", "HSNet": r"hpn_learner\..*"}
-"""Other methods that share names with these, and patterns of the names that they alone have."""
-UNUSED = (r"alpha\..*", r"beta\..*")  # layers that the released network has and never calls
+"""Other methods with some of the same tensor names, and patterns of names that only they have."""
+UNUSED = (r"alpha\..*", r"beta\..*")  # layers that the released network never calls
 
 
 def infer_config(state_dict: Mapping[str, np.ndarray], source: str = "the state dict") -> dict[str, Any]:
-    """Config fields that an authors' checkpoint implies by its tensors' names and shapes.
+    """Config fields that the names and shapes of an authors' checkpoint imply, such as ``model.memory_size``.
 
-    Gives values by field, as in ``model.memory_size``: a 3x3 projection that query and support share is the paper's
-    reading, any other the released one's. A missing or misshapen tensor leaves its field out: ``from_released`` names
-    it.
+    A 3x3 projection shared by query and support implies the reading ``paper``, any other ``released``. A field whose
+    tensor is missing or misshapen is left out; ``from_released`` reports the tensor.
 
     Raises:
-      UserError: these are no tensors of MM-Net's or PFENet's authors.
+      UserError: the tensors are not those of MM-Net's or PFENet's authors.
     """
     tensors = strip_prefixes(state_dict)
     head = infer_head(tensors, source)
@@ -61,7 +60,7 @@ def infer_config(state_dict: Mapping[str, np.ndarray], source: str = "the state 
 
 
 def infer_head(state_dict: Mapping[str, np.ndarray], source: str) -> str | None:
-    """The head whose authors' checkpoint this is: ``mmnet`` or ``pfenet``; None if it is neither's.
+    """The head of an authors' checkpoint: ``mmnet`` or ``pfenet``; None if it is neither's.
 
     Raises:
       UserError: it is another method's checkpoint.
@@ -91,13 +90,13 @@ def from_released(
     state_dict: Mapping[str, np.ndarray], config: ConfigDict, source: str = "the checkpoint"
 ) -> dict[str, Any]:
     """Variables of the network that ``config`` describes, from an authors' checkpoint: ``params``, ``backbone`` and
-    ``batch_stats`` (the checkpoint's own: training has moved them from ImageNet's).
+    ``batch_stats`` (the checkpoint's: training has moved them from ImageNet's).
 
-    ``state_dict`` holds NumPy arrays by the authors' names, perhaps each behind ``module.``; the config's network,
+    ``state_dict`` holds NumPy arrays by the authors' names, with or without ``module.``; the config's network,
     backbone, reading and bins must be those of the checkpoint.
 
     Raises:
-      UserError: naming every tensor that is missing, unexpected or of the wrong shape.
+      UserError: tensors are missing, unexpected or of the wrong shape; the message lists all of them.
     """
     config = resolve(config)
     settings, reading = network_settings(config), config.reading
@@ -120,7 +119,7 @@ def from_released(
 
 
 def _head_rules(head: str, bins: int) -> list[Rule]:
-    """The table of the trained tensors of a head with so many bins."""
+    """The table of the trained tensors of a head with ``bins`` bins."""
     query, support = map(re.escape, PROJECTIONS[head])
     kernels = [
         (query, "projection"),
@@ -135,7 +134,7 @@ def _head_rules(head: str, bins: int) -> list[Rule]:
         (r"res2\.2", "fem/beta/second"),
         (r"cls\.0", "fem/classifier/hidden"),
         (r"cls\.3", "fem/classifier/output"),
-        # the first bin has no coarser one to merge with, so the authors' count starts at our second
+        # the first bin has no coarser one to merge with: the authors count from the second
         *((rf"alpha_conv\.{i - 1}\.0", f"fem/alpha_{i}") for i in range(1, bins)),
     ]
     return [
@@ -159,5 +158,5 @@ def _infer_backbone(tensors: Mapping[str, np.ndarray], source: str) -> str:
 
 
 def _nested(path: str) -> str:
-    """A path among a backbone's own variables as one among those of a network that holds it."""
+    """A path in a backbone's variables as a path in those of the network around it."""
     return path.replace("/", "/backbone/", 1)

@@ -1,4 +1,4 @@
-"""Strict porting: a table of name patterns takes tensors from their names to ours, and nothing may be left over."""
+"""Strict porting: a table of patterns renames tensors, and every source and target must be used."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from mmnet_jax.errors import UserError, first_of
 
 CONVOLUTION = (2, 3, 1, 0)  # PyTorch's O x I x h x w to h x w x I x O
 DENSE = (1, 0)  # PyTorch's O x I to I x O
-MAX_NAMES = 10  # listed of one kind of error
+MAX_NAMES = 10  # listed for one kind of error
 
 
 class Rule(NamedTuple):
-    """One row of a table: whole source name (a regular expression) -> target path, axes permuted."""
+    """One row of a table: source name (a regular expression) -> target path, axes permuted."""
 
     pattern: str
     target: str
@@ -28,14 +28,13 @@ def port(
     ignored: Sequence[str] = (),
     what: str = "the weights",
 ) -> dict[str, np.ndarray]:
-    """Rename and transpose every tensor of ``source``, by the first rule that matches its whole name.
+    """Rename and transpose every tensor of ``source`` by the first rule that matches its whole name.
 
-    ``targets`` holds the shape of every tensor to fill, by our path; ``ignored`` the patterns of names that may be left
-    out. Gives every target's tensor, float32.
+    ``targets`` holds the shape of every target by path, ``ignored`` patterns of names to leave out. Returns every
+    target's tensor, float32.
 
     Raises:
-      UserError: telling every name that nothing uses, target that nothing fills or that is filled twice, and wrong
-        shape, all at once.
+      UserError: listing all unused names, unfilled targets, targets filled twice and wrong shapes.
     """
     ported: dict[str, np.ndarray] = {}
     filled_by: dict[str, str] = {}
@@ -65,7 +64,7 @@ def port(
 
 
 def _find(name: str, rules: Sequence[Rule]) -> tuple[str, tuple[int, ...] | None]:
-    """Where the first rule that matches ``name`` sends it, and its axes; nowhere ("") if none does."""
+    """Target and axes by the first rule that matches ``name``; an empty target if none does."""
     for rule in rules:
         if match := re.fullmatch(rule.pattern, name):
             return match.expand(rule.target), rule.axes
@@ -73,7 +72,7 @@ def _find(name: str, rules: Sequence[Rule]) -> tuple[str, tuple[int, ...] | None
 
 
 def _with_name(target: str, rules: Sequence[Rule]) -> str:
-    """``target``, and in brackets the name that a rule sends there, if the target has all of its groups, in order."""
+    """``target`` with its source name in brackets, if a rule's target has all groups of its pattern in order."""
     for rule in rules:
         match = re.fullmatch(re.sub(r"\\\\\d", "(.+)", re.escape(rule.target)), target)
         if match and re.compile(rule.pattern).groups == len(match.groups()):

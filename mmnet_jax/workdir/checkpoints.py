@@ -1,4 +1,4 @@
-"""Checkpoints of a training by Orbax: the newest few and the best few."""
+"""Checkpoints of a training, by Orbax; the latest and the best are kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Checkpoints:
-    """Whole checkpoints, saved in the background, of two items: what evaluation needs, and the optimiser's state."""
+    """Checkpoints of two items: ``model``, which evaluation needs, and ``training``, with the optimiser's state."""
 
     def __init__(self, path: Path, config: ConfigDict, read_only: bool = False) -> None:
         if read_only and not path.is_dir():
@@ -37,11 +37,11 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(path, item_names=("model", "training"), options=options)
 
     def save(self, state: TrainState, miou: float | None = None) -> None:
-        """Starts to write a checkpoint of a copy of ``state``, whose buffers the next training step takes."""
+        """Starts to write a checkpoint in the background, of a copy: the next step donates the buffers of ``state``."""
         self._save(int(state.step), _items(jax.tree.map(jnp.copy, state)), None if miou is None else {"miou": miou})
 
     def save_model(self, step: int, model: dict[str, Any]) -> None:
-        """Writes a checkpoint that no training can continue from: parameters and running statistics alone."""
+        """Writes a checkpoint of parameters and running statistics alone, which no training can resume."""
         self._save(step, {"model": model}, None)
 
     def _save(self, step: int, items: dict[str, Any], metrics: dict[str, float] | None) -> None:
@@ -50,11 +50,11 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.Composite(**saved), metrics=metrics)
 
     def latest(self) -> int | None:
-        """The newest step, if there is any."""
+        """The latest step, or None."""
         return self._manager.latest_step()
 
     def find(self, checkpoint: str | int) -> int:
-        """The step that a number, ``latest`` or ``best`` means: the newest where none has been evaluated yet."""
+        """The step of ``latest``, ``best`` (the latest if none has been evaluated) or a number."""
         steps = sorted(self._manager.all_steps())
         if not steps:
             raise UserError(f"workdir {self.path.parent} holds no checkpoint.")
@@ -73,13 +73,13 @@ class Checkpoints:
         return step
 
     def restore_model(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
-        """Parameters and running statistics at ``step``, shaped as ``like``, on one device."""
+        """Parameters and running statistics at ``step``, with the shapes of ``like``, on one device."""
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)  # noqa: E731
         return self._restore(step, {"model": jax.tree.map(place, like)})["model"]
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """The training state at ``step``, placed and shaped as ``like``."""
+        """The training state at ``step``, with the shapes and shardings of ``like``."""
         restored = self._restore(step, _items(jax.tree.map(ocp.utils.to_shape_dtype_struct, like)))
         return type(like)(**restored["model"], **restored["training"])
 
@@ -93,7 +93,7 @@ class Checkpoints:
             raise UserError(f"checkpoint {self.path / str(step)} cannot be read: {reason}") from error
 
     def _refuse_misfit(self, step: int, model: dict[str, Any]) -> None:
-        """Raises a ``UserError`` naming a tensor of another shape; damage shows when restoring."""
+        """Raises a ``UserError`` that names a tensor of another shape; restoring reports damage."""
         try:
             with ocp.StandardCheckpointer() as reader:
                 there = _shapes(reader.metadata(self.path / str(step) / "model").item_metadata.tree)
@@ -108,7 +108,7 @@ class Checkpoints:
                 )
 
     def wait(self) -> None:
-        """Returns once everything is on the disk, or raises as ``save`` does."""
+        """Returns when everything is on disk, or raises as ``save`` does."""
         with naming(self.path):
             self._manager.wait_until_finished()
 
@@ -121,7 +121,7 @@ class Checkpoints:
 
 
 def holds_checkpoint(path: Path) -> bool:
-    """Whether there is a whole checkpoint in the folder."""
+    """Whether the folder holds a checkpoint."""
     return path.is_dir() and any(entry.name.isdigit() for entry in path.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""A workdir: everything that belongs to one trained network, in one folder that can be moved.
+"""A workdir: the folder of one trained network, self-contained, so that it can be moved.
 
 ``config.json``, ``backbone.safetensors`` (the frozen weights), ``checkpoints/``, ``log/`` (metrics as JSON lines and
 TensorBoard events), ``results/``, and ``pretraining/`` where the backbone was trained here.
@@ -24,7 +24,7 @@ from mmnet_jax.storage.lock import locked
 from mmnet_jax.workdir.checkpoints import Checkpoints, holds_checkpoint
 from mmnet_jax.workdir.provenance import CODE, Code, read_code
 
-FORMAT = 1  # of a workdir's files; raised with the first version that cannot read earlier workdirs
+FORMAT = 1  # of a workdir's files; raised when a version cannot read earlier workdirs
 
 PORTED = "ported"  # key of ``config.json`` for the origin of a ported checkpoint
 
@@ -42,18 +42,18 @@ class Workdir:
         self.pretraining = self.path / "pretraining"
 
     def lock(self) -> AbstractContextManager[None]:
-        """Keeps other trainings out; see ``lock.locked``."""
+        """Keeps other trainings out; see ``storage.lock.locked``."""
         return locked(self.path)
 
     def resumes(self, config: ConfigDict) -> bool:
-        """Whether there is something to resume; a workdir without it may be begun anew."""
+        """Whether there is a training to resume; raises a ``UserError`` if it has another config or other weights."""
         checkpoints = holds_checkpoint(self.checkpoints) or holds_checkpoint(self.pretraining)
         if not checkpoints and not self.config_file.exists():
             return False
         before = self.load_config()
         if PORTED in self._read():
-            lacking = "a ported checkpoint, without the state of an optimiser: no training can go on from it"
-            raise UserError(f"workdir {self.path} holds {lacking}; choose a new one.")
+            lacking = "which has no optimiser state and cannot be resumed"
+            raise UserError(f"workdir {self.path} holds a ported checkpoint, {lacking}; choose a new one.")
         if not checkpoints and not (pretrains(before) and self.backbone_file.exists()):
             return False
         changes = [line for line in differences(before, config) if not line.startswith(FREE_FIELDS)]
@@ -67,9 +67,9 @@ class Workdir:
         return True
 
     def create(self, config: ConfigDict, data_sha256: Mapping[str, str] | None = None) -> None:
-        """Writes the resolved config and a copy of the backbone's weights; pretraining, if any, writes those itself."""
+        """Writes the resolved config and a copy of the backbone's weights, unless pretraining will write those."""
         model = config.model
-        if not pretrains(config):  # first: bad weights leave no folder
+        if not pretrains(config):  # first, so that bad weights leave no folder
             variables = weights.backbone_variables(model.backbone, model.weights, model.random_backbone)
         self.path.mkdir(parents=True, exist_ok=True)
         self.config_file.unlink(missing_ok=True)  # it describes what is about to change
@@ -82,7 +82,7 @@ class Workdir:
         self._write(config, **({"data_sha256": dict(data_sha256)} if data_sha256 else {}))
 
     def create_ported(self, config: ConfigDict, variables: dict[str, Any], step: int, origin: dict[str, Any]) -> None:
-        """Makes a folder of a ported network, which has one checkpoint and cannot be trained further."""
+        """Creates the workdir of a ported network, with one checkpoint that cannot be resumed."""
         self.path.mkdir(parents=True)
         own = {name: variables[name].get("backbone", {}) for name in ("backbone", "batch_stats")}
         weights.save_backbone(self.backbone_file, config.model.backbone, own)
@@ -92,7 +92,7 @@ class Workdir:
         self._write(config, **{PORTED: origin})
 
     def load_config(self) -> ConfigDict:
-        """The resolved config that the workdir was made with; a ``UserError`` says why it cannot be read."""
+        """The resolved config of the workdir; raises a ``UserError`` if it cannot be read."""
         text = self._read()
         try:
             config, version, format = text["config"], text["version"], text.get("format", FORMAT)
@@ -107,11 +107,11 @@ class Workdir:
             raise UserError(f"{other}: {error}") from error
 
     def code(self) -> Code | None:
-        """The code that began the training, if the workdir names it."""
+        """The code that started the training, or None if the workdir has no record of it."""
         return read_code(self._read())
 
     def data_sha256(self) -> dict[str, str] | None:
-        """Fingerprints of the splits that the training began with, if the workdir names them."""
+        """Fingerprints of the splits at the start of the training, or None if there is no record of them."""
         return self._read().get("data_sha256")
 
     def _read(self) -> Any:
@@ -127,9 +127,7 @@ class Workdir:
         write_whole(self.config_file, (json.dumps(text, indent=2) + "\n").encode())
 
     def frozen(self, model: FewShotNetwork, config: ConfigDict) -> dict[str, Any]:
-        """The backbone's collections for its network, from the workdir's own copy of its weights."""
-        if not self.backbone_file.is_file():
-            raise UserError(f"workdir {self.path} has lost its backbone.safetensors.")
+        """The backbone's collections for ``model``, from the workdir's copy of its weights."""
         return frozen_variables(model, weights.load_backbone(self.backbone_file, config.model.backbone))
 
 
@@ -139,7 +137,7 @@ def pretrains(config: ConfigDict) -> bool:
 
 
 def load_step(workdir: str | Path, checkpoint: str | int) -> tuple[FewShotNetwork, dict[str, Any], ConfigDict, int]:
-    """``mmnet_jax.load_model``, and the step that the checkpoint was taken at."""
+    """``mmnet_jax.load_model``, with the step of the checkpoint in addition."""
     place = Workdir(workdir)
     config = place.load_config()
     with Checkpoints(place.checkpoints, config, read_only=True) as checkpoints:

@@ -1,4 +1,4 @@
-"""The metrics of a training: one JSON line a record, and the same as TensorBoard events."""
+"""Logs the metrics of a training as JSON lines and as TensorBoard events."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ METRICS = "metrics.jsonl"
 class MetricLog:
     """Appends to ``metrics.jsonl`` and to TensorBoard's files in a folder.
 
-    A full disk raises in ``write``: tensorboardX's ``SummaryWriter`` writes in a thread whose end nobody hears of.
+    ``write`` raises if the disk is full; tensorboardX's ``SummaryWriter`` writes in a thread, where the error is lost.
     """
 
     def __init__(self, folder: Path | None, step: int) -> None:
-        """Opens the log at ``step`` and drops what an interrupted training wrote beyond it; no folder: no log."""
+        """Opens the log at ``step`` and drops later records of an interrupted training; without a folder, no log."""
         self._folder = folder
         if folder is None:
             return
@@ -31,12 +31,12 @@ class MetricLog:
         write_whole(folder / METRICS, "".join(line + "\n" for line in kept).encode())
         with naming(folder):
             self._events = EventsWriter(str(folder / "events"))
-            if step:  # TensorBoard, too, shows nothing that an interrupted training wrote beyond it
+            if step:  # tells TensorBoard to drop later events
                 self._events.write_event(Event(wall_time=time.time(), step=step + 1, file_version="brain.Event:2"))
             self._events.flush()
 
     def write(self, step: int, **metrics: float) -> None:
-        """Records named numbers at a step."""
+        """Appends a record of named numbers at a step."""
         if self._folder is None:
             return
         path = self._folder / METRICS
@@ -57,6 +57,6 @@ class MetricLog:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a log without one that a crash cut short; none if there is no file."""
+    """The complete lines of a log; a crash may cut one short. Empty if there is no file."""
     lines = path.read_text().splitlines() if path.exists() else []
     return [line for line in lines if line.startswith("{") and line.endswith("}")]

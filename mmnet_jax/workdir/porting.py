@@ -1,4 +1,4 @@
-"""Ports an authors' checkpoint to a workdir that the commands evaluate and predict from."""
+"""Ports an authors' checkpoint to a workdir for ``evaluate`` and ``predict``."""
 
 import os
 import shlex
@@ -17,14 +17,14 @@ from mmnet_jax.models.heads import HEADS
 from mmnet_jax.storage.files import whole_folder
 from mmnet_jax.workdir.folder import Workdir
 
-# config fields that a checkpoint does not imply, by their flags in ``scripts/port_weights.py``
+# config fields that a checkpoint does not imply, by flag of ``scripts/port_weights.py``
 _DATA = "data.dataset", "data.split", "data.coco_masks", "data.folds"
 _ASSUMED = *_DATA, "fold", "shots", "data.image_size", "model.bins"
 ASSUMED = {field.rpartition(".")[2]: field for field in _ASSUMED}
 
 
 class Ported(NamedTuple):
-    """The result of a port."""
+    """A ported network."""
 
     config: ConfigDict
     tensors: int
@@ -41,25 +41,25 @@ class Ported(NamedTuple):
         return (
             f"{HEADS[config.model.network].title}{memory}, {config.model.backbone}{epoch}: "
             f"{self.tensors} tensors written to {workdir}\n"
-            f"not told by the file and taken to be (if they are others, port again with those): {assumed}\n"
+            f"assumed, since the file does not say (if any is wrong, port again with the right flags): {assumed}\n"
             f"next: python -m mmnet_jax.evaluate --workdir={shlex.quote(workdir)} --data_dir=DATA"
         )
 
 
 def port_released(source: str | Path, workdir: str | Path, given: Mapping[str, Any]) -> Ported:
-    """Port the MM-Net or PFENet in the authors' checkpoint ``source``; ``workdir`` appears whole or not at all.
+    """Port the MM-Net or PFENet in the authors' checkpoint ``source``; ``workdir`` is created atomically.
 
-    The backbone's running statistics are the checkpoint's. The workdir's one checkpoint is numbered by the epoch.
+    The running statistics are the checkpoint's. The epoch is the step of the workdir's only checkpoint.
 
     Args:
-      source: as ``weights.read_checkpoint`` takes it.
-      workdir: a folder that is empty or not there yet.
-      given: config fields, as in ``{"data.image_size": 473}``; those that the tensors tell must agree with them.
+      source: a file for ``weights.read_checkpoint``.
+      workdir: a folder, empty or absent.
+      given: config fields, as in ``{"data.image_size": 473}``; those that the tensors imply must agree with them.
 
     Raises:
-      UserError: the file is not theirs, tensors are missing or do not fit, a field contradicts it, or the workdir is
+      UserError: the file is not theirs, tensors are missing or do not fit, a field contradicts them, or the workdir is
         not empty.
-      OSError: the disk does not take it.
+      OSError: the workdir cannot be written.
     """
     place = Path(workdir).resolve()
     _refuse_taken(place)
@@ -89,7 +89,7 @@ def _configure(state_dict: Mapping[str, Any], given: Mapping[str, Any], source: 
 
 
 def _idle_fields(dataset: str) -> set[str]:
-    """The fields that choose variants of other datasets."""
+    """The fields that choose a variant of other datasets."""
     return {spec.variant_field for spec in DATASETS.values()} - {DATASETS[dataset].variant_field}
 
 

@@ -1,4 +1,4 @@
-"""Which code a number came from: the package's version, its commit, and ``NUMERICS``."""
+"""Provenance of a number: the package's version, its commit, and ``NUMERICS``."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any, NamedTuple
 import mmnet_jax
 
 NUMERICS = 3
-"""Raised by hand whenever the same config, weights and data give other numbers than before (by more than 1e-5)."""
+"""Raised by hand whenever the same config, weights and data give numbers that differ by more than 1e-5."""
 
 
 class Code(NamedTuple):
-    """One state of this package's code."""
+    """A version of this package's code."""
 
     version: str
     numerics: int
     commit: str | None
-    """Commit of the checkout that the package runs from, ``+dirty`` where files differ from it; None elsewhere."""
-    changes_sha256: str | None  # SHA-256 of commit and differences of a dirty checkout; None where there are none
+    """Commit of the package's checkout, with ``+dirty`` if files differ from it; None without a checkout."""
+    changes_sha256: str | None  # SHA-256 of a dirty checkout's commit and differences; None if clean
 
     def computes_like(self, other: Code | None) -> bool:
-        """Whether both give the same numbers. A dirty checkout only matches itself."""
+        """Whether both compute the same numbers. A dirty checkout only matches itself."""
         return other is not None and self.key() == other.key()
 
     def key(self) -> dict[str, Any]:
@@ -33,7 +33,7 @@ class Code(NamedTuple):
 
 
 def read_code(record: Mapping[str, Any]) -> Code | None:
-    """The code that a stored record (``config.json``, ``result.json``) names in its fields; None if it names none."""
+    """The code in the fields of ``config.json`` or ``result.json``; None if they are absent."""
     try:
         return Code(*(record[field] for field in Code._fields))
     except (KeyError, TypeError):
@@ -41,7 +41,7 @@ def read_code(record: Mapping[str, Any]) -> Code | None:
 
 
 def describe_checkout(root: Path) -> tuple[str | None, str | None]:
-    """``commit`` and ``changes_sha256`` of the checkout at ``root``, as in ``Code``; None twice if it is none."""
+    """``commit`` and ``changes_sha256`` of ``Code`` for the checkout at ``root``; both None without one."""
 
     def git(*arguments: str) -> bytes:
         return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, timeout=10, check=True).stdout
@@ -59,4 +59,4 @@ def describe_checkout(root: Path) -> tuple[str | None, str | None]:
 
 
 CODE = Code(mmnet_jax.__version__, NUMERICS, *describe_checkout(Path(mmnet_jax.__file__).resolve().parents[1]))
-"""The code that runs. Read when this module is imported, so that files edited later do not count."""
+"""The running code, read when this module is imported: later edits do not count."""

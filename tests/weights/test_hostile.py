@@ -1,4 +1,4 @@
-"""Files made to run code, to take memory or to end the process: one sentence each, and next to no memory."""
+"""Malicious weight files, which run code, take memory or crash the process elsewhere, are refused in a sentence."""
 
 import io
 import pickle
@@ -16,10 +16,10 @@ from mmnet_jax.weights import read_state_dict
 from mmnet_jax.weights.pytorch import STREAM, VERSION
 
 LIMIT = 32 * 2**20  # bytes that reading one of these files may take
-DEEP = 200_000  # levels at which hashing a tuple, which nothing guards, ends the process
+DEEP = 200_000  # levels of a tuple that overflow the stack when it is hashed
 
 
-# instructions of a pickle, put together as bytes
+# opcodes of a pickle as bytes
 def text(value):
     return b"X" + struct.pack("<I", len(value)) + value.encode()
 
@@ -71,12 +71,11 @@ def as_stream(content, keys=("0",), sizes=(4,)):
     return b"".join(pickle.dumps(part, 2) for part in parts) + whole(content) + pickle.dumps(list(keys), 2) + stored
 
 
-FORMATS = {"zip": as_zip, "stream": as_stream, "pickle": whole}
-TORCH = pytest.mark.parametrize("write", [as_zip, as_stream], ids=["zip", "stream"])
+FORMATS = (as_zip, as_stream, whole)
 
 
 def refusal(path, data):
-    """The sentence that refuses a file of these bytes; reading it takes no more than ``LIMIT``."""
+    """The message that refuses ``data``, after a check that reading took at most ``LIMIT``."""
     path.write_bytes(data)
     tracemalloc.start()
     try:
@@ -90,60 +89,56 @@ def refusal(path, data):
     return sentence
 
 
-@TORCH
-def test_the_files_made_here_are_read_where_nothing_is_wrong(tmp_path, write):
-    (tmp_path / "w.pth").write_bytes(write(table(a=tensor(), b=tensor(size=(2, 2), stride=(2, 1)))))
-    tensors = read_state_dict(tmp_path / "w.pth")
-    assert {name: array.shape for name, array in tensors.items()} == {"a": (4,), "b": (2, 2)}
+def test_valid_files_of_these_builders_are_read(tmp_path):
+    for write in (as_zip, as_stream):
+        (tmp_path / "w.pth").write_bytes(write(table(a=tensor(), b=tensor(size=(2, 2), stride=(2, 1)))))
+        tensors = read_state_dict(tmp_path / "w.pth")
+        assert {name: array.shape for name, array in tensors.items()} == {"a": (4,), "b": (2, 2)}
+    (tmp_path / "w.ckpt").write_bytes(whole(table(a=array((2, 2), data=np.arange(4, dtype="<f4").tobytes()))))
+    np.testing.assert_array_equal(read_state_dict(tmp_path / "w.ckpt")["a"], [[0, 1], [2, 3]])
 
 
-@pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize(
     "name",
     [
-        *("builtins.eval", "builtins.getattr", "__builtin__.print", "os.system", "posix.system", "subprocess.Popen"),
-        *("torch.load", "torch.nn.Module", "torch._utils", "numpy.load", "numpy.core.multiarray.scalar"),
-        *("mmnet_jax.weights.pytorch.read_stream", "collections.OrderedDict.fromkeys"),
+        *("builtins.eval", "builtins.getattr", "__builtin__.print", "os.system", "subprocess.Popen", "torch.load"),
+        *("torch._utils", "numpy.load", "numpy.core.multiarray.scalar", "collections.OrderedDict.fromkeys"),
     ],
 )
-def test_no_name_outside_the_list_is_looked_up(tmp_path, write, name):
-    sentence = refusal(tmp_path / "w.pth", write(table(a=called(name, text("echo")))))
-    assert sentence.endswith(
-        f"holds more than tensors, which it is not safe to read ({name}); save its state_dict alone."
-    )
+def test_names_outside_the_allow_list_are_refused(tmp_path, name):
+    for write in FORMATS:
+        message = refusal(tmp_path / "w.pth", write(table(a=called(name, text("echo")))))
+        unsafe = f"which it is not safe to read ({name}); save its state_dict alone."
+        assert message.endswith(f"holds more than tensors, {unsafe}")
 
 
-@pytest.mark.parametrize("name", ["torch.FloatStorage", "torch._utils._rebuild_tensor_v2"])
-def test_a_format_may_not_use_the_list_of_another(tmp_path, name):
-    assert f"({name})" in refusal(tmp_path / "w.ckpt", whole(named(name)))
+def test_the_allow_list_is_that_of_the_format(tmp_path):
+    for name in ("torch.FloatStorage", "torch._utils._rebuild_tensor_v2"):
+        assert f"({name})" in refusal(tmp_path / "w.ckpt", whole(named(name)))
     assert "(numpy.dtype)" in refusal(tmp_path / "w.pth", as_zip(named("numpy.dtype")))
-
-
-def test_a_long_name_is_shown_in_part(tmp_path):
     assert len(refusal(tmp_path / "w.pth", whole(named("os." + "x" * 10_000)))) < 500
 
 
 @pytest.mark.parametrize(
-    "instruction",
+    "opcode",
     [
         *(b"ios\nsystem\n", b"(" + text("a") + b"o", b"(}b"),  # INST, OBJ, BUILD of nothing
         *(b"\x82\x01", b"\x81", b"\x92", b"\x93", b"\x97"),  # EXT1, NEWOBJ, NEWOBJ_EX, STACK_GLOBAL, NEXT_BUFFER
         *(b"\x96" + b"\xff" * 7 + b"\x7f", b"\x8e" + b"\xff" * 7 + b"\x7f"),  # BYTEARRAY8, BINBYTES8: 2**63 bytes
         *(b"B\xff\xff\xff\xff", b"X\xff\xff\xff\xff", b"T\xff\xff\xff\x7f", b"\x8b\xff\xff\xff\x7f"),  # 2 to 4 GB
         *(b"h\x01", b"j\xff\xff\xff\x7f", b"0", b"R", b"t", b"u", b"Q", b"\xff"),
-        b"}r\xff\xff\xff\xffr\xff\xff\xff\x7fh\x00",  # a place in the memo that Python's own would make 32 GB for
+        b"}r\xff\xff\xff\xffr\xff\xff\xff\x7fh\x00",  # a memo index for which Python allocates 32 GB
     ],
 )
-@pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)
-def test_instructions_of_other_pickles_and_sizes_beyond_the_file_are_refused(tmp_path, write, instruction):
-    assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", write(instruction))
+def test_unknown_opcodes_and_sizes_beyond_the_file_are_refused(tmp_path, opcode):
+    for write in FORMATS:
+        assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", write(opcode))
 
 
-@pytest.mark.parametrize("write", [as_zip, whole], ids=["zip", "pickle"])
 @pytest.mark.parametrize(
     "content",
     [
-        b"}" + b")" + b"\x85" * DEEP + b"Ns",  # a tuple as a key, nested
+        b"}" + b")" + b"\x85" * DEEP + b"Ns",  # a nested tuple as a key
         called("collections.OrderedDict", b"](" + several(b")" + b"\x85" * DEEP, b"N") + b"e"),
         b"]" * 4_000 + b"a" * 3_999,
         (b"}" + text("a")) * 4_000 + b"N" + b"s" * 4_000,
@@ -152,11 +147,11 @@ def test_instructions_of_other_pickles_and_sizes_beyond_the_file_are_refused(tmp
     ],
     ids=["key", "argument", "lists", "dicts", "itself", "doubling"],
 )
-def test_nesting_neither_recurses_nor_multiplies(tmp_path, write, content):
-    refusal(tmp_path / "w.pth", write(content))
+def test_deep_and_recursive_nesting_is_refused(tmp_path, content):
+    for write in (as_zip, whole):
+        refusal(tmp_path / "w.pth", write(content))
 
 
-@TORCH
 @pytest.mark.parametrize(
     "content",
     [
@@ -167,7 +162,6 @@ def test_nesting_neither_recurses_nor_multiplies(tmp_path, write, content):
         tensor(size=(4,), stride=(2,)),
         tensor(size=(4,), stride=(-1,)),
         tensor(size=(2, 2)),
-        tensor(size=(1,) * 40, stride=(1,) * 40),
         tensor(size=(2**62, 2**62), stride=(0, 0)),
         tensor(size=(10**6, 10**6), stride=(0, 0)),
         tensor(size=(0, 2**62)[:1] + (2**62, 2**62), stride=(0, 0, 0)),
@@ -177,7 +171,7 @@ def test_nesting_neither_recurses_nor_multiplies(tmp_path, write, content):
         tensor(storage(kind="torch.DoubleStorage")),
         tensor(storage(key="../../etc/passwd")),
         tensor(storage(view=several(text("1"), number(0), number(4)))),
-        tensor(tensor(size=(4,), stride=(0,)), size=(4,)),  # a view of a view, which would reach beyond the storage
+        tensor(tensor(size=(4,), stride=(0,)), size=(4,)),  # a view of a view, beyond the storage
         tensor(several(number(1))),
         several(tensor(), tensor(storage(kind="torch.IntStorage"))),
         called("torch._utils._rebuild_tensor_v2", storage()),
@@ -185,22 +179,23 @@ def test_nesting_neither_recurses_nor_multiplies(tmp_path, write, content):
         storage() + b"}b",
     ],
 )
-def test_tensors_reach_no_further_than_their_storage(tmp_path, write, content):
-    assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", write(table(a=content)))
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path, content):
+    for write in (as_zip, as_stream):
+        assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", write(table(a=content)))
 
 
 @pytest.mark.parametrize(
     ("keys", "sizes"),
     [((), ()), (("1",), (4,)), (("0", "0"), (4, 4)), (("0",), (2**62,)), (("0",), (-1,)), (("0",), (3,)), ((0,), (4,))],
 )
-def test_the_storages_of_a_stream_are_those_of_its_tensors(tmp_path, keys, sizes):
+def test_a_stream_with_storages_that_do_not_fit_its_tensors_is_refused(tmp_path, keys, sizes):
     assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", as_stream(table(a=tensor()), keys, sizes))
 
 
-@pytest.mark.parametrize("left", range(16))
-def test_a_stream_that_ends_within_a_storage_is_refused(tmp_path, left):
+def test_a_stream_that_ends_within_a_storage_is_refused(tmp_path):
     data = as_stream(table(a=tensor()))
-    assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", data[: len(data) - 16 + left])
+    for end in range(len(data) - 16, len(data)):
+        assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", data[:end])
 
 
 def array(shape, dtype="f4", order="<", data=b"", kind="numpy.dtype"):
@@ -211,18 +206,12 @@ def array(shape, dtype="f4", order="<", data=b"", kind="numpy.dtype"):
     return made + several(number(1), several(*map(number, shape)), described, b"\x89", content) + b"b"
 
 
-def test_an_array_made_here_is_read_where_nothing_is_wrong(tmp_path):
-    (tmp_path / "w.ckpt").write_bytes(whole(table(a=array((2, 2), data=np.arange(4, dtype="<f4").tobytes()))))
-    np.testing.assert_array_equal(read_state_dict(tmp_path / "w.ckpt")["a"], [[0, 1], [2, 3]])
-
-
 @pytest.mark.parametrize(
     "content",
     [
         array((2**40,)),
         array((-1, -1), data=bytes(4)),
         array((2,), data=bytes(12)),
-        array((1,) * 40, data=bytes(4)),
         array((2**32, 2**32), data=b""),
         array((1,), dtype="O8", data=bytes(8)),
         array((1,), dtype="V4", data=bytes(4)),
@@ -233,7 +222,7 @@ def test_an_array_made_here_is_read_where_nothing_is_wrong(tmp_path):
         array((1,), data=bytes(4)) + b"q\x00" + several(b"h\x00", b"h\x00"),
     ],
 )
-def test_arrays_are_no_larger_than_their_content(tmp_path, content):
+def test_an_array_that_does_not_fit_its_content_is_refused(tmp_path, content):
     assert "is truncated or no weight file" in refusal(tmp_path / "w.ckpt", whole(table(a=content)))
 
 
@@ -245,7 +234,7 @@ def zipped(name, data, compression=zipfile.ZIP_DEFLATED):
 
 
 def tarred(**changes):
-    """A tar file of one weight file, its header changed."""
+    """A tar file of one weight file with a changed header."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as file:
         member = tarfile.TarInfo("w.pth")
@@ -263,7 +252,7 @@ def gzipped(data):
 
 
 BIG = bytes(64 * 2**20)
-ENTRY = b"PK\x01\x02\x14\x03\x14\x00\x00"  # how a zip file's list begins; the last byte says whether it is encrypted
+ENTRY = b"PK\x01\x02\x14\x03\x14\x00\x00"  # begins a zip file's directory; the last byte is the encryption flag
 
 
 @pytest.mark.parametrize(
@@ -279,27 +268,27 @@ ENTRY = b"PK\x01\x02\x14\x03\x14\x00\x00"  # how a zip file's list begins; the l
         ("w.tar", lambda: tarred(size=-1024), "negative"),
     ],
 )
-def test_archives_unpack_to_no_more_than_weights_would(tmp_path, name, data, reason):
+def test_an_archive_bomb_or_a_damaged_archive_is_refused(tmp_path, name, data, reason):
     assert reason in refusal(tmp_path / name, data())
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
-def test_only_files_of_a_tar_are_read(tmp_path, kind):
-    (tmp_path / "w.tar").write_bytes(tarred(type=kind, linkname="/etc/passwd", size=0))
-    with pytest.raises(UserError, match=r"w\.tar holds no PyTorch file or pickle"):
-        read_state_dict(tmp_path / "w.tar")
+def test_links_and_devices_in_a_tar_are_left_out(tmp_path):
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE):
+        (tmp_path / "w.tar").write_bytes(tarred(type=kind, linkname="/etc/passwd", size=0))
+        with pytest.raises(UserError, match=r"w\.tar holds no PyTorch file or pickle"):
+            read_state_dict(tmp_path / "w.tar")
 
 
-@pytest.mark.parametrize("name", ["../../w.pth", "/w.pth", "C:\\w.pth"])
-def test_an_archive_writes_nothing(tmp_path, name):
+def test_reading_an_archive_writes_nothing(tmp_path):
     folder = tmp_path / "inner" / "most"
     folder.mkdir(parents=True)
-    (folder / "w.zip").write_bytes(zipped(name, whole(table(a=array((1,), data=bytes(4))))))
-    assert list(read_state_dict(folder / "w.zip")) == ["a"]
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["w.zip"]
+    for name in ("../../w.pth", "/w.pth", "C:\\w.pth"):
+        (folder / "w.zip").write_bytes(zipped(name, whole(table(a=array((1,), data=bytes(4))))))
+        assert list(read_state_dict(folder / "w.zip")) == ["a"]
+        assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["w.zip"]
 
 
-def test_an_archive_inside_an_archive_is_not_opened(tmp_path):
+def test_a_nested_archive_is_refused(tmp_path):
     (tmp_path / "w.zip").write_bytes(zipped("w.tar", zipped("w.pth", b"a")))
     with pytest.raises(UserError) as error:
         read_state_dict(tmp_path / "w.zip")

@@ -71,7 +71,7 @@ def test_the_config_is_inferred_from_tensors_and_flags(ported, loaded):
         "--dataset=coco20i --coco_masks=published --folds=contiguous --fold=2 --shots=2 --image_size=97 --bins=1.0"
     )
     assert f"{assumed},0.5,0.25,0.125\n" in said
-    with pytest.raises(UserError, match="holds a ported checkpoint, without the state of an optimiser"):
+    with pytest.raises(UserError, match="holds a ported checkpoint, which has no optimiser state and cannot"):
         Workdir(workdir).resumes(config)
 
 

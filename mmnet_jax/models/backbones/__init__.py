@@ -28,7 +28,7 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
     "efficientnet_lite2": EfficientNetLite2,
     "tiny": Tiny,
 }
-"""By the value of ``model.backbone``."""
+"""Constructors by the value of ``model.backbone``."""
 
 
 def create_backbone(name: str) -> Backbone:
@@ -44,9 +44,9 @@ def variable_shapes(name: str) -> dict[str, tuple[int, ...]]:
 
 
 def random_variables(name: str, seed: int = 0) -> dict[str, Any]:
-    """Variables of an untrained backbone: normal kernels of He's deviation, neutral normalisation.
+    """Variables of an untrained backbone: normal kernels with He's standard deviation, neutral normalisation.
 
-    As ``init`` gives them, but drawn on the host, in a second: compiling a generator for every kernel takes ten.
+    Kernels are drawn by NumPy: ``init`` compiles a generator for each of them and takes ten times as long.
     """
     generator = np.random.default_rng(seed)
     normalisation = _normalisation(create_backbone(name))
@@ -59,11 +59,11 @@ def random_variables(name: str, seed: int = 0) -> dict[str, Any]:
 
 
 def unflatten_variables(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """A backbone's variables, nested, from its tensors by path; both collections, though one may be empty."""
+    """Nests a backbone's tensors by path into its two collections, either of which may be empty."""
     return {"backbone": {}, "batch_stats": {}} | flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
-# by the module, not by its name: whatever stands in the registry under a name is never mistaken for another
+# cached by module rather than by name, since a name can be registered again for another backbone
 @cache
 def _shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
     shapes = jax.eval_shape(lambda: _init(backbone, jax.random.key(0)))
@@ -72,7 +72,7 @@ def _shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
 
 @cache
 def _normalisation(backbone: Backbone) -> dict[str, np.ndarray]:
-    """What ``init`` gives besides the kernels, which jit then never computes."""
+    """The variables that ``init`` returns, without the kernels, which jit then does not compute."""
 
     def compute(key: jax.Array) -> dict[str, jax.Array]:
         return {path: leaf for path, leaf in _init(backbone, key).items() if not path.endswith("/kernel")}

@@ -1,4 +1,4 @@
-"""What every backbone offers: levels by name, its grid, and the image sides it takes."""
+"""Interface of all backbones: levels by name, the grid, and the valid image sides."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -9,17 +9,17 @@ from jaxtyping import Array, Float
 Levels = dict[str, Array]
 """``level2``, ``level3`` and ``level4``, each ``[n, h, w, channels]``."""
 Layers = Sequence[Callable[[Any, bool], Array]]
-"""Each from features and ``batch_statistics`` to features."""
+"""Functions from features and ``batch_statistics`` to features."""
 
 
 class Backbone(nn.Module):
     """A frozen feature extractor: images to levels 2, 3 and 4, which share one grid.
 
-    Images are RGB, normalised by the ImageNet mean and standard deviation, whatever the network was trained on. A
-    family gives its ``channels`` and computes the levels; it overrides ``SIDES`` and ``grid`` where they differ.
+    Images are RGB, normalised by the ImageNet mean and standard deviation for every backbone. A family defines
+    ``channels`` and ``__call__``, and overrides ``SIDES`` and ``grid`` where they differ.
 
-    The default ``output_stride`` of a family is the common grid's. At 32 a convolutional family has the strides it
-    classifies with, its levels are on grids of strides 8, 16 and 32, and its variables are the same.
+    The default ``output_stride`` of a family is that of the common grid. At 32 a convolutional family has the strides
+    of its classifier: the levels are on grids of strides 8, 16 and 32. The variables are the same at any stride.
     """
 
     output_stride: int = 8
@@ -35,11 +35,11 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def grid(self, size: int) -> int:
-        """Side of level 4's grid for images of ``size`` pixels; the levels share it at the default stride."""
+        """Side of level 4's grid for images of ``size`` pixels; at the default stride all levels share it."""
         return -(-size // self.output_stride)
 
     def check_side(self, side: int, what: str = "the side of images") -> None:
-        """Raises a ``ValueError`` that names the nearest valid sides if images cannot be ``side`` pixels wide."""
+        """Raises a ``ValueError`` that names the nearest valid sides unless ``side`` is valid."""
         step, offset = self.SIDES
         if side < step + offset or (side - offset) % step:
             below = max((side - offset) // step, 1) * step + offset
@@ -52,11 +52,11 @@ class Backbone(nn.Module):
 
 
 class StagedBackbone(Backbone):
-    """A backbone whose level 4 is computed from level 3 alone, so that level 3 can be masked in between."""
+    """A backbone that computes level 4 from level 3 alone, so that level 3 can be masked in between."""
 
     @property
     def stages(self) -> tuple[Layers, Layers, Layers]:
-        """The layers from images to level 2, on to level 3, and on to level 4."""
+        """The layers from images to level 2, from level 2 to 3, and from level 3 to 4."""
         raise NotImplementedError
 
     def mid_levels(self, images: Float[Array, "n s s 3"], batch_statistics: bool = False) -> Levels:

@@ -1,15 +1,15 @@
-"""Convolutions as backbones and heads need them: one function, and what it takes to compute each kind fast.
+"""Convolutions and pools of backbones and heads, with a faster computation of each kind for the CPU.
 
-A network's time on a CPU is decided here; measured on two cores with XLA's own CPU library:
+Convolutions take most of a network's time on a CPU; measured on two cores with XLA's own CPU library:
 - A depthwise layer costs 0.2 to 1.3 ms as a sum of shifted products, where a grouped convolution takes 3 to 29 ms (one
   image, 25 x 25 x 1248, 5x5: 28.9 against 1.3).
-- A 1x1 convolution is up to a third faster as a plain matrix product, and its kernel's gradient four times if it, too,
-  is written as one: otherwise the gradient of the layer above is computed in transposed order.
+- A 1x1 convolution is up to a third faster as a plain matrix product, and so is its kernel's gradient, four times:
+  XLA otherwise computes the gradient of the layer above in transposed order.
 - 3x3 kernels between many channels on large grids take half to three quarters of the time by ``winograd``.
-- Other 3x3 and 7x7 kernels are fastest as they are, with two exceptions. From 3 to at most 32 channels, a fourth
-  channel of zeros makes them three times faster (64 images, 64 x 64, 7x7: 27 ms against 7). On grids of at most 2 x 2
-  pixels a matrix product of the windows is 20 times faster (64 images, 256 channels, the gradient back to 4 x 4: 90
-  against 2).
+- Other 3x3 and 7x7 kernels are fastest as XLA's convolution, with two exceptions. From 3 to at most 32 channels, a
+  fourth channel of zeros makes them three times faster (64 images, 64 x 64, 7x7: 27 ms against 7). On grids of at most
+  2 x 2 pixels a matrix product of the windows is 20 times faster (64 images, 256 channels, the gradient back to 4 x 4:
+  90 against 2).
 """
 
 from collections.abc import Callable
@@ -28,14 +28,14 @@ Paddings = tuple[Padding, Padding]
 
 
 def same_padding(size: int, kernel_size: int, stride: int, dilation: int) -> Padding:
-    """Zeros before and after a side of ``size`` pixels such that ceil(size / stride) come out (TensorFlow's SAME)."""
+    """Zeros before and after a side of ``size`` pixels for ceil(size / stride) outputs (TensorFlow's SAME)."""
     outputs = -(-size // stride)
     total = max((outputs - 1) * stride + (kernel_size - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
 
 
 def centred_padding(kernel_size: int, dilation: int) -> Padding:
-    """Zeros before and after such that an odd kernel is centred on the first pixel (PyTorch's usual padding)."""
+    """Zeros before and after a side that centre an odd kernel on the first pixel (PyTorch's usual padding)."""
     return dilation * (kernel_size // 2), dilation * (kernel_size // 2)
 
 
@@ -49,8 +49,8 @@ def convolve(
 ) -> Float[Array, "n h_out w_out o"]:
     """A convolution without bias; depthwise where the kernel has one input channel and ``x`` has as many as outputs.
 
-    ``stride`` and ``dilation`` hold for both axes; ``padding`` is zeros (before, after) for the height and the width.
-    The products are taken, and the result is, in the kernel's type.
+    ``stride`` and ``dilation`` apply to both axes; ``padding`` is zeros (before, after) for the height and the width.
+    Products and the result have the kernel's dtype.
     """
     x = x.astype(kernel.dtype)
     layout: dict[str, Any] = {"stride": stride, "dilation": dilation, "padding": padding}
@@ -73,7 +73,7 @@ def convolve(
 def convolve_ohwi(
     x: Float[Array, "n h w c"], kernel: Float[Array, "o k k i"], **layout: Any
 ) -> Float[Array, "n h_out w_out o"]:
-    """``convolve`` of a kernel with its outputs in front, as cuDNN wants it: others are transposed in every call."""
+    """``convolve`` with a kernel in OHWI order, which cuDNN takes without transposing it in every call."""
     return _full(x.astype(kernel.dtype), kernel, groups=x.shape[-1] // kernel.shape[-1], kernel_axes="OHWI", **layout)
 
 
@@ -131,7 +131,7 @@ _pointwise.defvjp(_pointwise_forward, _pointwise_backward)
 
 
 def _windows(x: Array, kernel: Array, stride: int, dilation: int, padding: Paddings) -> list[Array]:
-    """The pixels under each tap of the kernel, row by row of the kernel."""
+    """The pixels under each tap of the kernel, in the kernel's row-major order."""
     rows, columns = output_sides(x, kernel, stride, dilation, padding)
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     n, channels = x.shape[0], x.shape[-1]
@@ -155,7 +155,8 @@ def output_sides(x: Array, kernel: Array, stride: int, dilation: int, padding: P
 def max_pool_3x3(x: Float[Array, "n h w c"]) -> Float[Array, "n h_out w_out c"]:
     """3x3 maximum with stride 2 and one pixel of padding: ceil(h / 2) rows, ceil(w / 2) columns.
 
-    Of shifted slices, one axis after the other: on a CPU twice as fast as XLA's own window, its gradient ten times.
+    Computed from shifted slices, one axis after the other: on a CPU twice as fast as XLA's reduce-window, and ten times
+    in the gradient.
     """
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
     for axis in (1, 2):
@@ -166,9 +167,9 @@ def max_pool_3x3(x: Float[Array, "n h w c"]) -> Float[Array, "n h_out w_out c"]:
 
 
 def max_pool_2x2(x: Float[Array, "n h w c"]) -> Float[Array, "n h_out w_out c"]:
-    """2x2 maximum with stride 2, of what there is at an odd side's end: ceil(h / 2) rows, ceil(w / 2) columns.
+    """2x2 maximum with stride 2, cut off at the end of an odd side: ceil(h / 2) rows, ceil(w / 2) columns.
 
-    Of slices, since the gradient of XLA's own window takes 5 to 20 times as long on a CPU.
+    Computed from slices: the gradient of XLA's reduce-window takes 5 to 20 times as long on a CPU.
     """
     rows, columns = (side % 2 for side in x.shape[1:3])
     x = jnp.pad(x, ((0, 0), (0, rows), (0, columns), (0, 0)), constant_values=-jnp.inf)

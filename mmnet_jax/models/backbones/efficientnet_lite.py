@@ -1,7 +1,7 @@
 """EfficientNet-Lite2: inverted residual blocks with ReLU6, without squeeze and excitation.
 
 As a backbone its stride-16 and stride-32 stages stay on the stride-8 grid: a block that loses its stride keeps the
-dilation before it, the blocks after it double it. Padding is TensorFlow's SAME, worked out from the actual input.
+dilation before it, and the blocks after it double it. Padding is TensorFlow's SAME for the actual input size.
 """
 
 from functools import partial
@@ -17,7 +17,7 @@ from mmnet_jax.models.backbones.frozen import FrozenConv
 
 
 class Stage(NamedTuple):
-    """One row of the network's table; the stride is its first block's."""
+    """One row of the network's table; ``stride`` is that of the first block."""
 
     blocks: int
     kernel_size: int
@@ -27,7 +27,7 @@ class Stage(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One inverted residual block, placed on its grid."""
+    """One inverted residual block with its stride and dilation."""
 
     kernel_size: int
     stride: int
@@ -53,7 +53,7 @@ Conv = partial(FrozenConv, padding="same", epsilon=EPSILON, momentum=0.01)
 
 
 def plan_blocks(output_stride: int) -> list[Block]:
-    """Every block with its stride and dilation, such that the network's stride is at most ``output_stride``."""
+    """All blocks, with strides and dilations for a network stride of at most ``output_stride``."""
     blocks, stride, dilation = [], 2, 1
     for stage in STAGES:
         keeps = stage.stride == 1 or stride * stage.stride <= output_stride

@@ -1,8 +1,8 @@
-"""What every backbone is built of: a convolution whose tensors are no parameters, with its batch normalisation.
+"""The building block of all backbones: a convolution with batch normalisation whose tensors are not trained.
 
-The tensors of a backbone live in two variable collections of their own, so neither the optimiser nor the step
-checkpoints ever see them: ``backbone`` (kernel, scale, bias) never changes, ``batch_stats`` (mean, var; empty where
-nothing is normalised) moves only when a reading trains with each call's own statistics.
+The tensors of a backbone are in two variable collections, which neither the optimiser nor the step checkpoints hold:
+``backbone`` (kernel, scale, bias) never changes; ``batch_stats`` (mean, var; empty without normalisation) changes only
+where ``model.batch_norm`` is ``batch``.
 """
 
 import functools
@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from mmnet_jax.models.backbones.convolution import centred_padding, convolve, convolve_ohwi, output_sides, same_padding
 
 OHWI = "kernel_ohwi"
-"""Name of a kernel with its outputs in front."""
+"""Variable name of a kernel in OHWI order."""
 
 
 def he_deviation(kernel_shape: tuple[int, ...]) -> float:
@@ -30,18 +30,18 @@ def he_deviation(kernel_shape: tuple[int, ...]) -> float:
 
 
 def random_kernel(module: nn.Module, shape: tuple[int, ...]) -> Array:
-    """Normal, of He's deviation, from the module's ``params`` rng."""
+    """A normal kernel with He's standard deviation, from the module's ``params`` rng."""
     return he_deviation(shape) * jax.random.normal(module.make_rng("params"), shape, jnp.float32)
 
 
 class FrozenConv(nn.Module):
     """Convolution, batch normalisation, activation.
 
-    With the running statistics the normalisation is y = conv(x) * s + b; ``fold_normalisation`` makes it a part of the
-    kernel and the bias beforehand. With ``batch_statistics`` it uses the mean and the biased variance of the whole
-    call, and moves the running ones (by the unbiased variance, as PyTorch does) where ``batch_stats`` is mutable.
+    With the running statistics the normalisation is y = conv(x) * s + b, which ``fold_normalisation`` folds into kernel
+    and bias beforehand. With ``batch_statistics`` it uses the mean and the biased variance of the whole call, and
+    updates the running ones (by the unbiased variance, as PyTorch does) if ``batch_stats`` is mutable.
 
-    A ``biased`` convolution's own bias, ``offset``, is part of the mean and cancels with it: it is never added to y.
+    The bias ``offset`` of a ``biased`` convolution is part of the mean and cancels with it: it is never added to y.
     """
 
     features: int
@@ -53,8 +53,8 @@ class FrozenConv(nn.Module):
     activation: Callable[[Array], Array] | None = jax.nn.relu
     epsilon: float = 1e-5
     biased: bool = False
-    momentum: float = 0.1  # weight of a call's own statistics in the new running ones
-    initial_scale: float = 1.0  # of a random network's normalisation; below 1 where a residual branch ends
+    momentum: float = 0.1  # weight of a call's statistics in the running ones
+    initial_scale: float = 1.0  # scale in a random network; below 1 at the end of a residual branch
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], batch_statistics: bool = False) -> Float[Array, "n h_out w_out o"]:
@@ -79,7 +79,7 @@ class FrozenConv(nn.Module):
         mean = self.variable("batch_stats", "mean", zeros)
         var = self.variable("batch_stats", "var", ones)
 
-        if self.is_initializing():  # nobody reads what it computes, and every start traces it for the shapes
+        if self.is_initializing():  # initialising needs shapes alone, and tracing them is faster
             return jnp.zeros((x.shape[0], *output_sides(x, kernel, **layout), self.features), x.dtype)
         y = convolve(x, kernel, **layout)
         if batch_statistics:
@@ -114,8 +114,8 @@ def fold_normalisation(
     """A backbone's variables with each batch normalisation folded into its convolution, in ``dtype``.
 
     conv(x, k) * s + b becomes conv(x, k * s) + b, with s = scale / sqrt(var + epsilon) and b = bias + (offset - mean)
-    * s, computed in float64. Tensors of what is not normalised are only cast. ``outputs_first`` stores kernels as
-    ``kernel_ohwi``, for a GPU.
+    * s, computed in float64. Tensors of layers without normalisation are only cast. ``outputs_first`` stores kernels in
+    OHWI order as ``kernel_ohwi``, for a GPU.
     """
     backbone, statistics = (
         {path: _vector_in_float64(leaf) for path, leaf in flax.traverse_util.flatten_dict(variables[name]).items()}
@@ -126,7 +126,7 @@ def fold_normalisation(
         gain = backbone[*layer, "scale"] / np.sqrt(statistics[*layer, "var"] + epsilon)
         offset = backbone.get((*layer, "offset"), 0.0)
         folded[*layer, "bias"] = backbone[*layer, "bias"] + (offset - statistics[*layer, "mean"]) * gain
-        kernel = backbone[*layer, "kernel"]  # large: multiplied piece by piece, without a copy in float64
+        kernel = backbone[*layer, "kernel"]  # large: multiplied without a copy in float64
         kernel = np.multiply(kernel, gain, out=np.empty(kernel.shape, dtype), casting="unsafe")
         name, kernel = (OHWI, kernel.transpose(3, 0, 1, 2)) if outputs_first else ("kernel", kernel)
         folded[*layer, name] = kernel

@@ -1,8 +1,8 @@
 """ResNets with bottleneck blocks, dilated so that stages 2, 3 and 4 share the stride-8 grid.
 
-There stages 3 and 4 have stride 1 and dilate every block's 3x3 convolution by 2 and 4, the first block's too. A stage's
-stride is on its first 3x3 convolution (torchvision's way). ``v2`` in a name means the deep stem of three 3x3
-convolutions that PFENet uses: neither pre-activation nor torchvision's IMAGENET1K_V2 weights.
+Stages 3 and 4 have stride 1 and dilate the 3x3 convolutions of all their blocks by 2 and 4. A stage's stride is on its
+first 3x3 convolution, as in torchvision. ``v2`` in a name means PFENet's deep stem of three 3x3 convolutions: neither
+pre-activation nor torchvision's IMAGENET1K_V2 weights.
 """
 
 from typing import Any
@@ -15,13 +15,13 @@ from mmnet_jax.models.backbones.backbone import Layers, StagedBackbone
 from mmnet_jax.models.backbones.convolution import max_pool_3x3
 from mmnet_jax.models.backbones.frozen import FrozenConv
 
-STRIDES = (1, 2, 2, 2)  # of the four stages, as the network was made to classify
+STRIDES = (1, 2, 2, 2)  # strides of the four stages in the classifier
 STEM_STRIDE = 4
 EXPANSION = 4
 
 
 def plan_stages(width: int, output_stride: int) -> list[tuple[int, int, int]]:
-    """Width, first block's stride and dilation of each stage; the network's stride is at most ``output_stride``."""
+    """(width, stride, dilation) of each stage, for a network stride of at most ``output_stride``."""
     stages, total, dilation = [], STEM_STRIDE, 1
     for i, stride in enumerate(STRIDES):
         if total * stride > output_stride:
@@ -32,7 +32,7 @@ def plan_stages(width: int, output_stride: int) -> list[tuple[int, int, int]]:
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions around which the input is added, projected where its shape changes."""
+    """1x1, 3x3 and 1x1 convolutions with a residual connection, projected where the shape changes."""
 
     width: int
     stride: int = 1
@@ -51,7 +51,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(StagedBackbone):
-    """A ResNet of ``depths`` blocks; ``width`` is that of the stem (7x7 or deep) and of the first stage."""
+    """A ResNet with ``depths`` blocks per stage; ``width`` is that of the stem (7x7 or deep) and of the first stage."""
 
     depths: tuple[int, int, int, int] = (3, 4, 6, 3)
     deep_stem: bool = False

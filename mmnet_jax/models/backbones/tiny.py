@@ -1,4 +1,4 @@
-"""A backbone for tests: it compiles in a moment and learns nothing useful."""
+"""A backbone for tests, which compiles fast and has no useful features."""
 
 from mmnet_jax.models.backbones.backbone import Layers, StagedBackbone
 from mmnet_jax.models.backbones.frozen import FrozenConv

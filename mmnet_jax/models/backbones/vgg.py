@@ -1,7 +1,7 @@
-"""VGG-16: five blocks of 3x3 convolutions, a pool between each two, with or without batch normalisation.
+"""VGG-16: five blocks of 3x3 convolutions with pools between them, with or without batch normalisation.
 
-Levels 2, 3 and 4 are the third block and its pool, the fourth block and its pool, and the fifth block. As a backbone
-their common grid is level 3's, at stride 16: level 2 is resized to it and the fifth block is not pooled.
+Levels 2, 3 and 4 are the third block and its pool, the fourth block and its pool, and the fifth block. The common grid
+is level 3's, at stride 16: level 2 is resized to it and the fifth block is not pooled.
 """
 
 from functools import partial
@@ -18,7 +18,7 @@ from mmnet_jax.ops.resize import resize_bilinear
 
 
 class BiasedConv(nn.Module):
-    """3x3 convolution with a bias, and ReLU. Without normalisation ``batch_statistics`` means nothing."""
+    """3x3 convolution with a bias, and ReLU; ``batch_statistics`` has no effect without normalisation."""
 
     features: int
 
@@ -31,7 +31,7 @@ class BiasedConv(nn.Module):
 
 
 class VGG(StagedBackbone):
-    """VGG-16's features; at an ``output_stride`` of 32 block 5 is pooled, too, and level 2 keeps its own grid."""
+    """VGG-16's features; at an ``output_stride`` of 32 block 5 is pooled too, and level 2 keeps its own grid."""
 
     output_stride: int = 16
     batch_norm: bool = True
