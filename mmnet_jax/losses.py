@@ -15,7 +15,7 @@ from mmnet_jax.episode import Episode, Prediction
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """Weights of the loss terms, and what MM-Net's reconstruction loss takes: the config's ``loss`` section."""
+    """The config's ``loss`` section: weights of the loss terms, and the inputs of MM-Net's reconstruction loss."""
 
     auxiliary: float
     reconstruction: float
@@ -25,17 +25,17 @@ class Objective:
 
 
 class Losses(NamedTuple):
-    """The terms of the objective, each a scalar and before its weight; ``total`` is the weighted sum."""
+    """The terms of the objective, unweighted scalars; ``total`` is the weighted sum."""
 
     main: Float[Array, ""]
     auxiliary: Float[Array, ""]
     own: dict[str, Float[Array, ""]]
-    """The head's own terms, by name."""
+    """The terms of this head alone, by name."""
     total: Float[Array, ""]
 
     @property
     def reconstruction(self) -> Float[Array, ""]:
-        """MM-Net's memory reconstruction loss; 0 with another head."""
+        """MM-Net's memory reconstruction loss; 0 with other heads."""
         return self.own.get("reconstruction", jnp.zeros((), jnp.float32))
 
     def by_name(self) -> dict[str, Float[Array, ""]]:
@@ -46,9 +46,9 @@ class Losses(NamedTuple):
 def episode_losses(
     prediction: Prediction, episode: Episode, config: ConfigDict, num_valid: Float[Array, ""] | None = None
 ) -> Losses:
-    """The objective: cross entropies of the final logits and of the decoder's L scales, and the head's own terms.
+    """The objective: cross entropies of the final logits and of the decoder's L scales, and the terms of the head.
 
-    All cross entropies are taken at image size::
+    All cross entropies are at image size::
 
         loss = alpha / L * (sum over i of seg1_i) + beta * seg2 + gamma * recon   (eq. 13)
 
@@ -59,14 +59,14 @@ def episode_losses(
       ValueError: the episode has no query label.
     """
     if episode.query_label is None:
-        raise ValueError("episode.query_label is needed for a loss, but is None.")
+        raise ValueError("episode.query_label is None; a loss needs the label of the query.")
     return compute_losses(prediction, episode.query_label, objective(resolve(config)), num_valid)
 
 
 def compute_losses(
     prediction: Prediction, labels: Int[Array, "b s s"], objective: Objective, num_valid: Array | None = None
 ) -> Losses:
-    """``episode_losses`` (eq. 13) of the queries' labels, with the objective as values."""
+    """``episode_losses`` (eq. 13) from the query labels and the objective's values."""
     main = ops.segmentation_loss(prediction.logits, labels, num_valid)
     scales = [
         ops.segmentation_loss(ops.resize_bilinear(logits, labels.shape[1:3]), labels, num_valid)

@@ -1,8 +1,8 @@
-"""Measures inference and training on this machine, beside the PyTorch peer where --peer is given.
+"""Measures inference and training on this machine, and with --peer compares them with PyTorch.
 
 python scripts/benchmark.py [--backbone=resnet50_v2,vgg16 --image_size=321,473 --task=episode,query,step --shots=1,5
     --batch_size=1,4,16 --step_batch_size=4 --repeats=10 --peer=tests/reference/mmnet_torch.py --output=FILE.json]
-python scripts/benchmark.py --all [--minutes=9 ...]     every backbone, size, number of shots and batch size not given
+python scripts/benchmark.py --all [--minutes=9 ...]     all backbones, sizes, shots and batch sizes that no flag sets
 """
 
 import datetime
@@ -28,26 +28,26 @@ GRID = {"image_size": ["321", "473", "641"], "shots": ["1", "5"], "batch_size": 
 
 
 def define_flags() -> None:
-    flags.DEFINE_list("backbone", ["resnet50_v2"], "As in config.model.backbone; weights are random.")
-    flags.DEFINE_list("image_size", ["473"], "Sides of the images, pixels.")
-    flags.DEFINE_list("task", ["episode", "query", "step"], "Inference with fresh or encoded supports; training step.")
-    flags.DEFINE_list("shots", ["1"], "Support images an episode.")
-    flags.DEFINE_list("batch_size", ["1"], "Episodes of an inference at a time.")
-    flags.DEFINE_list("step_batch_size", ["4"], "Episodes of a training step.")
-    flags.DEFINE_enum("reading", "paper", READINGS, "As in config.reading.")
-    flags.DEFINE_enum("dtype", "auto", FIELDS["model.dtype"].choices, "As in config.model.dtype.")
-    flags.DEFINE_integer("repeats", 10, "Timed runs of each task, in turns, after an untimed one.", lower_bound=1)
-    flags.DEFINE_float("minutes", None, "Start no more cells after this time.", lower_bound=0)
-    flags.DEFINE_bool("all", False, "Measure the whole grid, except where a flag names a part.")
-    flags.DEFINE_string("peer", None, "File of the PyTorch peer, which is measured in turns with ours.")
-    flags.DEFINE_string("output", None, "JSON file, rewritten after each cell; .md and .png go beside it.")
+    flags.DEFINE_list("backbone", ["resnet50_v2"], "Backbones, as in config.model.backbone, with random weights.")
+    flags.DEFINE_list("image_size", ["473"], "Image sizes, pixels.")
+    flags.DEFINE_list("task", ["episode", "query", "step"], "Tasks; episode and query are inference.")
+    flags.DEFINE_list("shots", ["1"], "Numbers of support images.")
+    flags.DEFINE_list("batch_size", ["1"], "Numbers of episodes in an inference batch.")
+    flags.DEFINE_list("step_batch_size", ["4"], "Numbers of episodes in a training step.")
+    flags.DEFINE_enum("reading", "paper", READINGS, "Reading, as in config.reading.")
+    flags.DEFINE_enum("dtype", "auto", FIELDS["model.dtype"].choices, "Type of products, as in config.model.dtype.")
+    flags.DEFINE_integer("repeats", 10, "Timed runs of each task, in turns, after an untimed run.", lower_bound=1)
+    flags.DEFINE_float("minutes", None, "Start no further measurements after so many minutes.", lower_bound=0)
+    flags.DEFINE_bool("all", False, "Measure the whole grid, except for the dimensions that flags set.")
+    flags.DEFINE_string("peer", None, "Python file of the PyTorch network to measure in turns with ours.")
+    flags.DEFINE_string("output", None, "JSON file, rewritten after each group; a .md and a .png go beside it.")
 
 
 def main() -> None:
     if FLAGS.peer and not Path(FLAGS.peer).is_file():
-        raise UserError(f"--peer {FLAGS.peer} is no Python file.")
+        raise UserError(f"--peer {FLAGS.peer} is not a file; give the Python file of the PyTorch network.")
     output = output_file("output", FLAGS.output) if FLAGS.output else None
-    # The time of a compilation must not be that of reading a cache, and two frameworks share the card.
+    # Compilation is timed, so nothing is read from a cache; two frameworks share a GPU, so neither reserves its memory.
     os.environ |= {"JAX_ENABLE_COMPILATION_CACHE": "false", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     import jax
 
@@ -69,15 +69,15 @@ def main() -> None:
     record["cells"] = measured
     for number, group in enumerate(groups):
         if FLAGS.minutes is not None and time.monotonic() - start > 60 * FLAGS.minutes:
-            print(f"{FLAGS.minutes:g} minutes are over; {len(groups) - number} of {len(groups)} groups are left out.")
+            print(f"{FLAGS.minutes:g} minutes are over; {len(groups) - number} of {len(groups)} groups are skipped.")
             break
         beside = [cell for cell in group if cell.task != "query" and cell.backbone in RESNETS]
         theirs = [PeerCell(cell, FLAGS.peer, precision) for cell in beside for precision in peers]
         by = [(OURS, cell) for cell in group] + [(PEER, peer.cell) for peer in theirs]
         first = group[0]
         print(f"[{number + 1}/{len(groups)}] {first.backbone}, {first.image_size} px", flush=True)
-        told = measure([cell.open for cell in (*group, *theirs)], FLAGS.repeats)
-        for (who, cell), facts in zip(by, told, strict=True):
+        records = measure([cell.open for cell in (*group, *theirs)], FLAGS.repeats)
+        for (who, cell), facts in zip(by, records, strict=True):
             measured.append({"by": who} | asdict(cell) | facts)
             result = facts.get("error") or f"{1e3 * statistics.median(facts['seconds']):.1f} ms"
             print(f"  {label(measured[-1])}: {result}", flush=True)
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def cells() -> Iterator[list[Any]]:
-    """Groups of cells that are measured in turns: inference with fresh and encoded supports, or a training step."""
+    """Groups of cells to measure in turns: inference with supports encoded each time and once, or a training step."""
     from mmnet_jax.benchmark.tasks import TASKS, Cell
     from mmnet_jax.models.backbones import BACKBONES
 
@@ -99,14 +99,14 @@ def cells() -> Iterator[list[Any]]:
     sizes, shots, batches = (numbers(name, chosen[name]) for name in GRID)
     step_batches = numbers("step_batch_size", FLAGS.step_batch_size)
     if unknown := set(FLAGS.task) - set(TASKS):
-        raise UserError(f"--task must be of {', '.join(TASKS)}, but has {min(unknown)!r}.")
+        raise UserError(f"--task must list some of {', '.join(TASKS)}, but has {min(unknown)!r}.")
     for backbone, size, k in itertools.product(chosen["backbone"], sizes, shots):
         inference = [task for task in FLAGS.task if task != "step"]
         groups = [[(task, batch) for task in inference] for batch in batches if inference]
         groups += [[("step", batch)] for batch in step_batches if "step" in FLAGS.task]
         for group in groups:
             made = [Cell(backbone, size, task, k, batch, FLAGS.reading, FLAGS.dtype) for task, batch in group]
-            made[0].config()  # a mistake is told before anything is measured
+            made[0].config()  # reports mistakes before anything is measured
             yield made
 
 
@@ -116,7 +116,7 @@ def numbers(flag: str, words: list[str]) -> list[int]:
     except ValueError:
         values = []
     if not values or min(values) < 1:
-        raise UserError(f"--{flag} must be whole numbers above 0, with commas between them, but is {','.join(words)}.")
+        raise UserError(f"--{flag} must be positive integers, separated by commas, but is {','.join(words)}.")
     return values
 
 

@@ -1,18 +1,19 @@
-"""The benchmark: cells in turns, failures told, the table and the figure."""
+"""The benchmark: tasks in turns, failed tasks, the table and the figure."""
 
 import importlib.util
 import json
 import multiprocessing
-import multiprocessing.dummy
 import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from mmnet_jax.benchmark import peer, report
+from mmnet_jax.benchmark import peer, report, turns
 from mmnet_jax.benchmark.tasks import Cell, MatrixProduct, Task, resident_peak
 from mmnet_jax.benchmark.turns import measure
 from mmnet_jax.errors import UserError
@@ -24,12 +25,12 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def threads(monkeypatch):
     """Threads instead of processes, which would import jax again."""
-    monkeypatch.setattr(multiprocessing, "get_context", lambda method: multiprocessing.dummy)
+    monkeypatch.setattr(turns, "start_worker", lambda: ThreadPoolExecutor(1))
     monkeypatch.setattr(os, "environ", os.environ.copy())  # the script sets some for its processes
 
 
 class Job:
-    """Notes its runs in ``order``; run number ``fails`` raises."""
+    """Appends its name to ``order`` in each run; run number ``fails`` raises."""
 
     order: list[str] = []  # noqa: RUF012
 
@@ -47,17 +48,17 @@ class Job:
         time.sleep(self.seconds)
 
 
-def test_jobs_take_turns_after_an_untimed_run_each_and_are_timed_by_themselves(threads):
+def test_tasks_run_in_turns_after_an_untimed_run_and_are_timed_apart(threads):
     Job.order.clear()
     quick, nap = measure([Job("quick").open, Job("nap", 0.05).open], 2)
     assert Job.order == 3 * ["quick", "nap"]
-    assert [len(told["seconds"]) for told in (quick, nap)] == [2, 2]
+    assert [len(record["seconds"]) for record in (quick, nap)] == [2, 2]
     assert 0.05 <= min(nap["seconds"]) < 1
     assert (quick["precision"], quick["peak_bytes"]) == ("float32", 7)
 
 
 @pytest.mark.parametrize("fails", [1, 3])
-def test_a_job_that_fails_is_told_and_the_others_go_on(threads, fails):
+def test_a_failed_task_is_reported_and_the_others_continue(threads, fails):
     failed, other = measure([Job("large", fails=fails).open, Job("small").open], 4)
     assert failed["error"] == "RuntimeError: RESOURCE_EXHAUSTED: no memory"
     assert len(other["seconds"]) == 4 and "error" not in other
@@ -69,9 +70,11 @@ class Dies(Job):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")  # of fork beside jax's threads
-def test_a_process_that_dies_is_told(monkeypatch):
-    (failed,) = measure([Dies("one").open], 1, multiprocessing.get_context("fork"))
-    assert failed["error"] == "its process ended with status 3 (-9: out of memory, mostly)"
+def test_a_killed_process_is_reported(monkeypatch):
+    forked = partial(ProcessPoolExecutor, 1, multiprocessing.get_context("fork"))
+    monkeypatch.setattr(turns, "start_worker", forked)
+    (failed,) = measure([Dies("one").open], 1)
+    assert failed["error"] == "its process was killed, probably for want of memory"
 
 
 def benchmark(*arguments):
@@ -103,16 +106,16 @@ def test_the_grid_is_written_as_json_markdown_and_figure(instant, tmp_path):
     assert Image.open(output.with_suffix(".png")).size[0] > 600
 
 
-def test_no_group_starts_once_the_time_is_over(instant):
+def test_no_group_starts_after_the_given_minutes(instant):
     done = benchmark("--minutes=0", "--shots=1,5")
-    assert done.stdout.startswith("0 minutes are over; 4 of 4 groups are left out.\n")
+    assert done.stdout.startswith("0 minutes are over; 4 of 4 groups are skipped.\n")
 
 
 FLOAT = {"precision": "float32", "device": "cpu"}
 
 
 @pytest.mark.slow
-def test_a_grid_is_measured_beside_the_peer(threads, monkeypatch, tmp_path):
+def test_a_grid_is_measured_with_pytorch(threads, monkeypatch, tmp_path):
     pytest.importorskip("torch")
     monkeypatch.setitem(peer.RESNETS, "tiny", {"deep": False, "blocks": (1, 1, 1, 1)})
     monkeypatch.setattr(MatrixProduct, "open", lambda self: Task(lambda: None, {"flop": 1.0} | FLOAT, lambda: 0))
@@ -138,18 +141,18 @@ def test_a_grid_is_measured_beside_the_peer(threads, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("flag", "sentence"),
     [
-        ("--shots=1,x", "--shots must be whole numbers above 0, with commas between them, but is 1,x."),
-        ("--task=episode,walk", "--task must be of episode, query, step, but has 'walk'."),
+        ("--shots=1,x", "--shots must be positive integers, separated by commas, but is 1,x."),
+        ("--task=episode,walk", "--task must list some of episode, query, step, but has 'walk'."),
         ("--image_size=100", "data.image_size must be 8k + 1, but is 100; the nearest are 97 and 105."),
-        ("--peer=none.py", "--peer none.py is no Python file."),
+        ("--peer=none.py", "--peer none.py is not a file; give the Python file of the PyTorch network."),
     ],
 )
-def test_mistakes_are_told_before_anything_is_measured(flag, sentence):
+def test_invalid_flags_are_reported_before_anything_is_measured(flag, sentence):
     done = benchmark(flag)
     assert (done.returncode, done.stdout, done.stderr.strip()) == (2, "", sentence)
 
 
-def test_a_peer_that_finds_no_gpu_is_refused_beside_ours_on_one():
+def test_pytorch_without_a_gpu_is_refused_if_jax_has_one():
     torch = pytest.importorskip("torch")
     assert peer.precisions("cpu") == ("float32",)
     if not torch.cuda.is_available():
@@ -162,7 +165,7 @@ def cell(by=report.OURS, task="step", precision="bfloat16", **facts):
     return {"by": by, "precision": precision, "peak_bytes": 2_000_000_000} | fields | facts
 
 
-def test_the_table_has_medians_rates_the_share_of_the_peak_and_the_peers_ratio():
+def test_the_table_has_medians_rates_fraction_of_the_peak_and_ratio_to_pytorch():
     matrix = {"seconds": [2.0, 1.0], "flop": 8e12, "precision": "bfloat16", "device": "a card"}
     ours = cell(seconds=[0.1, 0.3, 0.2], flop=8e11, compile_s=30)
     peers = [cell(report.PEER, precision="TF32", layout="channels_last", seconds=[0.5]), cell(report.PEER, error="a|b")]
@@ -176,7 +179,7 @@ def test_the_table_has_medians_rates_the_share_of_the_peak_and_the_peers_ratio()
     ]
 
 
-def test_a_query_is_compared_with_the_peers_episode():
+def test_a_query_is_compared_with_pytorchs_episode():
     query, episode = (
         cell(task="query", seconds=[1.0], flop=1.0, compile_s=1),
         cell(report.PEER, "episode", seconds=[4.0]),
@@ -185,11 +188,11 @@ def test_a_query_is_compared_with_the_peers_episode():
     assert report.markdown([query, episode], matrix).splitlines()[-2].endswith("| 4.00 (bfloat16) |")
 
 
-def test_the_figure_leaves_failed_cells_out():
+def test_the_figure_omits_failed_cells():
     measured = [cell(seconds=[0.1, 0.2]), cell(report.PEER, error="out of memory")]
     assert report.figure(measured).shape == report.figure(measured[:1]).shape
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_resident_peak_is_of_this_process_in_bytes():
+def test_the_resident_peak_is_in_bytes():
     assert 1e8 < resident_peak() < 1e11

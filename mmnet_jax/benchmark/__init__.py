@@ -1,1 +1,1 @@
-"""Speed and memory of inference and training on this machine, beside the PyTorch peer."""
+"""Time and memory of inference and training on this machine, compared with a PyTorch implementation."""

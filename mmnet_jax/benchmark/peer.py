@@ -1,4 +1,4 @@
-"""The same tasks by the PyTorch peer, at the settings that suit it best."""
+"""The same tasks in PyTorch, at its fastest settings."""
 
 import dataclasses
 import time
@@ -23,10 +23,10 @@ LAYOUTS = ("contiguous", "channels_last")
 
 
 def precisions(device: str) -> tuple[str, ...]:
-    """The precisions in which the peer is measured beside our network on a ``device`` such as ``cpu``.
+    """The precisions in which to measure PyTorch; ``device`` is jax's, such as ``cpu``.
 
     Raises:
-      UserError: PyTorch is missing, or finds no GPU where jax has one.
+      UserError: PyTorch is missing, or finds no GPU although jax does.
     """
     try:
         import torch
@@ -41,7 +41,7 @@ def precisions(device: str) -> tuple[str, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class PeerCell:
-    """An episode or a training step by the peer in the file ``path``, in the faster of two memory layouts."""
+    """An episode or a training step of the network in the file ``path``, in the faster of two memory layouts."""
 
     cell: Cell
     path: str
@@ -50,7 +50,7 @@ class PeerCell:
     def open(self) -> Task:
         import torch
 
-        jax.config.update("jax_platforms", "cpu")  # the card is PyTorch's
+        jax.config.update("jax_platforms", "cpu")  # leaves the GPU to PyTorch
         device = torch.device("cpu" if self.precision == "float32" else "cuda")
         torch.set_default_device(device)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True

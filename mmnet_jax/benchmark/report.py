@@ -1,4 +1,4 @@
-"""The measured cells as a table and a figure."""
+"""Writes the measured cells as a table and a figure."""
 
 import statistics
 from collections.abc import Sequence
@@ -16,23 +16,23 @@ OURS, PEER = "mmnet_jax", "PyTorch"
 HEAD = (*NAMES, *NUMBERS, "of the matrix peak", "PyTorch's time over ours")
 
 Record = dict[str, Any]
-"""Fields of the ``Cell``, ``by``, and what ``measure`` tells of it."""
+"""Fields of the ``Cell``, ``by``, and the facts from ``measure``."""
 
 
 def markdown(cells: Sequence[Record], matrix: Record) -> str:
-    """A row for each cell. Achieved FLOP/s are those of its median time, over those of the ``matrix`` product."""
+    """A row for each cell; FLOP/s are FLOP over the median time, also as a fraction of the ``matrix`` product's."""
     lines = markdown_table(HEAD, [_row(cell, cells, matrix) for cell in cells])
     return "\n".join([f"{_matrix_sentence(matrix)}\n", *lines]) + "\n"
 
 
 def label(cell: Record) -> str:
-    """Such as ``query, 5 shots, batch 1, PyTorch in TF32``."""
+    """A label such as ``query, 5 shots, batch 1, PyTorch in TF32``."""
     by = "" if cell["by"] == OURS else f", {cell['by']} in {cell.get('precision', '?')}"
     return f"{cell['task']}, {cell['shots']} shot{'s' * (cell['shots'] > 1)}, batch {cell['batch_size']}{by}"
 
 
 def figure(cells: Sequence[Record]) -> UInt8[np.ndarray, "h w 3"]:
-    """Time and memory of the cells that ran, a line of panels for each backbone and image size."""
+    """Time and memory of the cells that did not fail, a row of panels for each backbone and image size."""
     groups: dict[str, list[Record]] = {}
     for cell in cells:
         if "error" not in cell:
@@ -67,7 +67,7 @@ def _row(cell: Record, cells: Sequence[Record], matrix: Record) -> list[str]:
 
 
 def _ratios(cell: Record, cells: Sequence[Record], median: float) -> str:
-    """The peer's time over ours; it encodes its supports with each query, so a query's is that of its episode."""
+    """The peer's time over ours; the peer encodes supports with each query, so a query is compared with its episode."""
     same = {name: cell[name] for name in ("backbone", "image_size", "shots", "batch_size")}
     same |= {"by": PEER, "task": "episode" if cell["task"] == "query" else cell["task"]}
     peers = [peer for peer in cells if same.items() <= peer.items() and "error" not in peer]

@@ -1,4 +1,4 @@
-"""The tasks that are measured: inference, training steps, and a matrix product that shows the device's peak."""
+"""The tasks to measure: inference, training steps, and a matrix product as the peak of the device."""
 
 import dataclasses
 import functools
@@ -21,27 +21,27 @@ from mmnet_jax.training.state import create_optimizer, create_state
 from mmnet_jax.training.step import update_fn
 
 TASKS = {
-    "episode": "inference, supports encoded with each query",
-    "query": "inference, one support set encoded before",
+    "episode": "inference, with supports encoded for each query",
+    "query": "inference, with one support set encoded beforehand",
     "step": "training step",
 }
-"""Names and what they measure."""
+"""Descriptions of the tasks, by name."""
 
 
 class Task(NamedTuple):
-    """A task that is ready to run."""
+    """A compiled task."""
 
     run: Callable[[], Any]
-    """Runs it once and waits for the result."""
+    """Runs the task once and waits for the result."""
     facts: dict[str, Any]
-    """``precision`` of the products, ``compile_s`` (tracing and compilation), ``flop`` of one run, ``device``."""
+    """``precision`` of products, ``compile_s`` (seconds to trace and compile), ``flop`` of one run, ``device``."""
     peak_bytes: Callable[[], int | None]
-    """Most memory in use so far: the device's, or the resident memory of the process on a CPU."""
+    """Peak memory so far, bytes: the device's, or on a CPU the resident memory of the process."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One task of our network with random weights; ``batch_size`` counts episodes, or queries of one support set."""
+    """One task with random weights; ``batch_size`` is the number of episodes, or of queries with one support set."""
 
     backbone: str
     image_size: int
@@ -52,7 +52,7 @@ class Cell:
     dtype: str = "auto"
 
     def config(self) -> ConfigDict:
-        """Raises a ``UserError`` where the network does not exist, as with an image size that no grid fits."""
+        """The config of the network; raises a ``UserError`` if it is invalid, as with an image size of 100 px."""
         fields = {"reading": self.reading, "shots": self.shots, "data": {"image_size": self.image_size}}
         model = {"backbone": self.backbone, "dtype": self.dtype, "batch_norm": "frozen", "random_backbone": True}
         return resolve(from_dict(fields | {"model": model}))
@@ -71,7 +71,7 @@ class Cell:
         elif self.task == "step":
             optimizer = create_optimizer(sgd(config, 1000))
             arguments = create_state(variables, optimizer, False), frozen, episode, jax.random.key(0)
-        # Images in a batch, since XLA counts one turn of a loop.
+        # counted on a batch of images, because XLA counts a loop over images as one iteration
         flop = _jitted(self.task, model.clone(sequential=False), config).lower(*arguments).cost_analysis()["flops"]
         start = time.perf_counter()
         compiled = _jitted(self.task, model, config).lower(*arguments).compile()
@@ -80,7 +80,7 @@ class Cell:
         def run() -> None:
             nonlocal arguments
             result = jax.block_until_ready(compiled(*arguments))
-            if self.task == "step":  # which takes the state's memory
+            if self.task == "step":  # the state was donated
                 arguments = result[0], *arguments[1:]
 
         return Task(run, _facts(model.dtype) | {"compile_s": compile_s, "flop": flop}, peak_bytes)
@@ -88,7 +88,7 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class MatrixProduct:
-    """Products of two square matrices in the type that ``model.dtype`` stands for: the peak of the device."""
+    """Products of two square matrices in the type of ``model.dtype``; their FLOP/s are the peak of the device."""
 
     dtype: str = "auto"
 
@@ -99,14 +99,14 @@ class MatrixProduct:
         matrix = jnp.ones((side, side), dtype) / side
         product = jax.jit(jnp.matmul)
 
-        def run() -> None:  # several, so that the time of a call from Python does not count
+        def run() -> None:  # several products, so that the overhead of Python's calls is negligible
             jax.block_until_ready([product(matrix, matrix) for _ in range(times)])
 
         return Task(run, _facts(dtype) | {"flop": 2.0 * side**3 * times}, peak_bytes)
 
 
 def random_episode(config: ConfigDict, batch_size: int) -> Episode:
-    """Episodes of noise, with a quarter of each support in the foreground, as masks typically have."""
+    """Episodes of noise; a quarter of each support is foreground, as is typical of masks."""
     size, shots = config.data.image_size, config.shots
     query, supports = jax.random.split(jax.random.key(0), 2)
     quarter = jnp.zeros((size, size), jnp.int32).at[: size // 2, : size // 2].set(1)
@@ -134,13 +134,13 @@ def _facts(dtype: Any) -> dict[str, Any]:
 
 
 def peak_bytes() -> int | None:
-    """Most memory that jax has had in use: a device's own, or on a CPU the peak resident memory of this process."""
+    """Peak memory of jax's device, bytes; on a CPU the peak resident memory of this process."""
     stats = jax.devices()[0].memory_stats()
     return stats["peak_bytes_in_use"] if stats else resident_peak()
 
 
 def resident_peak() -> int | None:
-    """Peak resident memory of this process, bytes; None where the system has no /proc."""
+    """Peak resident memory of this process, bytes; None on a system without /proc."""
     status = Path("/proc/self/status")
     lines = dict(line.split(":", 1) for line in status.read_text().splitlines()) if status.is_file() else {}
     return int(lines["VmHWM"].split()[0]) * 1024 if "VmHWM" in lines else None

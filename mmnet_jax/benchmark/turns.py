@@ -1,81 +1,79 @@
-"""Tasks measured in turns, each in a process of its own: its memory is its own, and a crash ends no other's."""
+"""Runs tasks in turns, each in a process of its own, so that memory is measured apart and a crash ends one task."""
 
 import multiprocessing
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from mmnet_jax.benchmark.tasks import Task
 
 Open = Callable[[], Task]
-"""Builds and compiles a task in the process that runs it; it is pickled."""
+"""Builds and compiles a task in the process that runs it; picklable."""
+Facts = dict[str, Any]
+
+_worker = threading.local()
+"""Holds the ``task`` of a worker process."""
 
 
-def measure(tasks: Sequence[Open], repeats: int, context: Any = None) -> list[dict[str, Any]]:
-    """Runs each task once untimed and ``repeats`` times timed, in turns, so that a slow moment of the machine hits all.
+def start_worker() -> Executor:
+    """A process that runs one call at a time."""
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
-    Returns for each task its facts with ``seconds`` of the runs and ``peak_bytes``, or ``error``, one line, where it
-    failed. ``context`` starts processes, as ``multiprocessing`` does; open: by spawning.
+
+def measure(tasks: Sequence[Open], repeats: int) -> list[Facts]:
+    """Runs each task once untimed and ``repeats`` times timed, in turns, so that a slow moment affects all of them.
+
+    Returns the facts of each task with ``seconds`` of its runs and ``peak_bytes``, or with ``error``, one line, if it
+    failed.
     """
-    context = context or multiprocessing.get_context("spawn")
-    records: list[dict[str, Any]] = []
-    workers: list[_Worker] = []
-    try:
-        for task in tasks:  # one after the other: their compilations are timed
-            workers.append(_Worker(task, context))
-            records.append({"seconds": []} | workers[-1].answer())
-        for _ in range(repeats):
-            for worker, record in zip(workers, records, strict=True):
+    records: list[Facts] = [{"seconds": []} for _ in tasks]
+    with ExitStack() as stack:
+        workers = [stack.enter_context(start_worker()) for _ in tasks]
+
+        def call_each(functions: Sequence[Callable[[], Facts]]) -> None:
+            for worker, record, function in zip(workers, records, functions, strict=True):
                 if "error" not in record:
-                    answer = worker.ask(True)
-                    record["seconds"] += answer.pop("seconds", [])
-                    record |= answer
-        for worker, record in zip(workers, records, strict=True):
-            if "error" not in record:
-                record |= worker.ask(False)
-    finally:
-        for worker in workers:
-            worker.close()
+                    facts = _call(worker, function)
+                    record["seconds"] += facts.pop("seconds", [])
+                    record |= facts
+
+        call_each([partial(_open, task) for task in tasks])  # one after the other, because compilation is timed
+        for _ in range(repeats):
+            call_each([_run] * len(tasks))
+        call_each([_peak] * len(tasks))
     return records
 
 
-class _Worker:
-    def __init__(self, task: Open, context: Any) -> None:
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, task))
-        self._process.daemon = True
-        self._process.start()
-        if hasattr(self._process, "kill"):  # not where a test runs threads
-            theirs.close()  # so that the end of the process is the end of the pipe
-
-    def ask(self, more: bool) -> dict[str, Any]:
-        self._pipe.send(more)
-        return self.answer()
-
-    def answer(self) -> dict[str, Any]:
-        try:
-            return self._pipe.recv()
-        except EOFError:
-            self._process.join()
-            return {"error": f"its process ended with status {self._process.exitcode} (-9: out of memory, mostly)"}
-
-    def close(self) -> None:
-        if hasattr(self._process, "kill"):
-            self._process.kill()
-        self._process.join()
-
-
-def _serve(pipe: Any, open_task: Open) -> None:
+def _call(worker: Executor, function: Callable[[], Facts]) -> Facts:
     try:
-        task = open_task()
-        task.run()
-        pipe.send(task.facts)
-        while pipe.recv():
-            start = time.perf_counter()
-            task.run()
-            pipe.send({"seconds": [time.perf_counter() - start]})
-        pipe.send({"peak_bytes": task.peak_bytes()})
-    except (EOFError, KeyboardInterrupt):
-        return
-    except Exception as error:  # told in the table; the other cells go on
-        pipe.send({"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]})
+        return worker.submit(_facts_or_error, function).result()
+    except BrokenProcessPool:
+        return {"error": "its process was killed, probably for want of memory"}
+
+
+def _facts_or_error(function: Callable[[], Facts]) -> Facts:
+    try:
+        return function()
+    except Exception as error:  # the report names it, and the other tasks continue
+        return {"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+
+
+def _open(task: Open) -> Facts:
+    _worker.task = task()
+    _worker.task.run()
+    return _worker.task.facts
+
+
+def _run() -> Facts:
+    start = time.perf_counter()
+    _worker.task.run()
+    return {"seconds": [time.perf_counter() - start]}
+
+
+def _peak() -> Facts:
+    return {"peak_bytes": _worker.task.peak_bytes()}

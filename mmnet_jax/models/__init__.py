@@ -1,4 +1,4 @@
-"""Flax modules: thin holders of parameters around ``mmnet_jax.ops``."""
+"""Flax modules, which hold the parameters of the functions in ``mmnet_jax.ops``."""
 
 from mmnet_jax.models.decoder import FeatureEnrichment
 from mmnet_jax.models.heads.mmnet import MMNet

@@ -12,7 +12,7 @@ from mmnet_jax.ops import resize_bilinear
 
 
 class FeatureEnrichment(nn.Module):
-    """Decodes one input at several scales, each scale seeing the one before, into final and auxiliary logits."""
+    """Decodes the matched maps at several scales, from each to the next, into final and auxiliary logits."""
 
     channels: int = 256
     dtype: DTypeLike = jnp.float32
@@ -21,7 +21,7 @@ class FeatureEnrichment(nn.Module):
     def __call__(
         self, inputs: Sequence[Float[Array, "b _ _ c"]], grid: tuple[int, ...], train: bool = False
     ) -> tuple[Float[Array, "b h w 2"], tuple[Float[Array, "b _ _ 2"], ...]]:
-        """Final logits on the full grid, and each scale's at its own size; dropout is on with ``train``."""
+        """Final logits on the full grid, and those of each scale at its own size; ``train`` turns on dropout."""
         pyramid: list[Array] = []
         auxiliary: list[Array] = []
         for i, x in enumerate(inputs):
@@ -39,5 +39,5 @@ class FeatureEnrichment(nn.Module):
 
 
 def bin_sizes(bins: Sequence[float], grid: int) -> tuple[int, ...]:
-    """The side of each scale on a grid of side ``grid``: a bin of at most 1 is a fraction, rounded down, at least 1."""
+    """The side of each scale for a grid side; a bin of at most 1 is a fraction of it, rounded down to at least 1."""
     return tuple(max(1, int(grid * b)) if b <= 1 else int(b) for b in bins)

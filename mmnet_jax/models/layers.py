@@ -1,4 +1,4 @@
-"""The convolution of all trained parts: PyTorch's geometry and initialisation."""
+"""Layers of the trained parts, with PyTorch's padding and initialisation."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,9 +16,9 @@ KERNEL_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def convolution(channels: int, kernel: int, dtype: DTypeLike = jnp.float32, name: str | None = None) -> nn.Conv:
-    """A convolution without bias that keeps the grid: odd ``kernel`` side, uniform within 1 / sqrt(fan in).
+    """A convolution without bias and with an odd ``kernel`` side, padded to keep the grid.
 
-    Its parameters are float32; it multiplies, and answers, in ``dtype``.
+    Its float32 parameters start uniform within 1 / sqrt(fan in); it computes and returns ``dtype``.
     """
     fixed: Any = {"use_bias": False, "kernel_init": KERNEL_INIT, "dtype": dtype, "name": name}
     return nn.Conv(channels, (kernel, kernel), padding=kernel // 2, conv_general_dilated=_convolve, **fixed)
@@ -35,9 +35,9 @@ def channel_dropout(rate: float, name: str | None = None) -> nn.Dropout:
 
 
 class Classifier(nn.Module):
-    """3x3 convolution, ReLU, channel dropout 0.1, 1x1 convolution to background and foreground with bias.
+    """3x3 convolution, ReLU, channel dropout 0.1, and a 1x1 convolution with bias to background and foreground.
 
-    The last convolution is float32 whatever ``dtype`` the others multiply in.
+    The last convolution is always float32; ``dtype`` is that of the first.
     """
 
     channels: int = 256
@@ -52,7 +52,7 @@ class Classifier(nn.Module):
 
 
 class Refinement(nn.Module):
-    """A residual pair of (3x3 convolution, ReLU)."""
+    """Two 3x3 convolutions with ReLU, and a residual connection."""
 
     channels: int = 256
     dtype: DTypeLike = jnp.float32

@@ -1,4 +1,4 @@
-"""The parts that all heads share: features of a frozen backbone, support sets encoded once, the decoder."""
+"""The base class of all heads: features of a frozen backbone, support sets encoded once, and the decoder."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,33 +17,32 @@ from mmnet_jax.models.layers import channel_dropout
 Size = tuple[int, ...]
 """Height and width."""
 Role = Literal["query", "support"]
-"""Role of an image in an episode; a network whose projection is shared treats both alike."""
+"""Role of an image in an episode; with a shared projection both are encoded alike."""
 
 
 @struct.dataclass
 class Features:
-    """All that the head needs of an episode's images: a frozen backbone's levels, and the masks."""
+    """The input of the head: a frozen backbone's levels of an episode's images, and the support masks."""
 
     query_mid: Float[Array, "b h w m"]
-    """Levels 3 and 2, side by side."""
+    """Levels 3 and 2, concatenated over channels."""
     query_high: Float[Array, "b h w c"]
     """Level 4."""
     support_mid: Float[Array, "b k h w m"]
     support_high: Float[Array, "b k h w c"]
-    """Level 4 of the support; made from masked level-3 features where the reading says so."""
+    """Level 4 of the support; with ``mask_level3`` computed from level 3 * mask."""
     support_mask: Float[Array, "b k h w"]
     """Foreground on the grid, in [0, 1]."""
 
 
 class FewShotNetwork(nn.Module):
-    """A head around a frozen backbone. Trained parameters are in ``params``, the backbone's tensors in ``backbone`` and
-    ``batch_stats``.
+    """A head on a frozen backbone: parameters in ``params``, backbone tensors in ``backbone`` and ``batch_stats``.
 
-    ``apply(variables, episode)`` gives a ``Prediction``; ``encode_support`` and ``segment`` split the same work, so
-    that a support set is paid for once; ``extract`` and ``decode`` split it at the frozen backbone.
+    ``apply(variables, episode)`` returns a ``Prediction``. ``encode_support`` and ``segment`` split that computation so
+    that a support set is encoded once; ``extract`` and ``decode`` split it after the frozen backbone.
 
-    A head is a subclass with four methods: ``encode``, ``support_state``, ``match`` and ``predict``. Only ``encode``
-    sees an image without its mask, so that its result serves every episode that the image is in.
+    A head is a subclass with four methods: ``encode``, ``support_state``, ``match`` and ``predict``. ``encode`` takes
+    no mask, so its result serves every episode that contains the image.
     """
 
     backbone: nn.Module
@@ -53,13 +52,13 @@ class FewShotNetwork(nn.Module):
     projection_kernel: int = 3
     projection_shared: bool = True
     mask_level3: bool = False
-    """Compute a support's level 4 from level 3 * mask."""
+    """Compute level 4 of the supports from level 3 * mask."""
     batch_statistics: bool = False
-    """Normalise by each call's own statistics in training."""
+    """In training, normalise each backbone call by its own batch statistics."""
     dtype: DTypeLike = jnp.float32
-    """Type that convolutions and the products of pairs are taken in; all else is float32."""
+    """Type of convolutions and of the factors of products over pairs of positions; all else is float32."""
     sequential: bool = False
-    """Run the backbone image by image: XLA's CPU convolutions slow down faster than the batch grows."""
+    """Run the backbone image by image: the time of XLA's CPU convolutions grows faster than the batch."""
 
     def setup(self) -> None:
         self.projection_dropout = channel_dropout(self.dropout)
@@ -68,16 +67,16 @@ class FewShotNetwork(nn.Module):
     def __call__(self, episode: Episode, train: bool = False) -> Prediction:
         """Segments the query of each episode.
 
-        ``train`` turns on dropout (it takes a ``dropout`` rng) and, with ``batch_statistics``, each call's own
-        statistics (``batch_stats`` is then to be mutable).
+        ``train`` turns on dropout, which needs a ``dropout`` rng, and, with ``batch_statistics``, batch statistics,
+        which need ``batch_stats`` to be mutable.
 
         Raises:
-          ValueError: the backbone does not take images of this side.
+          ValueError: the backbone does not support this image size.
         """
         return self.decode(self.extract(episode, train), episode.query_image.shape[1:3], train)
 
     def extract(self, episode: Episode, train: bool = False) -> Features:
-        """The backbone's part: features of query and supports, without gradient."""
+        """The frozen part: features of query and supports, without gradient."""
         masks = self._grid_masks(episode.support_labels)
         batch, shots = masks.shape[:2]
         if train and self.batch_statistics:
@@ -88,7 +87,7 @@ class FewShotNetwork(nn.Module):
             images = jnp.concatenate([episode.query_image[:, None], episode.support_images], axis=1)
             with_query = jnp.concatenate([jnp.ones_like(masks[:, :1]), masks], axis=1)
             levels = self._levels(join_shots(images), join_shots(with_query))
-            query, support = _part_roles([split_shots(x, batch) for x in levels])
+            query, support = _split_roles([split_shots(x, batch) for x in levels])
         return jax.lax.stop_gradient(Features(query[0], query[1], support[0], support[1], masks))
 
     def decode(self, features: Features, size: Size, train: bool = False) -> Prediction:
@@ -96,7 +95,7 @@ class FewShotNetwork(nn.Module):
         query_mid, support_mid = features.query_mid, features.support_mid
         if self.projection_shared:
             together = jnp.concatenate([query_mid[:, None], support_mid], axis=1)
-            query, support = _part_roles(self._encode_sets(together, "query", train))
+            query, support = _split_roles(self._encode_sets(together, "query", train))
         else:
             query, support = self.encode(query_mid, "query", train), self._encode_sets(support_mid, "support", train)
         shots = features.support_high, features.support_mask
@@ -112,12 +111,12 @@ class FewShotNetwork(nn.Module):
         size: Size,
         train: bool = False,
     ) -> Prediction:
-        """``decode`` from the results of ``encode``: of the queries, and of the supports with axes B and K in front."""
+        """``decode`` from the results of ``encode`` for the queries and for the supports (leading axes B and K)."""
         state = self.support_state(support, support_high, support_mask)
         return self.predict(query, state, self.match(query, query_high, state), size, train)
 
     def levels(self, images: Float[Array, "n s s 3"]) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"]]:
-        """The backbone's levels 3 and 2 side by side, and its level 4 of what no mask has touched."""
+        """The backbone's levels 3 and 2, concatenated over channels, and its level 4, all without a mask."""
         return self._levels(images, None)
 
     def masked_high(self, level3: Float[Array, "n h w c"], masks: Float[Array, "n h w"]) -> Float[Array, "n h w c4"]:
@@ -150,17 +149,17 @@ class FewShotNetwork(nn.Module):
         return self.predict(encoded, repeated, matched, queries.shape[1:3], False)
 
     def encode(self, mid: Float[Array, "n h w m"], role: Role, train: bool) -> Any:
-        """The head's encoding of N images; ``role`` selects the projection unless it is shared."""
+        """The head's encoding of N images; ``role`` selects the projection unless that is shared."""
         raise NotImplementedError
 
     def support_state(
         self, encoded: Any, high: Float[Array, "*b k h w c"], mask: Float[Array, "*b k h w"]
     ) -> SupportState:
-        """The head's state of encoded support images; it is computed again for each mask, so it must be cheap."""
+        """The head's state of encoded support images; it is recomputed for each mask, so it must be cheap."""
         raise NotImplementedError
 
     def match(self, query: Any, query_high: Float[Array, "b h w c"], state: Any) -> Any:
-        """Result of matching each query to its support set; ``state`` has leading axes B and K."""
+        """The result of matching each query to its support set; ``state`` has leading axes B and K."""
         raise NotImplementedError
 
     def predict(self, query: Any, state: Any, matched: Any, size: Size, train: bool) -> Prediction:
@@ -168,7 +167,7 @@ class FewShotNetwork(nn.Module):
         raise NotImplementedError
 
     def _decode_bins(self, input_at: Callable[[int], Array], grid: Size, size: Size, train: bool) -> tuple[Array, Any]:
-        """FEM's logits at ``size`` and each bin's at its own, from the decoder's input at each bin's side."""
+        """FEM's logits at ``size`` and those of each bin at its own; ``input_at`` maps a bin's side to its input."""
         with jax.named_scope("fem"):
             inputs = [input_at(side) for side in bin_sizes(self.bins, grid[0])]
             logits, auxiliary = self.fem(inputs, grid, train)
@@ -188,7 +187,7 @@ class FewShotNetwork(nn.Module):
         return jax.tree.map(lambda x: split_shots(x, len(mid)), self.encode(join_shots(mid), role, train))
 
     def _levels(self, images: Array, masks: Array | None, batch_statistics: bool = False) -> tuple[Array, Array]:
-        """Levels 3 and 2 side by side, and level 4; of (level 3 * masks) with ``mask_level3``."""
+        """Levels 3 and 2, concatenated, and level 4; with ``mask_level3`` that of (level 3 * masks)."""
         self.backbone.check_side(images.shape[1])
         masks = masks if self.mask_level3 else None
         if batch_statistics:
@@ -196,7 +195,7 @@ class FewShotNetwork(nn.Module):
         return self._run_backbone(mid_and_high, images, masks)
 
     def _run_backbone(self, function: Callable[..., Any], *arrays: Any) -> Any:
-        """``function`` of the backbone and arrays of some images."""
+        """``function(backbone, *arrays)``, image by image if ``sequential``."""
         if self.is_initializing() or not self.sequential:
             return function(self.backbone, *arrays)
         backbone, variables = self.backbone.unbind()
@@ -211,7 +210,7 @@ class FewShotNetwork(nn.Module):
 def mid_and_high(
     backbone: nn.Module, images: Float[Array, "n s s 3"], masks: Array | None = None, batch_statistics: bool = False
 ) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"]]:
-    """A bound backbone's levels 3 and 2 side by side, and its level 4 of (level 3 * masks)."""
+    """Levels 3 and 2 of a bound backbone, concatenated over channels, and its level 4 of (level 3 * masks)."""
     with jax.named_scope("backbone"):
         if masks is None:
             levels = backbone(images, batch_statistics)
@@ -224,17 +223,17 @@ def mid_and_high(
 def masked_high(
     backbone: nn.Module, level3: Float[Array, "n h w c"], masks: Float[Array, "n h w"], batch_statistics: bool = False
 ) -> Float[Array, "n h w c4"]:
-    """A bound backbone's level 4 of (level 3 * masks)."""
+    """Level 4 of (level 3 * masks) by a bound backbone."""
     return backbone.high_level(level3 * masks[..., None].astype(level3.dtype), batch_statistics)
 
 
 def grid_masks(foreground: Array, grid: int | tuple[int, ...]) -> Float[Array, "*b h w"]:
-    """Foreground at image size, ``[..., S, S]``, on the feature grid, in [0, 1]."""
+    """Foreground masks ``[..., S, S]``, resized to the feature grid, in [0, 1]."""
     return ops.resize_bilinear(foreground.astype(jnp.float32)[..., None], grid)[..., 0]
 
 
-def _part_roles(sets: Any) -> tuple[Any, Any]:
-    """The queries, which come first, and the supports of arrays ``[b, 1+k, ...]``."""
+def _split_roles(sets: Any) -> tuple[Any, Any]:
+    """Splits arrays ``[b, 1+k, ...]`` into the queries, which come first, and the supports."""
     return jax.tree.map(lambda x: x[:, 0], sets), jax.tree.map(lambda x: x[:, 1:], sets)
 
 

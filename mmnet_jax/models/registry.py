@@ -1,4 +1,4 @@
-"""The network that settings describe, and fresh parameters of its head."""
+"""Builds the network that settings describe, and initialises its head."""
 
 import functools
 from typing import Any
@@ -17,7 +17,7 @@ from mmnet_jax.models.network import Features, FewShotNetwork
 
 
 def build_model(settings: NetworkSettings) -> FewShotNetwork:
-    """The module alone, without variables; raises a ``UserError`` if its backbone cannot do what is asked for."""
+    """The module, without variables; raises a ``UserError`` if its backbone does not support the settings."""
     check_backbone(settings)
     on_cpu, dtype = jax.default_backend() == "cpu", settings.dtype
     if dtype == "auto":
@@ -35,7 +35,7 @@ def build_model(settings: NetworkSettings) -> FewShotNetwork:
 
 
 def check_backbone(settings: NetworkSettings) -> None:
-    """Raises a ``UserError`` where the backbone cannot compute the level 4 that the settings ask for."""
+    """Raises a ``UserError`` if the backbone cannot compute level 4 as the settings require."""
     backbone = create_backbone(settings.backbone)
     if settings.support_level4 == "masked_twice" and not isinstance(backbone, StagedBackbone):
         raise UserError(
@@ -45,13 +45,13 @@ def check_backbone(settings: NetworkSettings) -> None:
 
 
 def init_head(model: FewShotNetwork, seed: int) -> Any:
-    """Fresh trained parameters. Their shapes depend on the backbone's channels alone, so the smallest grid will do."""
+    """Initial parameters of the head; their shapes depend only on the backbone's channels, so a small grid suffices."""
     return _init_head(model, jax.random.key(seed))
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def _init_head(model: FewShotNetwork, key: PRNGKeyArray) -> Any:
-    """Jitted, so that only the parameters are computed and not what the network makes of the zeros."""
+    """Jitted, so that XLA removes the forward pass and computes the parameters alone."""
     level2, level3, level4 = (model.backbone.channels[level] for level in ("level2", "level3", "level4"))
     mid, high = (jnp.zeros((1, 2, 2, channels), jnp.float32) for channels in (level2 + level3, level4))
     features = Features(mid, high, mid[:, None], high[:, None], jnp.ones((1, 1, 2, 2), jnp.float32))
@@ -59,13 +59,12 @@ def _init_head(model: FewShotNetwork, key: PRNGKeyArray) -> Any:
 
 
 def frozen_variables(model: FewShotNetwork, variables: dict[str, Any]) -> dict[str, Any]:
-    """A backbone's own variables as those of a network that holds it, prepared for it once.
+    """Nests a backbone's variables as a network's, with batch normalisation folded into kernels and biases.
 
-    Batch normalisation is folded into kernels and biases in ``model.dtype``, unless the network trains with each call's
-    own statistics.
+    The folded tensors have ``model.dtype``. Nothing is folded if the network trains with batch statistics.
     """
     if not model.batch_statistics:
         on_gpu = jax.default_backend() == "gpu"
         variables = fold_normalisation(variables, model.backbone.EPSILON, model.dtype, outputs_first=on_gpu)
     nested = {name: {"backbone": jax.device_put(tree)} for name, tree in variables.items() if tree}
-    return {"batch_stats": {}} | nested  # empty where nothing is normalised
+    return {"batch_stats": {}} | nested

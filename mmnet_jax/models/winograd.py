@@ -1,11 +1,11 @@
 """3x3 convolutions by Winograd's minimal filtering, for a CPU.
 
 F(2x2, 3x3) (Lavin and Gray, 2016) computes 2 x 2 outputs from a tile of 4 x 4 inputs with 16 products instead of 36:
-y = A^T ((G k G^T) * (B^T x B)) A, summed over the input channels by a matrix product for each of a tile's 16 elements.
-Its coefficients are 0, 1/2 and 1, so float32 results differ from a direct sum's by 1e-6 of the largest. A convolution
-that is dilated by d is d * d undilated ones, each of every d-th pixel. Measured on two cores of an AMD EPYC, 60 x 60
-pixels, in ms: 256 to 256 channels 21 -> 12, 1536 to 256 126 -> 98, 512 to 512 dilated by 4 84 -> 64. The kernel's
-gradient gains nothing and is XLA's own.
+y = A^T ((G k G^T) * (B^T x B)) A, where each of the tile's 16 elements is a matrix product over the input channels.
+The coefficients are 0, 1/2 and 1, so float32 results differ from a direct convolution's by 1e-6 of the largest value.
+A convolution with dilation d is d * d undilated ones, each on every d-th pixel. On two cores of an AMD EPYC, 60 x 60
+pixels, in ms: 256 to 256 channels 21 -> 12, 1536 to 256 126 -> 98, 512 to 512 with dilation 4 84 -> 64. The kernel's
+gradient is no faster this way and stays a direct convolution.
 """
 
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from jax import lax
 from jaxtyping import Array, Float
 
 CHANNELS = 256
-"""Fewest input and output channels that pay: transforming tiles takes as long for one output channel as for many."""
+"""Minimum of input and output channels: below it the transforms of the tiles take longer than they save."""
 SIDE = 24
-"""Shortest side that pays: a dilated grid is cut into small ones, whose last tiles are mostly padding."""
+"""Minimum side of the grid: dilation divides the grid into small ones, whose last tiles are mostly padding."""
 
 Grid = list[list[Array]]
 
 
 def pays(x: Float[Array, "n h w c"], kernel: Float[Array, "k k i o"]) -> bool:
-    """Whether ``winograd`` is faster than a direct convolution: a 3x3 kernel, float32, many channels, a large grid."""
+    """Whether ``winograd`` is faster than a direct convolution: 3x3, float32, many channels and a large grid."""
     is_float32 = x.dtype == kernel.dtype == jnp.float32
     shape = kernel.shape
     return is_float32 and shape[:2] == (3, 3) and min(shape[2:]) >= CHANNELS and min(x.shape[1:3]) >= SIDE
@@ -33,7 +33,7 @@ def pays(x: Float[Array, "n h w c"], kernel: Float[Array, "k k i o"]) -> bool:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def winograd(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c o"], dilation: int = 1) -> Float[Array, "n h w o"]:
-    """A 3x3 convolution of stride 1, padded by ``dilation`` to keep the grid. It has no forward-mode derivatives."""
+    """A 3x3 convolution of stride 1, padded to keep the grid; it has no forward-mode derivative."""
     n, height, width, _ = x.shape
     return _join_phases(_undilated(_split_phases(x, dilation), kernel), n, dilation)[:, :height, :width]
 
@@ -101,7 +101,7 @@ def _split_phases(x: Array, dilation: int) -> Array:
 
 
 def _join_phases(x: Array, n: int, dilation: int) -> Array:
-    """``_split_phases`` undone, padding included."""
+    """The inverse of ``_split_phases``; the padding stays."""
     _, height, width, channels = x.shape
     x = x.reshape(n, dilation, dilation, height, width, channels).transpose(0, 3, 1, 4, 2, 5)
     return x.reshape(n, height * dilation, width * dilation, channels)

@@ -1,4 +1,4 @@
-"""The mathematics of MM-Net, without parameters: plain functions of arrays, channels last, float32."""
+"""MM-Net's equations as plain functions of channels-last float32 arrays, without parameters."""
 
 from mmnet_jax.ops.average import masked_average
 from mmnet_jax.ops.confidence import foreground_confidence

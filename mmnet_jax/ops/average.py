@@ -1,4 +1,4 @@
-"""Masked averages: PFENet's prototype, and the paper's "Global" instead of propagation."""
+"""The masked average that makes PFENet's prototype and the "Global" row of the paper's ablation."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 def masked_average(
     values: Float[Array, "*b h w v"], mask: Float[Array, "*b h w"], area: float = 0.0
 ) -> Float[Array, "*b v"]:
-    """sum over s of m_s h_s, divided by the sum of m_s plus ``area``; 0 where the mask is empty.
+    """Sum over s of m_s h_s, divided by the sum of m_s plus ``area``; 0 where the mask is empty.
 
     Args:
       values: h_s.

@@ -24,15 +24,15 @@ def foreground_confidence(
         c_q = max over s of cos(f_q, f_s)                                          (eq. 7)
         C_Q = (c - min over q of c) / (max over q of c - min over q of c + 1e-7)   (eq. 8)
 
-    Background positions contribute a 0 to the maximum. The shots' maps C_Q are averaged; a shot without foreground
-    takes no part while another has some, and the map is 0 where none has. The features are a frozen backbone's, so the
-    result carries no gradient.
+    Background positions contribute a 0 to the maximum. The maps C_Q of the shots are averaged, without the shots that
+    have no foreground; the result is 0 if no shot has any. The features come from a frozen backbone, so the result
+    carries no gradient.
 
     Args:
       query: high-level features of the query.
       support: high-level features of the K support images.
       support_mask: foreground on the support's grid, in [0, 1].
-      product_dtype: type that the products are taken in; norms and sums stay float32.
+      product_dtype: type of the factors of products; norms and sums stay float32.
     """
     query, support, support_mask = jax.lax.stop_gradient((query, support, support_mask))
     batch, height, width, channels = query.shape
@@ -59,10 +59,10 @@ def _highest_cosine(query: Array, support: Array, mask: Array, dtype: DTypeLike)
         chosen = jax.lax.dynamic_slice_in_dim(order, i * size, size, axis=2)
         weights = jnp.take_along_axis(mask, chosen, axis=2)
         features = jnp.take_along_axis(support, chosen[..., None], axis=2) * weights[..., None].astype(support.dtype)
-        # the shots in a row: XLA's product of four axes takes up to 1.7 times as long on a CPU
+        # the shots side by side: on a CPU, XLA's product over four axes takes up to 1.7 times as long
         features = features.reshape(batch, shots * size, channels)
         cosine = product("bpc,bsc->bps", query, features, dtype) / (length * norm(features)[:, None] + EPSILON)
-        # another shot may have more foreground: this one's background repeats its 0
+        # a shot with less foreground than another streams background positions too: they contribute 0
         return jnp.maximum(highest, jnp.max(cosine.reshape(batch, -1, shots, size), axis=-1))
 
     lowest = jnp.where(jnp.any(mask == 0, axis=2), 0.0, -jnp.inf)

@@ -19,7 +19,7 @@ def memory_logits(
     Args:
       features: F, projected mid-level features.
       memory: M, one embedding a row.
-      product_dtype: type that the products are taken in; sums are float32.
+      product_dtype: type of the factors of products; sums are float32.
     """
     logits = product("pd,nd->pn", features.reshape(-1, features.shape[-1]), memory, product_dtype)
     return logits.reshape(*features.shape[:-1], -1)
@@ -41,17 +41,17 @@ def reconstruction_loss(
         F_hat_p = sum over n of a_p^n M^n                   (eq. 11)
         C_pr = F_hat_p . F_r                                (eq. 12)
 
-    Position r's own features should agree best with the reconstruction at r: the loss is the mean over r of the cross
-    entropy of ``softmax over p of C_pr`` with target p = r. Since C_pr = sum over n of a_p^n (M^n . F_r), eq. 1's
-    products are all that is needed, and blocks of r are streamed, so the P x P matrix never exists.
+    The loss is the mean over r of the cross entropy of ``softmax over p of C_pr`` with target p = r. Since C_pr = sum
+    over n of a_p^n (M^n . F_r), the products of eq. 1 suffice; they are streamed in blocks of r, so that no P x P
+    matrix is held in memory.
 
     Args:
-      logits: M . F at every position, as ``memory_logits`` gives it.
+      logits: M . F at every position, from ``memory_logits``.
       probabilities: a, the softmax over the N embeddings of the same positions' activations (eq. 10) or logits.
-      product_dtype: type that the products of pairs of positions are taken in; all else is float32.
+      product_dtype: type of the factors of products over pairs of positions; all else is float32.
 
     Returns:
-      One loss an image, at least 0; the log of the number of positions where all look alike.
+      One loss for each image, at least 0; the log of the number of positions if all positions are equal.
     """
     batch, height, width, _ = logits.shape
     nodes = logits.reshape(batch, height * width, -1)
@@ -75,19 +75,19 @@ def _forward(weights: Array, nodes: Array, dtype: DTypeLike) -> tuple[Array, tup
 
 
 def _backward(dtype: DTypeLike, saved: tuple[Array, Array, Array], gradient: Array) -> tuple[Array, Array]:
-    """The gradient is a softmax, which the logarithms of its sums, kept, give in one pass."""
+    """The gradient is a softmax; the log-sums saved by the forward pass normalise it, so one pass suffices."""
     weights, blocks, log_sums = saved
 
-    def add(of_weights: Array, block: tuple[Array, Array]) -> tuple[Array, Array]:
+    def add(weights_gradient: Array, block: tuple[Array, Array]) -> tuple[Array, Array]:
         nodes, log_sum = block
         softmax = jnp.exp(_products(weights, nodes, dtype) - log_sum[..., None]) * gradient[:, None, None]
-        # positions that only fill the last block add nothing here, since their nodes are zero
-        of_weights = of_weights + product("brp,brn->bpn", softmax, nodes, dtype)
-        return of_weights, product("brp,bpn->brn", softmax, weights, dtype)
+        # the padding of the last block adds nothing, since its nodes are zero
+        weights_gradient = weights_gradient + product("brp,brn->bpn", softmax, nodes, dtype)
+        return weights_gradient, product("brp,bpn->brn", softmax, weights, dtype)
 
-    of_weights, of_blocks = jax.lax.scan(add, jnp.zeros(weights.shape, jnp.float32), (blocks, log_sums))
-    of_nodes = jnp.moveaxis(of_blocks, 0, 1).reshape(len(weights), -1, weights.shape[2])
-    return of_weights, of_nodes[:, : weights.shape[1]]
+    weights_gradient, block_gradients = jax.lax.scan(add, jnp.zeros(weights.shape, jnp.float32), (blocks, log_sums))
+    nodes_gradient = jnp.moveaxis(block_gradients, 0, 1).reshape(len(weights), -1, weights.shape[2])
+    return weights_gradient, nodes_gradient[:, : weights.shape[1]]
 
 
 def _products(weights: Array, nodes: Array, dtype: DTypeLike) -> Array:

@@ -1,4 +1,4 @@
-"""Matrix products in a type of their own, with float32 sums."""
+"""Matrix products of float32 or bfloat16 factors, with float32 sums."""
 
 from functools import partial
 
@@ -10,13 +10,13 @@ from jaxtyping import Array, Float
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 3))
 def product(spec: str, x: Array, y: Array, dtype: DTypeLike = jnp.float32) -> Float[Array, "..."]:
-    """``einsum(spec, x, y)``: factors rounded to ``dtype``, sums in float32; so is the gradient's either way.
+    """``einsum(spec, x, y)`` of factors rounded to ``dtype``, summed in float32; gradients are computed likewise.
 
     Args:
-      spec: two operands and the result, one letter an axis; each letter stands in at least two of the three.
+      spec: einsum of two operands; each letter occurs in at least two of the operands and the result.
       x: first factor.
       y: second factor.
-      dtype: float32, which asks for full precision on every device, or bfloat16.
+      dtype: float32 (full precision on every device) or bfloat16.
     """
     return jnp.einsum(spec, x.astype(dtype), y.astype(dtype), precision="highest", preferred_element_type=jnp.float32)
 
@@ -27,9 +27,9 @@ def _forward(spec: str, x: Array, y: Array, dtype: DTypeLike) -> tuple[Array, tu
 
 def _backward(spec: str, dtype: DTypeLike, factors: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     (x, y), (first, second, out) = factors, spec.replace("->", ",").split(",")
-    of_x = product(f"{out},{second}->{first}", gradient, y, dtype)
-    of_y = product(f"{first},{out}->{second}", x, gradient, dtype)
-    return of_x.astype(x.dtype), of_y.astype(y.dtype)
+    x_gradient = product(f"{out},{second}->{first}", gradient, y, dtype)
+    y_gradient = product(f"{first},{out}->{second}", x, gradient, dtype)
+    return x_gradient.astype(x.dtype), y_gradient.astype(y.dtype)
 
 
 product.defvjp(_forward, _backward)

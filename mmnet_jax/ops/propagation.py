@@ -1,12 +1,10 @@
 """The activation propagation module (APM) and the quality measurement module (QMM)."""
 
-import functools
-from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
@@ -32,7 +30,7 @@ def propagate(
     support_mask: Float[Array, "b h w"],
     product_dtype: DTypeLike = jnp.float32,
 ) -> Propagation:
-    """Carries the support's foreground over to the query, in one pass for APM (eq. 2, eq. 3, eq. 4) and QMM (eq. 9).
+    """Propagates the support's foreground values to the query (APM, eq. 2, eq. 3, eq. 4) with a quality (QMM, eq. 9).
 
     For each query position q and support position s, with node vectors n and mask m::
 
@@ -41,15 +39,15 @@ def propagate(
         v_q = sum over s of w_qs h_s                         (eq. 4)
         p_q = sum over s of sigmoid(e_qs)                    (eq. 9)
 
-    An e of exactly 0 takes no part in the sums. As e lies in [-1, 1], the softmax needs no running maximum; blocks of
-    foreground positions are streamed, and background ones, which take no part, are not visited.
+    Pairs with e = 0 are left out of the sums. Since e lies in [-1, 1], the softmax needs no running maximum. Blocks of
+    foreground positions are streamed; blocks of background positions are skipped.
 
     Args:
       query_nodes: the query's node vectors.
       support_nodes: the support's node vectors.
-      support_values: h_s, what is carried over.
+      support_values: h_s, the values to propagate.
       support_mask: m_s in [0, 1], the foreground on the support's grid.
-      product_dtype: type that the products are taken in; norms, softmax and sums are float32.
+      product_dtype: type of the factors of products; norms, softmax and sums are float32.
     """
     batch, height, width, _ = query_nodes.shape
     flat = lambda x: x.reshape(batch, -1, *x.shape[3:])  # noqa: E731
@@ -60,7 +58,7 @@ def propagate(
         for x in (nodes, norm(nodes), flat(support_values), mask)
     )
     shared = queries, norm(queries)
-    weighted, total, quality = sum_over_blocks(_attend(jnp.dtype(product_dtype)), shared, streamed, blocks)
+    weighted, total, quality = sum_over_blocks(partial(_attend, product_dtype), shared, streamed, blocks)
     values = weighted / jnp.where(total > 0, total, 1)[..., None]
     return Propagation(values.reshape(batch, height, width, -1), quality.reshape(batch, height, width))
 
@@ -70,15 +68,15 @@ def fuse_shots(
     quality: Float[Array, "b k h w"],
     has_foreground: Shaped[Array, "b k"],
 ) -> tuple[Float[Array, "b h w n"], Float[Array, "b k h w"]]:
-    """The average of K fused maps, weighted at each position by the softmax of the shots' qualities.
+    """The average of K fused maps, weighted at each position by the softmax of the shots' qualities (eq. 9)::
 
-    The quality p_q^k is eq. 9's; Act'_q = sum over k of h'_q^k exp(p_q^k) / sum over j of exp(p_q^j).
+        Act'_q = sum over k of h'_q^k exp(p_q^k) / sum over j of exp(p_q^j)
 
     Args:
       maps: h'_q of each shot (eq. 5).
       quality: p_q of each shot.
-      has_foreground: true (or not 0) where the shot's mask holds any foreground on the grid; a shot without gets no
-        weight while another has some.
+      has_foreground: true (or not 0) if the shot's mask has any foreground on the grid; other shots get weight 0,
+        unless no shot has any.
 
     Returns:
       The fused maps, and the weights, which sum to 1 over the shots.
@@ -90,7 +88,7 @@ def fuse_shots(
 
 
 def foreground_first(mask: Float[Array, "*b p"]) -> tuple[Array, Array]:
-    """The order that puts foreground positions first, and how many blocks hold all of them in every image."""
+    """The order that puts foreground positions first, and the number of blocks that hold them in every image."""
     order = jnp.argsort(mask == 0, axis=-1, stable=True)
     count = jnp.max(jnp.sum(mask != 0, axis=-1))
     size = block_size(mask.shape[-1])
@@ -98,21 +96,20 @@ def foreground_first(mask: Float[Array, "*b p"]) -> tuple[Array, Array]:
 
 
 def norm(x: Float[Array, "*b n"]) -> Float[Array, "*b"]:
-    """Euclidean length of the last axis, in float32, with gradient 0 at 0."""
+    """Euclidean norm over the last axis, in float32, with gradient 0 at 0."""
     square = jnp.sum(jnp.square(x.astype(jnp.float32)), axis=-1)
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
-@functools.cache
-def _attend(product_dtype: np.dtype) -> Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, Array, Array]]:
-    def attend(shared: tuple[Array, ...], streamed: tuple[Array, ...]) -> tuple[Array, Array, Array]:
-        (query, query_norm), (support, support_norm, values, mask) = shared, streamed
-        products = product("bpn,bsn->bps", query, support, product_dtype)
-        lengths = query_norm[:, :, None] * support_norm[:, None, :]
-        similarity = products / (lengths + EPSILON) * mask[:, None, :]
-        weight = jnp.where(similarity != 0, jnp.exp(similarity), 0)
-        weighted = product("bps,bsv->bpv", weight, values, product_dtype)
-        # sigmoid(e) = exp(e) / (1 + exp(e)), which is 0 where the position takes no part
-        return weighted, jnp.sum(weight, axis=-1), jnp.sum(weight / (1 + weight), axis=-1)
-
-    return attend
+def _attend(
+    product_dtype: DTypeLike, shared: tuple[Array, ...], streamed: tuple[Array, ...]
+) -> tuple[Array, Array, Array]:
+    """Numerator and denominator of eq. 4, and eq. 9, for one block of support positions."""
+    (query, query_norm), (support, support_norm, values, mask) = shared, streamed
+    products = product("bpn,bsn->bps", query, support, product_dtype)
+    lengths = query_norm[:, :, None] * support_norm[:, None, :]
+    similarity = products / (lengths + EPSILON) * mask[:, None, :]
+    weight = jnp.where(similarity != 0, jnp.exp(similarity), 0)
+    weighted = product("bps,bsv->bpv", weight, values, product_dtype)
+    # sigmoid(e) = exp(e) / (1 + exp(e)), which is 0 for a pair that is left out
+    return weighted, jnp.sum(weight, axis=-1), jnp.sum(weight / (1 + weight), axis=-1)

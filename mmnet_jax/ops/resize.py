@@ -1,5 +1,6 @@
 """Align-corners bilinear resizing (corner pixels of input and output coincide), and pooling."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -28,24 +29,23 @@ def resize_bilinear(x: Float[Array, "*b h_in w_in c"], size: Size) -> Float[Arra
 
 
 def _resize_forward(x: Array, size: Size) -> tuple[Array, Array]:
-    return resize_bilinear(x, size), jnp.zeros(x.shape[-3:-1], jnp.bool_)  # of which the shape is wanted
+    return resize_bilinear(x, size), jnp.zeros(x.shape[-3:-1], jnp.bool_)  # an array, because residuals are arrays
 
 
 def _resize_backward(size: Size, source: Array, gradient: Array) -> tuple[Array]:
-    rows, columns = map(_interpolation_matrix, source.shape, gradient.shape[-3:-1])
-    return (_along_sides(gradient, *(None if m is None else m.T for m in (rows, columns))),)
+    return (_multiply_sides(gradient, source.shape, lambda side, target: _interpolation_matrix(target, side).T),)
 
 
 resize_bilinear.defvjp(_resize_forward, _resize_backward)
 
 
 def resize_to_sides(maps: Float[Array, "b s s"], sides: Int[Array, " b"], canvas: int) -> Float[Array, "b m m"]:
-    """Align-corners bilinear resize of each map to a square of its own, traced size, top-left in a canvas.
+    """Align-corners bilinear resize of each map to a square whose traced side is its own, top-left in a canvas.
 
     Args:
       maps: one channel of S x S each.
       sides: side of each map's square, 1 to ``canvas``.
-      canvas: M; (M - 1)(S - 1) must stay below 2^31. Beyond an example's own square the last row and column repeat.
+      canvas: M; (M - 1)(S - 1) must stay below 2^31. Outside its square a map repeats its last row and column.
     """
     size = maps.shape[-1]
 
@@ -57,7 +57,7 @@ def resize_to_sides(maps: Float[Array, "b s s"], sides: Int[Array, " b"], canvas
 
 
 def resize_on_host(values: Float[np.ndarray, "h_in w_in"], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
-    """Align-corners bilinear resize of one map by NumPy, which compiles for no size."""
+    """Align-corners bilinear resize of one map in NumPy, so that no size has to be compiled."""
     for target in size:
         between = _align_corners(np.arange(target), len(values), np.maximum(target - 1, 1))
         values = _resize_rows(values, *between).T
@@ -71,15 +71,14 @@ def adaptive_average_pool(x: Float[Array, "*b h_in w_in c"], size: Size) -> Floa
       x: maps, channels last.
       size: h and w of the output; one number for a square.
     """
-    height, width = (size, size) if isinstance(size, int) else size
-    return _along_sides(x, _averaging_matrix(x.shape[-3], height), _averaging_matrix(x.shape[-2], width))
+    return _multiply_sides(x, (size, size) if isinstance(size, int) else size, _averaging_matrix)
 
 
 def _align_corners(i: Any, source: int, steps: Any) -> tuple[Any, Any, Any]:
     """Source rows below and above output row i of ``steps`` + 1, and the fraction of the way between them.
 
-    In integers: in float32 the product would be off by up to 3e-5 pixels, enough to flip a pixel of a boundary now and
-    then. For NumPy and traced arrays.
+    Coordinates are integers because float32 products are off by up to 3e-5 pixels, which can flip a boundary pixel.
+    Works on NumPy and traced arrays.
     """
     scaled = i * (source - 1)
     below = scaled // steps
@@ -88,16 +87,16 @@ def _align_corners(i: Any, source: int, steps: Any) -> tuple[Any, Any, Any]:
 
 
 def _resize_rows(x: Any, below: Any, above: Any, fraction: Any) -> Any:
-    """Whole rows are gathered, twice, since single elements take three times as long on a CPU."""
+    """Gathers whole rows: on a CPU, gathering single elements takes three times as long."""
     low = x[below]
     return low + fraction[:, None] * (x[above] - low)
 
 
-def _along_sides(x: Array, rows: np.ndarray | None, columns: np.ndarray | None) -> Array:
-    if rows is not None:
-        x = jnp.einsum("...hwc,oh->...owc", x, jnp.asarray(rows, x.dtype), precision="highest")
-    if columns is not None:
-        x = jnp.einsum("...hwc,ow->...hoc", x, jnp.asarray(columns, x.dtype), precision="highest")
+def _multiply_sides(x: Array, size: tuple[int, ...], matrix: Callable[[int, int], np.ndarray]) -> Array:
+    """``x`` times ``matrix(side, target side)`` along height and width, where the side changes."""
+    for spec, side, target in zip(("...hwc,oh->...owc", "...hwc,ow->...hoc"), x.shape[-3:-1], size, strict=True):
+        if side != target:
+            x = jnp.einsum(spec, x, jnp.asarray(matrix(side, target), x.dtype), precision="highest")
     return x
 
 
@@ -119,9 +118,7 @@ def _source_rows(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.n
     return below, np.minimum(below + 1, source - 1), position - below.astype(np.float32)
 
 
-def _interpolation_matrix(source: int, target: int) -> np.ndarray | None:
-    if source == target:
-        return None
+def _interpolation_matrix(source: int, target: int) -> np.ndarray:
     below, above, fraction = _source_rows(source, target)
     matrix = np.zeros((target, source), np.float32)
     np.add.at(matrix, (np.arange(target), below), 1 - fraction)
@@ -129,9 +126,7 @@ def _interpolation_matrix(source: int, target: int) -> np.ndarray | None:
     return matrix
 
 
-def _averaging_matrix(source: int, target: int) -> np.ndarray | None:
-    if source == target:
-        return None
+def _averaging_matrix(source: int, target: int) -> np.ndarray:
     matrix = np.zeros((target, source), np.float32)
     for i in range(target):
         start, stop = i * source // target, -((i + 1) * source // -target)

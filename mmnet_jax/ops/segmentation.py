@@ -15,7 +15,7 @@ def segmentation_loss(
     Args:
       logits: background and foreground.
       labels: 0, 1, or 255 (ignore).
-      num_valid: what to divide the sum by, where the batch is a part of a larger one; its own valid pixels if None.
+      num_valid: divisor of the sum, for a batch that is a part of a larger one; by default its own valid pixels.
     """
     valid = labels != IGNORE
     chosen = jnp.where(labels == 1, logits[..., 1], logits[..., 0])

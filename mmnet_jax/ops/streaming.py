@@ -1,4 +1,4 @@
-"""Sums over blocks of nodes, so that no matrix of all pairs of positions is ever held in memory."""
+"""Sums over blocks of nodes, so that no matrix over all pairs of positions is held in memory."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,23 +9,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 BLOCK = 512
-"""Most nodes a block: at 473 px (3,600 positions) a block of pairs is at most 7 MB in float32."""
+"""Maximum number of nodes in a block: at 473 px (3,600 positions) a block of pairs takes at most 7 MB in float32."""
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def sum_over_blocks(function: Callable[[Any, Any], Any], shared: Any, streamed: Any, blocks: Int[Array, ""]) -> Any:
     """``sum(function(shared, streamed[:, i]) for i in range(blocks))``, one block in memory at a time.
 
-    The gradient runs over the same blocks again and keeps no intermediate of any of them, so ``blocks`` may be a
-    traced number in both directions (a plain loop of dynamic length has no gradient in JAX). First derivatives in
-    reverse mode only.
+    The gradient recomputes each block instead of saving intermediates, so ``blocks`` may be traced (JAX has no gradient
+    of a plain loop of dynamic length). Only first derivatives in reverse mode exist.
 
     Args:
-      function: takes (shared, one block) to a pytree of arrays; a module-level function, since it is compared by
-        identity.
-      shared: pytree that every block sees.
+      function: maps (shared, one block) to a pytree of arrays.
+      shared: pytree of arrays that every block uses.
       streamed: pytree of arrays ``[B, number of blocks, block, ...]`` (see ``split_blocks``).
-      blocks: how many leading blocks to take; the others count as zero.
+      blocks: number of leading blocks to sum.
     """
 
     def add(i: Array, total: Any) -> Any:
@@ -43,11 +41,11 @@ def _backward(function: Any, residuals: Any, cotangent: Any) -> tuple[Any, Any, 
     shared, streamed, blocks = residuals
 
     def add(i: Array, carry: Any) -> Any:
-        of_shared, of_streamed = carry
+        shared_gradient, streamed_gradient = carry
         _, pull = jax.vjp(function, shared, _block(streamed, i))
         more, here = pull(cotangent)
         write = lambda whole, part: jax.lax.dynamic_update_index_in_dim(whole, part, i, axis=1)  # noqa: E731
-        return jax.tree.map(jnp.add, of_shared, more), jax.tree.map(write, of_streamed, here)
+        return jax.tree.map(jnp.add, shared_gradient, more), jax.tree.map(write, streamed_gradient, here)
 
     zeros = jax.tree.map(jnp.zeros_like, (shared, streamed))
     return *jax.lax.fori_loop(0, blocks, add, zeros), None
@@ -57,13 +55,13 @@ sum_over_blocks.defvjp(_forward, _backward)
 
 
 def block_size(positions: int) -> int:
-    """Nodes a block: as many in each, up to a multiple of 8, so that hardly any of the last one is padding."""
+    """Number of nodes in a block: equal blocks, rounded up to a multiple of 8, leave little padding in the last."""
     blocks = -(-positions // BLOCK)
     return min(positions, -(-positions // (8 * blocks)) * 8)
 
 
 def split_blocks(x: Array) -> Array:
-    """``[B, P, ...]`` to ``[B, number of blocks, block, ...]``, zeros at the end."""
+    """``[B, P, ...]`` to ``[B, number of blocks, block, ...]``, padded with zeros at the end."""
     block = block_size(x.shape[1])
     x = jnp.pad(x, [(0, 0), (0, -x.shape[1] % block)] + [(0, 0)] * (x.ndim - 2))
     return x.reshape(x.shape[0], -1, block, *x.shape[2:])

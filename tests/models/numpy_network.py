@@ -1,4 +1,4 @@
-"""The heads of MM-Net's variants and of PFENet in float64 NumPy, position by position: slow, plain, and independent."""
+"""Reference implementations of MM-Net's variants and of PFENet in float64 NumPy, from features to logits."""
 
 import numpy as np
 
@@ -13,12 +13,12 @@ def softmax(x, axis):
 
 
 def reconstruction(logits):
-    """The loss of one image's [h, w, n], softmax on the activations."""
+    """The reconstruction loss of one image's logits [h, w, n], with the softmax on activations."""
     return references.reconstruction(logits, softmax(sigmoid(logits), -1))
 
 
 def convolve(x, kernel, bias=0.0):
-    """x [h, w, i], kernel [k, k, i, o], zeros around."""
+    """x [h, w, i] and kernel [k, k, i, o], padded with zeros."""
     k = len(kernel)
     padded = np.pad(x, ((k // 2, k // 2), (k // 2, k // 2), (0, 0)))
     h, w, _ = x.shape
@@ -49,7 +49,7 @@ def max_pool(x):
 
 
 def fem(params, inputs, grid, size):
-    """Final logits at image size and each bin's own."""
+    """Final logits at image size, and those of each bin."""
 
     def classify(p, t):
         return convolve(np.maximum(convolve(t, p["hidden"]["kernel"]), 0), p["output"]["kernel"], p["output"]["bias"])
@@ -72,7 +72,7 @@ def fem(params, inputs, grid, size):
 
 
 def mmnet(params, features, config, level3, size, bins):
-    """One episode, ``paper`` reading. ``features``: mid and high of the query, of the K shots, and their masks."""
+    """The ``paper`` reading on one episode; ``features``: mid and high of the query and of the K shots, and masks."""
     query_mid, query_high, support_mids, support_highs, masks = features
     model = config.model
     has_foreground = np.array([mask.any() for mask in masks])
@@ -137,7 +137,7 @@ def mmnet(params, features, config, level3, size, bins):
 
 
 def attention(params, projections):
-    """One number a shot, from the projected features of query and shot side by side."""
+    """One score for each shot, from the concatenated projected features of query and shot."""
     query, *supports = (np.concatenate(branches, axis=-1) for branches in zip(*projections, strict=True))
     scores = []
     for support in supports:
@@ -148,7 +148,7 @@ def attention(params, projections):
 
 
 def pfenet(params, features, size, bins):
-    """One episode."""
+    """PFENet on one episode."""
     query_mid, query_high, support_mids, support_highs, masks = features
     query = np.maximum(convolve(query_mid, params["projection"]["kernel"]), 0)
     prototypes = []

@@ -1,4 +1,4 @@
-"""The whole network with products in bfloat16, beside the stored outputs of an independent float32 implementation."""
+"""The whole network with bfloat16 products, against float32 goldens and float64."""
 
 from functools import cache
 
@@ -15,12 +15,13 @@ from mmnet_jax.models.registry import build_model, frozen_variables
 from tests.conftest import REFERENCE
 from tests.models import numpy_network
 from tests.models.test_goldens import SIZE, golden_config, golden_episode, state_dict
+from tests.ops.references import error
 from tests.tiny import draw_episode, tiny_config
 
 
 @cache
 def computed(reading, dtype):
-    """The prediction, the losses and the gradients of a golden network on its episode of two shots."""
+    """Gradients, prediction and losses of a golden network on its episode of two shots."""
     config = golden_config(reading, 2)
     variables, config.model.dtype = weights.from_released(state_dict(reading), config), dtype
     model = build_model(network_settings(resolve(config)))
@@ -43,17 +44,12 @@ def computed(reading, dtype):
     return gradients, prediction, terms
 
 
-def error(x, exact):
-    """Root mean square of the difference, in standard deviations of the exact values."""
-    assert x.dtype == jnp.float32
-    return float(np.sqrt(np.mean(np.square(x - exact))) / np.std(exact))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("reading", ["paper", "released"])
 def test_outputs_are_close_to_the_goldens(reading):
     golden = np.load(REFERENCE / f"{reading}_deep_97px_2shot_seed0.npz")
     _, prediction, terms = computed(reading, "bfloat16")
+    assert {leaf.dtype for leaf in jax.tree.leaves(prediction)} == {np.dtype("float32")}
     assert error(prediction.confidence, golden["conf"]) < 0.02
     assert error(prediction.activations, golden["act_q"]) < 0.02
     assert error(prediction.fused, golden["fused"]) < 0.02
@@ -70,7 +66,7 @@ def assert_same_direction(ours, exact):
 
 
 @pytest.mark.slow
-def test_gradients_point_where_those_in_float32_do():
+def test_gradients_have_the_direction_of_those_in_float32():
     assert_same_direction(computed("paper", "bfloat16")[0], computed("paper", "float32")[0])
 
 
@@ -87,7 +83,7 @@ HEADS = [
 
 
 @pytest.mark.parametrize("fields", HEADS, ids=str)
-def test_every_head_mixes_bfloat16_and_float32_by_explicit_casts_alone(fields):
+def test_every_head_converts_dtypes_explicitly(fields):
     config = tiny_config(**fields, **{"model.dtype": "bfloat16"})  # tests run with strict promotion of dtypes
     model, variables = create_model(config)
     episode = draw_episode(1, 2, 33)
@@ -100,7 +96,7 @@ def test_every_head_mixes_bfloat16_and_float32_by_explicit_casts_alone(fields):
 
 
 def float64_logits(episode):
-    """The tiny network's: features by a backbone of float64 tensors, the head position by position in NumPy."""
+    """Logits of the tiny network, with a float64 backbone and the head in NumPy."""
     config = tiny_config()
     model, variables = create_model(config)
     with jax.enable_x64(True):

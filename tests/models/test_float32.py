@@ -1,4 +1,4 @@
-"""A program of a user's that computes in double precision elsewhere (``jax_enable_x64``)."""
+"""The network in a program that enables double precision (``jax_enable_x64``)."""
 
 import jax
 import numpy as np
@@ -9,7 +9,7 @@ from tests.tiny import draw_episode, tiny_config, tiny_network
 
 
 def losses_and_gradients(episode, reading, **fields):
-    """(parameters, prediction, losses, gradients) of the tiny network."""
+    """Variables, loss, prediction, losses and gradients of the tiny network."""
     config = tiny_config(reading, **fields)
     model, variables = tiny_network(reading, **fields)
 
@@ -34,7 +34,7 @@ def losses_and_gradients(episode, reading, **fields):
     ],
     ids=["paper", "released", "pfenet"],
 )
-def test_the_network_stays_in_float32_and_gives_the_same(reading, fields):
+def test_the_network_computes_the_same_in_float32(reading, fields):
     episode = draw_episode(1, 2, 33)
     expected = losses_and_gradients(episode, reading, **fields)
     with jax.enable_x64(True):

@@ -1,4 +1,4 @@
-"""Both readings and PFENet against stored outputs and gradients of an independent implementation (see reference/)."""
+"""Both readings and PFENet against the stored outputs and gradients of another implementation (see reference/)."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def golden_config(reading, shots):
 
 
 def authors_names(params):
-    """Our trained tensors under the authors' names, for the gradients' norms."""
+    """Our gradients under the authors' names of the tensors."""
     ours = {"/".join(k.key for k in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     table = [
         (r"memory", "part_emb_2_level"),
@@ -80,7 +80,7 @@ def authors_names(params):
 
 @cache
 def backbone(names):
-    """The compiled backbone of ``names`` with its variables, and the features that it extracts of two shots."""
+    """The variables of a golden network, and its features of the episode of two shots."""
     config = golden_config(names, 2)
     variables = weights.from_released(state_dict(names), config)
     model = build_model(network_settings(resolve(config)))
@@ -91,7 +91,7 @@ def backbone(names):
 
 @cache
 def computed(names, shots):
-    """Values and gradients of a network on one episode; one shot is the first of two."""
+    """Values and gradients of a network on one episode; with one shot, it is the first of the two."""
     config, episode = golden_config(names, shots), golden_episode(shots)
     model = build_model(network_settings(resolve(config)))
     variables, features = backbone(names)
@@ -120,7 +120,7 @@ def computed(names, shots):
     return values, authors_names(gradients)
 
 
-def test_all_six_goldens_are_there():
+def test_there_are_six_goldens():
     found = [(path.stem.split("_")[0], path.stem.split("_")[3]) for path in GOLDENS]
     assert found == [(names, shots) for names in ("paper", "pfenet", "released") for shots in ("1shot", "2shot")]
     assert all(set(np.load(path).files) == set(KEYS[path]) for path in GOLDENS if path not in MMNETS)

@@ -1,4 +1,4 @@
-"""The network, its training mode and its optimisation against the PyTorch peer (tests/reference/mmnet_torch.py)."""
+"""The network, its training mode and its optimiser against PyTorch (tests/reference/mmnet_torch.py)."""
 
 from functools import cache, partial
 
@@ -27,14 +27,14 @@ DEPTHS = (1, 1, 1, 1)
 
 @pytest.fixture(autouse=True)
 def short_backbone(monkeypatch):
-    """One block a stage, on both sides: what is compared is the head and how it trains."""
+    """One block for each stage in both networks, because the head and its training are compared."""
     short = partial(ResNet, depths=DEPTHS, deep_stem=True)
     monkeypatch.setitem(backbones.BACKBONES, "resnet50_v2", short)
 
 
 @cache
 def batch(shots):
-    """Two episodes with unequal ignored areas, as torch and as our arrays."""
+    """Two episodes with unequal ignored areas, as PyTorch's arrays and as ours."""
     seeds = [[10 * b + k for k in range(1 + shots)] for b in range(2)]
     images, labels = (
         np.array([[make(seed, SIZE) for seed in row] for row in seeds]) for make in (inputs.image, inputs.mask)
@@ -112,7 +112,7 @@ def test_training_for_20_steps_ends_at_the_same_parameters(reading):
         assert apart < 1e-4 * np.linalg.norm(theirs) and apart < 5e-3 * moved, path
 
 
-def test_the_released_training_mode_has_each_calls_statistics_and_moves_the_running_ones():
+def test_the_released_training_mode_normalises_by_batch_and_updates_running_statistics():
     peer, config, model, variables = pair("released", batch_norm="batch", shots=2)
     (x, sx, sy, y), episode = batch(2)
     peer.train()

@@ -9,7 +9,7 @@ from mmnet_jax.models.winograd import CHANNELS, SIDE, pays, winograd
 
 
 @pytest.mark.parametrize(("shape", "dilation"), [((2, 7, 8, 5), 1), ((1, 9, 7, 5), 2), ((2, 10, 11, 5), 4)])
-def test_values_and_gradients_are_a_convolutions(shape, dilation):
+def test_values_and_gradients_equal_a_direct_convolution(shape, dilation):
     random = np.random.default_rng(0)
     x, kernel, direction = (
         jnp.asarray(random.standard_normal(s), jnp.float32) for s in (shape, (3, 3, 5, 4), (*shape[:3], 4))
@@ -27,7 +27,7 @@ def test_values_and_gradients_are_a_convolutions(shape, dilation):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
 
 
-def test_large_convolutions_of_backbone_and_head_are_matrix_products_on_a_cpu_alone():
+def test_only_on_a_cpu_large_convolutions_become_matrix_products():
     x, kernel = jnp.zeros((1, SIDE, SIDE, CHANNELS)), jnp.zeros((3, 3, CHANNELS, CHANNELS))
     layer = convolution(CHANNELS, 3)
 
@@ -47,5 +47,5 @@ def test_large_convolutions_of_backbone_and_head_are_matrix_products_on_a_cpu_al
 @pytest.mark.parametrize(
     ("side", "channels", "expected"), [(SIDE, CHANNELS, True), (SIDE - 1, CHANNELS, False), (SIDE, CHANNELS - 1, False)]
 )
-def test_small_grids_and_few_channels_stay_direct(side, channels, expected):
+def test_small_grids_and_few_channels_are_convolved_directly(side, channels, expected):
     assert pays(jnp.zeros((1, side, SIDE, CHANNELS)), jnp.zeros((3, 3, CHANNELS, channels))) == expected

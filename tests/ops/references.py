@@ -1,10 +1,15 @@
-"""The definitions of the operations written out plainly in NumPy float64 for one image, every P x P matrix held."""
+"""Reference implementations of the operations for one image, in float64 NumPy with whole P x P matrices."""
 
 import numpy as np
 
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
+
+
+def error(x, exact):
+    """Root mean square of the difference, in standard deviations of the exact values."""
+    return float(np.sqrt(np.mean(np.square(np.asarray(x, np.float64) - exact))) / np.std(exact))
 
 
 def nodes(x):

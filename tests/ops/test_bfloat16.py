@@ -1,4 +1,4 @@
-"""How far each operation with products in bfloat16 is from float64, on random features and on those of photographs."""
+"""Errors of the operations with bfloat16 products against float64, on random features and on those of photographs."""
 
 import os
 from pathlib import Path
@@ -15,6 +15,7 @@ from mmnet_jax.models.layers import convolution
 from mmnet_jax.models.network import Features
 from tests.models import numpy_network
 from tests.ops import references
+from tests.ops.references import error
 
 BF16 = jnp.bfloat16
 
@@ -24,14 +25,14 @@ def draw(seed, *shape):
 
 
 def random_features():
-    """Two shots, as sparse as after a ReLU."""
+    """Features of two shots, as sparse as after a ReLU."""
     mid, high = (jax.nn.relu(draw(channels, 1, 3, 25, 25, channels)) for channels in (48, 256))
     mask = jnp.maximum(jax.random.uniform(jax.random.key(3), (1, 2, 25, 25), minval=-2), 0)
     return Features(mid[:, 0], high[:, 0], mid[:, 1:], high[:, 1:], mask)
 
 
 def photographs_features(folder: Path):
-    """Three photographs, all their objects foreground, through a backbone with its published weights."""
+    """Features of three photographs, with all objects as foreground, by a backbone with its published weights."""
     config = get_config("paper")
     config.model.update(backbone="efficientnet_lite2", weights=os.environ.get("MMNET_BACKBONE", ""), dtype="float32")
     config.data.image_size = 161
@@ -55,7 +56,7 @@ def features(request):
 
 @pytest.fixture(scope="module")
 def projected(features):
-    """F of the query and the first shot, in float64: a fresh 3x3 projection of levels 3 and 2."""
+    """F of the query and the first shot, in float64, by a random 3x3 projection."""
     kernel = draw_kernel(features)
     mids = features.query_mid[0], features.support_mid[0, 0]
     return [np.maximum(numpy_network.convolve(np.asarray(mid, np.float64), kernel), 0) for mid in mids]
@@ -63,7 +64,7 @@ def projected(features):
 
 @pytest.fixture(scope="module")
 def nodes(projected):
-    """Memory logits of both, in float32."""
+    """Memory logits of the query and the first shot, in float32."""
     memory = draw(8, 50, 64)
     return [jnp.asarray(f @ np.asarray(memory, np.float64).T, jnp.float32)[None] for f in projected]
 
@@ -71,11 +72,6 @@ def nodes(projected):
 def draw_kernel(features):
     fan_in = 9 * features.query_mid.shape[-1]
     return np.asarray(draw(7, 3, 3, fan_in // 9, 64) * fan_in**-0.5, np.float64)
-
-
-def error(x, exact):
-    """Root mean square of the difference, in standard deviations of the exact values."""
-    return float(np.sqrt(np.mean(np.square(np.asarray(x, np.float64) - exact))) / np.std(exact))
 
 
 def test_convolutions(features):

@@ -1,4 +1,4 @@
-"""No operation may hold a matrix of all pairs of positions: temporary memory as XLA reports it, at 473 px."""
+"""Temporary memory at 473 px, as XLA reports it: no operation holds a matrix over all pairs of positions."""
 
 import jax
 import jax.numpy as jnp

@@ -33,7 +33,7 @@ def test_one_query_position_worked_by_hand(support, values, mask, expected, cosi
     np.testing.assert_allclose(result.quality.ravel(), [sum(sigmoid(np.array(cosines)))], rtol=1e-6)
 
 
-def test_without_foreground_all_is_zero_and_gradients_are_finite():
+def test_without_foreground_values_quality_and_gradients_are_zero():
     arguments = draw(1, 3, 3, 4), draw(1, 3, 3, 4, seed=1), draw(1, 3, 3, 2, seed=2)
     mask = jnp.zeros((1, 3, 3))
     result = propagate(*arguments, mask)
@@ -48,7 +48,7 @@ def test_nodes_of_length_zero_give_finite_gradients():
     assert all(np.isfinite(g).all() for g in gradients)
 
 
-def test_background_positions_change_nothing():
+def test_features_of_background_positions_do_not_matter():
     query, support, values = draw(1, 4, 4, 6), draw(1, 4, 4, 6, seed=1), draw(1, 4, 4, 3, seed=2)
     mask = (jnp.arange(16).reshape(1, 4, 4) % 3 == 0).astype(jnp.float32)
     other = jnp.where(mask[..., None] > 0, support, 99.0)
@@ -58,7 +58,7 @@ def test_background_positions_change_nothing():
 
 @pytest.mark.parametrize("fraction", [0.1, 1.0])
 def test_at_60_by_60_equals_float64(fraction):
-    # positive: of 26 million cosines around 0, float32 makes one or two exactly 0, and those take no part
+    # positive, because among 26 million cosines around 0 float32 rounds one or two to exactly 0, which are left out
     nodes = [jnp.abs(draw(2, 60, 60, 50, seed=seed)) for seed in range(3)]
     inside = jax.random.uniform(jax.random.key(4), (2, 60, 60)) < fraction * jnp.array([1, 0.5])[:, None, None]
     mask = jnp.where(inside, jax.random.uniform(jax.random.key(3), (2, 60, 60)), 0.0)

@@ -62,7 +62,7 @@ def test_to_sides_worked_by_hand(image, side, expected):
     np.testing.assert_array_equal(resized[0, :side, :side], expected)
 
 
-def test_each_example_has_its_own_size_and_one_compilation_serves_all():
+def test_each_map_has_its_own_size_in_one_compilation():
     maps = np.random.default_rng(0).normal(size=(4, 17, 17)).astype(np.float32)
     compiled = jax.jit(resize_to_sides, static_argnums=2)
     for sides in ([17, 30, 2, 1], [5, 64, 33, 16]):
@@ -73,7 +73,7 @@ def test_each_example_has_its_own_size_and_one_compilation_serves_all():
 
 
 @pytest.mark.parametrize("side", [1, 2, 7, 40])
-def test_on_the_host_corners_lie_on_corners(side):
+def test_resizing_on_the_host_equals_the_reference(side):
     values = np.random.default_rng(1).normal(size=(9, 9))
     np.testing.assert_allclose(resize_on_host(values, (side, side)), resize_align_corners(values, side), atol=1e-6)
     np.testing.assert_allclose(resize_on_host(values, (side, 9)), resize_on_host(values.T, (9, side)).T, atol=1e-6)

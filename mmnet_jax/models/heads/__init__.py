@@ -1,7 +1,7 @@
-"""Heads, one file each, by name."""
+"""The registry of heads."""
 
 from mmnet_jax.models.heads import pfenet, variants
 from mmnet_jax.models.heads.spec import HeadSpec
 
 HEADS: dict[str, HeadSpec] = {"mmnet": variants.SPEC, "pfenet": pfenet.SPEC}
-"""By the value of ``model.network``."""
+"""Heads by their name in ``model.network``."""

@@ -1,4 +1,4 @@
-"""MM-Net: meta-class memory, activation propagation, confidence and quality; other parts for it are in ``variants``."""
+"""MM-Net: meta-class memory, activation propagation, confidence and quality; ``variants`` has its ablations."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,26 +22,26 @@ Masks = Float[Array, "b k h w"]
 
 @dataclasses.dataclass(frozen=True)
 class Branch:
-    """A projection with its memory, of some channels of levels 3 and 2 side by side."""
+    """A projection and its memory, on channels ``start`` to ``stop`` of the concatenated levels 3 and 2."""
 
     suffix: str = ""
-    """End of its parameters' names."""
+    """Suffix of the names of its parameters."""
     start: int = 0
     stop: int | None = None
 
 
 class Encoded(NamedTuple):
-    """A branch's encoding of some images."""
+    """One branch's encoding of images."""
 
     nodes: Float[Array, "*n h w v"]
     """F . M (eq. 1), with F after ReLU and dropout; F itself without a memory."""
     projected: Float[Array, "*n h w d"] | None
-    """F, where attention weighs the shots."""
+    """F, if attention weighs the shots."""
 
 
 @struct.dataclass
 class MMNetSupport(SupportState):
-    """An encoded support set, one array a branch; F only where attention weighs the shots."""
+    """An encoded support set: one array for each branch; ``projected`` is empty unless attention weighs the shots."""
 
     nodes: tuple[Float[Array, "*b k h w v"], ...] = ()
     projected: tuple[Float[Array, "*b k h w d"], ...] = ()
@@ -49,21 +49,21 @@ class MMNetSupport(SupportState):
 
 @struct.dataclass
 class MMNetPrediction(Prediction):
-    """Logits and the maps of MM-Net's modules."""
+    """Logits and the intermediate maps of MM-Net's modules."""
 
     activations: Float[Array, "b h w v"] | None = None
-    """The query's meta-class activations, Act_Q of eq. 1, in (0, 1); those of several memories side by side. Without a
-    memory the projected features."""
+    """The query's meta-class activations, Act_Q of eq. 1, in (0, 1), concatenated over memories; the projected features
+    if there is no memory."""
     fused: Float[Array, "b h w v"] | None = None
     """Activations after APM and QMM (eq. 5, eq. 9)."""
     shot_weights: Float[Array, "b k h w"] | None = None
     """QMM's weight of each shot at each query position (eq. 9); they sum to 1 over the shots."""
     query_memory_logits: tuple[Float[Array, "b h w n"], ...] = ()
-    """F_Q . M before the sigmoid, for the reconstruction loss; one array a memory."""
+    """F_Q . M before the sigmoid, for the reconstruction loss; one array for each memory."""
     support_memory_logits: tuple[Float[Array, "b k h w n"], ...] = ()
     """F_S . M before the sigmoid, likewise."""
     product_dtype: DTypeLike = struct.field(pytree_node=False, default=jnp.float32)
-    """Type that the reconstruction loss takes products in."""
+    """Type of the factors of products in the reconstruction loss."""
 
     def own_losses(self, objective: Objective) -> dict[str, tuple[float, Float[Array, ""]]]:
         """The memory reconstruction loss (eq. 10, eq. 11, eq. 12), summed over memories, query and support."""
@@ -76,7 +76,7 @@ class MMNetPrediction(Prediction):
                 total += self._reconstruction(images, images if on_logits else jax.nn.sigmoid(images))
         if objective.reconstruction_on in ("query", "both"):
             for logits in self.query_memory_logits:
-                # both readings take the query's softmax on its activations
+                # in both readings the query's softmax is on its activations
                 total += self._reconstruction(logits, jax.nn.sigmoid(logits))
         return {"reconstruction": (objective.reconstruction, total)}
 
@@ -102,15 +102,15 @@ class MMNet(FewShotNetwork):
     """MM-Net (ICCV 2021)."""
 
     memory_size: int | None = 50
-    """``None``: APM matches and carries the projected features themselves ("FCM + Feat")."""
+    """``None``: APM matches and propagates the projected features ("FCM + Feat")."""
     branches: tuple[Branch, ...] = (Branch(),)
     cosine_on_logits: bool = False
-    """Take the cosine of APM and QMM on F . M before the sigmoid."""
+    """APM and QMM compare F . M before the sigmoid instead of activations."""
     propagate: Callable[..., tuple[Array, Array]] = propagate_activations
     shot_masks: Callable[[Array], Array] = lambda masks: masks
-    """The masks through which APM and QMM see the shots: the paper's are their own."""
+    """Maps the shots' masks to the masks that APM and QMM use; in the paper, each shot's own."""
     shot_quality: Callable[[Array, Array], Array] = lambda quality, masks: quality
-    """Takes p_q (eq. 9) and the masks to the input of the softmax over the shots."""
+    """Maps p_q (eq. 9) and the masks to the input of the softmax over the shots."""
     decoder_inputs: tuple[str, ...] = ("fused", "confidence")
 
     KEEPS_FEATURES: ClassVar[bool] = False
@@ -131,7 +131,7 @@ class MMNet(FewShotNetwork):
         return nodes if self.memory_size is None else nn.sigmoid(nodes)
 
     def encode(self, mid: Array, role: Role, train: bool) -> tuple[Encoded, ...]:
-        """Each branch's encoding of some images."""
+        """The encoding of images by each branch."""
         prefix = "" if self.projection_shared or role == "query" else "support_"
         encoded = []
         with jax.named_scope("memory"):
@@ -150,10 +150,10 @@ class MMNet(FewShotNetwork):
         return MMNetSupport(high, mask, tuple(branch.nodes for branch in encoded), projected)
 
     def match(self, query: tuple[Encoded, ...], query_high: Array, state: MMNetSupport) -> dict[str, Array]:
-        """The query's activations times what each shot carries over, h'_q = h_q * v_q element by element (eq. 5),
-        averaged over the shots by quality (eq. 9); and the confidence map (eq. 8)."""
+        """The fused maps h'_q = h_q * v_q (element-wise, eq. 5), averaged over the shots by quality (eq. 9), with the
+        weights of the shots and the confidence map (eq. 8)."""
         masks = self.shot_masks(state.mask)
-        # a shot without foreground of its own gets no weight, whichever mask it is seen through
+        # by the shot's own mask, whichever mask APM and QMM use
         has_foreground = jnp.any(state.mask > 0, axis=(2, 3))
         weigh = self.weigher(query, state, masks)
         by_branch = []
@@ -176,7 +176,7 @@ class MMNet(FewShotNetwork):
         }
 
     def weigher(self, query: tuple[Encoded, ...], state: MMNetSupport, masks: Masks) -> Callable[[Array], Array]:
-        """The function from p_q to the input of the softmax over the shots, for every branch."""
+        """A function from p_q to the input of the softmax over the shots, the same for every branch."""
         return lambda quality: self.shot_quality(quality, masks)
 
     def predict(

@@ -1,4 +1,4 @@
-"""PFENet, the baseline that MM-Net stands on: a prototype of the support instead of a memory."""
+"""PFENet, the baseline that MM-Net extends: a prototype of the support instead of a memory."""
 
 import jax.numpy as jnp
 from flax import struct
@@ -13,7 +13,7 @@ from mmnet_jax.models.network import FewShotNetwork, Role, Size
 
 @struct.dataclass
 class PFENetSupport(SupportState):
-    """An encoded support set: F, averaged over the mask."""
+    """An encoded support set: the average of F over each mask."""
 
     prototype: Float[Array, "*b k d"]
 
@@ -21,8 +21,8 @@ class PFENetSupport(SupportState):
 class PFENet(FewShotNetwork):
     """PFENet (Tian et al., TPAMI 2020), with MM-Net's backbone, prior, decoder and losses.
 
-    At each scale the decoder sees the query's projected features, averaged, the support's prototype at every position,
-    and the prior.
+    The decoder's input at each scale is the average-pooled projected features of the query, the support's prototype at
+    every position, and the prior.
     """
 
     def setup(self) -> None:
@@ -50,7 +50,7 @@ class PFENet(FewShotNetwork):
     def predict(
         self, query: Array, state: PFENetSupport, matched: tuple[Array, Array], size: Size, train: bool
     ) -> Prediction:
-        query = query.astype(jnp.float32)  # of which averages are taken
+        query = query.astype(jnp.float32)  # averages are float32
         batch, *grid, channels = query.shape
         prototype, confidence = matched
 
@@ -65,6 +65,6 @@ class PFENet(FewShotNetwork):
 SPEC = HeadSpec(
     title="PFENet",
     build=lambda settings, shared: PFENet(**shared),
-    # batch normalisation alone follows the reading
+    # only batch normalisation follows the reading
     presets={"model.projection_kernel": 1, "model.projection_shared": False, "model.support_level4": "masked_twice"},
 )

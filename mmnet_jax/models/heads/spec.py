@@ -1,4 +1,4 @@
-"""Settings that a head is built from, and its declaration to the rest of the package."""
+"""The settings from which a network is built, and the declaration of a head."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from mmnet_jax.models.network import FewShotNetwork
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSettings:
-    """What ``build_model`` takes: the config's ``model`` and ``quality`` sections (see ``config/fields.py``)."""
+    """The config's ``model`` and ``quality`` sections as values (see ``config/fields.py``)."""
 
     head: str  # as in HEADS
     backbone: str  # as in BACKBONES
@@ -34,16 +34,16 @@ class NetworkSettings:
 
 @dataclasses.dataclass(frozen=True)
 class HeadSpec:
-    """One head of the registry ``HEADS``; ``title`` is its name in messages and tables."""
+    """An entry of the registry ``HEADS``; ``title`` is the head's name in messages and tables."""
 
     title: str
     build: Callable[[NetworkSettings, dict[str, Any]], FewShotNetwork]
-    """From the settings, and the fields of ``FewShotNetwork`` that ``build_model`` has filled from them."""
+    """Builds the head from the settings and the fields of ``FewShotNetwork`` that all heads share."""
     presets: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Values of config fields that a reading would otherwise fill."""
+    """Values of config fields that override the reading's."""
     own_fields: tuple[str, ...] = ()
-    """Config fields that this head reads; with a head that does not they must keep their defaults."""
+    """Config fields that only this head reads; with other heads they must keep their defaults."""
     bypass: tuple[str, Any] | None = None
-    """An own field and its value with which the other own fields mean nothing."""
+    """One of ``own_fields`` and the value of it that leaves the others unused."""
     has_memory: Callable[[NetworkSettings], bool] = lambda settings: False
-    """Whether there are memory embeddings, and with them something to reconstruct."""
+    """Whether the head has memory embeddings, and so a reconstruction loss."""

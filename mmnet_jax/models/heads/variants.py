@@ -1,4 +1,4 @@
-"""MM-Net's parts that the paper's ablations and the released code exchange, and the settings that choose them."""
+"""The parts of MM-Net that the paper's ablations and the released code replace, and the settings that choose them."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -24,29 +24,29 @@ def average_foreground(
     masks: Masks,
     product_dtype: DTypeLike,
 ) -> tuple[Float[Array, "b k 1 1 v"], Masks]:
-    """The support's masked average, the same at every query position ("Global"); the quality is still eq. 9's."""
+    """The support's masked average, the same at every query position ("Global"), with the quality of eq. 9."""
     _, quality = propagate_activations(query, support, values, masks, product_dtype)
     return ops.masked_average(values, masks)[:, :, None, None], quality
 
 
 def last_mask(masks: Masks) -> Masks:
-    """All shots are seen through the last one's mask, as in the released code."""
+    """The last shot's mask for every shot, as in the released code."""
     return jnp.broadcast_to(masks[:, -1:], masks.shape)
 
 
 def mean_quality(quality: Masks, masks: Masks) -> Masks:
-    """Eq. 9 divided by the area of the mask."""
+    """p_q (eq. 9) divided by the area of the mask."""
     area = jnp.sum(masks, axis=(2, 3))
     return quality / jnp.where(area > 0, area, 1)[:, :, None, None]
 
 
 def equal_quality(quality: Masks, masks: Masks) -> Masks:
-    """No quality at all: the fused maps are averaged."""
+    """Equal weights: the fused maps are averaged."""
     return jnp.zeros_like(quality)
 
 
 class AttentionMMNet(MMNet):
-    """Shots weighed by an attention over query and support side by side, CANet's way, instead of eq. 9."""
+    """Shots weighed by attention over the concatenated features of query and support, as in CANet, instead of eq. 9."""
 
     KEEPS_FEATURES: ClassVar[bool] = True
 
@@ -68,7 +68,7 @@ class AttentionMMNet(MMNet):
 
 
 def build(settings: NetworkSettings, shared: dict[str, Any]) -> MMNet:
-    """The network whose parts the settings name; ``shared`` holds the fields of every head."""
+    """MM-Net with the parts that the settings name; ``shared`` holds the fields that all heads share."""
     level3 = shared["backbone"].channels["level3"]
     branches = {
         "2+3": (Branch(),),

@@ -1,4 +1,4 @@
-"""Each row of the paper's tables: what it changes in the parameters, and its outputs against NumPy."""
+"""The rows of the paper's ablation tables: their parameters, and their outputs against NumPy."""
 
 import zlib
 from functools import cache, partial
@@ -25,21 +25,21 @@ ROWS = {name: row for name, row in ABLATIONS.items() if row.fields.keys() - {"sh
 
 
 def merges(channels):
-    """The kernels of the decoder's first layers, for inputs of so many channels."""
+    """Shapes of the decoder's first kernels, for a number of input channels."""
     return {f"fem/merge_{i}/kernel": (1, 1, channels, D) for i in range(len(BINS))}
 
 
 LOSS_ALONE = {"reconstruction_none", "reconstruction_query", "reconstruction_both"}
-GONE = {"memory": None, "projection/kernel": None}
-CHANGES = {  # of the parameters: path -> shape, None where it is gone
+ABSENT = {"memory": None, "projection/kernel": None}
+CHANGES = {  # parameters: path -> shape, None if absent
     "memory_20": {"memory": (20, D), **merges(21)},
     "memory_100": {"memory": (100, D), **merges(101)},
-    "fcm_only": {**GONE, **merges(1)},
+    "fcm_only": {**ABSENT, **merges(1)},
     "fcm_feat": {"memory": None, **merges(D + 1)},
     "mmm_2": {"projection/kernel": (3, 3, LEVEL2, D)},
     "mmm_3": {"projection/kernel": (3, 3, LEVEL3, D)},
     "mmm_2_and_3": {
-        **GONE,
+        **ABSENT,
         **{f"memory_level{level}": (50, D) for level in (2, 3)},
         "projection_level2/kernel": (3, 3, LEVEL2, D),
         "projection_level3/kernel": (3, 3, LEVEL3, D),
@@ -50,12 +50,12 @@ CHANGES = {  # of the parameters: path -> shape, None where it is gone
     "without_fcm": merges(50),
 }
 SAME_CODE = {"memory_20", "memory_100", "mmm_2", "mmm_3", "reconstruction_none", "reconstruction_query", "fcm_only"}
-"""Rows that run the code of others with other shapes, or have nothing to train but the decoder."""
+"""Rows with the code of other rows and other shapes, or with no trained part but the decoder."""
 NEEDS_SHOTS = {"without_qmm", "attention"}
 
 
 def small(recipe, bins=(1.0, 0.5)):
-    """(config, network) of a recipe, small."""
+    """(config, network) of a recipe with few channels and small images."""
     config = load_recipe(recipe)
     config.model.update(backbone="tiny", channels=D, bins=bins)
     config.data.image_size = SIZE
@@ -65,7 +65,7 @@ def small(recipe, bins=(1.0, 0.5)):
 
 @cache
 def inputs(shots):
-    """Features of two episodes, with soft masks; in the second one a shot of several has no foreground."""
+    """Features of two episodes with soft masks; of several shots, one in the second episode has no foreground."""
     draw = np.random.default_rng(shots)
     masks = draw.uniform(size=(2, shots, GRID, GRID)) * (draw.uniform(size=(2, shots, GRID, GRID)) > 0.5)
     if shots > 1:
@@ -82,7 +82,7 @@ def inputs(shots):
 
 
 def parameters(model):
-    """Numbers made from each tensor's name and shape, so that what two rows share is equal."""
+    """Parameters drawn by name and shape, so that rows have equal values where they share a tensor."""
     flat = flax.traverse_util.flatten_dict(jax.eval_shape(lambda: init_head(model, 0)), sep="/")
     drawn = {}
     for path, leaf in flat.items():
@@ -94,7 +94,7 @@ def parameters(model):
 
 @partial(jax.jit, static_argnums=0)
 def decode(model, params, features):
-    """Compiled once for rows that differ in their losses alone."""
+    """Compiled once for rows that differ only in their losses."""
     return model.apply({"params": params}, features, (SIZE, SIZE), method="decode")
 
 
@@ -126,21 +126,21 @@ def shapes(params):
     return {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(params, sep="/").items()}
 
 
-def test_every_row_that_differs_from_the_default_is_held_to_a_reference():
+def test_every_row_that_differs_from_the_default_is_tested():
     assert CHANGES.keys() == ROWS.keys()
     assert len(ROWS) == 13 + 1  # the paper's, and level 2 alone
     assert len(ABLATIONS) == 19 + 1  # "with QMM" stands in two tables
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_a_row_differs_from_the_default_in_the_fields_it_names_alone(name):
+def test_a_row_changes_only_the_fields_that_it_names(name):
     default, row = resolve(load_recipe("pascal_1shot")), resolve(load_recipe(f"ablations:{name}"))
     assert {line.split(":")[0] for line in differences(default, row)} == ABLATIONS[name].fields.keys()
 
 
 @pytest.mark.parametrize("recipe", [*(f"ablations:{name}" for name in ROWS), "pfenet"])
 @pytest.mark.parametrize("shots", [1, 2])
-def test_outputs_and_losses_equal_numpys(recipe, shots):
+def test_outputs_and_losses_equal_the_reference(recipe, shots):
     config, params, prediction, terms = computed(recipe, shots)
     theirs = [reference(config, params, shots, episode) for episode in range(2)]
     names = {"logits": "logits", "fused": "fused", "weights": "shot_weights", "confidence": "confidence"}
@@ -161,7 +161,7 @@ def test_outputs_and_losses_equal_numpys(recipe, shots):
 @pytest.mark.parametrize("name", [name for name in ROWS if name not in SAME_CODE])
 def test_a_shot_without_foreground_leaves_gradients_finite(name):
     (config, model), (features, labels), params = small(f"ablations:{name}"), inputs(2), row(name, 2)[1]
-    decoder = {"fem": params["fem"]}  # its gradients have nothing to do with masks, and take the longest to compile
+    decoder = {"fem": params["fem"]}  # its gradients do not depend on masks, and take the longest to compile
 
     def loss(others):
         prediction = decode.__wrapped__(model, others | decoder, features)
@@ -172,7 +172,7 @@ def test_a_shot_without_foreground_leaves_gradients_finite(name):
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_the_named_part_alone_changes_the_parameters_and_what_comes_out(name):
+def test_a_row_changes_only_its_own_parameters_and_changes_the_output(name):
     shots = 2 if name in NEEDS_SHOTS else 1
     (_, default, prediction, terms), (_, params, changed, changed_terms) = row("apm", shots), row(name, shots)
     before, now = shapes(default), shapes(params)
@@ -185,7 +185,7 @@ def test_the_named_part_alone_changes_the_parameters_and_what_comes_out(name):
     np.testing.assert_allclose(changed.confidence, prediction.confidence, atol=1e-6)  # no row touches it
 
 
-def test_what_has_no_memory_has_neither_its_parameters_nor_a_reconstruction_loss():
+def test_without_a_memory_there_are_no_embeddings_and_no_reconstruction_loss():
     for name in ("fcm_only", "fcm_feat"):
         _, _, prediction, terms = row(name, 1)
         assert float(terms.reconstruction) == 0 and prediction.support_memory_logits == ()
@@ -202,13 +202,13 @@ SLOW_RECIPES = [pytest.param(f"ablations:{name}", marks=pytest.mark.slow) for na
 
 
 @pytest.mark.parametrize("recipe", ["ablations:fcm_only", "pfenet", *SLOW_RECIPES])
-def test_a_support_encoded_once_gives_what_whole_episodes_give(recipe):
+def test_a_support_encoded_once_equals_whole_episodes(recipe):
     model, variables = whole_network(recipe, (1.0,))
     assert_trees_close(*segment_both_ways(model, variables, partial(jax.jit(model.apply), variables), 2))
 
 
 @pytest.mark.parametrize(("side", "nearest"), [(472, "465 and 473"), (8, "9 and 17"), (34, "33 and 41")])
-def test_images_of_another_side_are_refused_with_the_nearest_two(side, nearest):
+def test_an_unsupported_image_size_is_refused_with_the_nearest_two(side, nearest):
     model, variables = whole_network("pascal_1shot")
     with pytest.raises(ValueError, match=rf"images must be 8k \+ 1, but is {side}; the nearest are {nearest}"):
         jax.eval_shape(model.apply, variables, draw_episode(1, 1, side))

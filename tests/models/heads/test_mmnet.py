@@ -31,7 +31,7 @@ def apply(reading="paper", **changes):
 
 @cache
 def train(reading):
-    """The compiled network in training mode, and what became of its statistics; takes a seed of the dropout."""
+    """The compiled network in training mode; takes a dropout seed and returns the statistics too."""
     model, variables = network(reading)
     run = partial(model.apply, variables, train=True, mutable=["batch_stats"])
     return jax.jit(lambda episode, seed: run(episode, rngs={"dropout": jax.random.key(seed)}))
@@ -52,18 +52,18 @@ def test_shapes_of_a_prediction():
 
 
 @pytest.mark.parametrize("reading", ["paper", pytest.param("released", marks=pytest.mark.slow)])
-def test_a_support_encoded_once_and_images_one_by_one_give_what_whole_episodes_give(reading):
+def test_a_support_encoded_once_and_sequential_images_equal_whole_episodes(reading):
     close(*segment_both_ways(*network(reading), apply(reading), SHOTS))
     close(apply(reading, sequential=True)(episode()), apply(reading)(episode()))
 
 
-def test_episodes_of_a_batch_do_not_touch_each_other():
+def test_episodes_of_a_batch_are_independent():
     mixed = jax.tree.map(lambda x, y: jnp.stack([x[0], y[1]]), episode(), episode(seed=1))
     for batch, kept in ((episode(), slice(0, 1)), (episode(seed=1), slice(1, 2))):
         close(*(jax.tree.map(lambda x, s=kept: x[s], apply()(each)) for each in (mixed, batch)))
 
 
-def test_the_order_of_shots_does_not_matter_in_the_paper_and_does_in_the_release():
+def test_the_order_of_shots_matters_only_in_the_released_reading():
     order = jnp.array([2, 0, 1])
     images, labels = episode().support_images[:, order], episode().support_labels[:, order]
     permuted = episode().replace(support_images=images, support_labels=labels)
@@ -94,7 +94,7 @@ def test_supports_without_foreground_give_finite_outputs_and_gradients(reading, 
         np.testing.assert_array_equal(prediction.shot_weights[:, 0], 0)
 
 
-def test_normalising_quality_by_area_evens_the_weights():
+def test_quality_divided_by_area_balances_the_weights():
     labels = jnp.zeros((BATCH, SHOTS, SIZE, SIZE), int).at[:, 0].set(1).at[:, 1, 10:26, 10:26].set(1)
     as_written, normalised = (
         run(episode().replace(support_labels=labels)).shot_weights
@@ -104,7 +104,7 @@ def test_normalising_quality_by_area_evens_the_weights():
     assert 0.4 < float(normalised[:, 0].mean()) < 0.6
 
 
-def test_dropout_is_on_in_training_alone_and_follows_its_key():
+def test_dropout_is_on_only_in_training_and_depends_on_its_key():
     still = apply()(episode()).logits
     first, again, other = (train("paper")(episode(), seed)[0].logits for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
@@ -112,7 +112,7 @@ def test_dropout_is_on_in_training_alone_and_follows_its_key():
 
 
 @pytest.mark.parametrize("reading", READINGS)
-def test_running_statistics_move_in_the_released_training_mode_alone(reading):
+def test_running_statistics_move_only_in_the_released_training_mode(reading):
     _, changed = train(reading)(episode(), 0)
     same = jax.tree.leaves(jax.tree.map(np.array_equal, changed["batch_stats"], network(reading)[1]["batch_stats"]))
     assert not any(same) and len(same) == (10 if reading == "released" else 0)  # the others are part of the kernels
@@ -124,7 +124,7 @@ def test_trained_parameters_do_not_include_the_backbone():
     assert sorted(released) == ["fem", "memory", "projection", "support_projection"]
 
 
-def test_the_head_starts_as_pytorch_starts_it():
+def test_the_head_is_initialised_as_in_pytorch():
     params = init_head(build_model(network_settings(resolve(get_config()))), seed=3)
     assert abs(float(params["memory"].std()) - 1) < 0.02
     for kernel, fan_in in [
@@ -138,19 +138,19 @@ def test_the_head_starts_as_pytorch_starts_it():
             assert abs(float(kernel.std()) / (bound / 3**0.5) - 1) < 0.1
 
 
-def test_a_model_without_weights_is_refused_unless_asked_for():
+def test_a_model_without_weights_is_refused():
     with pytest.raises(UserError, match=r"model\.weights is not set"):
         create_model(get_config())
 
 
-def test_seeds_name_heads():
+def test_the_seed_determines_the_parameters():
     memory = lambda seed: create_model(tiny_config(), seed)[1]["params"]["memory"]  # noqa: E731
     np.testing.assert_array_equal(memory(1), memory(1))
     assert not np.array_equal(memory(1), memory(2))
 
 
 @pytest.mark.slow
-def test_the_full_training_step_does_not_grow_with_the_pairs_of_positions():
+def test_memory_of_a_training_step_does_not_grow_with_the_pairs_of_positions():
     def temporaries(size):
         episode = jax.eval_shape(partial(draw_episode, 1, 5, size))
         gradient = jax.jit(jax.grad(lambda *a: loss(*a)[0]))

@@ -1,4 +1,4 @@
-"""A head of another kind, added by one entry of the registry: a prototype alone, with a map and a loss of its own."""
+"""A head that is added to the registry, with its own map and loss, is trained and evaluated without other changes."""
 
 import jax
 import jax.numpy as jnp
@@ -21,15 +21,15 @@ from tests.training.tiny_training import tiny_config, tiny_dataset
 
 
 @struct.dataclass
-class StrangerPrediction(Prediction):
+class PrototypePrediction(Prediction):
     similarity: Array | None = None
 
     def own_losses(self, objective):
         return {"sparsity": (0.5, jnp.mean(self.similarity**2))}
 
 
-class Stranger(FewShotNetwork):
-    """No decoder, no memory, no confidence map: a classifier of the query's features times the prototype."""
+class PrototypeHead(FewShotNetwork):
+    """Classifies the query's features times the prototype, without decoder, memory or confidence map."""
 
     def setup(self):
         self.projection = convolution(self.channels, 1)
@@ -46,18 +46,18 @@ class Stranger(FewShotNetwork):
 
     def predict(self, query, state, matched, size, train):
         logits = ops.resize_bilinear(self.classifier(matched, train), size)
-        return StrangerPrediction(logits, similarity=matched.sum(axis=-1))
+        return PrototypePrediction(logits, similarity=matched.sum(axis=-1))
 
 
 @pytest.fixture
 def config(monkeypatch):
-    monkeypatch.setitem(HEADS, "stranger", HeadSpec("Stranger", lambda settings, shared: Stranger(**shared)))
+    monkeypatch.setitem(HEADS, "prototype", HeadSpec("Prototype", lambda settings, shared: PrototypeHead(**shared)))
     config = tiny_config()
-    config.model.network, config.loss.reconstruction_on = "stranger", "none"
+    config.model.network, config.loss.reconstruction_on = "prototype", "none"
     return config
 
 
-def test_a_training_step_and_an_evaluation_know_nothing_of_it(config):
+def test_it_is_trained_and_evaluated(config):
     model, variables = create_model(config)
     state, update = training_step(config, model, variables)
     after, losses = update(state, variables, draw_episode(2, 1, config.data.image_size), jax.random.key(0))
@@ -71,7 +71,7 @@ def test_a_training_step_and_an_evaluation_know_nothing_of_it(config):
     assert 0 <= result.scores.miou <= 100 and set(result.baselines) == {"untrained"}
 
 
-def test_fields_of_other_heads_mean_nothing_to_it(config):
+def test_fields_of_other_heads_are_refused(config):
     config.model.nodes = "features"
-    with pytest.raises(UserError, match=r"^model\.nodes means nothing with model\.network = stranger; leave it"):
+    with pytest.raises(UserError, match=r"^model\.nodes means nothing with model\.network = prototype; leave it"):
         create_model(config)
