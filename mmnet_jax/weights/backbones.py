@@ -11,7 +11,7 @@ import numpy as np
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import random_variables, unflatten_variables, variable_shapes
 from mmnet_jax.models.heads import HEADS
-from mmnet_jax.weights.checkpoints import StateDict, read_checkpoints
+from mmnet_jax.weights.checkpoints import read_checkpoint
 from mmnet_jax.weights.files import check_exists, read_safetensors, write_safetensors
 from mmnet_jax.weights.layouts import IGNORED, backbone_rules, find_layout, portable
 from mmnet_jax.weights.released import infer_head
@@ -110,24 +110,10 @@ def port_file(name: str, source: str | Path, output: str | Path, dtype: str = "f
     check_exists(Path(source))
     if Path(output).exists() and Path(output).samefile(source):
         raise UserError(f"the output {output} is the source itself.")
-    variables = port_backbone(name, _choose(name, read_checkpoints(source), source), str(source))
+    tensors = read_checkpoint(source, name, lambda tensors: _holds(tensors, name)).tensors
+    variables = port_backbone(name, tensors, str(source))
     save_backbone(output, name, variables, dtype)
     return len(flax.traverse_util.flatten_dict(variables))
-
-
-def _choose(name: str, checkpoints: Mapping[str, StateDict], source: str | Path) -> Mapping[str, np.ndarray]:
-    """The tensors of the one checkpoint, or of the one among several that holds backbone ``name``."""
-    found = {
-        path: state.tensors
-        for path, state in checkpoints.items()
-        if len(checkpoints) == 1 or _holds(state.tensors, name)
-    }
-    if not found:
-        raise UserError(f"{source} holds no weight file of {name}, but {', '.join(checkpoints)}.")
-    if len(found) > 1:
-        several = f"several weight files of {name}; unpack it and give one of them"
-        raise UserError(f"{source} holds {several}: {', '.join(found)}.")
-    return next(iter(found.values()))
 
 
 def _port_as(name: str, state_dict: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:

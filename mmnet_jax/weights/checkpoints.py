@@ -5,7 +5,7 @@ import pickle
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -42,17 +42,24 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     return read_checkpoint(path).tensors
 
 
-def read_checkpoint(path: str | Path) -> StateDict:
-    """The tensors of a weight file, or of the one weight file in an archive.
+def read_checkpoint(
+    path: str | Path, network: str = "", fits: Callable[[Mapping[str, np.ndarray]], bool] = bool
+) -> StateDict:
+    """The tensors of a weight file; of several in an archive, those of the one that ``fits`` ``network``.
 
     Raises:
-      UserError: as ``read_checkpoints``; or an archive holds several.
+      UserError: as ``read_checkpoints``; or an archive holds several weight files, and not exactly one fits.
     """
-    checkpoints = read_checkpoints(path)
+    found = checkpoints = read_checkpoints(path)
+    of_network = f" of {network}" if network else ""
     if len(checkpoints) > 1:
-        names = ", ".join(checkpoints)
-        raise UserError(f"{path} holds several weight files; unpack it and give one of them: {names}.")
-    return next(iter(checkpoints.values()))
+        found = {name: checkpoint for name, checkpoint in checkpoints.items() if fits(checkpoint.tensors)}
+    if not found:
+        raise UserError(f"{path} holds no weight file{of_network}, but {', '.join(checkpoints)}.")
+    if len(found) > 1:
+        several = f"several weight files{of_network}; unpack it and give one of them"
+        raise UserError(f"{path} holds {several}: {', '.join(found)}.")
+    return next(iter(found.values()))
 
 
 def read_checkpoints(path: str | Path) -> dict[str, StateDict]:

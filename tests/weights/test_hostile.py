@@ -122,12 +122,15 @@ def test_the_allow_list_is_that_of_the_format(tmp_path):
 @pytest.mark.parametrize(
     "opcode",
     [
-        *(b"ios\nsystem\n", b"(" + text("a") + b"o", b"(}b"),  # INST, OBJ, BUILD of nothing
-        *(b"\x82\x01", b"\x81", b"\x92", b"\x93", b"\x97"),  # EXT1, NEWOBJ, NEWOBJ_EX, STACK_GLOBAL, NEXT_BUFFER
-        *(b"\x96" + b"\xff" * 7 + b"\x7f", b"\x8e" + b"\xff" * 7 + b"\x7f"),  # BYTEARRAY8, BINBYTES8: 2**63 bytes
-        *(b"B\xff\xff\xff\xff", b"X\xff\xff\xff\xff", b"T\xff\xff\xff\x7f", b"\x8b\xff\xff\xff\x7f"),  # 2 to 4 GB
-        *(b"h\x01", b"j\xff\xff\xff\x7f", b"0", b"R", b"t", b"u", b"Q", b"\xff"),
+        b"(}b",  # BUILD of nothing
+        b"\x81",  # NEWOBJ
+        b"\x82\x01",  # EXT1
+        b"\x8e" + b"\xff" * 7 + b"\x7f",  # BINBYTES8 of 2**63 bytes
+        b"B\xff\xff\xff\xff",  # BINBYTES of 4 GB
+        b"X\xff\xff\xff\xff",  # BINUNICODE of 4 GB
         b"}r\xff\xff\xff\xffr\xff\xff\xff\x7fh\x00",  # a memo index for which Python allocates 32 GB
+        b"R",
+        b"Q",
     ],
 )
 def test_unknown_opcodes_and_sizes_beyond_the_file_are_refused(tmp_path, opcode):
@@ -160,21 +163,15 @@ def test_deep_and_recursive_nesting_is_refused(tmp_path, content):
         tensor(size=(5,)),
         tensor(size=(-1,)),
         tensor(size=(4,), stride=(2,)),
-        tensor(size=(4,), stride=(-1,)),
         tensor(size=(2, 2)),
         tensor(size=(2**62, 2**62), stride=(0, 0)),
-        tensor(size=(10**6, 10**6), stride=(0, 0)),
-        tensor(size=(0, 2**62)[:1] + (2**62, 2**62), stride=(0, 0, 0)),
         tensor(storage(size=2**40)),
         tensor(storage(size=-1)),
-        tensor(storage(size=5)),
         tensor(storage(kind="torch.DoubleStorage")),
         tensor(storage(key="../../etc/passwd")),
         tensor(storage(view=several(text("1"), number(0), number(4)))),
         tensor(tensor(size=(4,), stride=(0,)), size=(4,)),  # a view of a view, beyond the storage
-        tensor(several(number(1))),
         several(tensor(), tensor(storage(kind="torch.IntStorage"))),
-        called("torch._utils._rebuild_tensor_v2", storage()),
         called("torch._utils._rebuild_tensor_v2", storage(), text("0"), several(text("4")), several(text("1"))),
         storage() + b"}b",
     ],
@@ -192,15 +189,9 @@ def test_a_stream_with_storages_that_do_not_fit_its_tensors_is_refused(tmp_path,
     assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", as_stream(table(a=tensor()), keys, sizes))
 
 
-def test_a_stream_that_ends_within_a_storage_is_refused(tmp_path):
-    data = as_stream(table(a=tensor()))
-    for end in range(len(data) - 16, len(data)):
-        assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", data[:end])
-
-
-def array(shape, dtype="f4", order="<", data=b"", kind="numpy.dtype"):
-    state = (number(3), text(order), *[b"N"] * 3, number(-1), number(-1), number(0))
-    described = called(kind, text(dtype), b"\x89", b"\x88") + several(*state) + b"b"
+def array(shape, dtype="f4", data=b""):
+    state = (number(3), text("<"), *[b"N"] * 3, number(-1), number(-1), number(0))
+    described = called("numpy.dtype", text(dtype), b"\x89", b"\x88") + several(*state) + b"b"
     made = called("numpy.core.multiarray._reconstruct", named("numpy.ndarray"), several(number(0)), b"C\x01b")
     content = b"B" + struct.pack("<I", len(data)) + data
     return made + several(number(1), several(*map(number, shape)), described, b"\x89", content) + b"b"
@@ -210,14 +201,10 @@ def array(shape, dtype="f4", order="<", data=b"", kind="numpy.dtype"):
     "content",
     [
         array((2**40,)),
-        array((-1, -1), data=bytes(4)),
         array((2,), data=bytes(12)),
         array((2**32, 2**32), data=b""),
         array((1,), dtype="O8", data=bytes(8)),
-        array((1,), dtype="V4", data=bytes(4)),
         array((1,), dtype="f4,O", data=bytes(12)),
-        array((1,), dtype="f4", order=">", data=bytes(4)),
-        called("numpy.dtype", number(4)),
         named("numpy.ndarray") + several(number(2**40)) + b"R",
         array((1,), data=bytes(4)) + b"q\x00" + several(b"h\x00", b"h\x00"),
     ],
@@ -280,17 +267,15 @@ def test_links_and_devices_in_a_tar_are_left_out(tmp_path):
 
 
 def test_reading_an_archive_writes_nothing(tmp_path):
-    folder = tmp_path / "inner" / "most"
-    folder.mkdir(parents=True)
+    archive = tmp_path / "inner" / "most" / "w.zip"
+    archive.parent.mkdir(parents=True)
     for name in ("../../w.pth", "/w.pth", "C:\\w.pth"):
-        (folder / "w.zip").write_bytes(zipped(name, whole(table(a=array((1,), data=bytes(4))))))
-        assert list(read_state_dict(folder / "w.zip")) == ["a"]
-        assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["w.zip"]
+        archive.write_bytes(zipped(name, whole(table(a=array((1,), data=bytes(4))))))
+        assert list(read_state_dict(archive)) == ["a"]
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == [archive]
 
 
 def test_a_nested_archive_is_refused(tmp_path):
     (tmp_path / "w.zip").write_bytes(zipped("w.tar", zipped("w.pth", b"a")))
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=r"^weight file w\.tar in .*zip is .* \(it is an archive inside an archive"):
         read_state_dict(tmp_path / "w.zip")
-    reason = "is truncated or no weight file (it is an archive inside an archive)"
-    assert str(error.value) == f"weight file w.tar in {tmp_path / 'w.zip'} {reason}."

@@ -1,4 +1,4 @@
-"""The command, as a user runs it."""
+"""``scripts/port_weights.py`` as a command."""
 
 import importlib.util
 import os
@@ -16,14 +16,14 @@ SCRIPT = Path(__file__).parents[2] / "scripts/port_weights.py"
 
 
 def port_weights(word, *arguments):
-    """The script in this process, with its first argument, which is no flag, and its flags."""
+    """Runs the script in this process, with its first argument and its flags."""
     spec = importlib.util.spec_from_file_location("port_weights", SCRIPT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     return call(lambda: script.define_flags(word), lambda: script.main(word), *arguments)
 
 
-def test_a_checkpoint_becomes_a_file_that_loads(tmp_path):
+def test_a_ported_file_loads(tmp_path):
     source, output = tmp_path / "pfenet.safetensors", tmp_path / "ours.safetensors"
     tensors = resnet50_tensors(DEEP["PFENet"])
     safetensors.numpy.save_file({f"module.{name}": tensor for name, tensor in tensors.items()}, source)
@@ -38,7 +38,7 @@ def test_a_checkpoint_becomes_a_file_that_loads(tmp_path):
     assert loaded["stage4_2"]["conv1"]["kernel"].max() == tensors["layer4.2.conv1.weight"].min()
 
 
-def test_mistakes_end_with_a_sentence_and_status_2(tmp_path):
+def test_backbone_mistakes_end_with_a_sentence_and_status_2(tmp_path):
     cut, output = tmp_path / "cut.safetensors", tmp_path / "ours.safetensors"
     cut.write_bytes(b"\x10")
     wrong = port_weights("resnet50", f"--source={cut}", f"--output={output}")
@@ -54,7 +54,7 @@ def test_mistakes_end_with_a_sentence_and_status_2(tmp_path):
     assert (other.returncode, other.stderr) == (2, "unknown flag --workdir.\n")
 
 
-def test_mistakes_with_a_whole_network_do_too(tmp_path):
+def test_released_mistakes_end_with_a_sentence_and_status_2(tmp_path):
     absent, workdir = f"--source={tmp_path / 'absent.pth'}", f"--workdir={tmp_path / 'run'}"
     for arguments, sentence in (
         ([absent], "--workdir is required."),

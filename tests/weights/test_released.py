@@ -1,4 +1,4 @@
-"""Files of exactly the authors' names and shapes, ported by the command into workdirs."""
+"""Checkpoints with the authors' names and shapes, ported to workdirs by the command."""
 
 import json
 import re
@@ -27,7 +27,7 @@ RELEASED = SHAPES["released"]
 
 
 def shaped(names="released", **changes):
-    """The authors' tensors without content, which takes no memory; a change to None takes one away."""
+    """The authors' tensors as zeros that take no memory; a change to None removes one."""
     tensors = {name: x for name, x in (SHAPES[names] | changes).items() if x is not None}
     hollow = lambda x: x if isinstance(x, np.ndarray) else np.broadcast_to(np.float32(0), x)  # noqa: E731
     return {name: hollow(x) for name, x in tensors.items()}
@@ -35,7 +35,7 @@ def shaped(names="released", **changes):
 
 @pytest.fixture(scope="module", params=list(NETWORKS))
 def ported(request, tmp_path_factory):
-    """The names in shapes.json, the workdir of such a file, and what the command said."""
+    """The key of shapes.json, the workdir ported from such a file, and the command's output."""
     folder = tmp_path_factory.mktemp(request.param)
     source = folder / "authors.safetensors"
     tensors = {f"module.{name}": tensor for name, tensor in state_dict(request.param).items()}
@@ -75,7 +75,7 @@ def test_the_config_is_inferred_from_tensors_and_flags(ported, loaded):
         Workdir(workdir).resumes(config)
 
 
-def test_every_tensor_comes_out_as_it_went_in(ported, loaded):
+def test_all_tensors_are_ported_unchanged(ported, loaded):
     (names, workdir, _), (model, variables, config) = ported, loaded
     expected = weights.from_released(state_dict(names), config)
     own = {collection: expected[collection]["backbone"] for collection in ("backbone", "batch_stats")}
@@ -93,7 +93,7 @@ def test_the_loaded_network_gives_the_goldens(ported, loaded):
     assert_close(logits, np.load(REFERENCE / f"{ported[0]}_deep_97px_2shot_seed0.npz")["logits"])
 
 
-def test_a_full_workdir_is_refused_and_left_alone(ported):
+def test_a_workdir_that_is_not_empty_is_refused(ported):
     _, workdir, _ = ported
     before = sorted(workdir.rglob("*"))
     with pytest.raises(UserError, match=r"run is not empty; choose a new one\.$"):
@@ -102,7 +102,7 @@ def test_a_full_workdir_is_refused_and_left_alone(ported):
 
 
 @pytest.mark.parametrize(("names", "title"), [("released", "MM-Net"), ("pfenet", "PFENet")])
-def test_a_whole_network_in_the_place_of_a_backbone_is_told_with_the_command_that_ports_it(names, title):
+def test_a_whole_network_given_as_a_backbone_is_refused_with_the_right_command(names, title):
     with pytest.raises(UserError) as error:
         weights.port_backbone("resnet50_v2", shaped(names), "my files/best.pth")
     assert str(error.value) == (
@@ -121,7 +121,7 @@ def test_a_whole_network_in_the_place_of_a_backbone_is_told_with_the_command_tha
         ("released", {"layer3.6.conv1.weight": (256, 1024, 1, 1)}, "resnet101_v2"),
     ],
 )
-def test_resnets_are_told_apart_by_stem_and_depth(names, changes, backbone):
+def test_resnets_are_inferred_from_stem_and_depth(names, changes, backbone):
     inferred = weights.infer_config(shaped(names, **changes))
     assert (inferred["model.network"], inferred["model.backbone"]) == (NETWORKS[names], backbone)
 
@@ -129,7 +129,7 @@ def test_resnets_are_told_apart_by_stem_and_depth(names, changes, backbone):
 @pytest.mark.parametrize(
     ("statistics", "backbone"), [(["layer1.1.running_mean"], "vgg16"), ([], "vgg16_plain")], ids=["BN", "plain"]
 )
-def test_vggs_are_known_by_their_names(statistics, backbone):
+def test_vggs_are_inferred_from_their_names(statistics, backbone):
     head = {name: shape for name, shape in SHAPES["pfenet"].items() if not name.startswith("layer")}
     tensors = dict.fromkeys([*head, "layer0.0.weight", "layer1.0.weight", *statistics], np.zeros(1))
     assert weights.infer_config(tensors)["model.backbone"] == backbone
@@ -146,7 +146,7 @@ def test_vggs_are_known_by_their_names(statistics, backbone):
         ({QUERY: WIDE, SUPPORT: np.ones(WIDE, np.float32)}, ("released", 50, 3, False)),  # two projections
     ],
 )
-def test_memory_and_projection_tell_size_and_reading(changes, expected):
+def test_memory_size_and_reading_are_inferred(changes, expected):
     inferred = weights.infer_config(shaped(**changes))
     fields = ("reading", "model.memory_size", "model.projection_kernel", "model.projection_shared")
     assert tuple(inferred[field] for field in fields) == expected
@@ -187,13 +187,13 @@ def write(folder, tensors):
         (RELEASED, {"data.image_size": 480}, r"image_size must be 8k \+ 1, but is 480"),
     ],
 )
-def test_a_file_that_does_not_fit_leaves_nothing_behind(tmp_path, tensors, given, sentence):
+def test_a_refused_file_leaves_no_workdir(tmp_path, tensors, given, sentence):
     with pytest.raises(UserError, match=sentence):
         port_released(write(tmp_path, tensors), tmp_path / "runs" / "new", given)
     assert [path.name for path in tmp_path.iterdir()] == ["authors.safetensors"]
 
 
-def test_a_workdir_that_cannot_be_made_is_told_before_the_file_is_read(tmp_path):
+def test_an_impossible_workdir_is_refused_before_reading_the_file(tmp_path):
     (tmp_path / "file").touch()
     for workdir in ("file", "file/runs/new"):
         with pytest.raises(UserError, match=rf"{workdir} cannot be made: .*/file is a file, not a folder\.$"):
@@ -201,7 +201,7 @@ def test_a_workdir_that_cannot_be_made_is_told_before_the_file_is_read(tmp_path)
 
 
 @pytest.mark.parametrize("names", list(NETWORKS))
-def test_all_that_is_missing_or_wrong_is_told_at_once(names):
+def test_all_tensor_errors_are_reported_together(names):
     changes = {"res1.0.weight": None, "layer3.2.bn1.running_var": None, "cls.3.bias": (3,), "cls.4.bias": (3,)}
     config = golden_config(names, 1)
     with pytest.raises(UserError) as error:
@@ -214,11 +214,11 @@ def test_all_that_is_missing_or_wrong_is_told_at_once(names):
     )
 
 
-def test_an_interrupted_porting_leaves_nothing(tmp_path, monkeypatch):
+def test_an_interrupted_port_leaves_no_workdir(tmp_path, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mmnet_jax.workdir.folder.Workdir._write", interrupt)  # the last file that is made
+    monkeypatch.setattr("mmnet_jax.workdir.folder.Workdir._write", interrupt)  # writes the last file
     monkeypatch.setattr(weights, "from_released", lambda *_: {"params": {}, "backbone": {}, "batch_stats": {}})
     monkeypatch.setattr(weights, "save_backbone", lambda *_: None)
     source = write(tmp_path, RELEASED)

@@ -1,4 +1,4 @@
-"""A checkpoint that the PyTorch peer saved as the authors' code does, ported and held to the peer's own logits."""
+"""A checkpoint in the authors' format, saved by the PyTorch peer: the ported network gives the peer's logits."""
 
 import jax
 import jax.numpy as jnp
@@ -22,14 +22,14 @@ CASES = [(65, 5), *(pytest.param(*case, marks=pytest.mark.slow) for case in SIZE
 
 
 def images_and_labels(size, seeds):
-    """Images and labels, as the peer takes them."""
+    """Images and labels for the peer."""
     images, labels = (np.array([make(seed, size) for seed in seeds]) for make in (inputs.image, inputs.mask))
     return torch.from_numpy(images), torch.from_numpy(labels).long()
 
 
 @pytest.fixture(scope="module")
 def peer():
-    """After a step of training, which moves its BN's statistics, and with the optimiser that made it."""
+    """The peer after one training step, which moves its BN statistics, and its optimiser."""
     peer = seeded_peer(flavor="released", bins=FRACTIONS)
     head = [parameter for name, parameter in peer.named_parameters() if not name.startswith("layer")]
     sgd = torch.optim.SGD(head, lr=0.0025, momentum=0.9, weight_decay=1e-4)
@@ -46,7 +46,7 @@ def peer():
 def checkpoint(peer, tmp_path_factory):
     network, sgd = peer
     tensors = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
-    for name in ("alpha", "beta"):  # layers of the release that nothing calls
+    for name in ("alpha", "beta"):  # layers that the release never calls
         tensors |= {f"module.{name}.weight": torch.ones(256, 256), f"module.{name}.bias": torch.ones(256)}
     shapes = {name.removeprefix("module."): list(tensor.shape) for name, tensor in tensors.items()}
     assert {name: shape for name, shape in shapes.items() if "num_batches" not in name} == SHAPES["released"]

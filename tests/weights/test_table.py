@@ -22,11 +22,11 @@ def source() -> dict[str, np.ndarray]:
     }
 
 
-def test_names_and_axes_are_changed_and_nothing_else():
+def test_tensors_are_renamed_and_transposed():
     ported = port(source(), RULES, TARGETS, COUNTERS)
     assert set(ported) == set(TARGETS)
     assert all(tensor.dtype == np.float32 for tensor in ported.values())
-    assert ported["blocks_0/kernel"][4, 3, 2, 1] == 119  # the last stays the last
+    assert ported["blocks_0/kernel"][4, 3, 2, 1] == 119  # the last element
     assert ported["blocks_0/kernel"][1, 2, 0, 1] == source()["block0.weight"][1, 0, 1, 2]
     np.testing.assert_array_equal(ported["dense/kernel"], [[0, 3], [1, 4], [2, 5]])
     np.testing.assert_array_equal(ported["blocks_0/bias"], [1, 2])
@@ -55,7 +55,7 @@ def test_names_and_axes_are_changed_and_nothing_else():
         ),
     ],
 )
-def test_all_that_is_wrong_is_told_at_once(changes, ignored, sentence):
+def test_all_errors_are_reported_together(changes, ignored, sentence):
     wrong = source() | {name: np.zeros(shape) for name, shape in changes.items() if shape is not None}
     wrong = {name: tensor for name, tensor in wrong.items() if changes.get(name, ()) is not None}
     with pytest.raises(UserError) as error:
@@ -64,16 +64,16 @@ def test_all_that_is_wrong_is_told_at_once(changes, ignored, sentence):
 
 
 @pytest.mark.parametrize(
-    ("rule", "target", "told"),
+    ("rule", "target", "reported"),
     [
         (Rule(r"a([1-4])\.(\d+)\.w", r"s\1_\2/kernel"), "s3_11/kernel", "s3_11/kernel (a3.11.w)"),
         (Rule(r"(?:f\.24|l3\.0)\.w", "block/kernel"), "block/kernel", "block/kernel (f.24 or l3.0.w)"),
-        (Rule(r"(old|new)\.w", "dense/kernel"), "dense/kernel", "dense/kernel"),  # which of them, nothing tells
+        (Rule(r"(old|new)\.w", "dense/kernel"), "dense/kernel", "dense/kernel"),  # ambiguous
         (Rule(r"(.+)", r"\1"), "dense/kernel", "dense/kernel"),
         (Rule(r"a\.w", "other/kernel"), "dense/kernel", "dense/kernel"),
     ],
 )
-def test_what_is_missing_is_told_by_its_foreign_name_too(rule, target, told):
+def test_an_unfilled_target_is_reported_with_its_source_name(rule, target, reported):
     with pytest.raises(UserError) as error:
         port({}, [rule], {target: (1,)})
-    assert str(error.value) == f"the weights: nothing fills {told}."
+    assert str(error.value) == f"the weights: nothing fills {reported}."

@@ -16,16 +16,6 @@ from mmnet_jax.models.backbones.backbone import Layers, StagedBackbone
 from mmnet_jax.models.backbones.frozen import FrozenConv
 
 
-class Stage(NamedTuple):
-    """One row of the network's table; ``stride`` is that of the first block."""
-
-    blocks: int
-    kernel_size: int
-    stride: int
-    expansion: int
-    channels: int
-
-
 class Block(NamedTuple):
     """One inverted residual block with its stride and dilation."""
 
@@ -38,14 +28,15 @@ class Block(NamedTuple):
 
 STEM = 32
 STAGES = (
-    Stage(1, 3, 1, 1, 16),
-    Stage(3, 3, 2, 6, 24),
-    Stage(3, 5, 2, 6, 48),
-    Stage(4, 3, 2, 6, 88),
-    Stage(4, 5, 1, 6, 120),
-    Stage(5, 5, 2, 6, 208),
-    Stage(1, 3, 1, 6, 352),
+    (1, Block(3, 1, 1, 1, 16)),
+    (3, Block(3, 2, 1, 6, 24)),
+    (3, Block(5, 2, 1, 6, 48)),
+    (4, Block(3, 2, 1, 6, 88)),
+    (4, Block(5, 1, 1, 6, 120)),
+    (5, Block(5, 2, 1, 6, 208)),
+    (1, Block(3, 1, 1, 6, 352)),
 )
+"""Number of blocks in each stage of the classifier, and its first block; the others have stride 1."""
 LEVEL_STAGES = (3, 5, 7)  # stages after which levels 2, 3 and 4 are taken
 HEAD = 1280
 EPSILON = 1e-3
@@ -55,11 +46,11 @@ Conv = partial(FrozenConv, padding="same", epsilon=EPSILON, momentum=0.01)
 def plan_blocks(output_stride: int) -> list[Block]:
     """All blocks, with strides and dilations for a network stride of at most ``output_stride``."""
     blocks, stride, dilation = [], 2, 1
-    for stage in STAGES:
-        keeps = stage.stride == 1 or stride * stage.stride <= output_stride
-        blocks.append(Block(stage.kernel_size, stage.stride if keeps else 1, dilation, stage.expansion, stage.channels))
-        stride, dilation = (stride * stage.stride, dilation) if keeps else (stride, dilation * stage.stride)
-        blocks += (stage.blocks - 1) * [Block(stage.kernel_size, 1, dilation, stage.expansion, stage.channels)]
+    for count, first in STAGES:
+        keeps = stride * first.stride <= output_stride
+        blocks.append(first._replace(stride=first.stride if keeps else 1, dilation=dilation))
+        stride, dilation = (stride * first.stride, dilation) if keeps else (stride, dilation * first.stride)
+        blocks += (count - 1) * [first._replace(stride=1, dilation=dilation)]
     return blocks
 
 
@@ -93,11 +84,11 @@ class EfficientNetLite2(StagedBackbone):
 
     @property
     def channels(self) -> dict[str, int]:
-        return {f"level{i}": STAGES[stage - 1].channels for i, stage in enumerate(LEVEL_STAGES, start=2)}
+        return {f"level{i}": STAGES[stage - 1][1].channels for i, stage in enumerate(LEVEL_STAGES, start=2)}
 
     @property
     def stages(self) -> tuple[Layers, Layers, Layers]:
-        level2, level3, _ = (sum(stage.blocks for stage in STAGES[:n]) for n in LEVEL_STAGES)
+        level2, level3, _ = (sum(count for count, _ in STAGES[:n]) for n in LEVEL_STAGES)
         first: Layers = [_own_normalisation, self.stem, *self.blocks[:level2]]
         return first, self.blocks[level2:level3], self.blocks[level3:]
 
