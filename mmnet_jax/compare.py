@@ -1,13 +1,11 @@
-"""Compares results of the same episodes: ``python -m mmnet_jax.compare [NAME=]A.json [NAME=]B.json [...]``.
+"""Compares results on the same episodes: ``python -m mmnet_jax.compare [NAME=]A.json [NAME=]B.json [...]``.
 
-A row of the table is one result, or several with commas between them: its folds, or runs of which the mean is taken.
+A row of the table is one result, or several joined by commas: folds, or runs to average over, such as training seeds.
 ``A.json:confidence`` and ``A.json:untrained`` are the baselines of a result. Differences are from the first row, paired
 by query image.
 """
 
 from __future__ import annotations
-
-import json
 
 from absl import flags
 
@@ -19,7 +17,9 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    output = "Write FILE.md, FILE.json and the figure FILE.png, whichever ending is given. (default: print only)"
+    output = (
+        "Write FILE.md, FILE.json and the figure FILE.png; FILE may have any of these endings. (default: print only)"
+    )
     flags.DEFINE_string("output", None, output)
 
 
@@ -31,10 +31,10 @@ def main(words: list[str]) -> None:
         comparison_markdown,
         read_row,
     )
-    from mmnet_jax.storage.files import write_whole
+    from mmnet_jax.storage.files import write_json, write_whole
 
     if len(words) < 2:
-        raise UserError("give the results of at least two rows, such as A.json B.json; the first is compared with.")
+        raise UserError("give the results of at least two rows, such as A.json B.json; differences are from the first.")
     output = output_file("output", FLAGS.output) if FLAGS.output else None
     content = comparison_json([read_row(word) for word in words])
     text = comparison_markdown(content)
@@ -43,15 +43,11 @@ def main(words: list[str]) -> None:
         return
     if output.suffix in (".md", ".json", ".png"):
         output = output.with_suffix("")
-    written = {
-        "json": (json.dumps(content, indent=2, allow_nan=False) + "\n").encode(),
-        "png": png_bytes(comparison_figure(content)),
-        "md": text.encode(),
-    }
     output.parent.mkdir(parents=True, exist_ok=True)
-    files = [output.with_name(f"{output.name}.{suffix}") for suffix in written]
-    for file, data in zip(files, written.values(), strict=True):
-        write_whole(file, data)
+    files = [output.with_name(f"{output.name}.{suffix}") for suffix in ("json", "png", "md")]
+    write_json(files[0], content)
+    write_whole(files[1], png_bytes(comparison_figure(content)))
+    write_whole(files[2], text.encode())
     print("written: " + " ".join(map(str, files)))
 
 

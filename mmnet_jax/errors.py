@@ -16,7 +16,7 @@ def listed(names: Iterable[str], word: str) -> str:
     return f"{', '.join(others)} {word} {last}" if others else last
 
 
-def first_of(names: Sequence[str], most: int) -> str:
-    """At most so many names, and how many more there are, as in ``a, b and 3 more``."""
+def first_of(names: Sequence[str], most: int = 5) -> str:
+    """The first ``most`` names, and how many more there are, as in ``a, b and 3 more``."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

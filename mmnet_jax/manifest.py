@@ -1,4 +1,4 @@
-"""Writes a list of test episodes: ``python -m mmnet_jax.manifest --dataset=pascal5i --fold=0 --output=FILE``."""
+"""Draws test episodes into a file: ``python -m mmnet_jax.manifest --dataset=pascal5i --fold=0 --output=FILE``."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ if TYPE_CHECKING:
     from mmnet_jax.data.dataset import Dataset
 
 FLAGS = flags.FLAGS
-VARIANTS = ("split", "coco_masks")  # flags of prepare_data.py that choose the variant
+VARIANTS = ("split", "coco_masks")  # the flags of prepare_data.py that choose the variant
 
 
 def define_flags() -> None:
     flags.DEFINE_string("dataset", None, "Dataset of the test images.", required=True)
     flags.DEFINE_integer("fold", 0, "Fold of the novel classes.", lower_bound=0)
-    flags.DEFINE_integer("shots", 1, "Support images an episode.", lower_bound=1)
+    flags.DEFINE_integer("shots", 1, "Support images of an episode.", lower_bound=1)
     flags.DEFINE_string("protocol", None, "Episode-sampling protocol. (default: the dataset's)")
     flags.DEFINE_integer("episodes", None, "Episodes of each seed. (default: the protocol's)", lower_bound=1)
     flags.DEFINE_integer("seed", None, "Episode seed. (default: the protocol's seeds, or 321)", 0, 2**31 - 1)
-    flags.DEFINE_string("data_dir", None, "Where the dataset is prepared. (default: the package's lists, no images)")
+    flags.DEFINE_string("data_dir", None, "Folder of the prepared datasets. (default: the package's lists, no images)")
     flags.DEFINE_string("split", None, "Lists of images: protocol, trainaug or folder, as in prepare_data.py.")
     flags.DEFINE_string("coco_masks", None, "Masks of coco20i: all or published, as in prepare_data.py.")
-    folds = "Which classes each fold holds out: contiguous, or coco20i_interleaved (unseen by a training on that)."
+    folds = "Classes of the folds: contiguous, or coco20i_interleaved for classes unseen in a training on COCO-20i."
     flags.DEFINE_string("folds", None, folds)
-    flags.DEFINE_boolean("restrict", False, "Draw from HSNet's lists without the images that are missing.")
-    flags.DEFINE_string(
-        "output", None, "NAME.json or NAME.json.gz; several seeds: NAME_seedN.json each.", required=True
-    )
+    flags.DEFINE_boolean("restrict", False, "Leave missing images out of HSNet's lists.")
+    output = "NAME.json or NAME.json.gz; several seeds: NAME_seedN.json for each."
+    flags.DEFINE_string("output", None, output, required=True)
 
 
 def main() -> None:
@@ -42,7 +41,7 @@ def main() -> None:
 
     output = output_file("output", FLAGS.output)
     if not output.name.endswith((".json", ".json.gz")):
-        raise UserError(f"--output={FLAGS.output} must be a file whose name ends in .json or .json.gz.")
+        raise UserError(f"--output={FLAGS.output} must end in .json or .json.gz.")
     dataset = _dataset()
     protocol = find_protocol(FLAGS.protocol or dataset.spec.protocol, dataset.spec, dataset.folds)
     manifest = draw_manifest(
@@ -61,7 +60,7 @@ def main() -> None:
 
 
 def _dataset() -> Dataset:
-    """The dataset that the flags choose: as prepared, or its test images as the package lists them."""
+    """The dataset that the flags name: as prepared, or its test images by the package's lists."""
     from mmnet_jax.data.dataset import find_spec, listed_dataset, open_dataset
 
     spec = find_spec(FLAGS.dataset)

@@ -1,6 +1,6 @@
-"""Scores anybody's masks: ``python -m mmnet_jax.score --manifest=FILE --predictions=DIR --data_dir=DATA --output=...``.
+"""Scores masks from files: ``python -m mmnet_jax.score --manifest=FILE --predictions=DIR --data_dir=DATA --output=R``.
 
-No network is loaded, nor is jax.
+It loads neither jax nor a network.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    manifest = (
-        "Episodes that were segmented: a manifest's file, those of its seeds joined by commas, or a shipped name."
-    )
+    manifest = "Segmented episodes: a manifest's file, the files of its seeds joined by commas, or a shipped name."
     flags.DEFINE_string("manifest", None, manifest, required=True)
-    predictions = "Folder of masks, 000000.png and so on (of several seeds in seed510/ and so on), 0 or nonzero, at "
-    predictions += "the label's own size, or 400 x 400 where the manifest's scoring says so."
+    predictions = "Folder of masks 000000.png and so on (several seeds: seed510/000000.png and so on); nonzero pixels "
+    predictions += "are foreground; size of the label, or 400 x 400 if the manifest's scoring says so."
     flags.DEFINE_string("predictions", None, predictions, required=True)
-    flags.DEFINE_string("data_dir", None, "Where the prepared datasets are, for the labels.")
-    flags.DEFINE_string("masks", None, "Instead, a folder of labels: ID.png with class indices, 255 for unknown.")
+    flags.DEFINE_string("data_dir", None, "Folder of the prepared datasets, for the labels.")
+    flags.DEFINE_string(
+        "masks", None, "Instead of --data_dir: folder of labels, ID.png with class indices, 255: ignore."
+    )
     flags.DEFINE_string("output", None, "The result's file.", required=True)
-    flags.DEFINE_string("name", None, "What comparisons call the result. (default: its file's name)")
+    flags.DEFINE_string("name", None, "Name of the result in comparisons. (default: its file's name)")
 
 
 def main() -> None:
@@ -56,21 +56,21 @@ def main() -> None:
 
 
 def _episodes() -> tuple[Manifest, Dataset]:
-    """The episodes, and the dataset that holds their labels."""
+    """The episodes, and the dataset with their labels."""
     from mmnet_jax.data.dataset import find_spec, is_prepared, open_dataset
     from mmnet_jax.evaluation.label_files import open_labels
     from mmnet_jax.evaluation.manifest import read_manifest
     from mmnet_jax.evaluation.shipped import find_manifests
 
     if bool(FLAGS.data_dir) == bool(FLAGS.masks):
-        raise UserError("give either --data_dir or --masks, which hold the labels.")
+        raise UserError("give either --data_dir or --masks, for the labels.")
     manifest = read_manifest(*find_manifests(FLAGS.manifest))
     if FLAGS.masks:
         dataset = open_labels(manifest, Path(FLAGS.masks))
     else:
         spec = find_spec(manifest.dataset)
         variants = [manifest.choices.get(spec.variant_flag, spec.default_variant)]
-        if spec.variant_field == "data.split":  # other lists of images with the same masks
+        if spec.variant_field == "data.split":  # other lists of images, but the same masks
             variants += spec.variants
         variant = next((v for v in variants if is_prepared(spec.name, FLAGS.data_dir, v)), variants[0])
         dataset = open_dataset(spec.name, FLAGS.data_dir, variant, manifest.choices.get("folds"))
@@ -78,7 +78,7 @@ def _episodes() -> tuple[Manifest, Dataset]:
 
 
 def _about(dataset: Dataset) -> dict[str, Any]:
-    """The fields of the result beside the scores; those about a network are null."""
+    """The fields of the result about the data and the code; those about a network are null."""
     from mmnet_jax.evaluation.report import NETWORK, about_code
 
     data = None if FLAGS.masks else dataset.fingerprints()

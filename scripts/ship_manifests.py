@@ -1,4 +1,4 @@
-"""Writes the canonical episodes that the package ships: python scripts/ship_manifests.py [--output=FOLDER]."""
+"""Writes the canonical manifests of the package: python scripts/ship_manifests.py [--output=FOLDER]."""
 
 from pathlib import Path
 

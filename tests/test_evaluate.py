@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import json
-import os
 import shutil
 
 import numpy as np
@@ -131,7 +130,7 @@ def test_a_manifest_repeats_the_number(folder, result):
         ),
         (
             "--workdir=work --manifest=out/result.manifest.json --restrict",
-            "--restrict contradicts --manifest=out/result.manifest.json, whose episodes are drawn already.",
+            "--restrict contradicts --manifest=out/result.manifest.json, whose episodes are already drawn.",
         ),
         # what evaluate has no flag for is a fact in its messages, and no advice
         (
@@ -158,15 +157,14 @@ def test_other_images_than_the_trainings_are_noticed(folder):
         changed.create(config, known)
         done = command(folder, evaluate, "--workdir=changed", "--fold=7")
         *notes, _ = done.stderr.splitlines()
-        assert len(notes) == lines and all(note.startswith("note: these are not the images") for note in notes)
+        assert len(notes) == lines and all(note.startswith("note: the dataset is not the one of") for note in notes)
 
 
-def test_a_workdir_that_cannot_be_written_is_told_before_the_work(folder, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda place, mode: "work" not in str(place))
+def test_a_workdir_that_cannot_be_written_is_refused_before_the_work(folder, monkeypatch):
+    monkeypatch.setattr(evaluate, "can_be_made", lambda place: "work" not in str(place))
     done = command(folder, evaluate, "--workdir=work", "--data_dir=nowhere")
-    assert (done.returncode, done.stdout) == (2, "")
-    place = "cannot be written; give another place for the result: --output=FILE.json.\n"
-    assert done.stderr.startswith(f"{folder}/work") and done.stderr.endswith(place)
+    sentence = "work/results cannot be written; give another file for the result: --output=FILE.json.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{folder}/{sentence}")
 
 
 def test_predict_segments_pictures_with_the_trained_network(folder):
@@ -258,10 +256,10 @@ def test_another_dataset_is_scored_on_the_classes_that_the_network_has_not_seen(
     for arguments, sentence in [
         (
             "--dataset=custom --manifest=out/dog.json",
-            "the network was trained on Dog, as classes of pascal5i; ask for others.",
+            "the network was trained on Dog, as classes of pascal5i; test on other classes.",
         ),
         ("--dataset=mugs", "unknown dataset mugs; there is pascal5i, coco20i, fss1000, custom, creatures."),
-        ("--split=folder", "--split=folder is for another --dataset; the training's own keeps its variant."),
+        ("--split=folder", "--split=folder needs another --dataset; the training's dataset keeps its variant."),
     ]:
         refused = command(folder, evaluate, "--workdir=work", *arguments.split())
         assert (refused.returncode, refused.stderr) == (2, sentence + "\n")
@@ -285,5 +283,5 @@ def test_a_training_on_coco_is_scored_on_pascal_by_repris_rule(folder):
     assert {name: result[name] for name in expected} == expected and set(result["class_iou"]) == {"bus"}
     assert "417 px" in done.stdout and result["notes"][1].endswith("they are not comparable")
     refused = command(folder, evaluate, *arguments, "--fold=3")
-    sentence = "the network was trained on bottle, cat, cow, motorbike, as classes of coco20i; ask for others.\n"
+    sentence = "the network was trained on bottle, cat, cow, motorbike, as classes of coco20i; test on other classes.\n"
     assert (refused.returncode, refused.stderr.splitlines(True)[-1]) == (2, sentence)

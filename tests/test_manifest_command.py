@@ -68,7 +68,7 @@ def test_repris_episodes_need_neither_images_nor_a_network(tmp_path):
         ),
         ("--dataset=pascal5i --folds=odd", "data.folds of pascal5i must be contiguous, but is odd."),
         ("--dataset=pascal5i --fold=4", "fold of pascal5i must be 0 to 3, but is 4."),
-        ("--dataset=pascal5i --output=m.txt", "--output=m.txt must be a file whose name ends in .json or .json.gz."),
+        ("--dataset=pascal5i --output=m.txt", "--output=m.txt must end in .json or .json.gz."),
         (f"--dataset=pascal5i --output={__file__}/m.json", f"--output={__file__}/m.json cannot be written."),
     ],
 )

@@ -137,21 +137,21 @@ def test_manifests_written_before_they_told_the_values_of_classes_are_scored(fol
         assert all(again[field] == expected[field] for field in ("class_iou", "interval95", "left_out", "scoring"))
     (folder / "custom.json").write_text(json.dumps(manifest | {"dataset": "custom", "fold": 0}))
     done = command(folder, *arguments.replace("old.json", "custom.json").split())
-    sentence = "this manifest does not tell the value of a class in the masks; give --data_dir instead.\n"
+    sentence = "the manifest lacks class_ids, the value of each class in the masks; give --data_dir instead.\n"
     assert (done.returncode, done.stderr) == (2, sentence)
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("", "give either --data_dir or --masks, which hold the labels."),
-        ("--data_dir=data --masks=masks", "give either --data_dir or --masks, which hold the labels."),
-        ("--data_dir=data --predictions=none", "none is no folder; it should hold one mask an episode, 000000.png "),
+        ("", "give either --data_dir or --masks, for the labels."),
+        ("--data_dir=data --masks=masks", "give either --data_dir or --masks, for the labels."),
+        ("--data_dir=data --predictions=none", "none is not a folder; give one with a mask for each episode: 000000"),
         ("--data_dir=data --output=data", "--output=data is a folder; give the name of a file."),
         ("--data_dir=data --predictions=data", "do not fit the manifest's 20 episodes: 20 missing (000000.png, "),
         ("--data_dir=data --output=pfenet.json/r.json", "--output=pfenet.json/r.json cannot be written."),
-        ("--masks=none", "none is no folder; it should hold the labels, ID.png with class indices."),
-        ("--masks=data", "data has not 12 of the 12 masks that the manifest asks for: val_"),
+        ("--masks=none", "none is not a folder; give one with the labels: ID.png with class indices."),
+        ("--masks=data", "data lacks 12 of the 12 masks that the manifest needs: val_"),
         ("--data_dir=none", "data.data_dir none holds no prepared pascal5i; prepare it with: python scripts/prepare_"),
     ],
 )

@@ -1,6 +1,6 @@
 """Flags that name what a command writes, checked before the work."""
 
-import os
+import tempfile
 from pathlib import Path
 
 from mmnet_jax.errors import UserError
@@ -26,6 +26,10 @@ def new_folder(flag: str, value: str) -> Path:
 
 
 def can_be_made(path: Path) -> bool:
-    """Whether a file or folder can be written there, with the folders above it that are missing."""
+    """Whether a file or folder can be made at ``path``, with its missing parents."""
     nearest = next(folder for folder in path.absolute().parents if folder.exists())
-    return nearest.is_dir() and os.access(nearest, os.W_OK)
+    try:
+        tempfile.TemporaryFile(dir=nearest).close()  # os.access is wrong for root on read-only file systems
+    except OSError:
+        return False
+    return True

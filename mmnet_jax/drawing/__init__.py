@@ -1,1 +1,1 @@
-"""Figures and overlays."""
+"""Figures, overlays, pages of images, and parts of HTML pages."""

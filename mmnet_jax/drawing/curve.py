@@ -1,4 +1,4 @@
-"""The loss and mIoU of a training, drawn over its steps."""
+"""Training curves: loss and mIoU over the steps of a training."""
 
 import json
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from mmnet_jax.workdir.log import METRICS, read_lines
 WIDTH, HEIGHT, MARGIN = 900, 260, 56
 INK, GRID, LINE = (40, 40, 40), (225, 225, 225), (31, 99, 180)
 PANELS = (("loss", "total"), ("main cross entropy", "main"), ("mIoU, %", "miou"))
-"""Title and name in the log."""
+"""Title and name in the log of each curve."""
 
 
 def read_curves(log: Path) -> list[tuple[str, list[tuple[int, float]]]]:
-    """Title and (step, value) of each curve in ``MetricLog``'s folder: losses, and mIoU where it was measured."""
+    """Title and (step, value) of each curve in ``MetricLog``'s folder: losses, and mIoU if it was evaluated."""
     records = [json.loads(line) for line in read_lines(log / METRICS)]
     series = [(title, [(r["step"], r[name]) for r in records if name in r]) for title, name in PANELS]
     return [(title, points) for title, points in series if points]
 
 
 def draw_curve(log: Path, output: Path) -> None:
-    """Draws ``read_curves`` of a folder as a PNG."""
+    """Draws the curves of ``read_curves`` as a PNG."""
     series = read_curves(log)
     image = Image.new("RGB", (WIDTH, HEIGHT * max(1, len(series))), "white")
     last = max((points[-1][0] for _, points in series), default=1)

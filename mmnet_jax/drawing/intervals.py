@@ -1,4 +1,4 @@
-"""Numbers with their intervals, drawn one below the other."""
+"""Figures of numbers with their intervals, one row for each number."""
 
 import math
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from mmnet_jax.drawing.page import TEXT, shortened, text_width
 
 INK, GRID, MARK = (40, 40, 40), (225, 225, 225), (150, 60, 50)
 COLOURS = ((31, 99, 180), (230, 120, 30), (60, 150, 80), (150, 70, 160), (120, 120, 120))
-"""Row colours, repeated where there are more rows."""
+"""Colours of the rows, repeated if there are more rows."""
 NAMES, WIDTH, LINE, TITLE, SCALE, GAP = 220, 330, 22, 24, 26, 26
-"""Width of the names and of a panel; height of a row, of a title and of a scale; the gap between panels; pixels."""
+"""Width of the names and of a panel; height of a row, a title and a scale; gap between panels; in pixels."""
 
 
 class Bar(NamedTuple):
@@ -32,13 +32,11 @@ class Panel(NamedTuple):
     title: str
     bars: Sequence[Bar]
     mark: float | None = None
-    """A value marked by a line."""
+    """A value to mark by a line."""
 
 
 def draw_intervals(lines: Sequence[Sequence[Panel]]) -> UInt8[np.ndarray, "h w 3"]:
-    """Panels in lines; those of one line have the same names, which stand at its left, and those below one another the
-    same scale.
-    """
+    """Draws panels in lines and columns; those of a line share the names at its left, those of a column the scale."""
     columns = list(zip(*lines, strict=True))
     ranges = [nice_scale([x for panel in column for x in _numbers(panel)]) for column in columns]
     names = min(NAMES, 8 + math.ceil(max(text_width(bar.name) for panel in columns[0] for bar in panel.bars)))
@@ -57,12 +55,12 @@ def draw_intervals(lines: Sequence[Sequence[Panel]]) -> UInt8[np.ndarray, "h w 3
     return np.asarray(image)
 
 
-def nice_scale(held: Sequence[float]) -> tuple[float, float, float]:
-    """Ends of a scale that holds these numbers, and the step between its ticks: 1, 2 or 5 times a power of 10."""
-    span = max(max(held) - min(held), 1e-3)
+def nice_scale(values: Sequence[float]) -> tuple[float, float, float]:
+    """Ends of a scale that covers these values, and the step between its ticks: 1, 2 or 5 times a power of 10."""
+    span = max(max(values) - min(values), 1e-3)
     power = 10.0 ** math.floor(math.log10(span))
     step = next(power * factor for factor in (0.2, 0.5, 1, 2, 5) if span / (power * factor) <= 6)
-    return math.floor(min(held) / step) * step, math.ceil(max(held) / step + 1e-9) * step, step
+    return math.floor(min(values) / step) * step, math.ceil(max(values) / step + 1e-9) * step, step
 
 
 def _numbers(panel: Panel) -> list[float]:

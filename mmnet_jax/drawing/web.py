@@ -1,4 +1,4 @@
-"""Parts of a web page that stands alone: elements with escaped text, images and line charts inside the page."""
+"""Parts of a self-contained HTML page: elements with escaped text, inline images and line charts."""
 
 import base64
 import html
@@ -12,31 +12,31 @@ from mmnet_jax.drawing.images import RGB
 from mmnet_jax.drawing.intervals import nice_scale
 
 CHART, EDGES, POINTS = (360, 190), (44, 12, 26, 24), 300
-"""Width and height of a chart; its left, right, upper and lower edge; points of a curve, longer ones are averaged."""
+"""Width and height of a chart; its left, right, upper and lower margins; most points of a curve, more are averaged."""
 EMPTY = ("img", "meta", "circle", "line", "polyline")
 """Elements without content."""
 
 
 class Markup(str):
-    """HTML, which is not escaped again."""
+    """HTML text, which needs no escaping."""
 
 
 def element(tag: str, /, *content: str, **attributes: object) -> Markup:
-    """An element; its content is escaped where it is no ``Markup``. ``class_`` is the attribute ``class``."""
+    """An element; content is escaped unless it is ``Markup``. ``class_`` sets the attribute ``class``."""
     given = "".join(f' {key.rstrip("_")}="{html.escape(str(value))}"' for key, value in attributes.items())
     inner = "".join(part if isinstance(part, Markup) else html.escape(part) for part in content)
     return Markup(f"<{tag}{given}/>" if tag in EMPTY else f"<{tag}{given}>{inner}</{tag}>")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], **attributes: object) -> Markup:
-    """A table, each row headed by its first cell; no head where all its words are empty."""
+    """A table whose first column heads the rows; without a head row if all words of ``head`` are empty."""
     top = [element("thead", element("tr", *(element("th", word) for word in head)))] if any(head) else []
     body = (element("tr", element("th", row[0]), *(element("td", cell) for cell in row[1:])) for row in rows)
     return element("div", element("table", *top, element("tbody", *body), **attributes), class_="scroll")
 
 
 def inline_image(image: RGB, text: str) -> Markup:
-    """An image as a JPEG inside the page; ``text`` says what it shows."""
+    """An image embedded as a JPEG; ``text`` is its description."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="JPEG", quality=88)
     source = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -44,7 +44,7 @@ def inline_image(image: RGB, text: str) -> Markup:
 
 
 def line_chart(title: str, points: Sequence[tuple[float, float]]) -> Markup:
-    """An SVG of values over the steps of a training, from step 0 and the value 0, or lower where some are negative."""
+    """An SVG line chart of values over steps; both axes start at 0, or lower for negative values."""
     (width, height), (left, right, upper, lower) = CHART, EDGES
     low, high, tick = nice_scale([0.0, *(value for _, value in points)])
     last = max(step for step, _ in points) or 1
@@ -66,6 +66,6 @@ def line_chart(title: str, points: Sequence[tuple[float, float]]) -> Markup:
     means = [part.mean(axis=0) for part in np.array_split(np.array(points, float), min(POINTS, len(points)))]
     parts.append(element("polyline", points=" ".join(f"{x(step)},{y(value)}" for step, value in means)))
     for step, value in points if len(points) <= 40 else ():
-        told = element("title", f"step {step:,.0f}: {value:.4g}")
-        parts.append(element("g", told, element("circle", cx=x(step), cy=y(value), r=2.5)))
+        tooltip = element("title", f"step {step:,.0f}: {value:.4g}")
+        parts.append(element("g", tooltip, element("circle", cx=x(step), cy=y(value), r=2.5)))
     return element("svg", *parts, viewBox=f"0 0 {width} {height}", role="img")

@@ -1,1 +1,1 @@
-"""Segmentation quality on held-out classes: protocols, pixel counts, metrics, reports."""
+"""Evaluation on held-out classes: protocols, episodes, pixel counts, metrics, comparison and reports."""

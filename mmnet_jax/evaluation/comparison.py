@@ -1,10 +1,10 @@
 """Paired comparison of results: mIoU and differences over folds and training seeds, with 95% intervals.
 
-A number over several folds is the mean over folds of the means over the runs of each, such as training seeds. Intervals
-bootstrap over query images, separately for each fold; all episodes of a drawn image come with it, because a protocol
-uses each test image several times and its episodes are not independent. Both sides of a difference, and all runs of a
-fold, use the same draws. The trained networks are fixed in ``interval95``. ``seeds95`` includes the variance between
-trainings: a hierarchical bootstrap, in which each draw of query images comes with a draw of the runs of each fold.
+A number over several folds is the mean over folds of the mean over each fold's runs, such as training seeds. Intervals
+bootstrap over query images, separately for each fold; a drawn image brings all its episodes, because a protocol uses
+each test image several times and its episodes are not independent. Both sides of a difference, and all runs of a fold,
+share the draws. ``interval95`` takes the trained networks as fixed. ``seeds95`` includes the variance between
+trainings: a hierarchical bootstrap, in which each draw of query images also draws runs of each fold.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ from mmnet_jax.evaluation.metrics import class_ious, interval_of, mean_iou, mean
 from mmnet_jax.evaluation.stored import OWN, StoredResult
 
 Key = tuple[int, int]
-"""Fold, and the run of this fold: its training seed, or its number."""
+"""Fold, and run of this fold: its training seed or its number."""
 RULES = ("dataset", "coco_masks", "folds", "fold", "classes", "shots", "protocol", "scoring", "seeds")
-"""Fields of a result in which comparable ones agree; results written before lack some."""
+"""Fields in which comparable results agree; older results lack some of them."""
 
 
-class UnlikeResults(UserError):
-    """Two results are of different episodes, or were scored by different rules."""
+class NotComparable(UserError):
+    """Two results have different episodes or were scored by different rules."""
 
 
 class Estimate(NamedTuple):
@@ -35,41 +35,41 @@ class Estimate(NamedTuple):
     value: float
     interval95: tuple[float, float]
     opposite: float
-    """Share of the draws in which a difference has the opposite sign, or is 0."""
+    """Share of the draws in which a difference has the opposite sign or is 0."""
     seeds95: tuple[float, float] | None = None
-    """The interval over training seeds and query images; None where a fold has results of one training alone."""
+    """Interval over training seeds and query images; None if a fold has results of a single training."""
     seeds_opposite: float | None = None
     """``opposite`` over the draws of ``seeds95``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Resampled:
-    """One method on one list of episodes: its IoUs, and those of every bootstrap draw."""
+    """IoUs of one method on one list of episodes, with those of every bootstrap draw."""
 
     result: StoredResult
     classes: tuple[str, ...]
     """Names of the classes that occur, in alphabetical order."""
     ious: Float[np.ndarray, "r s c 1"]
-    """As ``class_ious`` gives them."""
+    """From ``class_ious``."""
 
     def draws(self, class_name: str | None = None) -> Float[np.ndarray, " r"]:
-        """mIoU, or the IoU of one class (NaN where a draw misses it): of all episodes, then of each draw."""
+        """mIoU, or the IoU of one class (NaN in draws without it): over all episodes, then for each draw."""
         if class_name is None:
             return mean_iou(self.ious)[:, 0]
         return mean_seen(self.ious[:, :, self.classes.index(class_name), 0], axis=1)
 
 
 Parts = Mapping[Key, Resampled]
-"""The results behind one row of a table."""
+"""The results of one row of a table."""
 
 
 def resample(result: StoredResult, method: str = OWN) -> Resampled:
-    """Bootstraps a result, or one of its baselines; raises a ``UserError`` if its table has no counts of that."""
+    """Bootstraps a result or one of its baselines; a ``UserError`` if its table has no counts of that baseline."""
     if method not in result.counts:
-        there = ", ".join(name for name in result.counts if name != OWN) or "none"
+        found = ", ".join(name for name in result.counts if name != OWN) or "none"
         raise UserError(
-            f"the table of episodes has no counts of the baseline {method} (there is {there}); tables written before "
-            "have none: evaluate again."
+            f"the table of episodes has no counts of the baseline {method} (it has {found}); name one of these, or "
+            "evaluate again if the table is of an older version."
         )
     counts, queries = result.counts[method], [episode.query for episode in result.episodes]
     names, class_ids = np.unique([episode.class_name for episode in result.episodes], return_inverse=True)
@@ -86,17 +86,17 @@ def miou(parts: Parts, class_name: str | None = None) -> Estimate:
 def difference(ours: Parts, theirs: Parts, class_name: str | None = None) -> Estimate:
     """``miou`` of one row minus that of another, paired by query image.
 
-    Raises ``UnlikeResults`` where two results of a key differ in their rules, episodes or labels.
+    Raises ``NotComparable`` if two results with the same key differ in their rules, episodes or labels.
     """
-    for key, own in ours.items():
-        if differing := _unlike(own.result, theirs[key].result):
-            raise UnlikeResults(f"the results of fold {key[0]} differ in {differing}.")
-    draws = {key: own.draws(class_name) - theirs[key].draws(class_name) for key, own in ours.items()}
+    for key, our in ours.items():
+        if differing := _differing(our.result, theirs[key].result):
+            raise NotComparable(f"the results of fold {key[0]} differ in {differing}.")
+    draws = {key: our.draws(class_name) - theirs[key].draws(class_name) for key, our in ours.items()}
     return _estimate(draws, _several_trainings(ours) or _several_trainings({key: theirs[key] for key in ours}))
 
 
-def _unlike(ours: StoredResult, theirs: StoredResult) -> str:
-    """The difference that makes two results incomparable; empty if there is none."""
+def _differing(ours: StoredResult, theirs: StoredResult) -> str:
+    """The rules, episodes or labels in which two results differ; empty if they are comparable."""
     pairs = {name: (ours.summary.get(name), theirs.summary.get(name)) for name in RULES}
     differing = [f"{name} ({a} and {b})" for name, (a, b) in pairs.items() if a != b and None not in (a, b)]
     if differing:
@@ -105,24 +105,24 @@ def _unlike(ours: StoredResult, theirs: StoredResult) -> str:
         return ""
     if len(ours.episodes) != len(theirs.episodes):
         return f"the number of episodes ({len(ours.episodes):,} and {len(theirs.episodes):,})"
-    for what, fields in {"episodes": 3, "label areas": 4}.items():
-        columns = [[[*map(str, episode)][:fields] for episode in one.episodes] for one in (ours, theirs)]
+    for noun, fields in {"episodes": 3, "label areas": 4}.items():
+        columns = [[[*map(str, episode)][:fields] for episode in result.episodes] for result in (ours, theirs)]
         if unlike := [number for number, (a, b) in enumerate(zip(*columns, strict=True)) if a != b]:
-            a, b = (", ".join(one[unlike[0]]) for one in columns)
-            return f"{len(unlike):,} of {len(ours.episodes):,} {what} (number {unlike[0]}: {a}; and {b})"
+            a, b = (", ".join(column[unlike[0]]) for column in columns)
+            return f"{len(unlike):,} of {len(ours.episodes):,} {noun} (number {unlike[0]}: {a}; and {b})"
     raise AssertionError("the episodes differ")
 
 
 def _several_trainings(parts: Parts) -> bool:
-    """Whether each fold has several results, all of different networks; those that do not name theirs count as such."""
+    """Whether each fold has several results, all of different networks (assumed if a result does not name its own)."""
     networks: dict[int, list[str]] = {}
     for (fold, run), part in parts.items():
         networks.setdefault(fold, []).append(part.result.summary.get("parameters_sha256") or f"run {run}")
-    return all(len(set(own)) == len(own) > 1 for own in networks.values())
+    return all(len(set(of_fold)) == len(of_fold) > 1 for of_fold in networks.values())
 
 
 def _estimate(parts: Mapping[Key, Float[np.ndarray, " r"]], several_trainings: bool) -> Estimate:
-    """The mean over folds of the means over runs, taken draw by draw."""
+    """The mean over folds of the mean over runs, for each draw."""
     folds = sorted({fold for fold, _ in parts})
     by_fold = [np.stack([parts[key] for key in sorted(parts) if key[0] == fold]) for fold in folds]
     value, *draws = np.mean([runs.mean(axis=0) for runs in by_fold], axis=0)
@@ -139,11 +139,11 @@ def _estimate(parts: Mapping[Key, Float[np.ndarray, " r"]], several_trainings: b
 
 
 def _draw_runs(runs: Float[np.ndarray, "s r"], fold: int) -> Float[np.ndarray, " r"]:
-    """The mean of S runs drawn with replacement, anew in each of R draws of query images.
+    """For each of R draws of query images, the mean of S runs drawn with replacement.
 
-    Few runs vary less around their own mean than around the true one. Deviations are therefore scaled by
-    ``sqrt(S / (S - 1)) t / z``, with the 97.5% points of Student's distribution (S - 1 degrees of freedom) and of the
-    normal one: 2.7 for 3 runs, 1.6 for 5 (coverage: results/coverage.md).
+    A few runs vary less around their own mean than around the true one. Deviations are therefore scaled by
+    ``sqrt(S / (S - 1)) t / z``, with the 97.5% points of Student's t distribution (S - 1 degrees of freedom) and of the
+    normal distribution: 2.7 for 3 runs, 1.6 for 5 (coverage: results/coverage.md).
     """
     count, draws = runs.shape
     picked = np.random.default_rng((fold, count)).integers(count, size=(count, draws))

@@ -1,4 +1,4 @@
-"""A comparison of results with the first of them: as JSON, as a Markdown table and as a figure."""
+"""A comparison of rows of results with the first row: as JSON, as Markdown tables and as a figure."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,9 +14,9 @@ from mmnet_jax.evaluation.comparison import (
     RULES,
     Estimate,
     Key,
+    NotComparable,
     Parts,
     Resampled,
-    UnlikeResults,
     difference,
     miou,
     resample,
@@ -28,13 +28,13 @@ INTERVALS = (
     "95% intervals bootstrap over query images, each with all its episodes; they do not include the variance between "
     "trainings."
 )
-SEEDS = "Those after the word seeds do: a hierarchical bootstrap over training seeds, then query images."
+SEEDS = "Intervals after the word seeds do: a hierarchical bootstrap over training seeds, then query images."
 OPPOSITE = (
-    "Differences are in points, on the same episodes and bootstrap draws; in parentheses the share of draws in which "
-    "the difference has the opposite sign, or is 0, which tells how much of it may be luck."
+    "Differences are in points, on the same episodes and bootstrap draws; in parentheses is the share of draws in "
+    "which the difference has the opposite sign or is 0, which says how much of it may be chance."
 )
 FEWEST = 30
-"""Query images from which on the intervals' coverage was measured (results/coverage.md)."""
+"""Least number of query images for which the coverage of the intervals was measured (results/coverage.md)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Row:
 
 
 def read_row(text: str) -> Row:
-    """The row of ``[NAME=]RESULT.json[,RESULT.json...]``, with ``RESULT.json:BASELINE`` for a result's baseline.
+    """Reads the row ``[NAME=]RESULT.json[,RESULT.json...]``; ``RESULT.json:BASELINE`` is a result's baseline.
 
-    It is named after the first result, by its field ``name`` or its file, unless ``NAME`` is given. Several results of
-    one fold, such as those of several training seeds, are runs of which the mean is taken; rows are paired by the order
-    of their seeds. Raises a ``UserError`` that names a file at fault.
+    Without ``NAME``, its name is the field ``name`` or the file name of the first result. Several results of one fold,
+    such as those of several training seeds, are runs to average over; rows are paired in the order of training seeds.
+    Raises a ``UserError`` that names the file at fault.
     """
     name, equals, files = text.partition("=")
     if not equals or "/" in name:
@@ -79,24 +79,24 @@ def read_row(text: str) -> Row:
         stem = result.summary.get("name") or Path(path).stem
         name = name or (stem if method == OWN else f"{stem}:{method}")
     if len(set(methods)) > 1:
-        raise UserError(f"row {name} mixes {listed(methods, 'and')}: give all its results the same ending, or none.")
+        raise UserError(f"row {name} mixes {listed(methods, 'and')}; give all its results the same :BASELINE, or none.")
     runs.sort(key=lambda run: run.result.summary.get("trained_seed") or 0)
     parts: dict[Key, Resampled] = {}
     for run in runs:
         fold = run.result.fold
-        parts[fold, sum(own == fold for own, _ in parts)] = run
+        parts[fold, sum(other == fold for other, _ in parts)] = run
     return Row(name, parts, tuple(files.split(",")))
 
 
 def comparison_json(rows: Sequence[Row]) -> dict[str, Any]:
-    """The comparison as JSON: mIoU of each row by fold and class, and its difference from the first row.
+    """The comparison as JSON: the mIoU of each row by fold and class, and its difference from the first row.
 
-    Raises a ``UserError`` where two rows have one name, or a row cannot be compared with the first one.
+    Raises a ``UserError`` if two rows have the same name, or a row is not comparable with the first one.
     """
     first, *others = rows
-    for number, row in enumerate(rows):
-        if row.name in (before.name for before in rows[:number]):
-            raise UserError(f"two rows are called {row.name}; name them: NAME=RESULT.json.")
+    names = [row.name for row in rows]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"two rows are called {repeated[0]}; name them: NAME=RESULT.json.")
     for row in others:
         if row.parts.keys() != first.parts.keys():
             ours, theirs = (listed([str(fold) for fold, _ in sorted(one.parts)], "and") for one in (row, first))
@@ -104,7 +104,7 @@ def comparison_json(rows: Sequence[Row]) -> dict[str, Any]:
             raise UserError(f"{row.name} cannot be compared with {first.name}: {folds}.")
         try:
             difference(row.parts, first.parts)
-        except UnlikeResults as error:
+        except NotComparable as error:
             raise UserError(f"{row.name} cannot be compared with {first.name}: {error}") from error
     summaries = [part.result.summary for row in rows for part in row.parts.values()]
     shared = ("split", *(name for name in RULES if name not in ("fold", "seeds")))
@@ -114,27 +114,28 @@ def comparison_json(rows: Sequence[Row]) -> dict[str, Any]:
     content = {
         **{name: values[0] for name in shared if len(set(values := [s[name] for s in summaries if name in s])) == 1},
         "episodes": [len(part.result.episodes) for part in first.parts.values()],
-        "query_images": {f"fold{fold}": _query_images(own) for fold, own in episodes.items()},
+        "query_images": {f"fold{fold}": _query_images(of_fold) for fold, of_fold in episodes.items()},
         "rows": [_row(row, first) for row in rows],
     }
     return content | {"intervals": intervals_of(cell for row in content["rows"] for cell in row["cells"].values())}
 
 
 def intervals_of(cells: Iterable[Mapping[str, Any]]) -> str:
-    """An explanation of the intervals in a table with these cells."""
+    """The sentences that explain the intervals in these cells."""
     return f"{INTERVALS} {SEEDS}" if any("seeds95" in cell for cell in cells) else INTERVALS
 
 
 def _query_images(episodes: Sequence[StoredEpisode]) -> dict[str, Any]:
-    """Number of query images, in all and of each class."""
+    """Number of query images, in total and of each class."""
     classes: dict[str, set[str]] = {}
     for episode in episodes:
         classes.setdefault(episode.class_name, set()).add(episode.query)
-    return {"all": len(set().union(*classes.values())), "classes": {name: len(own) for name, own in classes.items()}}
+    counts = {name: len(queries) for name, queries in classes.items()}
+    return {"all": len(set().union(*classes.values())), "classes": counts}
 
 
 def _row(row: Row, first: Row) -> dict[str, Any]:
-    """One row's numbers and its differences from the first one, which has none."""
+    """The numbers of a row and, unless it is the first, its differences from the first."""
 
     def cell(fold: int | None = None, class_name: str | None = None) -> dict[str, Any]:
         ours, theirs = (one.parts if fold is None else one.of_fold(fold) for one in (row, first))
@@ -153,7 +154,7 @@ def _row(row: Row, first: Row) -> dict[str, Any]:
 
 
 def numbers(name: str, estimate: Estimate) -> dict[str, Any]:
-    """An estimate as JSON; the shares of opposite draws only of a ``difference``."""
+    """An estimate as JSON, with the share of opposite draws if it is a ``difference``."""
     found: dict[str, Any] = {name: estimate.value, "interval95": list(estimate.interval95)}
     if estimate.seeds95:
         found["seeds95"] = list(estimate.seeds95)
@@ -162,7 +163,7 @@ def numbers(name: str, estimate: Estimate) -> dict[str, Any]:
 
 
 def comparison_markdown(content: Mapping[str, Any]) -> str:
-    """The Markdown of ``comparison_json``."""
+    """The comparison of ``comparison_json`` as Markdown tables."""
     rows, folds = content["rows"], list(content["query_images"])
     columns = [*folds, "mean"] if len(folds) > 1 else folds
     first = rows[0]["name"]
@@ -182,7 +183,7 @@ def comparison_markdown(content: Mapping[str, Any]) -> str:
 
 
 def _class_table(content: Mapping[str, Any]) -> list[str]:
-    """The lines of the table by class."""
+    """The lines of the table of classes."""
     rows, folds = content["rows"], content["query_images"]
     names, body = [row["name"] for row in rows], []
     for fold, images in folds.items():
@@ -198,7 +199,7 @@ def _class_table(content: Mapping[str, Any]) -> list[str]:
 
 
 def _circumstances(content: Mapping[str, Any]) -> str:
-    """A sentence on the data, the protocol and the episodes that all rows share."""
+    """A sentence about the data, protocol and episodes that all rows share."""
     names = [name for name in ("split", "coco_masks", "folds") if name in content]
     variant = f" ({', '.join(f'{name}={content[name]}' for name in names)})" if names else ""
     scored = f", scored at {content['scoring']}" if content.get("scoring") else ""
@@ -211,9 +212,9 @@ def _circumstances(content: Mapping[str, Any]) -> str:
 
 
 def comparison_figure(content: Mapping[str, Any]) -> UInt8[np.ndarray, "h w 3"]:
-    """The mIoU of every row beside its difference from the first one, by fold and for their mean.
+    """The mIoU of every row beside its difference from the first row, for each fold and their mean.
 
-    Intervals are over training seeds too, where there are several.
+    Intervals are over training seeds too, if there are several.
     """
     rows, folds = content["rows"], list(content["query_images"])
     panels: list[tuple[Panel, Panel]] = []
@@ -222,8 +223,8 @@ def comparison_figure(content: Mapping[str, Any]) -> UInt8[np.ndarray, "h w 3"]:
         scores = [Bar(name, cell["miou"], *cell.get("seeds95", cell["interval95"])) for name, cell in cells.items()]
         differences = [Bar(rows[0]["name"], 0.0, 0.0, 0.0)]
         for row in rows[1:]:
-            own = cells[row["name"]]["difference"]
-            differences.append(Bar(row["name"], own["difference"], *own.get("seeds95", own["interval95"])))
+            cell = cells[row["name"]]["difference"]
+            differences.append(Bar(row["name"], cell["difference"], *cell.get("seeds95", cell["interval95"])))
         right = Panel(f"minus {rows[0]['name']}, points", differences, mark=0.0)
         panels.append((Panel(f"{column}: mIoU, percent", scores), right))
     return draw_intervals(panels)

@@ -1,4 +1,4 @@
-"""The web page of a result, in one file: scores, classes, curves of the training, episodes, config and provenance."""
+"""The HTML report of a result, in one file: scores, classes, training curves, episodes, config and provenance."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,14 +12,14 @@ from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.drawing.images import support_tile
 from mmnet_jax.drawing.web import Markup, element, inline_image, line_chart, table
 from mmnet_jax.evaluation.markdown import with_interval
-from mmnet_jax.evaluation.report import report
+from mmnet_jax.evaluation.report import remarks, report
 from mmnet_jax.evaluation.result import Result
 from mmnet_jax.evaluation.sheet import MOST_SUPPORTS, query_tiles
 
 EACH, TILE = 3, 200
-"""Episodes of each rank (best, median, worst); longer side of an image, half of it for several supports, pixels."""
+"""Number of best, median and worst episodes; longer side of an image in pixels, half of it for several supports."""
 SCORES = ("miou", "fb_iou", "class_iou", "class_interval95", "interval95", "by_seed", "baselines", "left_out", "notes")
-"""Fields of a result with a place of their own on the page; the others are its provenance."""
+"""Fields of a result that the page shows above; the section on provenance has the others."""
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1d2330; --soft: #5d6675; --line: #d9dee6; --track: #eef1f5;
   --accent: #2f6fc4; --untrained: #b0722c; --confidence: #8a4bb0; }
@@ -61,25 +61,20 @@ def html_report(
     curves: Sequence[tuple[str, Sequence[tuple[float, float]]]] = (),
     config: ConfigDict | None = None,
 ) -> str:
-    """A page that needs no other file, no network and no script.
+    """A page that needs no other file, no network connection and no script.
 
     Args:
       summary: the content of ``result.json``.
-      read_mask: the predicted mask of an episode, by its number.
-      curves: title and (step, value) of each curve of the training.
-      config: that of the training, resolved.
+      read_mask: returns the predicted mask of an episode, by its number.
+      curves: title and (step, value) of each training curve.
+      config: the training's, resolved.
     """
     name = summary.get("name") or summary["network"] or "masks"
     title = f"{name}: mIoU {summary['miou']:.2f}"
-    seeds = summary["seeds"]
-    means = [f"{seed}: {value:.2f}" for seed, value in zip(seeds, summary.get("by_seed", ()), strict=False)]
-    facts = [f"{note}." for note in summary.get("notes", ())]
-    facts += [f"mIoU of each seed: {', '.join(means)}"] if means else []
-    facts += [f"without episodes, so not in the mean: {', '.join(left)}"] if (left := summary["left_out"]) else []
     parts = [
         element("h1", title),
         element("p", report(summary).splitlines()[0], class_="soft"),
-        *(element("p", fact) for fact in facts),
+        *(element("p", remark) for remark in remarks(summary)),
         element("h2", "Scores"),
         _scores(name, summary),
         element("h2", "Classes"),
@@ -91,7 +86,7 @@ def html_report(
     parts += [element("h2", "Episodes"), *_episodes(result, dataset, read_mask)]
     if config is not None:
         parts += [element("h2", "Config"), *_config(config)]
-    origin = [(name, _words(value)) for name, value in summary.items() if name not in SCORES and value is not None]
+    origin = [(name, _text(value)) for name, value in summary.items() if name not in SCORES and value is not None]
     parts += [element("h2", "Provenance"), table(("", ""), origin, class_="hashes")]
     head = element("meta", charset="utf-8"), element("title", title), element("style", Markup(STYLE))
     narrow = element("meta", name="viewport", content="width=device-width, initial-scale=1")
@@ -100,9 +95,9 @@ def html_report(
 
 
 def pick_episodes(result: Result) -> dict[str, list[int]]:
-    """``EACH`` episodes with the highest, middle and lowest IoU, fewer where there are few, of different query images.
+    """At most ``EACH`` episodes with the highest, the middle and the lowest IoU, all of different query images.
 
-    Episodes without foreground in label and prediction have no IoU.
+    Episodes without foreground in label and prediction have no IoU and are skipped.
     """
     intersection, union = result.intersection[:, 1], result.union[:, 1]
     order = np.argsort(intersection / np.maximum(union, 1), kind="stable")
@@ -111,20 +106,20 @@ def pick_episodes(result: Result) -> dict[str, list[int]]:
     taken: set[str] = set()
     picked: dict[str, list[int]] = {}
     for rank, numbers in {"Best": order[::-1], "Worst": order, "Median": order[middle]}.items():
-        own = picked[rank] = []
+        of_rank = picked[rank] = []
         for number in numbers.tolist():
-            if len(own) < EACH and (query := result.manifest.episodes[number].query) not in taken:
-                own.append(number)
+            if len(of_rank) < EACH and (query := result.manifest.episodes[number].query) not in taken:
+                of_rank.append(number)
                 taken.add(query)
     return {rank: picked[rank] for rank in ("Best", "Median", "Worst")}
 
 
-def _scores(own: str, summary: dict[str, Any]) -> Markup:
+def _scores(name: str, summary: dict[str, Any]) -> Markup:
     rows = []
-    for name, scores in {own: summary, **summary["baselines"]}.items():
-        cut = f" above {scores['threshold']:.2f}" if "threshold" in scores else ""
+    for method, scores in {name: summary, **summary["baselines"]}.items():
+        threshold = f" at threshold {scores['threshold']:.2f}" if "threshold" in scores else ""
         numbers = with_interval(scores["miou"], scores["interval95"], ".2f"), f"{scores['fb_iou']:.2f}"
-        rows.append((f"{name}{cut}", *numbers))
+        rows.append((f"{method}{threshold}", *numbers))
     return table(("", "mIoU, % [95% interval]", "FB-IoU, %"), rows, class_="numbers")
 
 
@@ -147,30 +142,30 @@ def _classes(summary: dict[str, Any]) -> list[Markup]:
 def _episodes(result: Result, dataset: Dataset, read_mask: Callable[[int], Any]) -> list[Markup]:
     specs, shown = result.manifest.specs(dataset), min(result.manifest.shots, MOST_SUPPORTS)
     side = TILE if shown == 1 else TILE // 2
-    legend = "Supports, the class in yellow; query; ground truth in green, white where unknown; prediction in red."
+    legend = "Supports, the class in yellow; query; ground truth in green, ignored pixels in white; prediction in red."
     parts = [element("p", legend, class_="soft")]
     for rank, numbers in pick_episodes(result).items():
         parts.append(element("h3", rank))
         for number in numbers:
-            spec, asked = specs[number], result.manifest.episodes[number]
+            spec, episode = specs[number], result.manifest.episodes[number]
             shots = [dataset.test.read(position, spec.class_id) for position in spec.supports[:shown]]
             supports = [support_tile(image, label == 1, side) for image, label in shots]
             query = query_tiles(*dataset.test.read(spec.query, spec.class_id), read_mask(number), TILE)
             groups = (
-                (supports, [f"support {image}" for image in asked.supports]),
-                (query, (f"query {asked.query}", "ground truth", "prediction")),
+                (supports, [f"support {image}" for image in episode.supports]),
+                (query, (f"query {episode.query}", "ground truth", "prediction")),
             )
             rows = (element("div", *map(inline_image, *group), class_="tiles") for group in groups)
             iou = 100 * result.intersection[number, 1] / result.union[number, 1]
-            caption = f"{asked.class_name}, IoU {iou:.1f}, episode {number:,}, query {asked.query}"
+            caption = f"{episode.class_name}, IoU {iou:.1f}, episode {number:,}, query {episode.query}"
             parts.append(element("figure", *rows, element("figcaption", caption)))
     return parts
 
 
 def _config(config: ConfigDict) -> list[Markup]:
-    """The fields that differ from the defaults of the same reading, and all of them folded away."""
+    """The fields that differ from the defaults of the same reading, and a collapsed table of all fields."""
     default = resolve(get_config(config.reading))
-    rows = [(name, *(_words(get_field(of, name)) for of in (config, default)), FIELDS[name].help) for name in FIELDS]
+    rows = [(name, *(_text(get_field(c, name)) for c in (config, default)), FIELDS[name].help) for name in FIELDS]
     head = ("field", "value", "default", "")
     return [
         element("p", f"Reading {config.reading}; fields that differ from its defaults:", class_="soft"),
@@ -179,8 +174,8 @@ def _config(config: ConfigDict) -> list[Markup]:
     ]
 
 
-def _words(value: Any) -> str:
-    """A value of JSON or of a config in one line."""
+def _text(value: Any) -> str:
+    """A value of JSON or of a config on one line."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_words(one)}" for name, one in value.items())
-    return ", ".join(map(_words, value)) if isinstance(value, list | tuple) else str(value)
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
+    return ", ".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,4 +1,4 @@
-"""The labels that a manifest asks for, from a folder of mask files instead of a prepared dataset."""
+"""A manifest's labels read from a folder of mask files instead of a prepared dataset."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,44 +14,42 @@ from mmnet_jax.data.datasets.spec import DatasetSpec
 from mmnet_jax.errors import UserError, first_of
 from mmnet_jax.evaluation.manifest import Manifest
 
-SHOWN = 5
-"""Missing files that a message names."""
 GREY = 224
-"""Stands for the images on the sheet."""
+"""Colour shown in place of the images."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelFiles(Split):
-    """Masks ID.png of class indices (255: ignored) in a folder, without images."""
+    """Masks ``ID.png`` of class indices (255: ignore) in a folder, without images."""
 
     folder: Path = Path()
 
     def record(self, i: int) -> tuple[Mapping[str, Any], str]:
-        """The mask of image ``i``, encoded, and its file."""
+        """The encoded mask of image ``i``, and its file."""
         file = self.folder / f"{self.ids[i]}.png"
         return {"mask": read_file(file)}, str(file)
 
     def read(self, i: int, class_id: int) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
-        """Grey pixels in the place of image ``i``, and its label for a class."""
+        """A grey image in place of image ``i``, and its label for a class."""
         label = self.read_label(i, class_id)
         return np.full((*label.shape, 3), GREY, np.uint8), label
 
 
 def open_labels(manifest: Manifest, folder: Path) -> Dataset:
-    """A dataset of a manifest's test images, of which a folder holds the masks; a ``UserError`` names those missing.
+    """A dataset of a manifest's test images with the masks in a folder; a ``UserError`` names missing masks.
 
-    Of a dataset whose images have one class each, masks hold 1 where it is.
+    In a dataset whose images have one class each, the value of the class is 1.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; it should hold the labels, ID.png with class indices.")
+        raise UserError(f"{folder} is not a folder; give one with the labels: ID.png with class indices.")
     ids = list(dict.fromkeys(image for e in manifest.episodes for image in (e.query, *e.supports)))
     if missing := [f"{name}.png" for name in ids if not (folder / f"{name}.png").is_file()]:
-        wanted = f"{len(missing):,} of the {len(ids):,} masks that the manifest asks for"
-        raise UserError(f"{folder} has not {wanted}: {first_of(missing, SHOWN)}.")
+        lacking = f"{len(missing):,} of the {len(ids):,} masks that the manifest needs"
+        raise UserError(f"{folder} lacks {lacking}: {first_of(missing)}; add them.")
     spec = _with_classes(manifest)
     positions, numbers = ({name: i for i, name in enumerate(names)} for names in (ids, spec.class_names))
     counts = np.zeros((len(ids), len(spec.class_names)), np.int64)
-    for e in manifest.episodes:  # which class an image has, where it has one
+    for e in manifest.episodes:  # tells which class an image has if it has one
         counts[[positions[i] for i in (e.query, *e.supports)], numbers.get(e.class_name, 0)] = 1
     test = LabelFiles("test", ids, counts, [], 0, spec.one_class, folder)
     none = dataclasses.replace(test, name="train", ids=[], counts=counts[:0])
@@ -61,12 +59,14 @@ def open_labels(manifest: Manifest, folder: Path) -> Dataset:
 def _with_classes(manifest: Manifest) -> DatasetSpec:
     """The declaration of the manifest's dataset with the classes that the manifest names.
 
-    Of a dataset whose source brings its classes along, a ``UserError`` tells that the manifest names none.
+    Raises ``UserError`` if neither names them.
     """
     spec, values = find_spec(manifest.dataset), manifest.class_ids
-    if not values:  # written before manifests named them
+    if not values:  # an older manifest
         if len(spec.class_names) < 2:
-            raise UserError("this manifest does not tell the value of a class in the masks; give --data_dir instead.")
+            raise UserError(
+                "the manifest lacks class_ids, the value of each class in the masks; give --data_dir instead."
+            )
         return spec
     one_class = len(set(values.values())) < len(values)
     numbers = {name: i for i, name in enumerate(values, 1)} if one_class else values

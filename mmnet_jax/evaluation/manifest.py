@@ -1,4 +1,4 @@
-"""Manifests: the lists of test episodes that make a number repeatable, by image ids and class names."""
+"""Manifests: lists of test episodes by image id and class name, with which a result can be repeated exactly."""
 
 import dataclasses
 import gzip
@@ -15,46 +15,46 @@ from mmnet_jax.data.dataset import Dataset, find_spec
 from mmnet_jax.data.datasets.spec import Part
 from mmnet_jax.data.episodes import EpisodeSpec
 from mmnet_jax.errors import UserError, first_of, listed
-from mmnet_jax.evaluation.draws import SHOWN, Episode, Request
+from mmnet_jax.evaluation.draws import Episode, Request
 from mmnet_jax.evaluation.protocols import PROTOCOLS, Protocol, default_episodes, find_protocol
 from mmnet_jax.storage.files import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """A list of test episodes and the rules that it was drawn by."""
+    """A list of test episodes and the rules by which it was drawn."""
 
     dataset: str
     choices: Mapping[str, str]
-    """``DatasetSpec.choices``: the variant and the folds, where the dataset offers several."""
+    """``DatasetSpec.choices``: the variant and the folds, if the dataset has several."""
     fold: int
     classes: Part
-    """The part of the fold's classes that the episodes ask for."""
+    """The part of the fold's classes from which the episodes' classes are drawn."""
     shots: int
     protocol: str
     seeds: tuple[int, ...]
     restricted: str | None
-    """The part of the protocol's lists that it was drawn from, such as ``48 of 451 queries``; None: all of them."""
+    """``Drawn.restricted``."""
     class_ids: Mapping[str, int]
-    """The classes that may be asked for, each with its value in the dataset's masks."""
+    """The value of each class in the dataset's masks, by name, for the classes from which episodes are drawn."""
     episodes: tuple[Episode, ...]
-    """Those of all seeds, one seed after the other, as many of each."""
+    """The episodes of all seeds, one seed after the other, the same number for each."""
 
     @property
     def name(self) -> str:
-        """Such as pfenet_pascal5i_fold1_1shot_5000episodes_seed321."""
+        """A file name, such as ``pfenet_pascal5i_fold1_1shot_5000episodes_seed321``."""
         protocol = f"{self.protocol}_{self.restricted.replace(' ', '_')}" if self.restricted else self.protocol
         seeds = f"seed{self.seeds[0]}" if len(self.seeds) == 1 else f"{len(self.seeds)}seeds"
         return f"{protocol}_{self.dataset}_fold{self.fold}_{self.shots}shot_{self.per_seed}episodes_{seeds}"
 
     @property
     def label(self) -> str:
-        """The protocol as results name it, such as ``hsnet, 48 of 451 queries`` where its lists are restricted."""
+        """The protocol, with the part of its lists if they are restricted: ``hsnet, 48 of 451 queries``."""
         return f"{self.protocol}, {self.restricted}" if self.restricted else self.protocol
 
     @property
     def rules(self) -> Protocol:
-        """The protocol's declaration."""
+        """The rules of its protocol."""
         return PROTOCOLS[self.protocol]
 
     @property
@@ -64,12 +64,12 @@ class Manifest:
 
     @property
     def ignored_is_background(self) -> bool:
-        """Whether ignored pixels (255) of the query's label count as background; else they do not count."""
+        """True: ignored pixels (255) of the query's label count as background; False: they do not count."""
         lists = find_spec(self.dataset).hsnet if self.rules.own_lists else None
         return lists is not None and lists.ignored_is_background
 
     def by_seed(self) -> "list[Manifest]":
-        """A manifest for each seed."""
+        """One manifest for each seed."""
         starts = range(0, len(self.episodes), self.per_seed)
         return [
             dataclasses.replace(self, seeds=(seed,), episodes=self.episodes[start : start + self.per_seed])
@@ -77,11 +77,11 @@ class Manifest:
         ]
 
     def sha256(self) -> list[str]:
-        """For each seed ``episodes_sha256`` of its episodes."""
+        """``episodes_sha256`` of each seed."""
         return [episodes_sha256(part.episodes) for part in self.by_seed()]
 
     def check_dataset(self, dataset: Dataset) -> None:
-        """Raises ``UserError`` if the manifest is of another dataset, or of other folds."""
+        """Raises ``UserError`` if the manifest belongs to another dataset or to other folds."""
         if self.dataset != dataset.name:
             raise UserError(f"the manifest is of {self.dataset}, but the dataset is {dataset.name}.")
         folds, own = self.choices.get("folds"), dataset.choices.get("folds")
@@ -89,9 +89,9 @@ class Manifest:
             raise UserError(f"the manifest is of {folds} folds, but data.folds is {own}.")
 
     def on(self, dataset: Dataset) -> "Manifest":
-        """The manifest with the dataset's ``choices``, and its ``class_ids`` where the file had none (earlier ones).
+        """The manifest with the dataset's ``choices``, and with its ``class_ids`` if the file has none (older files).
 
-        Raises ``UserError`` where ``specs`` does, or an episode asks for another class.
+        Raises ``UserError`` as ``specs`` does, and if an episode has a class of another part of the fold.
         """
         manifest = self
         if not self.class_ids:
@@ -105,11 +105,11 @@ class Manifest:
     def specs(self, dataset: Dataset) -> list[EpisodeSpec]:
         """The episodes by position in the dataset's test split.
 
-        Raises ``UserError`` where it is another dataset, has other folds, or lacks an image or a class.
+        Raises ``UserError`` if the dataset or its folds are others, or an image or a class is missing.
         """
         self.check_dataset(dataset)
         indices, positions = (
-            {name: i for i, name in enumerate(own)} for own in (dataset.class_names, dataset.test.ids)
+            {name: i for i, name in enumerate(names)} for names in (dataset.class_names, dataset.test.ids)
         )
         for name, value in self.class_ids.items():
             if name not in indices:
@@ -120,8 +120,8 @@ class Manifest:
         if missing := [image for image in images if image not in positions]:
             raise UserError(
                 f"{len(missing):,} of the {len(images):,} test images that the manifest names are not in the prepared "
-                f"{self.dataset}: {first_of(missing, SHOWN)}; prepare them, or draw episodes of the images that are "
-                "there (python -m mmnet_jax.manifest)."
+                f"{self.dataset}: {first_of(missing)}; prepare them, or draw episodes of the images present "
+                "(python -m mmnet_jax.manifest)."
             )
         return [
             EpisodeSpec(positions[e.query], indices[e.class_name], tuple(positions[s] for s in e.supports))
@@ -141,11 +141,16 @@ def draw_manifest(
     classes: Part = "novel",
     restrict: bool = False,
 ) -> Manifest:
-    """The episodes of a protocol on the test split, for each seed as many as the protocol has if ``episodes`` is None.
+    """Draws the episodes of a protocol from the test split.
 
-    ``min_pixels`` of a class admit an image to PFENet's lists; ``restrict`` takes HSNet's lists without the images that
-    are missing. Raises ``UserError`` where the protocol or the fold is unknown, no class has enough images for this
-    many shots, or listed images are missing.
+    Args:
+      min_pixels: pixels of a class that admit an image to PFENet's lists.
+      episodes: number of episodes of each seed; the protocol's if None.
+      restrict: leave missing images out of HSNet's lists.
+
+    Raises:
+      UserError: the protocol or the fold is unknown, no class has enough images for this many shots, or listed images
+        are missing.
     """
     rules = find_protocol(protocol, dataset.spec, dataset.folds)
     wanted = dataset.classes(fold, classes)
@@ -158,7 +163,10 @@ def draw_manifest(
 
 
 def configured_manifest(dataset: Dataset, config: ConfigDict, seed: int | None = None, **given: Any) -> Manifest:
-    """``draw_manifest``; arguments that are absent or None come from ``config`` (resolved), or the protocol's seeds."""
+    """``draw_manifest`` with defaults from a resolved config for arguments that are absent or None.
+
+    ``seed`` replaces the protocol's seeds.
+    """
     given = {name: value for name, value in given.items() if value is not None}
     configured = {"fold": config.fold, "shots": config.shots, "protocol": config.evaluation.protocol}
     configured |= {"min_pixels": config.data.min_pixels, "episodes": config.evaluation.episodes}
@@ -174,18 +182,18 @@ def _class_ids(dataset: Dataset, classes: Sequence[int]) -> dict[str, int]:
 
 
 def _mask_value(dataset: Dataset, class_id: int) -> int:
-    """The value of a class in the masks of the test split: its index, or 1 where an image has one class."""
+    """The value of a class in the masks of the test split: its index, or 1 if each image has one class."""
     return 1 if dataset.test.one_class else class_id
 
 
 def episodes_sha256(episodes: Sequence[Episode]) -> str:
-    """SHA-256, in hexadecimal, of the manifest's list of episodes: UTF-8 JSON with sorted keys and no spaces."""
+    """SHA-256 in hexadecimal of the list of episodes as UTF-8 JSON with sorted keys and no spaces."""
     text = json.dumps([e.as_json() for e in episodes], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def manifest_files(path: Path, seeds: Sequence[int]) -> list[Path]:
-    """The file of each seed: ``path`` where there is one, else ``NAME_seed510.json`` and so on for ``NAME.json``."""
+    """The file of each seed: ``path`` for a single one, ``NAME_seed510.json`` and so on for ``NAME.json`` otherwise."""
     if len(seeds) == 1:
         return [path]
     stem, dot, suffix = path.name.partition(".json")
@@ -193,7 +201,7 @@ def manifest_files(path: Path, seeds: Sequence[int]) -> list[Path]:
 
 
 def manifest_text(manifest: Manifest) -> str:
-    """A manifest of one seed as JSON, one line an episode."""
+    """A manifest of one seed as JSON, with one line for each episode."""
     (seed,), (sha256,) = manifest.seeds, manifest.sha256()
     names = ("fold", "classes", "shots", "protocol", "restricted")
     head = {"dataset": manifest.dataset, **manifest.choices} | {name: getattr(manifest, name) for name in names}
@@ -205,7 +213,7 @@ def manifest_text(manifest: Manifest) -> str:
 
 
 def write_manifest(path: Path, manifest: Manifest) -> list[Path]:
-    """Writes ``manifest_files``, each whole or not at all, compressed where the name ends in ``.gz``."""
+    """Writes ``manifest_files``, each atomically, compressed if the name ends in ``.gz``."""
     files = manifest_files(path, manifest.seeds)
     for file, part in zip(files, manifest.by_seed(), strict=True):
         content = manifest_text(part).encode()
@@ -214,10 +222,10 @@ def write_manifest(path: Path, manifest: Manifest) -> list[Path]:
 
 
 def read_manifest(*files: str | Path, dataset: Dataset | None = None) -> Manifest:
-    """The episodes of a manifest's files, one for each seed, which differ in nothing else, in the protocol's order.
+    """Reads a manifest from its files, one for each seed in any order; with a ``dataset``, ``Manifest.on`` it.
 
-    They are those of ``Manifest.on`` where a ``dataset`` is given. Raises ``UserError`` where a file is missing or no
-    manifest, the files do not belong together, or the dataset does not fit.
+    Raises ``UserError`` if a file is missing or is not a manifest, the files differ in more than their seeds, or the
+    dataset does not fit.
     """
     parts = []
     for file in files:
@@ -228,18 +236,15 @@ def read_manifest(*files: str | Path, dataset: Dataset | None = None) -> Manifes
         except UserError as error:
             raise UserError(f"manifest {file}: {error}") from None
         parts.append(part)
-    for file, part in zip(files[1:], parts[1:], strict=True):
-        if dataclasses.replace(part, seeds=parts[0].seeds, episodes=()) != dataclasses.replace(parts[0], episodes=()):
+    shared = [(dataclasses.replace(part, seeds=(), episodes=()), part.per_seed) for part in parts]
+    for file, rules in zip(files, shared, strict=True):
+        if rules != shared[0]:
             raise UserError(f"manifests {files[0]} and {file} differ in more than their seeds; give those of one list.")
-        if part.per_seed != parts[0].per_seed:
-            raise UserError(
-                f"manifests {files[0]} and {file} have {parts[0].per_seed:,} and {part.per_seed:,} episodes."
-            )
-    own = parts[0].rules.seeds or ()
-    parts.sort(key=lambda part: own.index(part.seeds[0]) if part.seeds[0] in own else len(own))
+    order = parts[0].rules.seeds or ()
+    parts.sort(key=lambda part: order.index(part.seeds[0]) if part.seeds[0] in order else len(order))
     seeds = tuple(seed for part in parts for seed in part.seeds)
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"manifests {listed(map(str, files), 'and')} repeat a seed.")
+        raise UserError(f"manifests {listed(map(str, files), 'and')} repeat a seed; give one file for each seed.")
     return dataclasses.replace(parts[0], seeds=seeds, episodes=tuple(e for part in parts for e in part.episodes))
 
 
@@ -254,7 +259,7 @@ def _load(file: str | Path) -> Any:
 
 
 def _parse(content: Any) -> Manifest:
-    """The manifest in the JSON of a file; a ``UserError`` names what is wrong with it."""
+    """The manifest in a file's JSON; a ``UserError`` names its fault."""
     try:
         head: dict[str, Any] = {name: str(content[name]) for name in ("dataset", "classes", "protocol")}
         head |= {name: int(content[name]) for name in ("fold", "shots")}
@@ -272,7 +277,7 @@ def _parse(content: Any) -> Manifest:
     if head["classes"] not in get_args(Part):
         raise UserError(f"classes must be {listed(get_args(Part), 'or')}, but is {head['classes']}.")
     if not episodes:
-        raise UserError("it names no episode.")
+        raise UserError("it has no episodes.")
     if head["shots"] < 1:
         raise UserError(f"shots must be at least 1, but is {head['shots']}.")
     for number, e in enumerate(episodes):
@@ -281,7 +286,7 @@ def _parse(content: Any) -> Manifest:
         if e.query in e.supports:
             raise UserError(f"episode {number}: the query {e.query} is among its own supports.")
     if content.get("sha256") not in (None, episodes_sha256(episodes)):
-        raise UserError("its episodes are not those of its sha256; it was changed after it was written.")
+        raise UserError("its episodes do not match its sha256; it was changed after it was written.")
     manifest = Manifest(choices=choices, class_ids=class_ids, episodes=episodes, **head)
     if class_ids:
         _check_classes(manifest)
@@ -291,6 +296,5 @@ def _parse(content: Any) -> Manifest:
 def _check_classes(manifest: Manifest) -> None:
     for number, e in enumerate(manifest.episodes):
         if e.class_name not in manifest.class_ids:
-            raise UserError(
-                f"episode {number}: {e.class_name} is none of the {manifest.classes} classes of fold {manifest.fold}."
-            )
+            part = f"the {manifest.classes} classes of fold {manifest.fold}"
+            raise UserError(f"episode {number}: {e.class_name} is not one of {part}.")

@@ -1,4 +1,4 @@
-"""Metrics of counted pixels: class IoU, mIoU, FB-IoU, and a bootstrap over query images (NumPy, float64)."""
+"""Metrics from pixel counts: class IoU, mIoU, FB-IoU, and a bootstrap over query images (NumPy, float64)."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -9,25 +9,26 @@ from jaxtyping import Float, Integer
 from mmnet_jax.errors import UserError
 
 Counts = Integer[np.ndarray, " e *t"]
-"""Pixels of E episodes, by one method or by T of them."""
+"""Pixel counts of E episodes, for one method or for T methods."""
 ClassIds = Integer[np.ndarray, " e"]
 IoUs = Float[np.ndarray, "r s c t"]
-"""IoU in percent by draw, seed, class and method; draw 0 has every query image once; NaN where a draw has no pixel."""
+"""IoU in percent by draw, seed, class and method; draw 0 has every query image once; NaN where the union is empty."""
 RESAMPLES = 1000
+"""Number of bootstrap draws."""
 CHUNK = 2_000_000
-"""Draws of query images that the bootstrap holds in memory at once."""
+"""Number of drawn query images that the bootstrap holds in memory at once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """The metrics of one method over one list of episodes, in percent; of several seeds the mean of each one's own."""
+    """Metrics of one method on one list of episodes, in percent; with several seeds, the mean over seeds of each."""
 
     miou: float
     """Mean of ``class_iou``."""
     fb_iou: float
     """Mean of the pooled foreground IoU and the pooled background IoU."""
     class_iou: dict[int, float]
-    """For each class that occurs: the sum of its episodes' intersections over the sum of their unions."""
+    """Class -> sum of its episodes' intersections over the sum of their unions, for the classes that occur."""
     interval95: tuple[float, float]
     """Bootstrap interval of ``miou`` over query images, each with all its episodes."""
     by_seed: tuple[float, ...]
@@ -45,20 +46,20 @@ def score(
     seeds: int = 1,
     fold: int = 0,
 ) -> Scores:
-    """The metrics of E episodes from the pixels in each one's intersection and union of prediction and label.
+    """The metrics of E episodes from the pixel counts of intersection and union of prediction and label.
 
     Args:
       intersection: the last axis is background, foreground; likewise ``union``.
       queries: the id of each episode's query image.
-      seeds: the episodes are those of so many seeds, one after the other, in equal parts.
-      fold: seeds the bootstrap, so that those of several folds are independent.
+      seeds: number of episode seeds; their episodes follow one another in equal parts.
+      fold: seed of the bootstrap, so that folds are drawn independently.
 
     Raises:
-      UserError: no episode has a foreground pixel in either.
+      UserError: no episode has a foreground pixel in its label or its prediction.
     """
     classes, ious = class_ious(intersection[:, 1], union[:, 1], class_ids, queries, seeds=seeds, fold=fold)
     draws = mean_iou(ious)[:, 0]
-    by_class = mean_seen(ious[..., 0], axis=1)  # of all episodes, then of each draw
+    by_class = mean_seen(ious[..., 0], axis=1)  # row 0 is over all episodes, the others are bootstrap draws
     pooled_i, pooled_u = (counts.reshape(seeds, -1, 2).sum(1, dtype=np.int64) for counts in (intersection, union))
     pooled = _ratio(pooled_i.astype(np.float64), pooled_u.astype(np.float64))
     return Scores(
@@ -80,10 +81,10 @@ def class_ious(
     seeds: int = 1,
     fold: int = 0,
 ) -> tuple[Integer[np.ndarray, " c"], IoUs]:
-    """The IoU of each class: of all episodes, then of each bootstrap draw of query images (none without ``queries``).
+    """The IoU of each class over all episodes, then over each bootstrap draw of query images (if ``queries`` is given).
 
-    A draw takes as many query images as there are, with replacement, each with all its episodes of all seeds. The draws
-    depend on the ids of the query images and on ``fold`` alone, so that two results of the same images are paired.
+    A draw takes as many query images as there are, with replacement, each with all its episodes of all seeds. Draws
+    depend only on the ids of the query images and on ``fold``, so that results on the same images are paired.
 
     Returns the classes whose union is above 0 for every method, ascending, and their IoUs. Raises ``UserError`` if a
     seed has no such class.
@@ -98,14 +99,14 @@ def class_ious(
     seen = occurring.any(axis=0).all(axis=-1)
     if not occurring[:, seen].any(axis=1).all():
         raise UserError("no episode has foreground in its label or its prediction.")
-    exact = sums[:, :, seen].astype(np.float64)  # which holds these sums exactly
+    exact = sums[:, :, seen].astype(np.float64)  # exact below 2^53
     resamples = 0 if queries is None else RESAMPLES
     drawn = [np.tensordot(times, exact, 1) for times in _draws(len(images), resamples, fold)]
     return classes[seen], np.concatenate([_ratio(sums[..., 0, :], sums[..., 1, :]) for sums in drawn])
 
 
 def _draws(count: int, resamples: int, seed: int) -> Iterator[Float[np.ndarray, "r u"]]:
-    """Counts of each of U units: once each in the first row, then in each draw with replacement."""
+    """How often each of U units is drawn: once each in the first row, then in each draw with replacement."""
     yield np.ones((1, count))
     random = np.random.default_rng(seed)
     chunk = max(1, CHUNK // count)
@@ -117,23 +118,23 @@ def _draws(count: int, resamples: int, seed: int) -> Iterator[Float[np.ndarray, 
 
 
 def _ratio(intersection: Float[np.ndarray, "..."], union: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """IoU in percent, NaN where there is no pixel."""
+    """IoU in percent, NaN where the union is empty."""
     return np.divide(100 * intersection, union, out=np.full_like(union, np.nan), where=union > 0)
 
 
 def mean_iou(ious: IoUs) -> Float[np.ndarray, "r t"]:
-    """mIoU in percent: the mean over seeds of the mean over classes, without those that a draw misses."""
+    """mIoU in percent: the mean over seeds of the mean over the classes that a draw contains."""
     return mean_seen(mean_seen(ious, axis=2), axis=1)
 
 
 def mean_seen(values: Float[np.ndarray, "..."], axis: int) -> Float[np.ndarray, "..."]:
-    """The mean over an axis without what is NaN; NaN where all is."""
+    """The mean over an axis, ignoring NaN; NaN if all values are."""
     number = (~np.isnan(values)).sum(axis=axis)
     return np.nansum(values, axis=axis) / np.where(number, number, np.nan)
 
 
 def interval_of(draws: Float[np.ndarray, " r"]) -> tuple[float, float]:
-    """The percentile interval that holds 95% of the draws, without those that are NaN."""
+    """The 95% percentile interval of the draws, ignoring NaN."""
     low, high = np.nanquantile(draws, [(1 - 0.95) / 2, (1 + 0.95) / 2])
     return float(low), float(high)
 
@@ -141,11 +142,10 @@ def interval_of(draws: Float[np.ndarray, " r"]) -> tuple[float, float]:
 def best_threshold(
     above: Integer[np.ndarray, "e 2 t"], class_ids: ClassIds, *, seeds: int = 1
 ) -> tuple[float, Integer[np.ndarray, "e 2"], Integer[np.ndarray, "e 2"]]:
-    """The confidence threshold that maximises mIoU on these episodes: an oracle; the lowest of equals.
+    """The confidence threshold that maximises mIoU on these episodes (an oracle); the lowest of equally good ones.
 
     ``above`` counts the background and foreground pixels of each label at or above each of T thresholds, evenly spaced
-    from 0 (where every pixel is) to 1; ``seeds`` is ``score``'s. Returns the threshold, and each episode's intersection
-    and union at it.
+    from 0 to 1; ``seeds`` is as in ``score``. Returns the threshold, and each episode's intersection and union at it.
     """
     above = np.asarray(above, np.int64)
     area = above[:, :, :1]

@@ -1,4 +1,4 @@
-"""Per-batch outputs of an evaluation, computed on the device: pixel counts, and maps for the sheet of episodes."""
+"""Per-batch outputs computed on the device: pixel counts, and the maps shown on the sheet of episodes."""
 
 import functools
 from typing import Any, NamedTuple
@@ -16,31 +16,31 @@ from mmnet_jax.models.network import grid_masks
 from mmnet_jax.ops.resize import resize_bilinear, resize_to_sides
 
 SHOWN = 3
-"""Activation maps of an episode; fewer where the memory is smaller."""
+"""Number of activation maps shown for an episode; fewer if the memory is smaller."""
 
 
 @struct.dataclass
 class Outputs:
-    """A batch's outputs; M is the side of the squares that labels are scored in."""
+    """Outputs for a batch; M is the side of the square in which labels are scored."""
 
     counts: dict[str, PixelCounts]
-    """For each head."""
+    """Pixel counts by head."""
     bins: UInt8[Array, "b m m"] | None
-    """The label pixels' bins by the confidence map, for its baseline; None without a map or with one head."""
+    """``threshold_bins`` of the confidence map, for its baseline; None without a map or with a single head."""
     predicted: Bool[Array, "b m m"]
     """True where the trained head predicts foreground."""
     size: Int[Array, "b 2"]
     """Height and width of the scored label inside its square."""
     confidence: Float[Array, "b h w"] | None
-    """Foreground confidence, in [0, 1]; None from a head without it."""
+    """Confidence map, in [0, 1]; None for a head without one."""
     activations: Float[Array, "b n h w"]
     """``top_activations`` of the query."""
     embeddings: Int[Array, "b n"]
-    """Numbers of the embeddings of ``activations``."""
+    """Indices of these embeddings in the memory."""
 
 
 class Scoring(NamedTuple):
-    """The space in which a protocol scores masks."""
+    """How a protocol scores masks."""
 
     side: int | None = None
     """``Protocol.scoring_side``."""
@@ -51,7 +51,7 @@ class Scoring(NamedTuple):
 def scored_labels(
     labels: UInt8[Array, "b m m"], sizes: Int[Array, "b 2"], scoring: Scoring
 ) -> tuple[UInt8[Array, "b n n"], Int[Array, "b 2"]]:
-    """Labels in the space in which they are scored, top-left in squares, 255 where not counted, and their sizes."""
+    """Labels at the size at which they are scored, top-left in squares, 255 where not counted, and their sizes."""
 
     def scored(label: UInt8[Array, "m m"], size: Int[Array, "2"]) -> tuple[UInt8[Array, "n n"], Int[Array, "2"]]:
         if scoring.ignored_is_background:
@@ -73,9 +73,9 @@ def compute_outputs(
     labels: UInt8[Array, "b n m m"],
     sizes: Int[Array, "b n 2"],
 ) -> Outputs:
-    """Segments a batch with every head and counts pixels in the protocol's scoring space.
+    """Segments a batch with every head and counts pixels at the size at which the protocol scores.
 
-    With more than one head the confidence map is counted too. ``sets`` holds the encoded query and supports of each
+    With more than one head, the confidence map is binned too. ``sets`` holds the encoded query and supports of each
     episode, ``labels`` their labels as stored.
     """
     model, variables = networks.model, networks.variables()
@@ -103,14 +103,13 @@ def compute_outputs(
 def top_activations(
     prediction: Any, support_labels: Int[Array, "b k s s"], count: int = SHOWN
 ) -> tuple[Float[Array, "b n h w"], Int[Array, "b n"]]:
-    """The query's activation maps of the embeddings that the support foreground excites most beyond its background.
+    """The query's activation maps of the embeddings that distinguish the support foreground best.
 
-    An embedding is ranked by its activation of the supports: the mean over the foreground minus the mean over the
-    background, all shots together. Ignored pixels and the padding count as neither. Returns n = ``count`` maps in
-    [0, 1], the highest rank first, and the numbers of their embeddings (those of a second memory count on); n = 0 from
-    a network without memory.
+    Embeddings are ranked by their activation on the supports: the mean over the foreground minus the mean over the
+    background, all shots together, without ignored pixels and padding. Returns n = ``count`` maps in [0, 1] by rank,
+    and the indices of their embeddings (a second memory's follow the first's); n = 0 for a network without memory.
     """
-    memories = getattr(prediction, "support_memory_logits", ())  # of MM-Net's head alone
+    memories = getattr(prediction, "support_memory_logits", ())  # only MM-Net's head has them
     if not memories:
         return jnp.zeros((len(support_labels), 0, 1, 1)), jnp.zeros((len(support_labels), 0), jnp.int32)
     activations = jax.nn.sigmoid(jnp.concatenate(memories, axis=-1))

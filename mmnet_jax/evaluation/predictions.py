@@ -1,4 +1,4 @@
-"""Anybody's masks, one PNG an episode of a manifest, counted in the scoring space of its protocol, without jax."""
+"""Scores of masks from files, one PNG for each episode of a manifest, by the rules of its protocol; without jax."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +20,9 @@ from mmnet_jax.evaluation.saved_masks import mask_names
 from mmnet_jax.evaluation.sheet import spread_over_classes
 from mmnet_jax.labels import IGNORE
 
-SHOWN = 5
-"""Files of each kind that a message names."""
-
 
 def scored_label(label: UInt8[np.ndarray, "h w"], manifest: Manifest) -> UInt8[np.ndarray, "m n"]:
-    """A label as the manifest's protocol scores it: at its own size or squashed to a square, with 255 or without."""
+    """A label as the manifest's protocol scores it: at its own size or squashed to a square; 255 may be background."""
     if side := manifest.rules.scoring_side:
         rows, columns = (np.arange(side) * length // side for length in label.shape)
         label = label[rows][:, columns]
@@ -33,12 +30,12 @@ def scored_label(label: UInt8[np.ndarray, "h w"], manifest: Manifest) -> UInt8[n
 
 
 def read_prediction(folder: Path, name: str) -> np.ndarray:
-    """The values of a mask's PNG, ``[h, w]``, foreground where not 0; a ``UserError`` if it cannot be read."""
+    """The pixels of a mask's PNG, ``[h, w]``, foreground if not 0; a ``UserError`` if it cannot be read."""
     return decode_stored(read_file(folder / name), name)
 
 
 def count_pixels(predicted: Bool[np.ndarray, "h w"], label: UInt8[np.ndarray, "h w"]) -> Integer[np.ndarray, "3 2"]:
-    """Pixels in the intersection, the union and the label, each of background and foreground; 255 does not count."""
+    """Pixels of intersection, union and label, each for background and foreground; 255 does not count."""
     background, foreground = label == 0, label == 1
     area = np.array([np.count_nonzero(background), np.count_nonzero(foreground)])
     wrong = np.array([np.count_nonzero(background & predicted), np.count_nonzero(foreground & ~predicted)])
@@ -46,29 +43,29 @@ def count_pixels(predicted: Bool[np.ndarray, "h w"], label: UInt8[np.ndarray, "h
 
 
 class Fault(NamedTuple):
-    """Why a mask cannot be scored."""
+    """The reason why a mask cannot be scored."""
 
     kind: str
-    """Such as ``missing``; a message groups faults by it."""
-    what: str
-    """The file, and what is found and what is wanted."""
+    """For example ``missing``; the message groups faults by it."""
+    text: str
+    """The file, and what is found and what is expected."""
 
 
 def score_predictions(
     manifest: Manifest, dataset: Dataset, folder: Path, *, samples: int = 0, say: Say | None = None
 ) -> Result:
-    """Scores the masks ``mask_names`` in a folder: foreground where a pixel is not 0, in the size of ``scored_label``.
+    """Scores the masks ``mask_names`` in a folder: pixels that are not 0 are foreground, sizes are ``scored_label``'s.
 
     Args:
-      dataset: holds the labels of the manifest's images.
-      samples: of how many episodes, spread over the classes, to keep the prediction.
-      say: gets lines of progress, and a note of masks that look like probabilities.
+      dataset: contains the labels of the manifest's images.
+      samples: number of episodes, spread over the classes, whose predictions the result keeps.
+      say: called with progress lines, and with a note if masks look like probabilities.
 
     Raises:
       UserError: naming all masks that are missing, surplus, of another size or unreadable, and unreadable labels.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; it should hold one mask an episode, 000000.png and so on.")
+        raise UserError(f"{folder} is not a folder; give one with a mask for each episode: 000000.png and so on.")
     specs, names = manifest.specs(dataset), mask_names(manifest.seeds, manifest.per_seed)
     class_ids = np.array([spec.class_id for spec in specs])
     graded: list[str] = []
@@ -87,8 +84,8 @@ def score_predictions(
             return Fault("unreadable", str(error).rstrip("."))
         label = scored_label(label, manifest)
         if stored.shape != label.shape:
-            found, wanted = (f"{shape[1]} x {shape[0]}" for shape in (stored.shape, label.shape))
-            return Fault("of the wrong size", f"{names[i]} has {found} pixels instead of {wanted}")
+            found, expected = (f"{shape[1]} x {shape[0]}" for shape in (stored.shape, label.shape))
+            return Fault("of the wrong size", f"{names[i]} has {found} pixels instead of {expected}")
         predicted = stored != 0
         if (stored[predicted] != stored.max()).any():
             graded.append(names[i])
@@ -107,10 +104,14 @@ def score_predictions(
                 kept += [sample] if sample is not None else []
             progress.update(number)
     if faults:
-        raise UserError(f"the masks in {folder} do not fit the manifest's {len(specs):,} episodes: {_named(faults)}.")
+        kinds: dict[str, list[str]] = {}
+        for kind, text in faults:
+            kinds.setdefault(kind, []).append(text)
+        listing = "; ".join(f"{len(texts):,} {kind} ({first_of(texts)})" for kind, texts in kinds.items())
+        raise UserError(f"the masks in {folder} do not fit the manifest's {len(specs):,} episodes: {listing}.")
     if graded and say:
-        names_of = first_of(sorted(graded), SHOWN)
-        say(f"note: {len(graded):,} of the masks hold several values beside 0 ({names_of}); all count as foreground.")
+        examples = first_of(sorted(graded))
+        say(f"note: {len(graded):,} masks have several values besides 0 ({examples}); all of them count as foreground.")
     intersection, union, area = np.stack(counted, axis=1)
     queries = [e.query for e in manifest.episodes]
     scores = score(intersection, union, class_ids, queries, seeds=len(manifest.seeds), fold=manifest.fold)
@@ -118,17 +119,9 @@ def score_predictions(
 
 
 def _masks_in(folder: Path, names: list[str]) -> set[str]:
-    """The PNG files, hidden ones apart, where these are expected."""
+    """The PNG files in the folders of the expected names, without hidden files."""
     found = set()
     for place in {os.path.dirname(name) for name in names}:
         files = os.listdir(folder / place) if (folder / place).is_dir() else []
         found |= {os.path.join(place, f) for f in files if f.lower().endswith(".png") and not f.startswith(".")}
     return found
-
-
-def _named(faults: list[Fault]) -> str:
-    """The number of faults of each kind, with the first few named."""
-    kinds: dict[str, list[str]] = {}
-    for kind, what in faults:
-        kinds.setdefault(kind, []).append(what)
-    return "; ".join(f"{len(found):,} {kind} ({first_of(found, SHOWN)})" for kind, found in kinds.items())

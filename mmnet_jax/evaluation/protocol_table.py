@@ -1,38 +1,30 @@
-"""One checkpoint under several protocols, side by side."""
+"""A table of one checkpoint's results under several protocols."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmnet_jax.evaluation.markdown import markdown_table, with_interval
 from mmnet_jax.evaluation.protocols import PROTOCOLS
-from mmnet_jax.storage.files import write_whole
+from mmnet_jax.storage.files import write_json, write_whole
 
 IMAGE_RULES = {"pad": "padded", "squash": "squashed"}
-"""Text of the column ``image`` for each ``Protocol.fit``."""
-SHARED = (
-    "dataset",
-    "split",
-    "coco_masks",
-    "folds",
-    "fold",
-    "shots",
-    "step",
-    "parameters_sha256",
-    "image_size",
-    "notes",
-)
+"""``Protocol.fit`` -> text of the column ``image``."""
+SHARED: tuple[str, ...] = ("dataset", "split", "coco_masks", "folds", "fold", "shots", "step", "parameters_sha256")
+SHARED += ("image_size", "notes")
 """Fields of a result that are the same under every protocol."""
 OWN = ("protocol", "scoring", "episodes", "seeds", "miou", "interval95", "fb_iou", "class_iou", "by_seed")
-"""Fields of a result that make its row."""
+"""Fields of a result that differ between protocols."""
 
 
 def protocols_json(summaries: Sequence[Mapping[str, Any]], refused: Mapping[str, str]) -> dict[str, Any]:
-    """The numbers of one checkpoint's results, and why other protocols were not scored.
+    """The results of one checkpoint under several protocols, as JSON.
 
-    ``summaries`` hold ``result.json`` of each protocol, at least one, in the table's order; ``refused`` has the
-    sentences by protocol. ``range`` is the largest mIoU minus the smallest, in points.
+    Args:
+      summaries: the content of ``result.json`` of each protocol, in the table's order.
+      refused: protocol -> sentence that says why it was not scored.
+
+    Returns fields shared by all results, ``rows``, ``range`` (largest minus smallest mIoU, in points) and ``refused``.
     """
     rows = []
     for summary in summaries:
@@ -46,7 +38,7 @@ def protocols_json(summaries: Sequence[Mapping[str, Any]], refused: Mapping[str,
 
 
 def protocols_markdown(table: Mapping[str, Any]) -> str:
-    """``protocols_json`` as a table, with how much the protocol alone moves the mIoU below it."""
+    """The Markdown table of ``protocols_json``, followed by the range of mIoU over protocols."""
     rows = table["rows"]
     baselines = list(dict.fromkeys(name for row in rows for name in row["baselines"]))
     head = ["protocol", "image", "scored at", "episodes", "mIoU [95% interval]", "FB-IoU"]
@@ -69,9 +61,9 @@ def protocols_markdown(table: Mapping[str, Any]) -> str:
 
 
 def write_protocols(path: Path, table: Mapping[str, Any]) -> list[Path]:
-    """Writes the table as JSON to ``path``, and as Markdown to the file of its name that ends in ``.md``."""
+    """Writes the table as JSON to ``path``, and as Markdown beside it with the ending ``.md``."""
     markdown = path.with_name(f"{path.name.removesuffix('.json')}.md")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(markdown, protocols_markdown(table).encode())
-    write_whole(path, (json.dumps(table, indent=2, allow_nan=False) + "\n").encode())
+    write_json(path, table)
     return [path, markdown]

@@ -1,4 +1,4 @@
-"""Evaluation protocols: which test episodes are asked for, how images are fitted, and where masks are scored."""
+"""Evaluation protocols: how test episodes are drawn, how images are resized, and at which size masks are scored."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,30 +12,30 @@ from mmnet_jax.evaluation.draws import Drawn, Request, draw_hsnet, draw_pfenet
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """The rules behind published numbers of one kind."""
+    """The rules behind one kind of published numbers."""
 
     name: str
     episodes: int
-    """Test episodes of a seed, where the dataset's ``DatasetSpec.episodes`` does not say otherwise."""
+    """Test episodes of each seed, unless the dataset's ``DatasetSpec.episodes`` gives another number."""
     draw: Callable[[Request], Drawn]
     seeds: tuple[int, ...] | None = None
-    """Episode seeds, whose mIoUs are averaged; None: the run's own one, see ``seeds_or``."""
+    """Episode seeds, over which the mIoU is averaged; None: one seed, which the config gives."""
     fit: Literal["pad", "squash"] = "pad"
-    """Image size rule: fitted into the network's square and padded, or squashed to it."""
+    """Images are scaled into the network's square and padded, or squashed to it."""
     scoring_side: int | None = None
-    """Side of the square to which labels are squashed and in which masks are scored, pixels, whatever the network's
-    image size; None: the label's own size. Logits are resized (align-corners) to a square of the scored label's longer
-    side, the label top-left in it."""
+    """Side in pixels of the square to which labels are squashed for scoring, whatever the network's image size; None:
+    labels keep their size. Logits are resized (align-corners) to a square of the scored label's longer side, with the
+    label at its top left."""
     own_lists: bool = False
-    """Whether it draws from the lists that ``DatasetSpec.hsnet`` declares, and is unknown where there are none."""
+    """True: episodes come from the lists in ``DatasetSpec.hsnet``; datasets without them do not support it."""
 
     def seeds_or(self, seed: int) -> tuple[int, ...]:
-        """The protocol's episode seeds, or ``seed`` where it fixes none."""
+        """The protocol's episode seeds, or ``seed`` if it fixes none."""
         return self.seeds or (seed,)
 
     @property
     def scoring(self) -> str:
-        """The scoring space in words: ``label size``, or a square such as ``400 x 400``."""
+        """The size at which masks are scored: ``label size``, or a square such as ``400 x 400``."""
         return f"{self.scoring_side} x {self.scoring_side}" if self.scoring_side else "label size"
 
 
@@ -50,9 +50,13 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def find_protocol(name: str, dataset: DatasetSpec, folds: str | None = None) -> Protocol:
-    """The protocol of this name; a ``UserError`` if there is none, or it is not known for the dataset and its folds.
+    """The protocol of this name, where the dataset supports it.
 
-    ``folds`` is a key of ``DatasetSpec.novel``, the default one if None.
+    Args:
+      folds: a key of ``DatasetSpec.novel``; the default one if None.
+
+    Raises:
+      UserError: there is no such protocol, or it has no lists of the dataset or of these folds.
     """
     if name not in PROTOCOLS:
         raise UserError(f"unknown protocol {name}; there is {', '.join(PROTOCOLS)}.")
@@ -69,5 +73,5 @@ def find_protocol(name: str, dataset: DatasetSpec, folds: str | None = None) -> 
 
 
 def default_episodes(dataset: DatasetSpec, protocol: str) -> int:
-    """Number of test episodes that a protocol draws from a dataset for each seed."""
+    """Number of test episodes that a protocol draws from a dataset for each episode seed."""
     return dataset.episodes.get(protocol, PROTOCOLS[protocol].episodes)

@@ -1,4 +1,4 @@
-"""The outcome of an evaluation, whoever segmented."""
+"""The result of an evaluation, of a network or of masks from files."""
 
 import dataclasses
 
@@ -11,40 +11,40 @@ from mmnet_jax.evaluation.metrics import Scores
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """The scores of the same episodes without training."""
+    """Scores on the same episodes without training."""
 
     scores: Scores
     intersection: Integer[np.ndarray, "e 2"]
     """Pixels of each episode, background and foreground; likewise ``union``."""
     union: Integer[np.ndarray, "e 2"]
     threshold: float | None = None
-    """Confidence from which on a pixel is foreground; None where no map was cut."""
+    """Least confidence of foreground; None for a baseline without a threshold."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One episode's prediction, kept for the sheet."""
+    """The prediction for one episode, kept for the sheet of episodes."""
 
     episode: int
     """Its number in the manifest."""
     predicted: Bool[np.ndarray, "h w"]
     """True where foreground is predicted, at the scored label's size."""
     confidence: Float[np.ndarray, "grid grid"] | None
-    """The confidence map C_Q, in [0, 1], where the head has one; its right or lower part may be the query's padding."""
+    """The confidence map C_Q, in [0, 1], padding included; None for a head without one."""
     activations: Float[np.ndarray, "n grid grid"]
-    """``top_activations`` of the query, in [0, 1], likewise."""
+    """``top_activations`` of the query, in [0, 1], padding included."""
     embeddings: Integer[np.ndarray, " n"]
-    """Their numbers in the memory."""
+    """Indices of these embeddings in the memory."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The outcome of an evaluation."""
+    """The result of an evaluation."""
 
     manifest: Manifest
     scores: Scores
     baselines: dict[str, Baseline]
-    """``untrained``: a fresh head on the same backbone; ``confidence``: the confidence map at its best threshold."""
+    """``untrained``: a head at initialisation; ``confidence``: the confidence map at its best threshold."""
     intersection: Integer[np.ndarray, "e 2"]
     """Pixels of each episode, background and foreground; likewise the next two."""
     union: Integer[np.ndarray, "e 2"]

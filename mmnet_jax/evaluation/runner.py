@@ -1,4 +1,4 @@
-"""A network scored on a list of episodes, with the baselines of the same list."""
+"""Evaluation of a network and its baselines on a list of episodes."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.models.registry import init_head
 
 FITS = {"pad": PAD, "squash": SQUASH}
-"""The image size rule of each value of ``Protocol.fit``."""
+"""``Protocol.fit`` -> how images are resized."""
 
 
 def evaluate(
@@ -55,12 +55,12 @@ def evaluate(
       variables: ``params``, ``backbone``, ``batch_stats``.
       config: resolved.
       manifest: the episodes, from ``draw_manifest``, ``configured_manifest`` or ``read_manifest``.
-      batch_size: episodes at a time, over all devices, the config's if None; rounded up to a multiple of them.
-      source: of the test split's episodes; its images, fitted by the protocol's rule, if None.
-      baselines: score a fresh head and the confidence map too, in the same pass.
-      samples: of how many episodes, spread over the classes, to keep the prediction.
-      save_mask: gets the number and the predicted mask of every episode.
-      say: gets lines of progress.
+      batch_size: episodes per batch over all devices, rounded up to a multiple of them; the config's if None.
+      source: images or stored features of the test split; the images, resized by the protocol's rule, if None.
+      baselines: also score an untrained head and the confidence map, in the same pass.
+      samples: number of episodes, spread over the classes, whose predictions the result keeps.
+      save_mask: called with the number and the predicted mask of every episode.
+      say: called with progress lines.
 
     Returns the result, the same in every process.
     """
@@ -75,7 +75,7 @@ def evaluate(
     class_ids = np.array([spec.class_id for spec in specs])
     queries = [episode.query for episode in manifest.episodes]
     chosen = spread_over_classes(class_ids, samples)
-    sums = np.zeros((len(dataset.class_names), 2), np.int64)  # foreground intersection and union so far
+    sums = np.zeros((len(dataset.class_names), 2), np.int64)  # foreground intersection and union so far, by class
 
     parts, above, kept = [], [], []
     batch_size, cache_gb = batch_size or config.evaluation.batch_size, config.evaluation.cache_gb
@@ -86,10 +86,10 @@ def evaluate(
             if outputs.bins is not None:
                 above.append(count_above_thresholds(np.asarray(outputs.bins)[:count]))
             for i in sorted(chosen & {*range(first, first + count)}):
-                # cut on the host: the device, which has the next batch to do, would cut only after that
-                own = jax.tree.map(lambda x: np.asarray(x)[i - first], dataclasses.replace(outputs, counts={}))  # noqa: B023
-                predicted = own.predicted[: own.size[0], : own.size[1]]
-                kept.append(Sample(i, predicted, own.confidence, own.activations, own.embeddings))
+                # sliced on the host, because the device is busy with the next batch
+                one = jax.tree.map(lambda x: np.asarray(x)[i - first], dataclasses.replace(outputs, counts={}))  # noqa: B023
+                predicted = one.predicted[: one.size[0], : one.size[1]]
+                kept.append(Sample(i, predicted, one.confidence, one.activations, one.embeddings))
             if save_mask is not None:
                 masks, sizes = np.asarray(outputs.predicted), np.asarray(outputs.size)
                 for row, (height, width) in enumerate(sizes[:count]):
@@ -122,19 +122,19 @@ def _outputs(
     cache_gb: float | None,
     say: Say | None,
 ) -> Iterator[tuple[int, int, Outputs]]:
-    """The number of each batch's first episode, how many of its rows count, and its outputs.
+    """Yields for each batch the number of its first episode, its number of episodes, and its outputs.
 
-    Each image is encoded when it is first asked for, and kept for later batches as far as ``cache_gb`` allows.
+    Each image is encoded when an episode first needs it, and kept for later batches as far as ``cache_gb`` allows.
 
-    While the device works on one batch, the next is queued behind it and threads load those after. The first batch, in
-    whose time all is compiled, runs alone. Otherwise the second would be done when it arrives, and the rate too high.
+    While the device computes one batch, the next is queued behind it and threads load those after. The first batch runs
+    alone: it waits for the compiler, and a second one behind it would make the reported rate too high.
     """
     by_row, devices = networks.by_row, networks.everywhere.mesh.size
     batch_size = -(-batch_size // devices) * devices
-    # XLA's CPU convolutions slow down faster than the batch grows
+    # On a CPU, XLA's convolutions take longer per image in larger batches.
     chunk = devices if jax.default_backend() == "cpu" else batch_size
 
-    # The last batch is filled up with its last episode, which is not counted again.
+    # The last batch is padded with its last episode, which counts once.
     starts = range(0, len(specs), batch_size)
     batches = [[specs[min(first + row, len(specs) - 1)] for row in range(batch_size)] for first in starts]
     rows = jax.tree.map(lambda x: np.stack([x] * chunk), source.row(specs[0].query))
@@ -146,7 +146,7 @@ def _outputs(
     own_chunk, own_batch = _own_rows(by_row, chunk), _own_rows(by_row, batch_size)
 
     def load(number: int) -> tuple[list[Any], Any]:
-        """This process's part: the rows of each chunk, filled up with its last image, and the batch's labels."""
+        """This process's part of a batch: the rows of each chunk, padded with its last image, and the labels."""
         chunks = []
         for images in plan.turns[number].chunks:
             rows = [source.row(images[min(row, len(images) - 1)]) for row in own_chunk]
@@ -174,7 +174,7 @@ def _outputs(
 
 
 def _own_rows(by_row: NamedSharding, length: int) -> list[int]:
-    """The rows of an array that this process gives, if it is split over all devices."""
+    """The rows that this process holds of an array that is split over all devices."""
     here = by_row.addressable_devices_indices_map((length,)).values()
     return sorted({row for index in here if index for row in range(length)[index[0]]})
 

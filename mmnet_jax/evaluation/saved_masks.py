@@ -1,4 +1,4 @@
-"""Predicted masks, one an episode: as PNG files, which ``mmnet_jax.score`` reads, or packed in memory."""
+"""Predicted masks, one for each episode: as PNG files, which ``mmnet_jax.score`` reads, or packed in memory."""
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -12,37 +12,31 @@ from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.storage.files import whole_folder
 
 SaveMask = Callable[[int, Bool[np.ndarray, "h w"]], None]
-"""Takes an episode's number and its mask in the scoring space, True where foreground is predicted."""
+"""Takes an episode's number and its mask at the scored size, True where foreground is predicted."""
 
 
 def mask_names(seeds: Sequence[int], per_seed: int) -> list[str]:
-    """Each episode's file: ``000000.png`` on, or ``seed510/000000.png`` and so on where there are several seeds."""
+    """The file of each episode: ``000000.png`` and so on; with several seeds ``seed510/000000.png`` and so on."""
     folders = [f"seed{seed}/" for seed in seeds] if len(seeds) > 1 else [""]
     return [f"{folder}{number:06d}.png" for folder in folders for number in range(per_seed)]
 
 
-class PackedMasks:
-    """Masks in memory, packed and compressed: about 2 KB each, in 0.1 ms."""
+def pack_mask(mask: Bool[np.ndarray, "h w"]) -> tuple[tuple[int, ...], bytes]:
+    """Shape and compressed pixels of a mask: about 2 KB, in 0.1 ms."""
+    return mask.shape, zlib.compress(np.packbits(mask).tobytes(), 1)
 
-    def __init__(self) -> None:
-        self._packed: dict[int, tuple[tuple[int, ...], bytes]] = {}
 
-    def save(self, episode: int, mask: Bool[np.ndarray, "h w"]) -> None:
-        """Keeps the mask of an episode; a ``SaveMask``."""
-        self._packed[episode] = mask.shape, zlib.compress(np.packbits(mask).tobytes(), 1)
-
-    def read(self, episode: int) -> Bool[np.ndarray, "h w"]:
-        """The mask of an episode."""
-        shape, packed = self._packed[episode]
-        bits = np.unpackbits(np.frombuffer(zlib.decompress(packed), np.uint8), count=shape[0] * shape[1])
-        return bits.reshape(shape).astype(bool)
+def unpack_mask(shape: tuple[int, ...], packed: bytes) -> Bool[np.ndarray, "h w"]:
+    """The mask that ``pack_mask`` packed."""
+    bits = np.unpackbits(np.frombuffer(zlib.decompress(packed), np.uint8), count=shape[0] * shape[1])
+    return bits.reshape(shape).astype(bool)
 
 
 @contextmanager
 def saved_masks(folder: Path, seeds: Sequence[int], per_seed: int) -> Iterator[SaveMask]:
-    """Gives a function that writes a mask to its file in ``folder``: 255 is foreground, 0 background.
+    """Yields a function that writes a mask to its file in ``folder``: 255 is foreground, 0 background.
 
-    The folder appears when all is written, or not at all.
+    The folder appears when all masks are written, or not at all.
     """
     names = mask_names(seeds, per_seed)
     with whole_folder(folder) as made:

@@ -1,4 +1,4 @@
-"""A sheet of evaluated episodes: supports, query, truth, prediction and the maps behind it."""
+"""A sheet of evaluated episodes: supports, query, ground truth, prediction, confidence map and activation maps."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
@@ -10,17 +10,18 @@ from mmnet_jax.evaluation.result import Result
 from mmnet_jax.labels import IGNORE
 
 TILE, GAP, HEADER, MARGIN, CAPTION = 150, 6, 22, 96, 36
-"""A tile's longer side, the gap between tiles, the header, and the captions' width and height, pixels."""
+"""Longer side of a tile, gap between tiles, height of the header, width and height of captions, in pixels."""
 MOST_SUPPORTS = 5
+"""Number of supports shown of an episode."""
 SAMPLES = 12
-"""Episodes on the sheet."""
+"""Number of episodes on the sheet."""
 
 
 def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"]:
     """One row for each sample of a result, from its supports with their masks to a few activation maps.
 
-    Prediction, confidence and activations are the trained head's. An activation's number is its embedding's;
-    ``top_activations`` chooses which are shown. A head without confidence or memory has no such columns.
+    Prediction and maps are the trained head's. The number on an activation map is the index of its embedding;
+    ``top_activations`` selects them. A head without a confidence map or a memory has no such columns.
     """
     first = result.samples[0]
     maps = ["confidence"] * (first.confidence is not None) + ["activation"] * len(first.embeddings)
@@ -37,7 +38,7 @@ def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"
         image, truth = dataset.test.read(spec.query, spec.class_id)
         tiles = [support_tile(support, label == 1, TILE) for support, label in supports]
         tiles += query_tiles(image, truth, sample.predicted, TILE)
-        whole = sample.predicted.shape != truth.shape  # scored in a square, to which the whole image was squashed
+        whole = sample.predicted.shape != truth.shape  # the image was squashed to a square, so there is no padding
         if sample.confidence is not None:
             tiles.append(map_tile(sample.confidence, truth.shape, TILE, whole))
         for number, values in zip(sample.embeddings, sample.activations, strict=True):
@@ -54,9 +55,9 @@ def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"
 def query_tiles(
     image: RGB, truth: UInt8[np.ndarray, "h w"], predicted: Bool[np.ndarray, "m n"], side: int
 ) -> list[UInt8[np.ndarray, "_ _ 3"]]:
-    """A query alone, with its ground truth (white where it is unknown), and with the mask predicted for it.
+    """A query image alone, with its ground truth (white where ignored), and with the predicted mask.
 
-    The mask may be of another size: where it was scored in a square, to which the whole image was squashed.
+    The mask may be of another size, that of a square to which the image was squashed for scoring.
     """
     query = fit_image(image, side)
     known = query.copy()
@@ -70,19 +71,19 @@ def query_tiles(
 
 
 def spread_over_classes(class_ids: Integer[np.ndarray, " e"], count: int) -> set[int]:
-    """About ``count`` episodes, as many of each class, evenly over its episodes (fewer where it has fewer)."""
+    """About ``count`` episodes, equally many of each class if it has enough, spaced evenly over its episodes."""
     taken: set[int] = set()
     classes = np.unique(class_ids)
     for c, part in zip(classes, np.array_split(np.arange(count), len(classes)), strict=True):
-        own = np.flatnonzero(class_ids == c)
-        taken.update(own[np.linspace(0, len(own) - 1, len(part)).round().astype(int)].tolist())
+        of_class = np.flatnonzero(class_ids == c)
+        taken.update(of_class[np.linspace(0, len(of_class) - 1, len(part)).round().astype(int)].tolist())
     return taken
 
 
 def map_tile(
     values: Float[np.ndarray, "grid grid"], size: tuple[int, ...], side: int, whole: bool = False
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """A map in [0, 1] over an image of this size: over all of it, or with padding right or below, which is cut off."""
+    """A map in [0, 1] in colours, at the size of an image's tile: ``whole``, or without the padding right and below."""
     from mmnet_jax.ops.resize import resize_on_host  # imports jax, which a sheet without maps does not need
 
     height, width = fit_size(size, side)

@@ -1,4 +1,4 @@
-"""A result read back from its files: the summary, and the counts of every episode."""
+"""A result read from its files: the summary, and the pixel counts of every episode."""
 
 import csv
 import dataclasses
@@ -13,20 +13,20 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.report import result_files
 
 NEEDED = ("dataset", "fold", "shots", "protocol", "episodes")
-"""Fields that every result has."""
+"""Required fields of a result."""
 OWN = "own"
-"""The method that the result is of; the others are its baselines."""
+"""Key of the evaluated network or masks among the methods of a result; the other keys are baselines."""
 
 
 class StoredEpisode(NamedTuple):
-    """One line of the table of episodes."""
+    """One row of the table of episodes."""
 
     query: str
     class_name: str
     supports: str
-    """Ids, with a space between them."""
+    """Image ids separated by spaces."""
     area: int
-    """Pixels of the label's foreground."""
+    """Foreground pixels of the label."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class StoredResult:
     """The content of ``result.json``."""
     episodes: tuple[StoredEpisode, ...]
     counts: dict[str, Integer[np.ndarray, "e 2"]]
-    """For ``OWN`` and each baseline the foreground intersection and union of every episode, in pixels."""
+    """Method -> foreground intersection and union of every episode, in pixels."""
 
     @property
     def fold(self) -> int:
@@ -57,7 +57,7 @@ def read_result(path: Path) -> StoredResult:
         rows = list(csv.DictReader(table.read_text().splitlines()))
         episodes = tuple(StoredEpisode(r["query"], r["class"], r["supports"], int(r["area"])) for r in rows)
         names = [name for name in summary.get("baselines", {}) if rows and f"{name}_union" in rows[0]]
-        columns = {OWN: "", **{name: f"{name}_" for name in names}}  # tables written before have no baseline's
+        columns = {OWN: "", **{name: f"{name}_" for name in names}}  # older tables have none of baselines
         counts = {
             name: np.array([(int(row[f"{prefix}intersection"]), int(row[f"{prefix}union"])) for row in rows], np.int64)
             for name, prefix in columns.items()
@@ -66,10 +66,10 @@ def read_result(path: Path) -> StoredResult:
         result = StoredResult(needed | summary | {"fold": int(summary["fold"])}, episodes, counts)
         number = int(summary["episodes"]) * result.seeds
     except FileNotFoundError as error:
-        raise UserError(f"{error.filename} does not exist; a result is NAME.json and NAME.episodes.csv.") from None
+        raise UserError(f"{error.filename} does not exist; a result is NAME.json with NAME.episodes.csv.") from None
     except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
         what = error.strerror if isinstance(error, OSError) else f"{type(error).__name__} {error}"
         raise UserError(f"the result {path} or its {table.name} cannot be read: {what}.") from error
     if len(episodes) != number or not episodes:
-        raise UserError(f"{table} has {len(episodes)} episodes, but {path} names {number}.")
+        raise UserError(f"{table} has {len(episodes)} episodes, but {path} says {number}; evaluate again.")
     return result

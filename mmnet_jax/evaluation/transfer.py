@@ -1,4 +1,4 @@
-"""Evaluation on another dataset than the training's."""
+"""Evaluation on a dataset other than the training's."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from mmnet_jax.data.datasets.unseen import seen_classes, unseen_name, with_unsee
 from mmnet_jax.errors import UserError, first_of
 
 SHOWN = 20
-"""Classes that a message names."""
+"""Number of classes that a message names."""
 NOT_COMPARABLE = (
     "published numbers of COCO-20i to PASCAL-5i (RePRI) are scored at 417 px with padding, and these at the label's "
     "own size: they are not comparable"
@@ -20,25 +20,25 @@ NOT_COMPARABLE = (
 
 
 class Transfer(NamedTuple):
-    """Another dataset, opened to score a trained network on it."""
+    """Another dataset, opened to evaluate a trained network on it."""
 
     config: ConfigDict
     """The training's, with the fields of the other dataset."""
     dataset: Dataset
     """Its folds are those of the training, see ``with_unseen``."""
     trained: str
-    """The name of the dataset of the training."""
+    """Name of the training's dataset."""
     seen: tuple[str, ...]
-    """Classes of ``dataset`` that the network was trained on."""
+    """Classes of ``dataset`` on which the network was trained."""
 
-    def check(self, asked: Iterable[str]) -> None:
-        """Raises ``UserError`` if episodes ask for classes that the network was trained on."""
-        if both := [name for name in asked if name in self.seen]:
+    def check(self, classes: Iterable[str]) -> None:
+        """Raises ``UserError`` if the network was trained on one of these classes."""
+        if both := [name for name in classes if name in self.seen]:
             names = first_of(both, SHOWN)
-            raise UserError(f"the network was trained on {names}, as classes of {self.trained}; ask for others.")
+            raise UserError(f"the network was trained on {names}, as classes of {self.trained}; test on other classes.")
 
     def notes(self) -> list[str]:
-        """Sentences for the result: the classes left out, and which published numbers are not comparable."""
+        """Notes for the result: classes left out, and published numbers that are not comparable."""
         notes = []
         if self.seen:
             left_out = f"left out of {self.dataset.name}, since the network was trained on them"
@@ -51,15 +51,14 @@ class Transfer(NamedTuple):
 def open_transfer(config: ConfigDict, name: str, variant: str | None = None) -> Transfer:
     """Opens a dataset in ``data.data_dir`` for a network that was trained, by ``config``, on another one.
 
-    ``variant`` is a value of the dataset's ``variant_field``; if None, its first one that is prepared. Raises
-    ``UserError`` where it is not prepared, or the classes of the training are those of a source folder whose dataset is
-    not prepared there.
+    ``variant`` is a value of the dataset's ``variant_field``; the first prepared one if None. Raises ``UserError`` if
+    it is not prepared, or if the training's classes come from a dataset that is not prepared there.
     """
     spec, own, data_dir = find_spec(name), dataset_choice(config), config.data.data_dir
     prepared = (known for known in spec.variants if is_prepared(name, data_dir, known))
     variant = next(prepared, spec.default_variant) if variant is None else spec.variant(variant)
     trained = find_spec(own.name)
-    if not trained.folds or is_prepared(*own[:3]):  # its source may have brought classes of its own
+    if not trained.folds or is_prepared(*own[:3]):  # the prepared dataset may name classes of its own
         trained = open_dataset(*own).spec
     folds, fold = own.folds or trained.default_folds, config.fold
     dataset = open_dataset(name, data_dir, variant)

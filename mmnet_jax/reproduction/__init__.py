@@ -1,1 +1,1 @@
-"""The paper's tables: their rows, the trainings that fill them, and how the numbers that come out compare."""
+"""The paper's tables: their rows, the runs that fill them, and the comparison with the printed numbers."""

@@ -1,4 +1,4 @@
-"""Runs as processes: one after the other, several at a time on this machine, or as jobs of a Slurm cluster."""
+"""Runs as processes: one at a time, several in parallel on this machine, or as Slurm jobs."""
 
 import datetime
 import os
@@ -17,33 +17,29 @@ import mmnet_jax
 from mmnet_jax.cli.signals import Stopped, interrupts
 from mmnet_jax.errors import UserError
 
-STOPPING = b"stopping the runs at their next checkpoint; once more kills them\n"
-
+STOPPING = b"stopping the runs at their next checkpoint; a second signal kills them\n"
 HEADER = "# "
-"""Starts the line that each attempt writes into a log: time, machine and command."""
-
+"""Start of the line that each attempt writes into a log: time, machine and command."""
 SLURM = {"time": 24 * 60, "nodes": 1, "ntasks_per_node": 1, "gpus_per_node": 1, "cpus_per_task": 8}
-"""Default parameters of a Slurm job, as ``submitit.SlurmExecutor`` names them; time in minutes."""
-
-
+"""Default parameters of a Slurm job, as named by ``submitit.SlurmExecutor``; time in minutes."""
 Slot = dict[str, str]
-"""Environment variables of the processes that run in it."""
+"""Environment variables of the processes that run in a slot."""
 
 
 class Job(NamedTuple):
-    """One process to run."""
+    """A process to run."""
 
     name: str
     command: Sequence[str]
     log: Path
-    """Its output is appended here."""
+    """File to which its output is appended."""
 
     def start(self, slot: Slot) -> subprocess.Popen[bytes]:
-        """Starts the process in its own session, so that Ctrl-C reaches it only through this process."""
+        """Starts the process in its own session, so that Ctrl-C does not reach it directly."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         package = str(Path(mmnet_jax.__file__).resolve().parents[1])
         path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-        this_code = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # whatever the current folder holds
+        this_code = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # not another copy in the current folder
         with self.log.open("ab", buffering=0) as log:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             log.write(f"{HEADER}{now} on {platform.node()}: {shlex.join(self.command)}\n".encode())
@@ -51,23 +47,23 @@ class Job(NamedTuple):
             return subprocess.Popen(self.command, env=os.environ | this_code | slot, start_new_session=True, **streams)
 
     def failure(self, status: int) -> str | None:
-        """A line about the process that ended with ``status``, if it failed."""
+        """A line about the process if its exit ``status`` is a failure."""
         ended = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         return f"{self.name} {ended}: {last_line(self.log)} (log: {self.log})" if status else None
 
 
 def launch(jobs: Sequence[Job], slots: Sequence[Slot], say: Callable[[str], None], every: float = 60.0) -> list[str]:
-    """Runs all jobs, one in each slot at a time; returns a line about each that failed, which does not stop the others.
+    """Runs all jobs, one per slot at a time; returns a line about each failure. A failure does not stop other jobs.
 
-    ``say`` gets a line when a job starts or ends, and in between the last line of its log every ``every`` seconds.
+    ``say`` gets a line when a job starts or ends, and the last line of its log every ``every`` seconds.
 
     Raises:
-      Stopped: after an interrupt, once every process has ended. The first signal is passed on and trainings stop at
-        a checkpoint; the second one kills them.
+      Stopped: after an interrupt, when every process has ended. The first signal is passed on, so that trainings stop
+        at a checkpoint; the second kills them.
     """
     free = list(slots)
     started: list[subprocess.Popen[bytes]] = []
-    starting = Lock()  # an interrupt either finds a process in the list or keeps it from starting
+    starting = Lock()  # an interrupt either finds a process in ``started`` or prevents its start
 
     def work(job: Job) -> str | None:
         slot = free.pop()
@@ -85,7 +81,7 @@ def launch(jobs: Sequence[Job], slots: Sequence[Slot], say: Callable[[str], None
                     say(f"{job.name}: {last_line(job.log)}")
             failure = job.failure(process.returncode)
         except OSError as error:
-            failure = f"{job.name} could not start: {error.filename}: {error.strerror}"
+            failure = f"{job.name} cannot start: {error.filename}: {error.strerror}"
         finally:
             free.append(slot)
         say(f"{job.name}: stopped" if asked() else failure or f"{job.name}: done")
@@ -109,14 +105,14 @@ def launch(jobs: Sequence[Job], slots: Sequence[Slot], say: Callable[[str], None
 
 
 def local_slots(parallel: int | None, gpus: Sequence[str]) -> list[Slot]:
-    """``parallel`` slots (default: one a GPU), each with one of the GPUs."""
+    """``parallel`` slots (default: one per GPU), each with one of the GPUs."""
     count = parallel or max(1, len(gpus))
     shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if count > len(gpus) > 0 else {}
     return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} | shared if gpus else {} for i in range(count)]
 
 
 def visible_gpus() -> list[str]:
-    """Names of the usable NVIDIA GPUs, as ``CUDA_VISIBLE_DEVICES`` takes them."""
+    """The usable NVIDIA GPUs, as named in ``CUDA_VISIBLE_DEVICES``."""
     tool, chosen = shutil.which("nvidia-smi"), os.environ.get("CUDA_VISIBLE_DEVICES")
     if tool is None or os.environ.get("JAX_PLATFORMS", "").lower() == "cpu":
         return []
@@ -127,31 +123,31 @@ def visible_gpus() -> list[str]:
 
 
 class SlurmTask:
-    """A job as submitit calls it on a node. When its time is up, it stops at a checkpoint and is queued again."""
+    """A job that submitit calls on a node. At the time limit it stops at a checkpoint and is queued again."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
 
     def __call__(self) -> None:
-        before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm sends submitit's signal to the child as well
+        before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm sends submitit's signal to the child too
         self.process = self.job.start({})
         signal.signal(signal.SIGUSR2, before)
         if failure := self.job.failure(self.process.wait()):
             raise RuntimeError(failure)
 
     def checkpoint(self) -> Any:
-        """What submitit queues next; it calls this in a signal handler."""
+        """The job that submitit queues next; submitit calls this in a signal handler."""
         from submitit.helpers import DelayedSubmission
 
         self.process.terminate()
-        os.waitpid(self.process.pid, 0)  # process.wait() is what the signal interrupted, and holds its lock
+        os.waitpid(self.process.pid, 0)  # the interrupted process.wait() holds the lock of another one
         return DelayedSubmission(SlurmTask(self.job))
 
 
 def submit(jobs: Sequence[Job], folder: Path, name: str, parallel: int | None, options: Sequence[str]) -> list[str]:
     """Submits the jobs as one array, ``parallel`` at a time, with submitit's files in ``folder``; returns their ids.
 
-    ``options`` are more parameters of ``submitit.SlurmExecutor``, ``NAME=VALUE`` each; a wrong one is a ``UserError``.
+    ``options`` are parameters ``NAME=VALUE`` of ``submitit.SlurmExecutor``; an unknown one is a ``UserError``.
     """
     try:
         import submitit
@@ -170,6 +166,6 @@ def submit(jobs: Sequence[Job], folder: Path, name: str, parallel: int | None, o
 
 
 def last_line(log: Path) -> str:
-    """The last line that a process wrote into its log; empty if there is none."""
+    """The last line of a process in its log; empty if there is none."""
     lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
     return next((line.strip() for line in reversed(lines) if line.strip() and not line.startswith(HEADER)), "")

@@ -1,4 +1,4 @@
-"""A table filled with what was measured, as JSON and as Markdown."""
+"""A table with the measured numbers, as JSON and as Markdown."""
 
 import itertools
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.datasets import DATASETS
-from mmnet_jax.evaluation.comparison import Key, Parts, UnlikeResults, difference, miou
+from mmnet_jax.evaluation.comparison import Key, NotComparable, Parts, difference, miou
 from mmnet_jax.evaluation.comparison_table import OPPOSITE, intervals_of, numbers
 from mmnet_jax.evaluation.markdown import markdown_table, with_intervals
 from mmnet_jax.reproduction.runs import Run, Settings
@@ -21,18 +21,18 @@ CLAIMS = (
     f"{OPPOSITE} A claim is undecided if the interval of the mean contains 0; it differs by fold if the interval of "
     "one fold is above 0 and that of another below."
 )
-SEEDS = " Verdicts are by the intervals over seeds. The column one seed: the smallest and the largest mean of one seed."
+SEEDS = " Verdicts use the intervals over seeds. Column one seed: the smallest and the largest mean of a single seed."
 
 Columns = Mapping[str, Sequence[Key]]
-"""The fold and seed of each run behind a number, by the name of its column."""
+"""Name of a column -> fold and seed of each run in it."""
 
 
-def filled(
+def table_json(
     table: Table, settings: Settings, finished: Sequence[tuple[Run, Outcome]], unfinished: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The table as JSON; ``unfinished`` has the last line of the log by a run's name.
+    """The table as JSON. A cell has a number if all its runs are finished.
 
-    A cell has a number where none of its runs is missing.
+    ``unfinished`` maps the name of a run to the last line of its log.
     """
     folds, seeds = table.folds, settings.seeds
     columns: Columns = {f"fold{fold}": [(fold, seed) for seed in seeds] for fold in folds}
@@ -42,20 +42,20 @@ def filled(
         row.name: {(run.fold, run.seed): outcome for run, outcome in finished if run.recipe == row.config}
         for row in table.rows
     }
-    parts = {row: {key: outcome.numbers for key, outcome in own.items()} for row, own in measured.items()}
-    found = [outcome for _, outcome in finished]
+    parts = {row: {key: outcome.numbers for key, outcome in outcomes.items()} for row, outcomes in measured.items()}
+    outcomes = [outcome for _, outcome in finished]
     data = []
-    for outcome in found:
+    for outcome in outcomes:
         name, _, variant, rule = dataset_choice(outcome.config)
-        chosen = {"variant": variant} | ({"folds": rule} if len(DATASETS[name].novel) > 1 else {})
-        one = {"dataset": name, **chosen, "sha256": outcome.summary.get("data_sha256")}
-        data += [one] if one not in data else []
+        folds_rule = {"folds": rule} if len(DATASETS[name].novel) > 1 else {}
+        source = {"dataset": name, "variant": variant, **folds_rule, "sha256": outcome.summary.get("data_sha256")}
+        data += [source] if source not in data else []
 
     def distinct(field: str) -> list[Any]:
-        return sorted({outcome.summary.get(field) for outcome in found} - {None})
+        return sorted({outcome.summary.get(field) for outcome in outcomes} - {None})
 
     rows = [_row(row, columns, measured[row.name], settings.runs) for row in table.rows]
-    codes = {code for outcome in found for code in outcome.codes}
+    codes = {code for outcome in outcomes for code in outcome.codes}
     return {
         "title": table.title,
         "note": table.note,
@@ -81,11 +81,11 @@ def filled(
 
 
 def _row(row: TableRow, columns: Columns, outcomes: Mapping[Key, Outcome], folder: Path) -> dict[str, Any]:
-    """Our number and the paper's by column, and the runs in ``folder`` behind them."""
+    """Measured and printed number of each column, and the runs in ``folder`` behind them."""
     cells: dict[str, dict[str, Any]] = {}
     for name, keys in columns.items():
         cell = cells[name] = {}
-        if row.paper:  # it prints means over all folds only
+        if row.paper:  # its means are over all folds
             cell["paper"] = row.paper[name] if name != "mean" or len(columns) == len(row.paper) else None
         if outcomes.keys() >= set(keys):
             score = miou({key: outcomes[key].numbers for key in keys})
@@ -94,8 +94,8 @@ def _row(row: TableRow, columns: Columns, outcomes: Mapping[Key, Outcome], folde
                 cell["difference"] = score.value - cell["paper"]
     runs = []
     for (fold, seed), outcome in sorted(outcomes.items()):
-        same = ("miou", "step", "class_iou", "commit", "numerics", "weights_sha256", "data_sha256")
-        run = {"fold": fold, "seed": seed} | {field: outcome.summary.get(field) for field in same}
+        fields = ("miou", "step", "class_iou", "commit", "numerics", "weights_sha256", "data_sha256")
+        run = {"fold": fold, "seed": seed} | {field: outcome.summary.get(field) for field in fields}
         run["confidence_alone"] = outcome.summary.get("baselines", {}).get("confidence", {}).get("miou")
         run["workdir"] = outcome.workdir.relative_to(folder.absolute()).as_posix()
         runs.append(run)
@@ -104,14 +104,14 @@ def _row(row: TableRow, columns: Columns, outcomes: Mapping[Key, Outcome], folde
 
 
 def _compared(ours: Parts, theirs: Parts, columns: Columns, by_seed: Columns) -> dict[str, Any]:
-    """Paired differences of two rows by column and by seed, with the verdict on the claim."""
+    """Paired differences of two rows by column and by seed, and the verdict on the claim."""
 
     def cell(keys: Sequence[Key]) -> dict[str, Any]:
         if not ours.keys() & theirs.keys() >= set(keys):
             return {}
         try:
             score = difference({key: ours[key] for key in keys}, theirs)
-        except UnlikeResults as error:
+        except NotComparable as error:
             return {"verdict": NOT_COMPARABLE, "reason": str(error)}
         return numbers("difference", score) | {"verdict": verdict(score)}
 
@@ -122,15 +122,15 @@ def _compared(ours: Parts, theirs: Parts, columns: Columns, by_seed: Columns) ->
     return {"cells": cells, "verdict": overall, "by_seed": {name: cell(keys) for name, keys in by_seed.items()}}
 
 
-def markdown(content: Mapping[str, Any]) -> str:
-    """The Markdown of a table from ``filled``."""
+def table_markdown(content: Mapping[str, Any]) -> str:
+    """``table_json`` as Markdown."""
     rows, claims, several = content["rows"], content["claims"], len(content["seeds"]) > 1
     columns = list(rows[0]["cells"])
     head = "Novel mIoU in percent with its 95% interval"
     if any("paper" in row["cells"]["mean"] for row in rows):
-        head += "; below it the paper's number and the difference from it"
+        head += "; below it, the paper's number and the difference from it"
     lines = [f"# {content['title']}", "", f"{head}. {_circumstances(content)}", "", content["intervals"], ""]
-    body = [[f"{row['label']} (`{row['row']}`)", *map(_beside_paper, row["cells"].values())] for row in rows]
+    body = [[f"{row['label']} (`{row['row']}`)", *map(_with_paper, row["cells"].values())] for row in rows]
     lines += markdown_table(["row", *columns], body)
     if claims:
         lines += ["", CLAIMS + SEEDS * several, ""]
@@ -148,7 +148,7 @@ def markdown(content: Mapping[str, Any]) -> str:
 
 
 def _circumstances(content: Mapping[str, Any]) -> str:
-    """Protocol, data, weights, code and machine, with hashes cut to 12 digits."""
+    """Sentences about protocol, data, weights, code and hardware, with hashes cut to 12 digits."""
 
     def listed(name: str) -> str:
         return ", ".join(map(str, content[name])) or "unknown"
@@ -162,24 +162,24 @@ def _circumstances(content: Mapping[str, Any]) -> str:
         text += f" Changed in all runs: {listed('changes')}."
     if content["weights_sha256"]:
         text += f" Backbone weights: SHA-256 {listed('weights_sha256')}."
-    for number, one in enumerate(content["data"]):
-        sha256 = f"; SHA-256 {' and '.join(one['sha256'].values())}" if one["sha256"] else ""
-        folds = f", {one['folds']} folds" if "folds" in one else ""
-        text += f"{',' if number else ' Data:'} {one['dataset']} ({one['variant']}{folds}{sha256})"
+    for number, data in enumerate(content["data"]):
+        sha256 = f"; SHA-256 {' and '.join(data['sha256'].values())}" if data["sha256"] else ""
+        folds = f", {data['folds']} folds" if "folds" in data else ""
+        text += f"{',' if number else ' Data:'} {data['dataset']} ({data['variant']}{folds}{sha256})"
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]+", r"\1", text)
 
 
 def _number(cell: Mapping[str, Any], name: str, sign: str = "") -> str:
-    """A number with its interval, or why there is none."""
+    """A number with its interval, or the reason why there is none."""
     if name not in cell:
         return cell.get("verdict", NOT_RUN)
     return with_intervals(cell, name, f"{sign}z.1f")
 
 
-def _beside_paper(cell: Mapping[str, Any]) -> str:
-    below = "" if cell.get("paper") is None else f"<br>{cell['paper']:.1f}"
-    behind = f" ({cell['difference']:+.1f})" if "difference" in cell else ""
-    return _number(cell, "miou") + below + behind
+def _with_paper(cell: Mapping[str, Any]) -> str:
+    paper = "" if cell.get("paper") is None else f"<br>{cell['paper']:.1f}"
+    difference = f" ({cell['difference']:+.1f})" if "difference" in cell else ""
+    return _number(cell, "miou") + paper + difference
 
 
 def _seed_range(claim: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""The trainings that fill a table: one a recipe, fold and seed, each with its config, workdir and command.
+"""The runs of a table: one training for each recipe, fold and seed, with its config, workdir and command.
 
-A workdir counts for a run when its config, backbone weights, data and code (``NUMERICS``) are the run's. Any other one
-is left as it is, and the run gets the next free folder: ``seed321.1`` beside ``seed321``.
+A workdir is reused for a run if its config, backbone weights, data and code (``NUMERICS``) agree. Other workdirs stay
+untouched, and the run gets the next free folder: ``seed321.1`` beside ``seed321``.
 """
 
 import json
@@ -33,12 +33,12 @@ OWN_FIELDS = {
     "model.weights": "--weights",
     "evaluation.after_training": "the runner, because a table needs the result of every run",
 }
-"""Config fields that ``--set`` cannot change, and what sets them."""
+"""Config fields that ``--set`` cannot change -> what sets them."""
 FIRST_SEED, MOST_SEEDS = 321, 100
 
 
 class Settings(NamedTuple):
-    """Settings that all runs of a call share."""
+    """Settings shared by all runs."""
 
     runs: Path
     """Folder of the workdirs."""
@@ -47,7 +47,7 @@ class Settings(NamedTuple):
     weights: str = "weights"
     """Backbone weights: one file, or a folder of ``BACKBONE.safetensors`` files."""
     changes: tuple[str, ...] = ()
-    """``FIELD=VALUE`` each."""
+    """Changed config fields, each ``FIELD=VALUE``."""
 
     @property
     def one_weights_file(self) -> bool:
@@ -58,7 +58,7 @@ class Run(NamedTuple):
     """One training with its evaluation."""
 
     recipe: str
-    """As in a table's row."""
+    """``TableRow.config``."""
     fold: int
     seed: int
     config: ConfigDict
@@ -66,54 +66,54 @@ class Run(NamedTuple):
     folder: Path
     """Its workdir, unless another training is there."""
     overrides: tuple[str, ...]
-    """Differences from the recipe, ``FIELD=VALUE`` each."""
+    """Differences from the recipe, each ``FIELD=VALUE``."""
 
     @property
     def name(self) -> str:
         return f"{self.recipe} fold {self.fold} seed {self.seed}"
 
     def command(self, workdir: Path) -> list[str]:
-        """The command that trains, or resumes the training, and ends with the result."""
+        """The command that starts or resumes the training and then evaluates."""
         command = [sys.executable, "-m", "mmnet_jax.train", f"--config={self.recipe}", f"--workdir={workdir}"]
         return command + [f"--config.{text}" for text in self.overrides]
 
 
 class Status(NamedTuple):
-    """Status of a run, and its workdir."""
+    """The status and the workdir of a run."""
 
     kind: Literal["done", "begun", "new"]
     workdir: Path
     left_alone: tuple[str, ...] = ()
-    """Folders that hold something else, each with what differs."""
+    """Workdirs of other trainings, each with the difference."""
 
     @property
     def log(self) -> Path:
-        """Log of the run's processes: beside the workdir, because a workdir may be made anew."""
+        """Log of the run's processes: beside the workdir, because a workdir may be recreated."""
         return self.workdir.with_name(f"{self.workdir.name}.log")
 
 
 def select(table: str, rows: Sequence[str], folds: Sequence[str]) -> Table:
-    """The part of a table that the flags name, all of it where they are empty."""
+    """The rows and folds of a table that the flags name; an empty flag stands for all."""
     whole = TABLES[table]
     known = [row.name for row in whole.rows]
     for name in rows:
         if name not in known:
-            raise UserError(f"--rows: {whole.title} has no row {name!r}; there are {', '.join(known)}.")
+            raise UserError(f"--rows: {whole.title} has no row {name!r}; it has {', '.join(known)}.")
     picked = tuple(row for row in whole.rows if not rows or row.name in rows)
     claims = tuple(pair for pair in whole.claims if {row.name for row in picked}.issuperset(pair))
     return Table(whole.title, picked, claims, whole_numbers("folds", folds, 3) or whole.folds, whole.note)
 
 
 def whole_numbers(flag: str, words: Sequence[str], last: int) -> tuple[int, ...]:
-    """The numbers of a flag, each once; raises a ``UserError`` unless they are from 0 to ``last``."""
+    """The numbers of a flag, without repetitions; raises a ``UserError`` unless they are from 0 to ``last``."""
     for word in words:
         if not word.strip().isdecimal() or int(word) > last:
-            raise UserError(f"--{flag} must be whole numbers from 0 to {last}, but holds {word!r}.")
+            raise UserError(f"--{flag} must be whole numbers from 0 to {last}, but has {word!r}.")
     return tuple(dict.fromkeys(map(int, words)))
 
 
 def training_seeds(words: Sequence[str]) -> tuple[int, ...]:
-    """The seeds of ``--seeds``: one number up to ``MOST_SEEDS`` is how many there are, from ``FIRST_SEED`` on."""
+    """The seeds of ``--seeds``: a single number up to ``MOST_SEEDS`` is a count, starting from ``FIRST_SEED``."""
     seeds = whole_numbers("seeds", words, 2**31 - 1)
     if not any(seeds):
         raise UserError("--seeds is empty: give a number of seeds such as 3, or seeds such as 321,322.")
@@ -121,21 +121,21 @@ def training_seeds(words: Sequence[str]) -> tuple[int, ...]:
 
 
 def plan_runs(table: Table, settings: Settings) -> list[Run]:
-    """Every run that the table needs, once, in the order of rows, folds and seeds."""
+    """The runs that the table needs, in the order of rows, folds and seeds."""
     recipes = dict.fromkeys(row.config for row in table.rows)
     keys = [(recipe, fold, seed) for recipe in recipes for fold in table.folds for seed in settings.seeds]
     runs = [plan_run(*key, settings) for key in keys]
     backbones = sorted({run.config.model.backbone for run in runs if run.config.model.weights})
     if len(backbones) > 1 and settings.one_weights_file:
         raise UserError(
-            f"--weights={settings.weights} is one file, but the rows have the backbones {', '.join(backbones)}: give a "
+            f"--weights={settings.weights} is one file, but the rows have the backbones {', '.join(backbones)}; give a "
             "folder of BACKBONE.safetensors files, or rows of one backbone."
         )
     return runs
 
 
 def plan_run(recipe: str, fold: int, seed: int, settings: Settings) -> Run:
-    """One run of a recipe; raises a ``UserError`` for a change that is malformed or that another flag makes."""
+    """One run of a recipe; raises a ``UserError`` for a malformed change and for a field that another flag sets."""
     for change in settings.changes:
         field, equals, _ = change.partition("=")
         if not equals:
@@ -157,7 +157,7 @@ def plan_run(recipe: str, fold: int, seed: int, settings: Settings) -> Run:
 
 
 def find_status(run: Run, any_code: bool = False) -> Status:
-    """Status of a run now; ``any_code`` also accepts what other versions of the code made."""
+    """The current status of a run; ``any_code`` also accepts runs of other versions of the code."""
     left_alone: list[str] = []
     while True:
         workdir = Workdir(f"{run.folder}.{len(left_alone)}" if left_alone else run.folder)
@@ -168,17 +168,17 @@ def find_status(run: Run, any_code: bool = False) -> Status:
 
 
 def _kind(workdir: Workdir, config: ConfigDict, any_code: bool) -> Literal["done", "begun", "new"]:
-    """Status of a run in a workdir; raises a ``UserError`` if it is another's. Unknown data count as the same."""
+    """The status of a run in a workdir; a ``UserError`` if the workdir is another's. Unknown data count as equal."""
     if not workdir.resumes(config):
         return "new"
     result, data = _read_result(workdir), _data_sha256(dataset_choice(config))
     origins = [("begun", workdir.code(), workdir.data_sha256())]
     if result:
         origins.append(("evaluated", read_code(result), result.get("data_sha256")))
-    for verb, code, its_data in origins:
+    for verb, code, data_then in origins:
         if not any_code and not CODE.computes_like(code):
             raise UserError(f"{verb} by other code")
-        if its_data and isinstance(data, dict) and its_data != data:
+        if data_then and isinstance(data, dict) and data_then != data:
             raise UserError(f"{verb} with other data")
     protocol = config.evaluation.protocol
     episodes = config.evaluation.episodes or default_episodes(DATASETS[config.data.dataset], protocol)
@@ -186,7 +186,7 @@ def _kind(workdir: Workdir, config: ConfigDict, any_code: bool) -> Literal["done
 
 
 def _read_result(workdir: Workdir) -> dict[str, Any]:
-    """The result that ended the training; empty unless it and its table of episodes are there."""
+    """The final result of the training; empty unless it and its table of episodes exist."""
     path, _, episodes, _ = result_files(workdir.results / RESULT)
     try:
         return json.loads(path.read_text()) if episodes.is_file() else {}
@@ -195,7 +195,7 @@ def _read_result(workdir: Workdir) -> dict[str, Any]:
 
 
 def refuse_missing(configs: Iterable[ConfigDict]) -> None:
-    """Raises a ``UserError`` that names all datasets and weights files that are missing, with commands to make them."""
+    """Raises a ``UserError`` that names all missing datasets and weights, with the commands that make them."""
     missing = []
     for config in configs:
         data, weights = _data_sha256(dataset_choice(config)), config.model.weights
@@ -203,14 +203,14 @@ def refuse_missing(configs: Iterable[ConfigDict]) -> None:
             missing.append(data.rstrip("."))
         if weights and not Path(weights).is_file():
             command = f"python scripts/port_weights.py {config.model.backbone} --source=FILE --output={weights}"
-            missing.append(f"--weights: {weights} is missing; make it with: {command}")
+            missing.append(f"--weights: {weights} is missing; port it with: {command}")
     if missing:
         raise UserError(f"{'; '.join(dict.fromkeys(missing))}.")
 
 
 @cache
 def _data_sha256(choice: DatasetChoice) -> dict[str, str] | str:
-    """SHA-256 of the prepared dataset's splits, or the sentence that says why it cannot be opened."""
+    """SHA-256 of the prepared dataset's splits, or the message that says why it cannot be opened."""
     try:
         return open_dataset(*choice).fingerprints()
     except UserError as error:

@@ -1,4 +1,4 @@
-"""The results of finished runs, and the verdict on a claim that one row of a table is better than another."""
+"""Results of finished runs, and verdicts on claims that one row of a table is better than another."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -17,14 +17,14 @@ HOLDS, FAILS, UNDECIDED, DIFFERS = "holds", "does not hold", "undecided", "diffe
 
 
 class Outcome(NamedTuple):
-    """The numbers of a finished run."""
+    """The result of a finished run."""
 
     workdir: Path
     numbers: Resampled
     config: ConfigDict
     """The training's, resolved."""
     codes: tuple[Code, ...]
-    """The code that trained and the code that evaluated, where they are known."""
+    """The code that trained and the code that evaluated, if known."""
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -33,18 +33,18 @@ class Outcome(NamedTuple):
 
 
 def read_outcome(workdir: Workdir) -> Outcome:
-    """The numbers of a finished run; raises a ``UserError`` if a file is missing or damaged."""
+    """Reads the result of a finished run; raises a ``UserError`` if a file is missing or damaged."""
     result = read_result(workdir.results / RESULT)
     codes = tuple(code for code in (workdir.code(), read_code(result.summary)) if code)
     return Outcome(workdir.path, resample(result), workdir.load_config(), codes)
 
 
 def verdict(difference: Estimate) -> str:
-    """On the claim that a difference is above 0, by the interval over training seeds where there are several."""
+    """The verdict on the claim that a difference is positive, by the interval over training seeds if there is one."""
     low, high = difference.seeds95 or difference.interval95
     return HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
 
 
 def overall_verdict(mean: str, folds: Collection[str]) -> str:
-    """The verdict on the mean, unless the claim holds in one fold and fails in another."""
+    """The verdict on the mean, or ``DIFFERS`` if the claim holds in one fold and fails in another."""
     return DIFFERS if HOLDS in folds and FAILS in folds else mean

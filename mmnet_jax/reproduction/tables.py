@@ -1,4 +1,4 @@
-"""MM-Net's and PFENet's rows in the paper's tables: what it prints, and the config that each row stands for.
+"""The rows of MM-Net and PFENet in the paper's tables: printed numbers, and the recipe of each row.
 
 Numbers are novel mIoU in percent: folds 0 to 3, then their mean. Rows of other methods are left out.
 """
@@ -10,12 +10,12 @@ COLUMNS = ("fold0", "fold1", "fold2", "fold3", "mean")
 
 
 class TableRow(NamedTuple):
-    """One row at one number of shots."""
+    """One row of a table, for one number of shots."""
 
     name: str
     """Its name in ``--rows``."""
     config: str
-    """The recipe, as in ``ablations:fcm_only``. Rows of the same recipe share their runs."""
+    """The recipe, such as ``ablations:fcm_only``. Rows with the same recipe share their runs."""
     paper: dict[str, float] | None
     """The printed numbers of ``fold0`` to ``fold3`` and ``mean``."""
     label: str
@@ -30,12 +30,12 @@ class TableRow(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table and its claims."""
+    """A table of the paper and the claims that it supports."""
 
     title: str
     rows: tuple[TableRow, ...]
     claims: tuple[tuple[str, str], ...]
-    """Pairs of rows of which the first one has the higher mIoU, judged on the same episodes."""
+    """Pairs of rows of which the first is claimed to have the higher mIoU."""
     folds: tuple[int, ...] = (0, 1, 2, 3)
     note: str = ""
 
@@ -116,7 +116,7 @@ TABLES: dict[str, Table] = {
         reconstruction_support | pascal_1shot                   | 62.7 70.2 57.3 57.0 61.8 | support
         """,
         {"reconstruction_support": "reconstruction_none reconstruction_query reconstruction_both"},
-        note="(?): the ticks that distinguish these two rows are lost in the text at hand; the paper only says that "
+        note="(?): the available text of the paper lacks the ticks that distinguish these two rows; it only says that "
         "reconstructing the support alone is best. The numbers of query and both may be swapped.",
     ),
     "7": _table(
@@ -171,4 +171,4 @@ TABLES: dict[str, Table] = {
         note="Small runs on a folder of photographs; the numbers compare only with each other.",
     ),
 }
-"""By the name that ``--table`` takes."""
+"""The tables by their names in ``--table``."""

@@ -16,7 +16,7 @@ from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.spec import Part
 from mmnet_jax.data.prepare import ensure_dataset
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.checkpoint import Scored, score_workdir
+from mmnet_jax.evaluation.checkpoint import Scored, restore, score_checkpoint
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.report import write_example
 from mmnet_jax.models.heads import HEADS
@@ -95,7 +95,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
         novel = _classes(config, dataset, "novel")
         with stage(f"evaluation: {len(manifest.episodes):,} episodes, {manifest.shots}-shot, {novel}"):
             output, example = workdir.results / RESULT, workdir.results / EXAMPLE
-            scored = score_workdir(workdir, config, dataset, manifest, output=output, keep=True, say=say)
+            scored = score_checkpoint(restore(workdir), config, dataset, manifest, output=output, keep=True, say=say)
             if not scored.fresh:
                 say("the result of this very network and these episodes is there already")
             if first and (scored.fresh or not example.exists()):

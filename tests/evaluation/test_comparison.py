@@ -8,7 +8,7 @@ from scipy import stats
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import comparison, metrics
-from mmnet_jax.evaluation.comparison import UnlikeResults, resample
+from mmnet_jax.evaluation.comparison import NotComparable, resample
 from mmnet_jax.evaluation.metrics import score
 from mmnet_jax.evaluation.stored import OWN
 from tests.evaluation.stored_results import in_memory
@@ -138,7 +138,7 @@ def test_the_interval_over_seeds_holds_the_truth_in_95_of_100_simulated_cases(se
 def test_results_of_other_rules_episodes_or_labels_are_not_compared(change, differing):
     known = {"hits": [1, 2, 3, 4], "classes": "aabb", "scoring": "label size", "coco_masks": "published"}
     ours, theirs = ({(1, 0): resample(in_memory(**given))} for given in (known, known | change))
-    with pytest.raises(UnlikeResults, match=f"^the results of fold 1 differ in {differing}\\.$"):
+    with pytest.raises(NotComparable, match=f"^the results of fold 1 differ in {differing}\\.$"):
         comparison.difference(ours, theirs)
 
 
@@ -157,5 +157,5 @@ def test_a_baseline_without_counts_is_refused():
     result = in_memory([1, 2, 3, 4])
     both = dataclasses.replace(result, counts=result.counts | {"confidence": result.counts[OWN] + [[2, 0]]})
     assert comparison.difference({(1, 0): resample(both, "confidence")}, {(1, 0): resample(both)}).value == 2
-    with pytest.raises(UserError, match=r"no counts of the baseline untrained \(there is confidence\)"):
+    with pytest.raises(UserError, match=r"no counts of the baseline untrained \(it has confidence\)"):
         resample(both, "untrained")

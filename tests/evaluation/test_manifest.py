@@ -78,13 +78,12 @@ def test_each_of_several_seeds_has_a_file(dataset, tmp_path, name):
     before = again.read_bytes()
     write_manifest(again, alone)
     assert again.read_bytes() == before
-    with pytest.raises(UserError, match=r"repeat a seed\.$"):
+    with pytest.raises(UserError, match=r"repeat a seed; give one file for each seed\.$"):
         read_manifest(files[0], files[0])
-    with pytest.raises(UserError, match=r"differ in more than their seeds"):
-        read_manifest(files[0], again)
     longer = draw_manifest(dataset, **RULES | {"protocol": "bam", "seeds": (1,)}, episodes=5)
-    with pytest.raises(UserError, match=r"have 4 and 5 episodes\.$"):
-        read_manifest(files[0], *write_manifest(tmp_path / "longer.json", longer))
+    for other in (again, *write_manifest(tmp_path / "longer.json", longer)):
+        with pytest.raises(UserError, match=r"differ in more than their seeds"):
+            read_manifest(files[0], other)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ def test_each_of_several_seeds_has_a_file(dataset, tmp_path, name):
             lambda m: m["episodes"][4].update(supports=["val_001", "x"], query="y"),
             "2 of the 13 test images that the manifest names are not in the prepared pascal5i: y, x",
         ),
-        (lambda m: m["episodes"][0].update({"class": "yak"}), "episode 0: yak is none of the novel classes of fold 1"),
+        (lambda m: m["episodes"][0].update({"class": "yak"}), "episode 0: yak is not one of the novel classes of fold"),
         (lambda m: m["class_ids"].update(cat=9), "class cat is 9 in the manifest, but 8 in the prepared masks"),
         (lambda m: m["episodes"][1].update(supports=["val_001"]), "episode 1: 1 supports, but shots is 2"),
         (lambda m: m.update(dataset="coco20i"), "is of coco20i, but the dataset is pascal5i"),
@@ -104,14 +103,13 @@ def test_each_of_several_seeds_has_a_file(dataset, tmp_path, name):
             "episode 3: the query val_003 is among its own supports",
         ),
         (lambda m: m.update(shots=float("inf")), "is not a manifest: OverflowError"),
-        (lambda m: m.update(episodes=[]), "names no episode"),
+        (lambda m: m.update(episodes=[]), "has no episodes"),
         (lambda m: m.update(shots=0), "shots must be at least 1, but is 0"),
         (lambda m: m.pop("episodes"), "is not a manifest: KeyError 'episodes'"),
         (lambda m: m.update(fold="one"), "is not a manifest"),
         (lambda m: m.update(fold=4), r"m\.json: fold of pascal5i must be 0 to 3, but is 4"),
         (lambda m: m.update(protocol="best"), r"m\.json: unknown protocol best; there is pfenet, hsnet, bam\."),
         (lambda m: m.update(classes="all"), "classes must be novel, base or val, but is all"),
-        (lambda m: m["episodes"][2].update({"class": "dog"}), "episode 2: dog is none of the novel classes of fold 1"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(manifest, dataset, tmp_path, change, message):

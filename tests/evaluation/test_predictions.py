@@ -147,12 +147,12 @@ def test_masks_that_may_be_probabilities_are_noted(dataset, tmp_path):
     (tmp_path / "000003.png").write_bytes(png_bytes((mask * mask.cumsum(1)).astype(np.uint8)))
     lines = []
     assert score_predictions(manifest, dataset, tmp_path, say=lines.append).scores == expected.scores
-    note = "note: 1 of the masks hold several values beside 0 (000003.png); all count as foreground."
+    note = "note: 1 masks have several values besides 0 (000003.png); all of them count as foreground."
     assert [line for line in lines if line.startswith("note")] == [note]
 
 
 def test_of_many_faults_of_a_kind_the_first_are_named(dataset, tmp_path):
-    with pytest.raises(UserError, match=r"no folder; it should hold one mask an episode"):
+    with pytest.raises(UserError, match=r"none is not a folder; give one with a mask for each episode: 000000\.png"):
         score_predictions(a_manifest(dataset), dataset, tmp_path / "none")
     with pytest.raises(UserError, match=r"episodes: 40 missing \(000000\.png, .*, 000004\.png and 35 more\)\.$"):
         score_predictions(a_manifest(dataset, episodes=40), dataset, tmp_path)
@@ -177,7 +177,7 @@ def test_labels_from_a_folder_give_the_same_result_and_a_sheet_without_images(da
     for i in (0, 3):
         (labels / f"{manifest.episodes[i].query}.png").unlink()
     gone = sorted({f"{manifest.episodes[i].query}.png" for i in (0, 3)})
-    with pytest.raises(UserError, match=rf"has not {len(gone)} of the \d+ masks that the manifest asks for: val_"):
+    with pytest.raises(UserError, match=rf"lacks {len(gone)} of the \d+ masks that the manifest needs: val_"):
         open_labels(manifest, labels)
     (labels / gone[0]).write_bytes(b"no image")
     (labels / gone[-1]).write_bytes(b"no image")

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from mmnet_jax.drawing.images import fit_size, heat
-from mmnet_jax.evaluation import manifest as manifest_module, report as results_module
-from mmnet_jax.evaluation.checkpoint import about_run
+from mmnet_jax.evaluation import manifest as manifest_module, report as report_module
+from mmnet_jax.evaluation.checkpoint import Restored, about_run
 from mmnet_jax.evaluation.manifest import draw_manifest
 from mmnet_jax.evaluation.report import (
     NETWORK,
@@ -23,6 +23,7 @@ from mmnet_jax.evaluation.report import (
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.evaluation.sheet import episode_sheet
 from mmnet_jax.ops.resize import resize_on_host
+from mmnet_jax.workdir.folder import Workdir
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def result(network, config, dataset):
 
 @pytest.fixture(scope="module")
 def summary(network, config, result, dataset):
-    return result_json(result, dataset, about_run(network[0], config, network[1]["params"], checkpoint="best", step=1))
+    return result_json(result, dataset, about_run(Restored(Workdir("none"), "best", *network, config, 1, "0")))
 
 
 def test_the_result_is_written_last_and_a_name_without_its_ending_kept(result, summary, dataset, tmp_path, monkeypatch):
@@ -43,8 +44,12 @@ def test_the_result_is_written_last_and_a_name_without_its_ending_kept(result, s
     assert set(tmp_path.iterdir()) == set(files)
     assert json.loads(files[0].read_text())["baselines"] == {}
     order = []
-    for module in (results_module, manifest_module):
-        monkeypatch.setattr(module, "write_whole", lambda path, content: order.append(path.name))
+    for module, name in (
+        (report_module, "write_json"),
+        (report_module, "write_whole"),
+        (manifest_module, "write_whole"),
+    ):
+        monkeypatch.setattr(module, name, lambda path, content: order.append(path.name))
     write_result(tmp_path / "new" / "r.json", summary, result, dataset)
     assert order == ["r.manifest.json", "r.episodes.csv", "r.json"]
 
@@ -61,10 +66,8 @@ def test_a_result_names_its_training_seed_and_its_classes_without_those_that_hav
 
 
 def test_a_network_has_the_fields_that_are_null_without_one(network, config):
-    told = about_run(
-        network[0], config, network[1]["params"], checkpoint="best", step=1, weights_sha256="0", data_sha256={}
-    )
-    assert {*told} == {*NETWORK, *about_code(), "data_sha256"}
+    restored = Restored(Workdir("none"), "best", *network, config, 1, "0")
+    assert {*about_run(restored)} == {*NETWORK, *about_code()}
 
 
 def test_of_many_classes_the_report_tells_the_lowest_and_the_highest(summary):

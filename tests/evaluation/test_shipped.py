@@ -68,7 +68,7 @@ def test_paths_are_joined_by_commas_and_win_over_names(tmp_path, monkeypatch):
     assert [file.name[24:] for file in shipped] == [f"_seed{s}.json.gz" for s in (510, 365, 382, 322, 988)]
     one = "bam_pascal5i_fold0_1shot_seed382"
     assert [file.name for file in find_manifests(one)] == [f"{one}.json.gz"]
-    with pytest.raises(UserError, match=r"^manifest pfenet_pascal5i_fold4_1shot is no file and none of the shipped"):
+    with pytest.raises(UserError, match=r"^manifest pfenet_pascal5i_fold4_1shot is neither a file nor a shipped man"):
         find_manifests("pfenet_pascal5i_fold4_1shot")
     (tmp_path / "one,two.json").touch()
     assert [str(file) for file in find_manifests("one,two.json")] == ["one,two.json"]

@@ -65,7 +65,7 @@ def test_missing_cut_and_damaged_files_are_named(tmp_path):
     table = tmp_path / "r.episodes.csv"
     whole = table.read_text()
     table.write_text("\n".join(whole.splitlines()[:-1]))
-    with pytest.raises(UserError, match=r"r\.episodes\.csv has 3 episodes, but .*r\.json names 4\."):
+    with pytest.raises(UserError, match=r"r\.episodes\.csv has 3 episodes, but .*r\.json says 4; evaluate again\."):
         read_result(path)
     table.write_text(whole.replace("50", "fifty"))
     with pytest.raises(UserError, match=r"result .*r\.json or its r\.episodes\.csv cannot be read: ValueError .*fifty"):

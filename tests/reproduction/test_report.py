@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mmnet_jax.reproduction.report import filled, markdown
+from mmnet_jax.reproduction.report import table_json, table_markdown
 from mmnet_jax.reproduction.runs import select
 from mmnet_jax.reproduction.scores import read_outcome
 from mmnet_jax.workdir.folder import Workdir
@@ -22,7 +22,7 @@ def fill(folder, table, hits, folds=(1, 2), seeds=(321,), changes=(), **more):
         if own is not None:
             run = plan_one(folder, row.config, fold, seed, changes)
             finished.append((run, read_outcome(Workdir(finish(run, own, **more.get(row.name, {}))))))
-    return filled(part, given, finished, {})
+    return table_json(part, given, finished, {})
 
 
 def test_a_table_sets_ours_beside_the_papers(tmp_path):
@@ -41,7 +41,7 @@ def test_a_table_sets_ours_beside_the_papers(tmp_path):
     assert (fold1["difference"], *fold1["interval95"]) == pytest.approx((2, 2, 2)) and fold1["verdict"] == "holds"
     assert claim["verdict"] == "not run"
 
-    text = markdown(content)
+    text = table_markdown(content)
     assert "| with QMM (`with_qmm`) | 60.0 [60.0, 60.0]<br>62.2 (-2.2) |" in text
     assert "| without QMM (`without_qmm`) | 58.0 [58.0, 58.0]<br>60.7 (-2.7) |" in text and "not run<br>62.6 |" in text
     assert "| with_qmm better than without_qmm | +2.0 [+2.0, +2.0] (0.000) |" in text
@@ -53,7 +53,7 @@ def test_a_table_without_the_papers_numbers_has_claims_over_its_folds(tmp_path):
     content = fill(tmp_path, "photographs", {"paper": [50] * 4, "global": [51] * 4, "pfenet": [10, 90, 10, 90]})
     verdicts = {claim["worse"]: claim["verdict"] for claim in content["claims"]}
     assert verdicts == {"global": "does not hold", "pfenet": "undecided"}
-    text = markdown(content)
+    text = table_markdown(content)
     assert "paper's number" not in text and "| paper better than global | -1.0 [-1.0, -1.0] (0.000) |" in text
 
 
@@ -62,7 +62,7 @@ def test_the_table_names_weights_data_changes_and_code(tmp_path):
     changes, old = ["data.image_size=97"], {"code": OTHER_CODE}
     hits = {"paper": [1] * 4, "qmm_5": [2] * 4}
     content = fill(tmp_path, "photographs", hits, changes=changes, paper=hashes, qmm_5=old)
-    text = markdown(content)
+    text = table_markdown(content)
     assert "Changed in all runs: training.steps=8, " in text and "data.image_size=97." in text
     assert "Backbone weights: SHA-256 abababababab." in text
     assert "pascal5i (folder; SHA-256 cdcdcdcdcdcd and efefefefefef)" in text
@@ -76,7 +76,7 @@ def test_the_table_names_weights_data_changes_and_code(tmp_path):
 def test_the_table_names_the_folds_where_a_dataset_offers_several(tmp_path):
     for changes, named in ((), "pascal5i (folder)"), (("data.dataset=coco20i",), "coco20i (all, interleaved folds)"):
         hits = {"paper": [60] * 4}
-        assert f" Data: {named}" in markdown(fill(tmp_path / named[:4], "photographs", hits, changes=changes))
+        assert f" Data: {named}" in table_markdown(fill(tmp_path / named[:4], "photographs", hits, changes=changes))
 
 
 def test_contradicting_folds_and_the_range_of_seeds_are_told(tmp_path):
@@ -86,9 +86,9 @@ def test_contradicting_folds_and_the_range_of_seeds_are_told(tmp_path):
     (claim,) = content["claims"]
     assert claim["cells"]["mean"]["difference"] == pytest.approx(4) and claim["verdict"] == "differs by fold"
     assert claim["by_seed"]["seed5"]["difference"] == pytest.approx(4.5)
-    assert "| +3.5 to +4.5 | differs by fold |" in (text := markdown(content))
+    assert "| +3.5 to +4.5 | differs by fold |" in (text := table_markdown(content))
     assert content["rows"][0]["cells"]["fold1"]["seeds95"][0] < 50
-    assert "Those after the word seeds do: a hierarchical bootstrap" in text and "by the intervals over seeds" in text
+    assert "Intervals after the word seeds do: a hierarchical" in text and "use the intervals over seeds" in text
     assert "+4.0 [+4.0, +4.0] (0.000), seeds [" in text
 
 
@@ -109,4 +109,4 @@ def test_a_pair_of_other_episodes_loses_its_cells_alone(tmp_path):
     reason = "the results of fold 2 differ in 2 of 4 episodes (number 1: q1, a, s1; and q1, b, s1)."
     assert pair["cells"]["fold2"] == {"verdict": "not comparable", "reason": reason}
     assert pair["verdict"] == "not comparable" and other["verdict"] == "holds"
-    assert "| paper better than global | not comparable | not comparable |" in markdown(content)
+    assert "| paper better than global | not comparable | not comparable |" in table_markdown(content)

@@ -15,7 +15,7 @@ from jax._src import xla_bridge
 from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.config import shipped_recipes
 from mmnet_jax.errors import UserError
-from mmnet_jax.reproduction import launcher, reproducing, runs
+from mmnet_jax.reproduction import launcher, runner, runs
 from mmnet_jax.workdir.provenance import CODE
 from tests.reproduction.hand_made import OTHER_CODE, SETTINGS, finish, plan_one
 
@@ -37,7 +37,7 @@ def reproduce(folder, **others):
     given |= {"runs": str(folder / "runs"), "data_dir": str(folder / "data"), "weights": "nowhere"}
     given |= {"set": (*SETTINGS, GENERATED), "dry_run": False, "any_code": False, "output": None}
     given |= {"launcher": "none", "parallel": None, "slurm_options": [], "compilation_cache": None}
-    reproducing.main(SimpleNamespace(**given | others))
+    runner.main(SimpleNamespace(**given | others))
 
 
 @pytest.fixture
@@ -59,14 +59,14 @@ def trained_by_hand(monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"table": None}, "--table is missing: it is one of 1, 2, 3"),
+        ({"table": None}, "--table is missing; give one of 1, 2, 3"),
         ({"rows": ["fcm"]}, "has no row 'fcm'"),
-        ({"folds": ["4"]}, "--folds must be whole numbers from 0 to 3, but holds '4'"),
+        ({"folds": ["4"]}, "--folds must be whole numbers from 0 to 3, but has '4'"),
         ({"seeds": []}, "--seeds is empty"),
         ({"seeds": ["0"]}, "--seeds is empty: give a number of seeds such as 3"),
         ({"parallel": 2}, "--parallel=2 needs --launcher=local or --launcher=slurm"),
         ({"set": ()}, "holds no prepared pascal5i; .*; --weights: nowhere/efficientnet_lite2.safetensors is missing; "),
-        ({"output": "file/table"}, "--output: file/table.md cannot be written: "),
+        ({"output": "file/table"}, "--output=file/table.md cannot be written."),
     ],
 )
 def test_a_mistake_is_told_before_anything_starts(tmp_path, monkeypatch, trained_by_hand, flags, message):
@@ -83,7 +83,7 @@ def test_what_is_missing_is_run_once_and_the_table_written(tmp_path, trained_by_
     finish(plan_one(tmp_path, "photographs:paper", changes=[GENERATED]), [11, 22, 33, 44])
     reproduce(tmp_path)
     assert trained_by_hand == ["photographs:global"]
-    assert "1 of 2 runs to be made" in capsys.readouterr().out
+    assert "1 of 2 runs to do" in capsys.readouterr().out
     content = json.loads((tmp_path / "runs" / "table_photographs.json").read_text())
     assert [row["cells"]["fold1"]["miou"] for row in content["rows"]] == pytest.approx([27.5, 25])
     assert content["claims"][0]["cells"]["mean"]["difference"] == pytest.approx(2.5)
@@ -113,7 +113,7 @@ def test_a_dry_run_says_which_results_exist_and_what_is_left_alone(tmp_path, cap
         "global: Global instead of APM (configs/photographs.py:global)",
         f"photographs:paper fold 1 seed 321: done ({runs}/paper/fold1/seed321)",
         f"photographs:global fold 1 seed 321: new ({runs}/global/fold1/seed321.1)",
-        f"left alone: {runs}/global/fold1/seed321: begun by other code",
+        f"not reused: {runs}/global/fold1/seed321: begun by other code",
     ]
     reproduce(tmp_path, dry_run=True, any_code=True)
     assert capsys.readouterr().out.count(": done (") == 2
@@ -153,8 +153,8 @@ def test_missing_weights_do_not_keep_the_table_of_finished_rows_back(tmp_path, t
 @pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_page_of_recipes_is_what_the_script_prints(monkeypatch, every):
     recipes = list(shipped_recipes())
-    monkeypatch.setattr(reproducing, "shipped_recipes", lambda: recipes[::every])  # counting takes a while
-    listed = reproducing.recipe_list().splitlines()
+    monkeypatch.setattr(runner, "shipped_recipes", lambda: recipes[::every])  # counting takes a while
+    listed = runner.recipe_list().splitlines()
     page = (SCRIPT.parents[1] / "docs" / "configs.md").read_text().splitlines()
     assert [line for line in page if line in listed] == listed, "python scripts/reproduce.py --list > docs/configs.md"
     assert [line.split(" | ")[-1] for line in page[-len(recipes) :]] == [f"{about} |" for _, about in recipes]

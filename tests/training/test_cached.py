@@ -13,7 +13,7 @@ from mmnet_jax.cli.signals import Stopped
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import checkpoint as scoring
-from mmnet_jax.evaluation.checkpoint import score_workdir
+from mmnet_jax.evaluation.checkpoint import restore, score_checkpoint
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.runner import evaluate
 from mmnet_jax.features.store import stored_sources
@@ -134,6 +134,8 @@ def test_a_trained_network_is_evaluated_where_nothing_can_be_stored(finished, tm
     config = workdir.load_config()
     dataset = tiny_dataset()
     manifest = configured_manifest(dataset, config)
-    scored = score_workdir(workdir, config, dataset, manifest, output=tmp_path / "result.json", say=lines.append)
-    assert "data/features cannot be written (Read-only file system): features are computed from the images" in lines
+    output = tmp_path / "result.json"
+    scored = score_checkpoint(restore(workdir), config, dataset, manifest, output=output, say=lines.append)
+    reason = "data/features cannot be written (Read-only file system)"
+    assert f"note: features are computed from the images: {reason}" in lines
     assert scored.summary["miou"] == json.loads((workdir.results / "result.json").read_text())["miou"]

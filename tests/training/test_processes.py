@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from mmnet_jax.evaluation.checkpoint import score_workdir
+from mmnet_jax.evaluation.checkpoint import restore, score_checkpoint
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.workdir.folder import Workdir
 from tests.training.tiny_job import job_config
@@ -87,9 +87,8 @@ def test_two_processes_stop_together_resume_and_train_and_evaluate_what_one_does
     assert len(losses[0]) == 12
     np.testing.assert_allclose(*losses, rtol=1e-4)
     config, dataset = job_config(), tiny_dataset()
-    again = score_workdir(
-        together, config, dataset, configured_manifest(dataset, config), output=tmp_path / "result.json"
-    )
+    manifest = configured_manifest(dataset, config)
+    again = score_checkpoint(restore(together), config, dataset, manifest, output=tmp_path / "result.json")
     assert again.summary["hardware"] == "8 x cpu"
     assert (tmp_path / table).read_text() == (together.results / table).read_text()
 

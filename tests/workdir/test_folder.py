@@ -13,7 +13,7 @@ import pytest
 from mmnet_jax import __version__, load_model
 from mmnet_jax.config import resolve
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.checkpoint import score_workdir
+from mmnet_jax.evaluation.checkpoint import restore, score_checkpoint
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.evaluation.report import result_files
 from mmnet_jax.inference.segmentation import segment_images
@@ -94,7 +94,7 @@ def test_a_lock_is_free_again_after_its_training(tmp_path):
 def test_a_workdir_of_format_1_evaluates_to_its_stored_result(tmp_path):
     config, stored = STORED.load_config(), json.loads((STORED.results / "result.json").read_text())
     manifest = configured_manifest(tiny_dataset(), config)
-    scored = score_workdir(STORED, config, tiny_dataset(), manifest, output=tmp_path / "result.json")
+    scored = score_checkpoint(restore(STORED), config, tiny_dataset(), manifest, output=tmp_path / "result.json")
     for field in ("weights_sha256", "parameters_sha256", "data_sha256", "checkpoint", "step", "class_iou", "left_out"):
         assert scored.summary[field] == stored[field], field
     for field in ("miou", "fb_iou"):  # its interval is one over episodes
@@ -115,7 +115,7 @@ def test_a_result_whose_manifest_names_no_variant_still_stands(tmp_path):
 
     def scored():
         manifest = configured_manifest(dataset, config)
-        return score_workdir(STORED, config, dataset, manifest, output=output, keep=True)
+        return score_checkpoint(restore(STORED), config, dataset, manifest, output=output, keep=True)
 
     kept = scored()
     assert not kept.fresh and "split" not in kept.summary
