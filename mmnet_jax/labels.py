@@ -1,4 +1,4 @@
-"""What labels and masks have in common; free of jax, so that the processes that prepare images start fast."""
+"""The ignore value of labels and masks; imports no jax, so that preparation's worker processes start fast."""
 
 IGNORE = 255
-"""Label of pixels to ignore, in labels and in masks of class indices."""
+"""Value of ignored pixels in labels and in masks of class indices."""

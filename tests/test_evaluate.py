@@ -258,7 +258,7 @@ def test_another_dataset_is_scored_on_the_classes_that_the_network_has_not_seen(
             "--dataset=custom --manifest=out/dog.json",
             "the network was trained on Dog, as classes of pascal5i; test on other classes.",
         ),
-        ("--dataset=mugs", "unknown dataset mugs; there is pascal5i, coco20i, fss1000, custom, creatures."),
+        ("--dataset=mugs", "unknown dataset mugs: use one of pascal5i, coco20i, fss1000, custom, creatures."),
         ("--split=folder", "--split=folder needs another --dataset; the training's dataset keeps its variant."),
     ]:
         refused = command(folder, evaluate, "--workdir=work", *arguments.split())

@@ -55,7 +55,7 @@ def test_repris_episodes_need_neither_images_nor_a_network(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        ("--dataset=voc", "unknown dataset voc; there is pascal5i, coco20i, fss1000, custom, creatures."),
+        ("--dataset=voc", "unknown dataset voc: use one of pascal5i, coco20i, fss1000, custom, creatures."),
         ("--dataset=custom", "the package has no lists of custom; give --data_dir=DATA, where it is prepared."),
         (
             "--dataset=pascal5i --split=folder",

@@ -1,10 +1,8 @@
 """Batches of training episodes, read and decoded by grain in threads or processes, and put on the devices."""
 
-import dataclasses
-import functools
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grain
 import jax
@@ -30,54 +28,39 @@ def training_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.DatasetIterator[Batch]:
-    """An endless iterator over a process's part of the training batches, from batch ``start_step`` on.
+    """An endless iterator over this process's part of the training batches, from batch ``start_step`` on.
 
     Batch b holds the training episodes b*B .. b*B + B-1, whatever the number of workers (0: threads); each process
-    takes a contiguous part. ``get_state()`` and ``set_state()`` resume exactly, and so does ``start_step``. It is a
-    ``UserError`` if the batch does not divide among the processes, or the admitted images do not fill one.
+    takes a contiguous part. ``get_state()`` and ``set_state()`` resume exactly, and so does ``start_step``.
+
+    Raises:
+      UserError: the batch does not divide among the processes, or the admitted images do not fill one.
     """
     if batch_size % process_count:
         raise UserError(f"training.batch_size = {batch_size} does not divide among {process_count} processes.")
     index.episodes_per_epoch(batch_size)
     part = batch_size // process_count
     own = range(process_index * part, (process_index + 1) * part)
-    return read_ahead(functools.partial(_read, load, index, seed, batch_size, own), range(start_step, ENDLESS), workers)
-
-
-def _read(
-    load: Callable[[Sequence[EpisodeSpec]], Batch],
-    index: EpisodeIndex,
-    seed: int,
-    batch_size: int,
-    own: range,
-    batch: int,
-) -> Batch:
-    """The positions ``own`` of a batch."""
-    return load([training_episode(index, seed, batch * batch_size + i, batch_size) for i in own])
+    return read_ahead(
+        lambda batch: load([training_episode(index, seed, batch * batch_size + i, batch_size) for i in own]),
+        range(start_step, ENDLESS),
+        workers,
+    )
 
 
 def on_devices(batch: Batch, sharding: Sharding) -> Batch:
-    """The arrays of this process's part of a batch as those of the whole batch, on the devices."""
+    """The arrays of the whole batch on the devices, from this process's part of it."""
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class _Briefly:
-    """Calls ``make``. grain prints the functions that it is given, and those of a partial's arguments: whole arrays."""
-
-    make: Callable[[int], Any]
-
-    def __call__(self, number: int) -> Any:
-        return self.make(number)
-
-
-def read_ahead(make: Callable[[int], Batch], numbers: range, workers: int = 0) -> grain.DatasetIterator[Batch]:
-    """Iterates over ``make(number)``; the next ones are made meanwhile by ``workers`` processes, or by threads (0)."""
-    batches = grain.MapDataset.range(numbers.start, numbers.stop, numbers.step).map(_Briefly(make))
+def read_ahead(read: Callable[[int], Batch], numbers: range, workers: int = 0) -> grain.DatasetIterator[Batch]:
+    """Iterates over ``read(number)``, with the next results prefetched by ``workers`` processes, or by threads (0)."""
+    # a lambda, since grain prints the arguments of a partial: whole arrays
+    batches = grain.MapDataset.range(numbers.start, numbers.stop, numbers.step).map(lambda number: read(number))
     if not workers:
         return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)))
     if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()  # grain hands absl's flags on to its workers, and insists that there are some
+        flags.FLAGS.mark_as_parsed()  # grain passes absl's flags to its workers and fails without any
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
     multiprocessing = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
     return iter(batches.to_iter_dataset(options).mp_prefetch(multiprocessing, begin_worker))

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from mmnet_jax.cli.progress import Progress, Say
-from mmnet_jax.data.dataset import Split, open_dataset
+from mmnet_jax.data.dataset import VERSION, Split, open_dataset
 from mmnet_jax.data.datasets import DATASETS
-from mmnet_jax.data.records import VERSION
 from mmnet_jax.errors import UserError
 from mmnet_jax.labels import IGNORE
 from mmnet_jax.storage.files import sha256

@@ -1,4 +1,4 @@
-"""A prepared dataset, opened: its splits, what each image holds, and the image itself on demand."""
+"""Prepared datasets: their splits, the pixels of each class in each image, and images and masks on demand."""
 
 import dataclasses
 import hashlib
@@ -19,36 +19,39 @@ from mmnet_jax.data.masks import decode_mask
 from mmnet_jax.errors import UserError
 from mmnet_jax.labels import IGNORE
 
+VERSION = "1.0.0"
+"""Version of the record format, part of the prepared folder's path."""
+
 DAMAGE = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError, DecodeError)
 """Errors of TFDS, ArrayRecord and Protocol Buffers on a damaged dataset."""
 
 SAMPLED = 256
-"""Images whose encoded bytes are part of a fingerprint."""
+"""Number of images whose encoded bytes are part of a fingerprint."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The images of a split in their list's order; an image is named by its position."""
+    """The images of a split in their list's order; methods take an image's position.
+
+    All methods that read raise a ``UserError`` that names a damaged image.
+    """
 
     name: str
     ids: Sequence[str]
     counts: Int[np.ndarray, "n classes"]
-    """Pixels of each class in each image, background first, ignored pixels not counted; zeros where unknown."""
+    """Pixels of each class in each image, background first, without ignored pixels; zeros where unknown."""
     records: Sequence[Mapping[str, Any]]
     """For each image a mapping with the encoded ``image`` and ``mask``."""
     max_side: int
     """Longest side of any image of the dataset, pixels."""
     one_class: bool = False
-    """Whether each image has one class, which ``counts`` tells, and masks hold 1 where it is, not the class's index."""
+    """Each image has one class, which is in ``counts``, and its mask holds 1 instead of the class's index."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def read(self, i: int, class_id: int) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
-        """RGB pixels of image ``i`` and its label for a class, see ``read_label``.
-
-        Like the methods below it raises a ``UserError`` that names an image that is damaged.
-        """
+        """RGB pixels of image ``i`` and its label for a class, see ``read_label``."""
         record, name = self.record(i)
         image, mask = decode_image(record["image"], name), decode_mask(record["mask"], name)
         return image, self._label(i, class_id, mask)
@@ -59,23 +62,23 @@ class Split:
         return decode_image(record["image"], name)
 
     def read_label(self, i: int, class_id: int) -> UInt8[np.ndarray, "h w"]:
-        """1 where the class is, 0 elsewhere, 255 (ignore) where unknown; a fifth of the time that ``read`` takes."""
+        """The label of image ``i``: 1 class, 0 other, 255 ignore. Takes a fifth of the time of ``read``."""
         return self._label(i, class_id, self.read_mask(i))
 
     def read_mask(self, i: int) -> UInt8[np.ndarray, "h w"]:
-        """The mask as it is stored: class indices, or 0 and 1 if ``one_class``; 255: ignore."""
+        """The mask of image ``i`` as stored: class indices, or 0 and 1 if ``one_class``; 255: ignore."""
         record, name = self.record(i)
         return decode_mask(record["mask"], name)
 
     def stored_value(self, i: int, class_id: int) -> int:
-        """The value that stands for a class in the mask of image ``i``; -1 if the image is one of another class."""
+        """The value of a class in the stored mask of image ``i``; -1 for another class than a ``one_class`` image's."""
         if not self.one_class:
             return class_id
         return 1 if self.counts[i, class_id] > 0 else -1
 
     def _label(self, i: int, class_id: int, mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
         label = (mask == self.stored_value(i, class_id)).view(np.uint8)
-        label |= -(mask == IGNORE).view(np.uint8)  # 255 where unknown; three times as fast as np.where
+        label |= -(mask == IGNORE).view(np.uint8)  # 255 where ignored; three times as fast as np.where
         return label
 
     def fingerprint(self) -> str:
@@ -89,7 +92,7 @@ class Split:
         return digest.hexdigest()
 
     def record(self, i: int) -> tuple[Mapping[str, Any], str]:
-        """The record of image ``i``, encoded, and what messages call it; a ``UserError`` if it cannot be read."""
+        """The record of image ``i``, encoded, and its name for messages."""
         name = f"{self.ids[i]} of the prepared {self.name} images"
         try:
             return self.records[i], name
@@ -99,17 +102,17 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A dataset whose classes fall into folds."""
+    """A prepared dataset."""
 
     spec: DatasetSpec
     train: Split
     test: Split
     variant: str | None = None
-    """The prepared variant; None: it was never prepared."""
+    """The prepared variant; None: the dataset is not prepared."""
     folds: str | None = None
-    """Which classes each fold holds out, a key of ``DatasetSpec.novel``; None: the default."""
+    """The division of classes into folds, a key of ``DatasetSpec.novel``; None: the default."""
     brought: Classes | None = None
-    """The classes that its source brought along, which ``spec`` has then; None: ``spec`` is as it is declared."""
+    """The classes of a user's own source, which are part of ``spec``; None: the declared ones."""
 
     @property
     def name(self) -> str:
@@ -127,11 +130,11 @@ class Dataset:
 
     @property
     def choices(self) -> dict[str, str]:
-        """``DatasetSpec.choices`` of what this one is."""
+        """``DatasetSpec.choices`` of this variant and these folds."""
         return self.spec.choices(self.variant, self.folds)
 
     def fingerprints(self) -> dict[str, str]:
-        """``Split.fingerprint`` of both splits, by their names; ``classes``: a hash of those of the source."""
+        """``Split.fingerprint`` of both splits by name; ``classes``: a hash of the source's own classes, if any."""
         found = {split.name: split.fingerprint() for split in (self.train, self.test)}
         if self.brought:
             found["classes"] = hashlib.sha256(json.dumps(self.brought).encode()).hexdigest()
@@ -139,12 +142,13 @@ class Dataset:
 
 
 def find_spec(name: str, folds: str | None = None) -> DatasetSpec:
-    """The declaration of a dataset; a ``UserError`` if there is none.
+    """The declaration of a dataset, with the folds of a training on another dataset if ``folds`` names these.
 
-    It has the folds of a training on another dataset too, ``with_unseen``, where ``folds`` is the name of such.
+    Raises:
+      UserError: the dataset is unknown.
     """
     if name not in DATASETS:
-        raise UserError(f"unknown dataset {name}; there is {', '.join(DATASETS)}.")
+        raise UserError(f"unknown dataset {name}: use one of {', '.join(DATASETS)}.")
     return _with_folds(DATASETS[name], folds)
 
 
@@ -155,13 +159,14 @@ def _with_folds(spec: DatasetSpec, folds: str | None) -> DatasetSpec:
 
 
 def listed_dataset(name: str, variant: str, folds: str | None = None) -> Dataset:
-    """A dataset whose test images are known by the package's lists alone, without images; its train split is empty.
+    """A dataset of the package's lists of test images, without images and training split.
 
-    Arguments are those of ``open_dataset``. A ``UserError`` tells that there are no such lists.
+    Arguments are those of ``open_dataset``.
+
+    Raises:
+      UserError: the package has no lists of the dataset, or there is no such variant or division into folds.
     """
-    spec = find_spec(name, folds)
-    spec.check_variant(variant)
-    spec.check_folds(folds := folds or spec.default_folds)
+    spec, folds = _choose(name, variant, folds)
     if spec.listed is None:
         raise UserError(f"the package has no lists of {name}; give --data_dir=DATA, where it is prepared.")
     ids, counts = spec.listed(variant)
@@ -172,9 +177,7 @@ def listed_dataset(name: str, variant: str, folds: str | None = None) -> Dataset
 
 
 def dataset_folder(name: str, data_dir: str | Path, variant: str) -> Path:
-    """Where a prepared variant of a dataset is."""
-    from mmnet_jax.data.records import VERSION  # its TFDS takes a second to import, and packaged lists need none
-
+    """The folder of a prepared variant of a dataset."""
     return Path(data_dir) / name / variant / VERSION
 
 
@@ -184,15 +187,16 @@ def is_prepared(name: str, data_dir: str | Path, variant: str) -> bool:
 
 
 def open_dataset(name: str, data_dir: str | Path, variant: str, folds: str | None = None) -> Dataset:
-    """A dataset as it was prepared in ``data_dir``, in a variant such as ``"protocol"``; ``"seed0"`` if generated.
+    """Opens a dataset prepared in ``data_dir``.
 
-    ``folds`` is a key of ``novel`` in ``find_spec``'s declaration, the default one if None. A ``UserError`` tells that
-    there are no such folds, that the dataset is damaged, or the command that prepares it.
+    Args:
+      variant: such as ``"protocol"``; ``"seed0"`` of a generated dataset.
+      folds: a key of ``DatasetSpec.novel``, or the name of the folds of a training on another dataset; None: default.
+
+    Raises:
+      UserError: there is no such variant or division into folds, or the dataset is not prepared, or damaged.
     """
-    spec = find_spec(name, folds)
-    spec.check_variant(variant)
-    folds = folds or spec.default_folds
-    spec.check_folds(folds)
+    spec, folds = _choose(name, variant, folds)
     if not is_prepared(name, data_dir, variant):
         command = spec.prepare_command(data_dir, variant)
         other = next((v for v in spec.variants if is_prepared(name, data_dir, v)), None)
@@ -208,8 +212,16 @@ def open_dataset(name: str, data_dir: str | Path, variant: str, folds: str | Non
         raise UserError(sentence) from None
 
 
+def _choose(name: str, variant: str, folds: str | None) -> tuple[DatasetSpec, str]:
+    """The declaration of a dataset, checked to have this variant, and its folds (None: the default)."""
+    spec = find_spec(name, folds)
+    spec.check_variant(variant)
+    spec.check_folds(folds := folds or spec.default_folds)
+    return spec, folds
+
+
 def _open(spec: DatasetSpec, folder: Path, variant: str, folds: str) -> Dataset:
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds  # takes a second, and packaged lists do without
 
     from mmnet_jax.data.records import Records, unpack_counts
 

@@ -1,15 +1,11 @@
-"""Which images make an episode: PFENet's rules and choices beside them, pure functions of a seed and a number.
-
-Random numbers are drawn from Philox's raw 64-bit output, which NumPy never changes, so that a seed names the same
-episodes under every version.
-"""
+"""Episode sampling by PFENet's rules and their variants; every draw is a pure function of a seed and a number."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int, UInt64
@@ -19,14 +15,14 @@ from mmnet_jax.data.streams import EPISODE_ORDER, TESTING, TRAINING, numbers, pe
 from mmnet_jax.errors import UserError, first_of
 
 SHOWN = 10
-"""Classes with too few images that a message names."""
+"""Number of classes with too few images that a message names."""
 ClassSampling = Literal["image", "uniform"]
 """Order of drawing a training episode: image draws the query, then a class in it; uniform a class, then its query."""
 
 
 @dataclasses.dataclass(frozen=True)
 class EpisodeSpec:
-    """One episode by the positions of its images in their split."""
+    """One episode as positions of images in their split."""
 
     query: int
     class_id: int
@@ -42,25 +38,22 @@ class EpisodeSpec:
 class EpisodeIndex:
     """The possible queries and supports of a split.
 
-    An image is admitted, as a query and to a class's support list, if it has at least ``min_pixels`` pixels of one of
-    the classes (of that class, for the list). The classes a query may be asked for are all that are present in it,
-    however small.
+    An image is admitted as a query if it has at least ``min_pixels`` pixels of one of the classes, and to a class's
+    support list if it has as many of that class. Any class present in a query, however small, may be its class.
     """
 
     shots: int
     admitted: Int[np.ndarray, " m"]
     """Positions of the possible queries, in the list's order."""
     present: tuple[tuple[int, ...], ...]
-    """For each admitted image the classes present in it, ascending."""
+    """The classes present in each admitted image, ascending."""
     support_lists: Mapping[int, Int[np.ndarray, " _"]]
-    """For each class the positions of its eligible supports, ascending."""
-    left_out: tuple[int, ...]
-    """Classes with fewer eligible images than an episode needs, treated as if they were not among the classes."""
+    """Positions of the eligible supports of each class, ascending; a class with too few for an episode is absent."""
     distinct_supports: bool = True
-    """Whether the supports of an episode differ, so that it needs shots + 1 images; else each is drawn by itself among
-    all but the query, and two images suffice."""
+    """Supports of an episode differ, so that a class needs shots + 1 images; otherwise each support is drawn from all
+    images but the query, and two suffice."""
     class_sampling: ClassSampling = "image"
-    """How ``training_episode`` draws a class."""
+    """Order of draws in ``training_episode``."""
 
     @classmethod
     def build(
@@ -74,14 +67,20 @@ class EpisodeIndex:
         distinct_supports: bool = True,
         class_sampling: ClassSampling = "image",
     ) -> EpisodeIndex:
-        """The index of some classes; drops images with a pixel of the classes ``without``; ``UserError`` if empty."""
+        """The index of some classes, without images that hold a pixel of the classes ``without``.
+
+        Classes with too few images are left out, with a warning.
+
+        Raises:
+          UserError: no class has enough images.
+        """
         counts = np.asarray(split.counts)
         kept = ~(counts[:, list(without)] > 0).any(axis=1)
         eligible = {c: np.flatnonzero(kept & (counts[:, c] >= min_pixels)) for c in sorted(classes)}
         needed = shots + 1 if distinct_supports else 2
-        left_out = tuple(c for c, images in eligible.items() if len(images) < needed)
-        lists = {c: images for c, images in eligible.items() if c not in left_out}
-        names = first_of([f"{class_names[c] if class_names else c} ({len(eligible[c])})" for c in left_out], SHOWN)
+        lists = {c: images for c, images in eligible.items() if len(images) >= needed}
+        few = [c for c in eligible if c not in lists]
+        names = first_of([f"{class_names[c] if class_names else c} ({len(eligible[c])})" for c in few], SHOWN)
         if not lists:
             large = f" with at least {min_pixels:,} of its pixels" if min_pixels > 1 else ""
             dropped = np.count_nonzero(~kept)
@@ -91,17 +90,16 @@ class EpisodeIndex:
                 + (f"novel classes leave out {dropped:,} of its {len(split):,} images; " if dropped else "")
                 + ("take fewer shots or add images." if needed > 2 else "add images.")
             )
-        if left_out:
-            logging.getLogger(__name__).warning(
-                "left out of the %s split, with fewer than %d eligible images: %s", split.name, needed, names
-            )
+        if few:
+            text = "left out of the %s split, with fewer than %d eligible images: %s"
+            logging.getLogger(__name__).warning(text, split.name, needed, names)
         admitted = np.unique(np.concatenate(list(lists.values())))
         usable = np.array(sorted(lists))
         present = tuple(tuple(usable[counts[i, usable] > 0].tolist()) for i in admitted)
-        return cls(shots, admitted, present, lists, left_out, distinct_supports, class_sampling)
+        return cls(shots, admitted, present, lists, distinct_supports, class_sampling)
 
     def episodes_per_epoch(self, batch_size: int) -> int:
-        """Admitted images, without those of a last incomplete batch; a ``UserError`` if they do not fill one."""
+        """Admitted images in whole batches; a ``UserError`` if they do not fill one."""
         episodes = len(self.admitted) // batch_size * batch_size
         if not episodes:
             few = f"{len(self.admitted)} images are admitted, too few for a batch of {batch_size}"
@@ -109,19 +107,19 @@ class EpisodeIndex:
         return episodes
 
     def draw(self, position: int, numbers: UInt64[np.ndarray, " draws"]) -> EpisodeSpec:
-        """The episode whose query is admitted image ``position``: its class and supports, drawn by PFENet's rule.
+        """The episode of admitted image ``position``, by PFENet's rule.
 
-        The first of shots + 1 uniform 64-bit numbers draws the class, uniform over those present, the others supports
-        from its list, the query left aside.
+        Of shots + 1 uniform 64-bit numbers the first draws the class among those present, the others draw supports from
+        the class's list without the query.
         """
         query, present = int(self.admitted[position]), self.present[position]
         class_id = present[_below(numbers[0], len(present))]
         return EpisodeSpec(query, class_id, self._supports(query, class_id, numbers[1:]))
 
     def draw_by_class(self, numbers: UInt64[np.ndarray, " draws"]) -> EpisodeSpec:
-        """An episode whose class is uniform over all, and its query over that class's list.
+        """An episode whose class is uniform over all classes, and its query over the class's list.
 
-        The first two of shots + 2 uniform 64-bit numbers draw class and query, the others supports as in ``draw``.
+        Of shots + 2 uniform 64-bit numbers the first two draw class and query, the others supports as in ``draw``.
         """
         classes = tuple(self.support_lists)
         class_id = classes[_below(numbers[0], len(classes))]
@@ -130,13 +128,12 @@ class EpisodeIndex:
         return EpisodeSpec(query, class_id, self._supports(query, class_id, numbers[2:]))
 
     def _supports(self, query: int, class_id: int, numbers: UInt64[np.ndarray, " shots"]) -> tuple[int, ...]:
-        """Images of the class's list without the query, one for each number."""
+        """One image of the class's list, without the query, for each number."""
         eligible = self.support_lists[class_id]
-        at = int(np.searchsorted(eligible, query))
-        passed = [at] if at < len(eligible) and int(eligible[at]) == query else []
+        passed = np.flatnonzero(eligible == query).tolist()
         chosen: list[int] = []
         for number in numbers:
-            # Among the places not taken yet; each taken place at or before it moves it one further.
+            # A place among those not taken yet: each taken place at or before it moves it one further.
             taken = sorted([*passed, *chosen]) if self.distinct_supports else passed
             place = _below(number, len(eligible) - len(taken))
             for other in taken:
@@ -146,33 +143,22 @@ class EpisodeIndex:
 
 
 def training_index(
-    dataset: Dataset,
-    fold: int,
-    shots: int,
-    min_pixels: int,
-    *,
-    drop_novel: bool = False,
-    distinct_supports: bool = True,
-    class_sampling: ClassSampling = "image",
+    dataset: Dataset, fold: int, shots: int, min_pixels: int, *, drop_novel: bool = False, **rules: Any
 ) -> EpisodeIndex:
-    """The base classes of the training split; novel ones are background, or ``drop_novel`` their images (as in BAM)."""
-    return EpisodeIndex.build(
-        dataset.train,
-        dataset.classes(fold, "base"),
-        min_pixels,
-        shots,
-        without=dataset.classes(fold, "novel") if drop_novel else (),
-        class_names=dataset.class_names,
-        distinct_supports=distinct_supports,
-        class_sampling=class_sampling,
-    )
+    """The index of the base classes of the training split; ``rules`` are further arguments of ``EpisodeIndex.build``.
+
+    Pixels of novel classes are background; with ``drop_novel`` their images are left out, as in BAM.
+    """
+    without = dataset.classes(fold, "novel") if drop_novel else ()
+    rules |= {"without": without, "class_names": dataset.class_names}
+    return EpisodeIndex.build(dataset.train, dataset.classes(fold, "base"), min_pixels, shots, **rules)
 
 
 def training_episode(index: EpisodeIndex, seed: int, i: int, batch_size: int) -> EpisodeSpec:
     """Training episode ``i``, a pure function of ``(seed, i)`` for a given index and batch size.
 
-    An epoch is a fresh permutation of the admitted images, the last incomplete batch dropped. Where classes are drawn
-    first, ``EpisodeIndex.draw_by_class``, an epoch has as many episodes, and images come as often as they are drawn.
+    An epoch is a permutation of the admitted images without the last incomplete batch; each epoch has another one. With
+    ``class_sampling="uniform"`` an epoch has as many episodes, of queries drawn with repetition.
     """
     if index.class_sampling == "uniform":
         return index.draw_by_class(numbers(seed, TRAINING, i, index.shots + 2))

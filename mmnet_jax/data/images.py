@@ -1,4 +1,4 @@
-"""Images of every kind as 8-bit RGB; a file that is broken or cannot be read is named in one sentence."""
+"""Decoding of image files and users' images to 8-bit RGB, with errors that name the file and its fault."""
 
 import functools
 import importlib
@@ -21,56 +21,59 @@ from mmnet_jax.errors import UserError
 ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
 """A user's own image: a path, a PIL image, or a uint8 array [h, w], [h, w, 3] or [h, w, 4]."""
 
-# What Pillow raises, depending on the format, for a file that is broken or is no image at all.
+# Pillow's errors, which depend on the format, on a broken file and on a file that is no image.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, MemoryError, RuntimeError, struct.error, zlib.error)
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-# Pillow warns at half the size that it refuses. Such an image is read, so there is nothing to say.
+# Pillow warns at half the size that it refuses; such an image is read.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 UNREADABLE = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC, which the package pillow-heif reads: pip install pillow-heif"),
     **dict.fromkeys((".avif", ".avifs"), "AVIF, which newer releases of Pillow read: pip install --upgrade pillow"),
 }
-"""Suffix of a format that may not be readable here -> the format, and the package that reads it."""
+"""Suffix of a format that needs another package -> the format, and how to install the package."""
 _HEIF_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1")
 _NO_PIXELS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-"""Formats that Pillow identifies but cannot decode by itself."""
+"""Formats that Pillow identifies but cannot decode."""
 
 
 class Upright(NamedTuple):
-    """An image turned as its EXIF orientation says."""
+    """An image with its EXIF orientation applied."""
 
     pixels: UInt8[np.ndarray, "h w 3"]
     orientation: int
-    """As EXIF numbers it: 1 is stored as it is seen, 2 to 4 change no size, 5 to 8 swap width and height."""
+    """EXIF's number: 1 is stored upright, 2 to 4 keep the size, 5 to 8 swap width and height."""
 
 
 def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB pixels of an encoded image as they are stored, not to be written to.
+    """RGB pixels, read-only, of an encoded image, without its EXIF orientation.
 
-    A ``UserError`` calls an image ``name`` that is broken or none.
+    Raises:
+      UserError: ``name`` is broken or no image.
     """
     return _rgb(open_image(data, name), name)
 
 
 def decode_upright(data: bytes, name: str) -> Upright:
-    """The same as it is seen, turned as its EXIF orientation says."""
+    """``decode_image`` with the EXIF orientation applied."""
     image, orientation = turn(open_image(data, name), name)
     return Upright(_rgb(image, name), orientation)
 
 
 def read_image(source: ImageSource) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB pixels of a user's own image, turned as its EXIF orientation says.
+    """RGB pixels of a user's own image, with its EXIF orientation applied.
 
     Grey, palette, CMYK, 16-bit and transparent images become 8-bit RGB; transparency is dropped, and 16-bit images are
-    scaled by the number of bits that their largest value needs. A ``UserError`` names a file that is missing, broken,
-    too large or no image, or tells an array's wrong shape or type.
+    scaled by the number of bits that their largest value needs.
+
+    Raises:
+      UserError: a file is missing, broken, too large or no image, or an array has another shape or type.
     """
     return read_upright(source).pixels
 
 
 def read_upright(source: ImageSource) -> Upright:
-    """``read_image`` with the orientation that was applied (1 for an array)."""
+    """``read_image`` and the orientation that was applied (1 for an array)."""
     if not isinstance(source, np.ndarray):
         image, name = load_image(source, "the image")
         image, orientation = turn(image, name)
@@ -86,7 +89,7 @@ def read_upright(source: ImageSource) -> Upright:
 
 @functools.cache
 def readable_suffixes() -> frozenset[str]:
-    """Ends of file names, lower case and with the dot, of all formats that can be decoded here."""
+    """Suffixes, lower case and with the dot, of all formats that can be decoded here."""
     _register_heif()
     Image.init()
     formats = {*Image.OPEN, "MPO"} - _NO_PIXELS  # MPO files are opened as JPEG
@@ -94,7 +97,7 @@ def readable_suffixes() -> frozenset[str]:
 
 
 def load_image(source: str | os.PathLike[str] | Image.Image, name: str) -> tuple[Image.Image, str]:
-    """The image as it is stored, and what a message should call it: its file, or ``name``."""
+    """The image as stored, and its name for messages: its file, or ``name``."""
     if isinstance(source, Image.Image):
         if 0 in source.size:
             raise UserError(f"{name} holds no pixels.")
@@ -109,7 +112,7 @@ def load_image(source: str | os.PathLike[str] | Image.Image, name: str) -> tuple
 
 
 def turn(image: Image.Image, name: str) -> tuple[Image.Image, int]:
-    """The image turned as its EXIF orientation says, and the orientation."""
+    """The image with its EXIF orientation applied, and the orientation."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         if orientation not in range(2, 9):
@@ -122,7 +125,11 @@ def turn(image: Image.Image, name: str) -> tuple[Image.Image, int]:
 
 
 def open_image(data: bytes, name: str) -> Image.Image:
-    """The first frame of an encoded image, decoded: Pillow reads lazily and would find a truncated file only later."""
+    """The first frame of an encoded image, decoded at once, since Pillow's lazy reading finds a truncated file later.
+
+    Raises:
+      UserError: ``name`` is broken, too large or no image.
+    """
     _register_heif()
     try:
         image = Image.open(io.BytesIO(data))
@@ -138,20 +145,20 @@ def open_image(data: bytes, name: str) -> Image.Image:
     if sixteen_bits and image.mode in ("RGB", "RGBA", "LA"):
         colours = np.asarray(image)[..., : len(image.mode.rstrip("A"))]
         if colours.max() < 64:
-            what = "has 16 bits a channel but only small values, of which Pillow drops the lower 8 bits"
-            raise UserError(f"{name} {what}; scale it to 8 bits.")
+            found = "has 16 bits a channel but only small values, of which Pillow drops the lower 8 bits"
+            raise UserError(f"{name} {found}; scale it to 8 bits.")
     return image
 
 
 @functools.cache
 def _register_heif() -> None:
-    """HEIF files are read too where the package pillow-heif is installed."""
+    """Registers the HEIF format if the package pillow-heif is installed."""
     with suppress(ImportError):
         importlib.import_module("pillow_heif").register_heif_opener()
 
 
 def _unidentified(data: bytes) -> str:
-    """Describes, after "FILE is", data that Pillow cannot identify."""
+    """The end of a sentence "FILE is ..." about data that Pillow cannot identify."""
     brand = data[8:12].decode("latin-1") if data[4:8] == b"ftyp" else ""
     suffix = ".heic" if brand in _HEIF_BRANDS else ".avif" if brand in ("avif", "avis") else ""
     if suffix in readable_suffixes():
@@ -161,7 +168,7 @@ def _unidentified(data: bytes) -> str:
 
 def _rgb(image: Image.Image, name: str) -> np.ndarray:
     if image.mode.startswith("I"):
-        # 16-bit grey, which Pillow would clip at 255 instead of scaling. Cameras and scanners use 10, 12 or 14 bits.
+        # Pillow would clip 16-bit grey at 255. Cameras and scanners use 10, 12 or 14 bits.
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise UserError(f"{name} has more than 16 bits a pixel; convert it to 8 or 16.")

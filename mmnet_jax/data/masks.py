@@ -1,4 +1,4 @@
-"""Masks: class indices as datasets store them, and the foreground of masks as users make them."""
+"""Masks: class indices of datasets' masks, and the foreground of users' own masks."""
 
 import functools
 
@@ -14,21 +14,24 @@ _PALETTE = {"P", "PA"}
 _ONE_CHANNEL = {"1", "L", "LA", "F", "I", "I;16", "I;16L", "I;16B", "I;16N", *_PALETTE}
 """Pillow's modes of one channel, with or without alpha."""
 _FEW = 16
-"""A mask in at most so many colours is flat; smooth or lossily stored edges make more."""
+"""Most colours of a flat mask; smooth or lossily compressed edges make more."""
+_BITS = np.arange(256)[:, None] >> np.arange(9) & 1
+_VOC_PALETTE = np.stack([_BITS[:, channel::3] @ [128, 64, 32] for channel in range(3)], axis=1)
+"""VOC's colours: bits 0, 1, 2 of an index are the highest bits of red, green and blue, bits 3, 4, 5 the next."""
 _SMALL = 32
-"""Grey values from here to 254 are none of a class index: they come from smooth or lossily stored edges."""
+"""Grey values from here to 254 are no class indices but come from smooth or lossily compressed edges."""
 
 
 def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
-    """Class indices of a dataset's encoded mask, not its palette's colours, turned as its EXIF orientation says.
+    """Class indices, read-only, of a dataset's encoded mask, with its EXIF orientation applied.
 
-    They are not to be written to. A ``UserError`` calls a mask ``name`` that is broken, in colour, a JPEG, or has VOC's
-    colours at other indices.
+    Raises:
+      UserError: ``name`` is broken, in colour or a JPEG, or its palette has VOC's colours at other indices.
     """
     image, _ = turn(open_image(data, name), name)
     values = _indices(image, name)
     if image.mode == "1":
-        values = values * 255  # it means black and white, and not class 1
+        values = values * 255  # black and white, not class 1
     if values.dtype != np.uint8 and (values.min() < 0 or values.max() > 255):
         raise UserError(f"{name} holds values from {values.min()} to {values.max()}; a mask's are 0 to 255.")
     indices = values.astype(np.uint8, copy=False)
@@ -38,9 +41,10 @@ def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
 
 
 def decode_stored(data: bytes, name: str) -> np.ndarray:
-    """The stored values [h, w] of an encoded mask: a palette's indices, or each pixel's largest colour, without alpha.
+    """The stored values [h, w] of an encoded mask: palette indices, or each pixel's largest channel without alpha.
 
-    A ``UserError`` calls a mask ``name`` that is broken, or a JPEG, whose edges are blurred.
+    Raises:
+      UserError: ``name`` is broken, or a JPEG.
     """
     image, _ = turn(open_image(data, name), name)
     if image.format in ("JPEG", "MPO"):
@@ -52,9 +56,10 @@ def decode_stored(data: bytes, name: str) -> np.ndarray:
 def count_classes(
     indices: UInt8[np.ndarray, "h w"], classes: int, name: str, may_be_empty: bool = False
 ) -> Int[np.ndarray, " classes"]:
-    """Pixels of each class, 0 the background, in a mask of indices below ``classes``, or 255 for unknown.
+    """Pixels of each class, 0 the background, in a mask of indices below ``classes`` and 255 (ignore).
 
-    A ``UserError`` calls a mask ``name`` that holds other indices, or no class unless it ``may_be_empty``.
+    Raises:
+      UserError: ``name`` holds other indices, or no class unless it ``may_be_empty``.
     """
     counts = np.bincount(indices.ravel(), minlength=IGNORE + 1)
     unknown = np.flatnonzero(counts[classes:IGNORE]) + classes
@@ -71,7 +76,7 @@ def count_classes(
 def check_size(mask: tuple[int, ...], name: str, image: tuple[int, ...], image_name: str, orientation: int = 1) -> None:
     """Raises a ``UserError`` unless mask and upright image have the same height and width.
 
-    ``orientation`` is what ``Upright`` tells of the image; a mask that fits the image as stored gets its own sentence.
+    ``orientation`` is ``Upright.orientation`` of the image; a mask that fits the image as stored gets its own sentence.
     """
     if mask[:2] == image[:2]:
         return
@@ -83,22 +88,23 @@ def check_size(mask: tuple[int, ...], name: str, image: tuple[int, ...], image_n
 
 
 def read_mask(source: ImageSource, ignore: int | None = None) -> UInt8[np.ndarray, "h w"]:
-    """The label of a user's own mask, turned as its EXIF orientation says: 1 foreground, 0 background, 255 ignored.
+    """The label of a user's own mask, with its EXIF orientation applied: 1 foreground, 0 background, 255 ignore.
 
     A mask is read as it looks, and black is background:
 
-    - if its alpha channel varies, that is the mask;
-    - grey values are foreground where they are not 0 if there are at most two of them, or none from 32 to 254 (class
-      indices); smooth or lossily stored edges are cut at half of the range. A palette of greys counts as grey values;
-    - colours are foreground where they are not black; if many colours and nearly black ones show that the mask is lossy
-      or smooth, where the largest channel is at least half;
-    - floating-point values, which must lie in 0..1, are cut at half.
+    - an alpha channel that varies is the mask;
+    - grey values, or a palette of greys, are foreground where they are not 0 if there are at most two of them, or none
+      from 32 to 254 (class indices); otherwise edges are smooth or lossily compressed, and cut at half of the range;
+    - colours are foreground where they are not black; many colours, some nearly black, mean a smooth or lossy mask,
+      which is foreground where the largest channel is at least half;
+    - floating-point values, in [0, 1], are cut at 0.5.
 
-    With ``ignore`` the stored values are class indices, a palette's too: 0 is background, ``ignore`` is 255, all others
-    are foreground. An array is bool, integer or floating-point ``[h, w]``, or uint8 ``[h, w, 3]`` or ``[h, w, 4]``.
+    With ``ignore`` the stored values (of a palette its indices) are class indices: 0 is background, ``ignore`` becomes
+    255, all others are foreground. An array is bool, integer or floating-point ``[h, w]``, or uint8 ``[h, w, 3]`` or
+    ``[h, w, 4]``.
 
     Raises:
-      UserError: naming a mask that is missing, broken, without any foreground, or of values that cannot be read so.
+      UserError: the mask is missing, broken, without foreground, or of other values.
     """
     if isinstance(source, np.ndarray):
         name, image = "the mask", _array(source)
@@ -116,7 +122,7 @@ def read_mask(source: ImageSource, ignore: int | None = None) -> UInt8[np.ndarra
 
 
 def _array(mask: np.ndarray) -> np.ndarray | Image.Image:
-    """A user's array: its values where it has two axes, else the image it is."""
+    """A user's array: values ``[h, w]`` as they are, colours as an image."""
     coloured = mask.ndim == 3 and mask.shape[2] in (3, 4) and mask.dtype == np.uint8
     if 0 in mask.shape or not (coloured or (mask.ndim == 2 and mask.dtype.kind in "buif")):
         kinds = "bools, integers or floats [h, w], or uint8 [h, w, 3] or [h, w, 4]"
@@ -125,7 +131,7 @@ def _array(mask: np.ndarray) -> np.ndarray | Image.Image:
 
 
 def _indices(mask: np.ndarray | Image.Image, name: str) -> np.ndarray:
-    """The class indices [h, w] that a mask is stored with; a ``UserError`` if it is in colour, lossy or no integers."""
+    """The stored class indices [h, w] of a mask; a ``UserError`` if it is in colour, a JPEG or of floats."""
     if isinstance(mask, Image.Image):
         if mask.mode not in _ONE_CHANNEL:
             advice = "class indices have one channel, so take one, or convert the colours to indices"
@@ -139,7 +145,7 @@ def _indices(mask: np.ndarray | Image.Image, name: str) -> np.ndarray:
 
 
 def _values(image: Image.Image) -> np.ndarray:
-    """The stored values [h, w] of an image in ``_ONE_CHANNEL``, whatever its palette and alpha."""
+    """The stored values [h, w] of an image in ``_ONE_CHANNEL``, without palette and alpha."""
     values = np.asarray(image)
     return values if values.ndim == 2 else values[..., 0]
 
@@ -186,7 +192,7 @@ def _varying_alpha(image: Image.Image) -> np.ndarray | None:
 
 
 def _foreground(values: np.ndarray, name: str) -> Bool[np.ndarray, "h w"]:
-    """Where values [h, w] are foreground; a ``UserError`` if that is nowhere."""
+    """The foreground of values [h, w]; a ``UserError`` if there is none."""
     if values.dtype.kind == "f":
         if not ((values >= 0) & (values <= 1)).all():
             raise UserError(f"{name} has floating-point values outside 0 to 1; save it as 8-bit grey.")
@@ -204,7 +210,7 @@ def _foreground(values: np.ndarray, name: str) -> Bool[np.ndarray, "h w"]:
 
 
 def _least_foreground(values: np.ndarray) -> int:
-    """The least of these integers, none negative, that is foreground."""
+    """The smallest foreground value of a mask of these values, none negative."""
     found = np.unique(values)
     full = 2 ** max(8, int(found[-1]).bit_length()) - 1  # 255, or what 10, 12, 14 or 16 bits reach
     between = (found >= _SMALL) & (found < full) & (found != IGNORE)
@@ -218,12 +224,9 @@ def _not_negative(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _check_palette(indices: UInt8[np.ndarray, "h w"], image: Image.Image, name: str) -> None:
-    """Raises a ``UserError`` if a palette's colours are those of VOC's classes, but at other indices.
-
-    Other colours say nothing, and neither do greys.
-    """
+    """Raises a ``UserError`` if a palette has the colours of VOC's classes at other indices; greys prove nothing."""
     palette = np.reshape(image.getpalette() or [], (-1, 3)).astype(int)
-    used = np.unique(indices[indices < len(palette)])  # a palette may end before 255
+    used = np.unique(indices[indices < len(palette)])  # palettes may be shorter than 256
     colours = palette[used]
     classes = {tuple(colour): i for i, colour in enumerate(_VOC_PALETTE.tolist()) if i <= 20 or i == IGNORE}
     meant = [classes.get(tuple(colour)) for colour in colours.tolist()]
@@ -234,12 +237,3 @@ def _check_palette(indices: UInt8[np.ndarray, "h w"], image: Image.Image, name: 
             found = f"index {index} has the colour of VOC's index {class_id}, so an editor may have renumbered them"
             advice = "take the original mask, or save it as grey if its indices are right"
             raise UserError(f"the colours and indices of {name} disagree: {found}; {advice}.")
-
-
-def _voc_palette() -> UInt8[np.ndarray, "256 3"]:
-    """VOC's colours: bits 0, 1, 2 of an index are the highest bits of red, green and blue, bits 3, 4, 5 the next."""
-    bits = np.arange(256)[:, None] >> np.arange(9) & 1
-    return np.stack([bits[:, channel::3] @ [128, 64, 32] for channel in range(3)], axis=1).astype(np.uint8)
-
-
-_VOC_PALETTE = _voc_palette()

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import tensorflow_datasets as tfds
 
 from mmnet_jax.cli.progress import Progress, Say
-from mmnet_jax.data.dataset import Dataset, dataset_folder, find_spec, is_prepared, open_dataset
+from mmnet_jax.data.dataset import VERSION, Dataset, dataset_folder, find_spec, is_prepared, open_dataset
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.spec import Listing
-from mmnet_jax.data.records import VERSION, features
+from mmnet_jax.data.records import features
 from mmnet_jax.data.shards import RECORDS, Note, Shard, cut, is_finished, keep, make, read_note
 from mmnet_jax.data.workers import available_cores, share_out
 from mmnet_jax.errors import UserError, first_of

@@ -1,4 +1,4 @@
-"""Episodes as the host reads them: images decoded and padded to one size, and not transformed."""
+"""Raw episodes: images and labels decoded on the host and padded to one size, before any transform."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ AnyArray = Array | np.ndarray
 class RawEpisodes:
     """B episodes of K shots as stored, each image in the top left corner of an M x M square; the query comes first.
 
-    Labels hold 1 where the episode's class is, 0 where it is not (another class, a novel one too, or background), and
-    255 (ignore) elsewhere and outside the image.
+    Labels hold 1 for the episode's class, 0 for other classes (novel ones too) and background, and 255 (ignore)
+    elsewhere and outside the image.
     """
 
     images: UInt8[AnyArray, "b n m m 3"]
     labels: UInt8[AnyArray, "b n m m"]
     sizes: Int32[AnyArray, "b n 2"]
-    """Height and width of each image inside its square."""
+    """Height and width of each image."""
 
 
 def padded(array: UInt8[np.ndarray, "h w *c"], side: int, fill: int) -> UInt8[np.ndarray, "m m *c"]:
-    """An image or a mask in the top left corner of a square."""
+    """An image or a mask in the top left corner of a square of this side, ``fill`` elsewhere."""
     square = np.full((side, side, *array.shape[2:]), fill, np.uint8)
     square[: array.shape[0], : array.shape[1]] = array
     return square
 
 
 def load_episodes(split: Split, specs: Sequence[EpisodeSpec]) -> RawEpisodes:
-    """Reads at least one episode, all with as many supports, as NumPy arrays padded to M = ``split.max_side``."""
+    """Reads episodes, at least one and all with K supports, as NumPy arrays padded to M = ``split.max_side``."""
     images = np.zeros((len(specs), 1 + len(specs[0].supports), split.max_side, split.max_side, 3), np.uint8)
     return RawEpisodes(images, *load_labels(split, specs, images))
 
@@ -49,7 +49,7 @@ def load_episodes(split: Split, specs: Sequence[EpisodeSpec]) -> RawEpisodes:
 def load_labels(
     split: Split, specs: Sequence[EpisodeSpec], images: UInt8[np.ndarray, "b n m m 3"] | None = None
 ) -> tuple[UInt8[np.ndarray, "b n m m"], Int32[np.ndarray, "b n 2"]]:
-    """The labels and sizes of ``load_episodes``; images are decoded only where there is an array to read them into."""
+    """The labels and sizes of ``load_episodes``; images are decoded, into ``images``, only if it is given."""
     labels = np.full((len(specs), 1 + len(specs[0].supports), split.max_side, split.max_side), IGNORE, np.uint8)
     sizes = np.zeros((*labels.shape[:2], 2), np.int32)
     for i, spec in enumerate(specs):

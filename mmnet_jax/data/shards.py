@@ -1,4 +1,4 @@
-"""Shards: the files of a prepared dataset, each of successive images of a split, and each made whole or not at all."""
+"""Shards: the files of a prepared dataset, each of successive images of a split and written atomically."""
 
 import dataclasses
 import hashlib
@@ -11,25 +11,26 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from mmnet_jax.data.dataset import VERSION
 from mmnet_jax.data.datasets.spec import Example, Listing
-from mmnet_jax.data.records import VERSION, features, make_record, pack_counts, serialise
+from mmnet_jax.data.records import features, make_record, pack_counts, serialise
 from mmnet_jax.data.workers import Count
 from mmnet_jax.errors import UserError
 from mmnet_jax.storage.files import naming, sha256, write_whole
 
 SIZE = 500
-"""Images of a shard. It does not depend on the workers, so the result does not either; a kill costs a worker one."""
+"""Images of a shard, whatever the number of workers; a killed worker loses one shard."""
 
 MAX_SIDE = 4096
-"""Longest side of an image, pixels: every batch is padded to the longest one of the dataset."""
+"""Longest side of an image, pixels; batches are padded to the longest side of the dataset."""
 
 RECORDS, NOTES = "records", "notes"
-"""Folders of unfinished work: the finished shards, which become the dataset; and a note on each."""
+"""Folders of a preparation: finished shards, which become the dataset, and a note on each."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Successive images of a split, and the name of the file they become."""
+    """Successive images of a split, and the name of their file."""
 
     split: str
     file: str
@@ -42,21 +43,21 @@ class Shard:
         return self.file
 
     def inputs(self) -> str:
-        """SHA-256 of what it is made from: ids, sources, and the sizes and times of the files that sources name."""
+        """SHA-256 of ids, sources, and the sizes and times of the sources' files."""
         digest = hashlib.sha256(json.dumps([VERSION, self.classes, list(self.ids)]).encode())
         for source in self.sources:
-            digest.update(repr([source, *map(_state, _files(source))]).encode())
+            digest.update(repr([source, *map(_size_and_time, _files(source))]).encode())
         return digest.hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """The index of a finished shard, a JSON file written after it; a shard without its note does not count."""
+    """The index of a finished shard, a JSON file written after it; a shard without a note is not finished."""
 
     split: str
     file: str
     inputs: str
-    """``Shard.inputs`` when it was made."""
+    """``Shard.inputs`` before it was made."""
     sha256: str
     size: int
     """Size of the shard's file, bytes."""
@@ -64,11 +65,11 @@ class Note:
     """Longest side of its images, pixels."""
     ids: Sequence[str]
     counts: Sequence[Sequence[int]]
-    """Pixels of each class, as ``pack_counts`` packs them."""
+    """Pixels of each class, as of ``pack_counts``."""
     left_out: Mapping[str, str]
-    """Id of an image that is not in the shard -> the sentence that says why."""
+    """Id of an image left out of the shard -> the reason."""
     turned: Sequence[str]
-    """Ids of images that were turned as their EXIF orientation says."""
+    """Ids of images whose EXIF orientation was applied."""
 
 
 def cut(name: str, listings: Mapping[str, Listing], classes: int) -> list[Shard]:
@@ -84,11 +85,11 @@ def cut(name: str, listings: Mapping[str, Listing], classes: int) -> list[Shard]
 
 
 def make(shard: Shard, count: Count, *, folder: Path, skip: bool) -> None:
-    """Makes a shard in ``folder``/records and its note in ``folder``/notes; counts each image.
+    """Makes a shard in ``folder``/records and its note in ``folder``/notes; calls ``count(1)`` for each image.
 
-    A ``UserError`` names the first image that cannot be used; with ``skip`` it is left out instead.
+    An image that cannot be used is a ``UserError``; with ``skip`` it is left out instead.
     """
-    inputs = shard.inputs()  # before the files are read: a change meanwhile is seen by the next run
+    inputs = shard.inputs()  # before the files are read, so that the next run sees a change meanwhile
     ids, counts, turned, left_out, longest = [], [], list[str](), dict[str, str](), 0
     fields, part = features(shard.classes), folder / NOTES / f".{shard.file}.{os.getpid()}.part"
     try:
@@ -97,7 +98,8 @@ def make(shard: Shard, count: Count, *, folder: Path, skip: bool) -> None:
             for identity, source in zip(shard.ids, shard.sources, strict=True):
                 try:
                     example = shard.read(source)
-                    record, side = _usable_record(identity, example, shard.classes)
+                    record, size = make_record(identity, example, shard.classes)
+                    _check_side(size, example.image_name)
                 except UserError as error:
                     if not skip:
                         raise UserError(f"{str(error).rstrip('.')}; --on_error=skip leaves out such images.") from None
@@ -106,7 +108,7 @@ def make(shard: Shard, count: Count, *, folder: Path, skip: bool) -> None:
                     writer.write(serialise(record, fields))
                     ids.append(identity)
                     counts.append(pack_counts(record["counts"]))
-                    longest = max(longest, side)
+                    longest = max(longest, *size)
                     if record["image"] is not example.image:
                         turned.append(identity)
                 count(1)
@@ -129,16 +131,16 @@ def read_note(shard: Shard, folder: Path) -> Note | None:
 
 
 def is_finished(shard: Shard, folder: Path, skip: bool) -> bool:
-    """Whether the shard has been made of the same inputs and, without ``skip``, with all of its images."""
+    """Whether the shard has been made of the same inputs and, unless ``skip``, with all of its images."""
     note = read_note(shard, folder)
     return note is not None and (skip or not note.left_out) and note.inputs == shard.inputs()
 
 
 def keep(shards: Sequence[Shard], folder: Path) -> int:
-    """Makes the folders of unfinished work, and removes from them all but the given shards; returns notes removed."""
+    """Makes the folders of a preparation, and removes all other shards from them; returns how many had a note."""
     kept = {RECORDS: {shard.file for shard in shards}, NOTES: {_note_file(shard, folder).name for shard in shards}}
     removed = 0
-    for name in (NOTES, RECORDS):  # a shard without a note does not count, a note without its shard should not be
+    for name in (NOTES, RECORDS):  # notes first, so that none is left without its shard
         (folder / name).mkdir(parents=True, exist_ok=True)
         for file in (folder / name).iterdir():
             if file.name not in kept[name]:
@@ -147,15 +149,12 @@ def keep(shards: Sequence[Shard], folder: Path) -> int:
     return removed
 
 
-def _usable_record(identity: str, example: Example, classes: int) -> tuple[dict[str, Any], int]:
-    """The record of an image, and its longer side; a ``UserError`` names an image or mask that cannot be used."""
-    record, (height, width) = make_record(identity, example, classes)
-    if max(height, width) > MAX_SIDE:
+def _check_side(size: tuple[int, int], name: str) -> None:
+    if max(size) > MAX_SIDE:
         raise UserError(
-            f"{example.image_name} is {width:,} x {height:,} pixels, and every batch is padded to the longest side of "
-            f"any image: scale it and its mask down to sides of at most {MAX_SIDE:,}."
+            f"{name} is {size[1]:,} x {size[0]:,} pixels, and every batch is padded to the longest side of any image: "
+            f"scale it and its mask down to sides of at most {MAX_SIDE:,}."
         )
-    return record, max(height, width)
 
 
 def _note_file(shard: Shard, folder: Path) -> Path:
@@ -170,7 +169,7 @@ def _files(source: Any) -> Iterator[Path]:
             yield from _files(part)
 
 
-def _state(file: Path) -> tuple[int, int] | None:
+def _size_and_time(file: Path) -> tuple[int, int] | None:
     try:
         about = file.stat()
     except OSError:

@@ -1,7 +1,4 @@
-"""Random numbers by name: from Philox's raw 64-bit output, which NumPy never changes.
-
-Each use has its own stream, so that no two uses draw the same numbers.
-"""
+"""Random numbers from Philox's raw 64-bit output, which no NumPy version changes; each use has its own stream."""
 
 import functools
 
@@ -18,5 +15,5 @@ def numbers(seed: int, stream: int, i: int, count: int) -> UInt64[np.ndarray, " 
 
 @functools.lru_cache(maxsize=4)
 def permutation(seed: int, stream: int, i: int, size: int) -> Int[np.ndarray, " size"]:
-    """A random order of 0 to ``size`` - 1, a pure function of ``(seed, stream, i)``; not to be written to."""
+    """A random order of 0 to ``size`` - 1, a pure function of ``(seed, stream, i)``; do not write to it."""
     return np.argsort(numbers(seed, stream, i, size), kind="stable")

@@ -1,4 +1,4 @@
-"""Worker processes, which read, decode or draw for their parent."""
+"""Worker processes: tasks shared out among them, their signals and errors."""
 
 import multiprocessing
 import os
@@ -17,20 +17,20 @@ from mmnet_jax.errors import UserError
 
 Task = TypeVar("Task")
 Count = Callable[[int], None]
-"""Takes how many more units of work are done."""
+"""Adds units of work to those done."""
 
 DONE = 0
-"""A worker's message at the end of a task; other numbers are units of work, and exceptions end everything."""
+"""A worker's message after a task; other numbers are units of work, and exceptions are raised in the parent."""
 
 
 def share_out(work: Callable[[Task, Count], None], tasks: Sequence[Task], workers: int, count: Count) -> None:
-    """Calls ``work(task, count)`` for every task: in this process one after the other, or in several ``workers``.
+    """Calls ``work(task, count)`` for every task, in several worker processes or, with one worker, in this process.
 
-    The processes are spawned, since one that computes with jax must not be forked; ``work`` and the tasks are pickled.
-    None of them is left when this ends, however it ends.
+    Workers are spawned, since a process that uses jax must not be forked; ``work`` and the tasks are pickled. No worker
+    outlives the call, whether it returns or raises.
 
     Raises:
-      UserError: a task raised it, or a worker was killed; the tasks that are done stay done.
+      UserError: a task raised it, or a worker was killed; finished tasks stay finished.
       OSError: a task raised it.
       RuntimeError: a task raised something else, whose traceback is the message.
     """
@@ -45,7 +45,7 @@ def share_out(work: Callable[[Task, Count], None], tasks: Sequence[Task], worker
         for _ in range(min(workers, len(tasks))):
             ours, theirs = context.Pipe()
             process: BaseProcess = context.Process(target=_serve, args=(work, theirs), daemon=True)
-            with _signals_held():  # an interrupted start would leave a process that nobody knows
+            with _signals_held():  # an interrupted start would leave a worker that is not in the list
                 process.start()
                 processes.append(process)
             theirs.close()
@@ -76,12 +76,12 @@ def share_out(work: Callable[[Task, Count], None], tasks: Sequence[Task], worker
 
 
 def available_cores() -> int:
-    """Processor cores that this process may use."""
+    """Number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def begin_worker(*_: int) -> None:
-    """Ignores SIGINT and SIGTERM, and ends the worker with its parent; called first in the worker.
+    """Makes a worker process ignore SIGINT and SIGTERM and exit with its parent.
 
     A terminal's Ctrl-C and a scheduler's SIGTERM reach all processes of a command. The parent handles them, and needs
     its workers until the current step is done.
@@ -99,7 +99,7 @@ def _end_with_parent() -> None:
 
 
 def _serve(work: Callable[[Task, Count], None], parent: Connection) -> None:
-    """Runs the tasks that ``parent`` sends, and sends it units of work and errors."""
+    """Runs the tasks that ``parent`` sends, and sends back units of work and errors."""
     begin_worker()
     with suppress(EOFError, BrokenPipeError):
         while True:
@@ -126,18 +126,18 @@ def _lost(process: BaseProcess, task: object) -> UserError:
     code = process.exitcode or 0
     if code < 0:
         how = f"was killed by {signal.Signals(-code).name} while it made {task}, perhaps for lack of memory"
-        return UserError(f"worker process {process.pid} {how}; the same command goes on from what is finished.")
+        return UserError(f"worker process {process.pid} {how}; the same command resumes from what is finished.")
     advice = 'in a script of your own, workers may start only below `if __name__ == "__main__":`'
     return UserError(f"worker process {process.pid} ended with status {code}, and says above why; {advice}.")
 
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """SIGINT and SIGTERM come after the block; a process that is started inside never gets them.
+    """Delays SIGINT and SIGTERM until the end of the block; a process that is started inside never gets them.
 
-    Without that, Ctrl-C would reach a new worker before it ignores the signal.
+    Otherwise Ctrl-C could reach a new worker before it ignores the signal.
     """
-    resource_tracker.ensure_running()  # multiprocessing starts it with the first process, and then lets signals through
+    resource_tracker.ensure_running()  # multiprocessing unblocks signals when it starts it
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield

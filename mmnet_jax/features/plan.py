@@ -1,11 +1,12 @@
-"""A plan of the images that an evaluation encodes before each batch, and of the features that it drops.
+"""Plan of an evaluation: the images to encode before each batch, and the features to drop.
 
-All requests are known beforehand, so Belady's rule applies: the features whose next use is furthest away are dropped.
+All requests are known in advance, so Belady's rule applies: drop the features whose next use is furthest away.
 """
 
 import heapq
 import itertools
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -15,49 +16,49 @@ NEVER = math.inf
 
 
 class Turn(NamedTuple):
-    """The preparation for one batch."""
+    """Work before one batch."""
 
     dropped: tuple[int, ...]
-    """Images whose features go first; none of the batch."""
+    """Images whose features are dropped first; none is in the batch."""
     chunks: tuple[tuple[int, ...], ...]
-    """Images to encode, together at most the chunk's size; the last chunk is filled up with images of later batches."""
+    """Images to encode together; the last chunk is filled up with images of later batches."""
 
 
 class Plan(NamedTuple):
-    """The turns of an evaluation's batches."""
+    """The turns of all batches."""
 
     turns: list[Turn]
     images: int
-    """Number of different images asked for."""
+    """Number of different images in the batches."""
 
     def describe(self, episodes: int, requests: int, size: int) -> str:
-        """One line on the work that the plan saves; ``size`` is the number of bytes of an image's features."""
-        kept = list(itertools.accumulate(sum(map(len, turn.chunks)) - len(turn.dropped) for turn in self.turns))
-        encoded = sum(len(images) for turn in self.turns for images in turn.chunks)
-        asked = f"features: {episodes:,} episodes ask {requests:,} times for {self.images:,} images"
-        memory = f"at most {max(kept):,} at a time in memory, {byte_size(max(kept) * size)}"
-        if encoded == self.images:
-            return f"{asked}; each is encoded once, {memory}"
-        found = f"{1 - encoded / requests:.0%} of the requests are found encoded"
-        return f"{asked}; {found}, with {memory} (evaluation.cache_gb)"
+        """One line on the reuse of features; ``size`` is the bytes of an image's features."""
+        encoded = [sum(map(len, turn.chunks)) for turn in self.turns]
+        dropped = [len(turn.dropped) for turn in self.turns]
+        kept = max(itertools.accumulate(map(operator.sub, encoded, dropped)))
+        images = f"features: {episodes:,} episodes use {self.images:,} images {requests:,} times"
+        memory = f"at most {kept:,} in memory ({byte_size(kept * size)}"
+        if sum(encoded) == self.images:
+            return f"{images}; each is encoded once, {memory})"
+        return f"{images}; {1 - sum(encoded) / requests:.0%} of the uses are cached, {memory}, evaluation.cache_gb)"
 
 
 def plan_turns(batches: Sequence[Iterable[int]], capacity: int, chunk: int) -> Plan:
-    """The turns of batches that ask for images, with features of at most ``capacity`` images kept.
+    """The turns of batches of images, with the features of at most ``capacity`` images kept.
 
-    Where one batch asks for more than ``capacity`` different images, as many are kept for its time. The number of
-    images encoded is the smallest possible with ``chunk`` = 1.
+    A batch of more than ``capacity`` different images keeps them all during its turn. With ``chunk`` = 1 the number of
+    images encoded is minimal.
     """
-    asked = [tuple(dict.fromkeys(batch)) for batch in batches]
-    turns_of: dict[int, list[int]] = {}  # for each image its turns that are still to come, the last one first
-    for turn in reversed(range(len(asked))):
-        for image in asked[turn]:
+    wanted = [tuple(dict.fromkeys(batch)) for batch in batches]
+    turns_of: dict[int, list[int]] = {}  # the future turns of each image, the last one first
+    for turn in reversed(range(len(wanted))):
+        for image in wanted[turn]:
             turns_of.setdefault(image, []).append(turn)
     next_turn: dict[int, float] = {image: turns[-1] for image, turns in turns_of.items()}
     kept: set[int] = set()
-    # entries of a heap hold for as long as their turn is the image's next one
+    # an entry of a heap is valid while its turn is the image's next one
     absent = [(turn, image) for image, turn in next_turn.items()]
-    droppable: list[tuple[float, int]] = []  # kept images that the batch does not ask for, by the turn, negated
+    droppable: list[tuple[float, int]] = []  # kept images outside the batch, by the negated turn
     heapq.heapify(absent)
 
     def first(heap: list[tuple[float, int]]) -> tuple[float, int] | None:
@@ -73,7 +74,7 @@ def plan_turns(batches: Sequence[Iterable[int]], capacity: int, chunk: int) -> P
 
     turns: list[Turn] = []
     dropped: list[int] = []
-    for images in asked:
+    for images in wanted:
         for image in images:
             turns_of[image].pop()
             next_turn[image] = turns_of[image][-1] if turns_of[image] else NEVER

@@ -1,13 +1,12 @@
 """Sources of encoded episodes for training and evaluation: images, or stored features.
 
-``load`` of a source reads a batch on the host, ``place`` puts it on the devices, and the ``encoder`` computes there
-what the trained part takes.
+A source loads a batch on the host and puts it on the devices, where its encoder computes the input of the head.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,51 +16,69 @@ from jaxtyping import Array, Int, PRNGKeyArray, UInt8
 from mmnet_jax.data.batches import on_devices
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.data.episodes import EpisodeSpec
-from mmnet_jax.data.raw import RawEpisodes, load_episodes, padded
+from mmnet_jax.data.raw import AnyArray, RawEpisodes, load_episodes, padded
 from mmnet_jax.data.transforms.evaluation import PAD, Fit, test_transform
 from mmnet_jax.data.transforms.training import Augmentation, augment
 from mmnet_jax.episode import Episode
 from mmnet_jax.models.network import Features, FewShotNetwork
 
-Encoded = tuple[Features, Any]  # and the running statistics that moved, empty where none do
+Encoded = tuple[Features, Any]
+"""Features, and the running statistics that moved, empty where none do."""
 
 
-@runtime_checkable
-class Encoder(Protocol):
-    """The device's half of a source; hashable, so that compiled functions can be keyed by it."""
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """The device's part of a source; hashable, so that compiled functions are keyed by it."""
 
-    def __hash__(self) -> int: ...
+    image_size: int
+    """Side S, pixels."""
+    fit: Fit = PAD
+    """Image size rule of the evaluation protocol."""
+
+    def assemble(self, rows: Any, labels: UInt8[AnyArray, "b n m m"], sizes: Int[AnyArray, "b n 2"]) -> Any:
+        """A batch from the rows of its images ``[b, 1+k, ...]``, see ``Source.row``, and their labels as stored."""
+        raise NotImplementedError
 
     def transform(self, batch: Any, key: PRNGKeyArray | None = None) -> Any:
         """The episodes of a batch, with ``query_label`` and ``support_labels`` at image size; random with a key."""
+        raise NotImplementedError
 
     def extract(self, model: FewShotNetwork, variables: Any, episodes: Any, train: bool = False) -> Encoded:
-        """Their frozen features, without gradient."""
+        """The frozen features of episodes, without gradient."""
+        raise NotImplementedError
 
     def levels(self, model: FewShotNetwork, variables: Any, rows: Any) -> tuple[Array, Array]:
-        """Levels 3 and 2 side by side, and level 4, of images by their rows, see ``Source.row``."""
+        """Levels 3 and 2 side by side, and level 4, of images by their rows."""
+        raise NotImplementedError
 
-    def fit_labels(self, labels: UInt8[Array, "b n m m"], sizes: Int[Array, "b n 2"]) -> Int[Array, "b n s s"]:
-        """Labels of images as the network sees them."""
+    def fit_labels(self, labels: UInt8[AnyArray, "b n m m"], sizes: Int[AnyArray, "b n 2"]) -> Int[Array, "b n s s"]:
+        """Labels resized to image size like the images."""
+        return self.fit.labels(labels, sizes, self.image_size)
 
 
 class Source(NamedTuple):
     """Encoded episodes of one split."""
 
-    load: Callable[[Sequence[EpisodeSpec]], Any]  # reads at least one episode, all with as many supports, on the host
+    load: Callable[[Sequence[EpisodeSpec]], Any]
+    """Reads a batch on the host: at least one episode, all with the same number of supports."""
     encoder: Encoder
-    row: Callable[[int], Any]  # reads the arrays of the image at a position, without its label
-    assemble: Callable[[Any, Array, Array], Any]  # a batch from rows, labels and sizes ``[b, 1+k, ...]``; for jit
-    place: Callable[[Any, Sharding], Any] = on_devices  # a process's part of a batch, as the whole one on the devices
+    row: Callable[[int], Any]
+    """Reads the arrays of the image at a position, without its label."""
+    place: Callable[[Any, Sharding], Any] = on_devices
+    """Puts a process's part of a batch on the devices, as the whole batch."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageEncoder:
-    """Images, transformed and run through the backbone."""
+class ImageEncoder(Encoder):
+    """Transforms images and runs the backbone on them."""
 
-    image_size: int  # side S, pixels
-    augmentation: Augmentation | None = None  # for the training transform, which takes a key; ``fit`` if None
-    fit: Fit = PAD  # an evaluation protocol's image size rule
+    augmentation: Augmentation | None = None
+    """The training transform, for calls with a key; None: ``fit``."""
+
+    def assemble(
+        self, rows: tuple[Array, Array], labels: UInt8[AnyArray, "b n m m"], sizes: Int[AnyArray, "b n 2"]
+    ) -> RawEpisodes:
+        return RawEpisodes(rows[0], labels, sizes)
 
     def transform(self, batch: RawEpisodes, key: PRNGKeyArray | None = None) -> Episode:
         if self.augmentation is None or key is None:
@@ -78,19 +95,14 @@ class ImageEncoder:
         images: Any = model.apply(variables, self.fit.images(*rows, self.image_size), method="levels")
         return images
 
-    def fit_labels(self, labels: UInt8[Array, "b n m m"], sizes: Int[Array, "b n 2"]) -> Int[Array, "b n s s"]:
-        return self.fit.labels(labels, sizes, self.image_size)
+
+def image_row(split: Split, i: int) -> tuple[UInt8[np.ndarray, "m m 3"], Int[np.ndarray, "2"]]:
+    """Image ``i`` in the top left corner of a square of side ``split.max_side``, and its height and width."""
+    image = split.read_image(i)
+    return padded(image, split.max_side, 0), np.array(image.shape[:2], np.int32)
 
 
 def image_source(split: Split, image_size: int, **rules: Any) -> Source:
     """The source that reads a split's images; ``rules`` are ``ImageEncoder``'s other fields."""
-
-    def row(i: int) -> tuple[np.ndarray, np.ndarray]:
-        image = split.read_image(i)
-        return padded(image, split.max_side, 0), np.array(image.shape[:2], np.int32)
-
-    return Source(functools.partial(load_episodes, split), ImageEncoder(image_size, **rules), row, _assemble)
-
-
-def _assemble(rows: tuple[Array, Array], labels: Array, sizes: Array) -> RawEpisodes:
-    return RawEpisodes(rows[0], labels, sizes)
+    encoder = ImageEncoder(image_size, **rules)
+    return Source(functools.partial(load_episodes, split), encoder, functools.partial(image_row, split))

@@ -1,7 +1,7 @@
-"""Stored features of a frozen backbone: what it computes from each image, once, by the test transform.
+"""Features of a frozen backbone, computed once for each image by the test transform and stored on disk.
 
-Nothing stored depends on an episode's masks. A store is found by all that its numbers depend on; delete ``features/``
-in the data folder whenever it is in the way.
+Stored features depend on no mask. A store is keyed by everything that its numbers depend on; ``features/`` in the data
+folder can be deleted at any time.
 """
 
 import dataclasses
@@ -26,26 +26,28 @@ from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.batches import read_ahead
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.data.episodes import EpisodeSpec
-from mmnet_jax.data.raw import AnyArray, RawEpisodes, load_episodes, load_labels
+from mmnet_jax.data.raw import AnyArray, load_labels
 from mmnet_jax.data.transforms.evaluation import PAD
 from mmnet_jax.errors import UserError
-from mmnet_jax.features.source import Encoded, Source
+from mmnet_jax.features.source import Encoded, Encoder, Source, image_row
 from mmnet_jax.features.table import Table
 from mmnet_jax.models.network import Features, FewShotNetwork, grid_masks, join_shots, mid_and_high, split_shots
 from mmnet_jax.workdir.provenance import CODE
 
-FOLDER = "features"  # in the data folder
-FORMAT = 2  # of a store's files; raised when they change
+FOLDER = "features"
+"""Name of the stores' folder in the data folder."""
+FORMAT = 2
+"""Version of a store's files."""
 
 
 @struct.dataclass
 class StoredEpisodes:
-    """B episodes of K shots as a store gives them: features, and labels as in ``RawEpisodes`` until transformed."""
+    """B episodes of K shots with stored features; the query comes first. Labels are as stored until transformed."""
 
-    query_mid: Float[AnyArray, "b h w m"]
-    query_high: Float[AnyArray, "b h w c"]
-    support_mid: Float[AnyArray, "b k h w m"]
-    support_high: Float[AnyArray, "b k h w c"] | None  # None where the network takes level 4 of masked level-3 features
+    mid: Float[AnyArray, "b 1+k h w m"]
+    """Levels 3 and 2, side by side."""
+    high: Float[AnyArray, "b n h w c"]
+    """Level 4; of the query alone where the network takes level 4 of a support from masked level-3 features."""
     labels: Int[AnyArray, "b 1+k s s"]
     sizes: Int32[AnyArray, "b 1+k 2"]
 
@@ -59,70 +61,66 @@ class StoredEpisodes:
 
 
 @dataclasses.dataclass(frozen=True)
-class StoreEncoder:
-    """The device's half of a source of stored features."""
+class StoreEncoder(Encoder):
+    """Takes features as stored; level 4 of masked features is computed from stored level 3."""
 
-    image_size: int  # side S, pixels
+    mask_level3: bool = False
+    """Whether the network takes level 4 of supports from masked level-3 features."""
+
+    def assemble(
+        self, rows: tuple[AnyArray, AnyArray], labels: UInt8[AnyArray, "b n m m"], sizes: Int[AnyArray, "b n 2"]
+    ) -> StoredEpisodes:
+        mid, high = rows
+        return StoredEpisodes(mid, high[:, :1] if self.mask_level3 else high, labels, sizes)
 
     def transform(self, batch: StoredEpisodes, key: PRNGKeyArray | None = None) -> StoredEpisodes:
-        return dataclasses.replace(batch, labels=PAD.labels(batch.labels, batch.sizes, self.image_size))
+        return dataclasses.replace(batch, labels=self.fit_labels(batch.labels, batch.sizes))
 
     def extract(self, model: FewShotNetwork, variables: Any, episodes: StoredEpisodes, train: bool = False) -> Encoded:
-        """The stored features; level 4 of masked features depends on the masks and is computed here."""
-        query_mid, query_high, mid = map(jnp.asarray, (episodes.query_mid, episodes.query_high, episodes.support_mid))
+        mid, high = jnp.asarray(episodes.mid), jnp.asarray(episodes.high)
         masks = grid_masks(jnp.asarray(episodes.support_labels) == 1, mid.shape[2:4])
-        if episodes.support_high is not None:
-            high = jnp.asarray(episodes.support_high)
-        else:
-            level3 = join_shots(mid)[..., : model.backbone.channels["level3"]]
+        support_high: Any = high[:, 1:]
+        if self.mask_level3:
+            level3 = join_shots(mid[:, 1:])[..., : model.backbone.channels["level3"]]
             masked: Any = model.apply(variables, level3, join_shots(masks), method="masked_high")
-            high = split_shots(masked, len(mid))
-        return Features(query_mid, query_high, mid, high, masks), {}
+            support_high = split_shots(masked, len(mid))
+        return Features(mid[:, 0], high[:, 0], mid[:, 1:], support_high, masks), {}
 
     def levels(self, model: FewShotNetwork, variables: Any, rows: tuple[Array, Array]) -> tuple[Array, Array]:
         return rows
 
-    def fit_labels(self, labels: UInt8[Array, "b n m m"], sizes: Int[Array, "b n 2"]) -> Int[Array, "b n s s"]:
-        return PAD.labels(labels, sizes, self.image_size)
 
+def _source(split: Split, rows: np.ndarray, encoder: StoreEncoder) -> Source:
+    def load(specs: Sequence[EpisodeSpec]) -> StoredEpisodes:
+        images = np.array([spec.images for spec in specs])
+        high = rows["high"][images[:, :1] if encoder.mask_level3 else images]
+        return encoder.assemble((rows["mid"][images], high), *load_labels(split, specs))
 
-def _load(split: Split, rows: np.ndarray, mask_level3: bool, specs: Sequence[EpisodeSpec]) -> StoredEpisodes:
-    """Reads episodes from rows of float32 ``mid`` [h, w, m], levels 3 and 2, and ``high`` [h, w, c], level 4."""
-    images = np.array([spec.images for spec in specs])
-    high = rows["high"][images[:, :1] if mask_level3 else images]
-    return _assemble(mask_level3, (rows["mid"][images], high), *load_labels(split, specs))
-
-
-def _row(rows: np.ndarray, i: int) -> tuple[np.ndarray, np.ndarray]:
-    return rows["mid"][i], rows["high"][i]
-
-
-def _assemble(mask_level3: bool, rows: tuple[AnyArray, AnyArray], labels: AnyArray, sizes: AnyArray) -> StoredEpisodes:
-    """A batch from ``mid`` and ``high`` of its images, [b, 1+k, h, w, ...]."""
-    mid, high = rows
-    return StoredEpisodes(mid[:, 0], high[:, 0], mid[:, 1:], None if mask_level3 else high[:, 1:], labels, sizes)
+    return Source(load, encoder, lambda i: (rows["mid"][i], rows["high"][i]))
 
 
 def stored_sources(
     config: ConfigDict, model: FewShotNetwork, frozen: Any, weights_sha256: str, splits: Sequence[Split], say: Say
 ) -> list[Source]:
-    """The sources that read the stored features of some splits, which are computed first where they are missing."""
+    """Sources that read the stored features of these splits; missing features are computed first.
+
+    Raises:
+      UserError: there are several processes, or too little room on the disk.
+    """
     if jax.process_count() > 1:
         raise UserError(f"training.cache_features works in one process alone, but there are {jax.process_count()}.")
     size, variables = config.data.image_size, _own(frozen)
     tables = [_table(config, model, variables, weights_sha256, split) for split in splits]
     _refuse_without_room(config.data.data_dir, [table for table in tables if table.read() is None])
-    sources = []
+    encoder, sources = StoreEncoder(size, mask_level3=model.mask_level3), []
     for split, table in zip(splits, tables, strict=True):
         rows = table.ensure(functools.partial(_rows, model, variables, split, size, table.row, say), say)
-        load = functools.partial(_load, split, rows, model.mask_level3)
-        row = functools.partial(_row, rows)
-        sources.append(Source(load, StoreEncoder(size), row, functools.partial(_assemble, model.mask_level3)))
+        sources.append(_source(split, rows, encoder))
     return sources
 
 
 def _table(config: ConfigDict, model: FewShotNetwork, variables: Any, weights_sha256: str, split: Split) -> Table:
-    """The table of a split's features, by everything that its numbers depend on."""
+    """The table of a split's features, keyed by everything that its numbers depend on."""
     size = config.data.image_size
     dataset, _, variant, _ = dataset_choice(config)
     about = {
@@ -135,7 +133,7 @@ def _table(config: ConfigDict, model: FewShotNetwork, variables: Any, weights_sh
         "split": split.name,
         "fingerprint": split.fingerprint(),
         "dtype": jnp.dtype(model.dtype).name,
-        "platform": jax.default_backend(),  # float32 products are another thing on a GPU
+        "platform": jax.default_backend(),  # float32 products differ on a GPU
         "precision": str(jax.config.values["jax_default_matmul_precision"]),
         "jax": jax.__version__,
         **CODE.key(),
@@ -151,18 +149,18 @@ def _table(config: ConfigDict, model: FewShotNetwork, variables: Any, weights_sh
 def _rows(
     model: FewShotNetwork, variables: Any, split: Split, size: int, row: np.dtype, say: Say
 ) -> Iterator[np.ndarray]:
-    """Blocks of a split's rows, some images at a time: one on a CPU, whose convolutions slow down with the batch."""
+    """Blocks of a split's rows, one image each on a CPU, whose convolutions slow down with the batch."""
     at_once = 1 if jax.default_backend() == "cpu" else 16
 
-    def read(first: int) -> RawEpisodes:
-        images = range(len(split))[first : first + at_once]
-        return load_episodes(split, [EpisodeSpec(i, 0, ()) for i in images])
+    def read(first: int) -> list[np.ndarray]:
+        images = [image_row(split, i) for i in range(len(split))[first : first + at_once]]
+        return [np.stack(arrays) for arrays in zip(*images, strict=True)]
 
     done = 0
     with Progress(f"features of {split.name}: image", len(split), "images", say) as progress:
-        for raw in read_ahead(read, range(0, len(split), at_once)):
-            block = np.empty(len(raw.sizes), row)
-            block["mid"], block["high"] = _levels(model.backbone, size, variables, raw.images[:, 0], raw.sizes[:, 0])
+        for images, sizes in read_ahead(read, range(0, len(split), at_once)):
+            block = np.empty(len(images), row)
+            block["mid"], block["high"] = _levels(model.backbone, size, variables, images, sizes)
             yield block
             done += len(block)
             progress.update(done)
@@ -176,7 +174,7 @@ def _levels(
 
 
 def _own(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The backbone's own variables among a network's; a collection is left out where nothing is normalised."""
+    """The backbone's variables out of a network's, without empty collections."""
     return {name: variables[name]["backbone"] for name in ("backbone", "batch_stats") if variables[name]}
 
 

@@ -1,4 +1,4 @@
-"""Rows of arrays in a folder of their own that appears whole or not at all."""
+"""Tables on disk: rows of arrays in a folder that is written atomically."""
 
 import json
 import os
@@ -17,29 +17,33 @@ ABOUT, ROWS = "about.json", "rows.npy"
 
 
 class Table(NamedTuple):
-    """A table by what it is to hold; the folder need not exist."""
+    """The place and the layout of a table, which need not exist yet."""
 
     folder: Path
-    about: Mapping[str, Any]  # everything that the numbers depend on; a folder about anything else is another table
-    length: int  # number of rows
-    row: np.dtype  # a row's arrays, as a structured type
+    about: Mapping[str, Any]
+    """Everything that the numbers depend on; a folder with another ``about.json`` is rewritten."""
+    length: int
+    """Number of rows."""
+    row: np.dtype
+    """A row's arrays, as a structured type."""
 
     @property
     def bytes(self) -> int:
+        """Size of the rows."""
         return self.length * self.row.itemsize
 
     def read(self) -> np.ndarray | None:
-        """Its rows, mapped from the disk; None if it is missing or damaged."""
+        """The rows, memory-mapped; None if the table is missing or damaged."""
         try:
             about = json.loads((self.folder / ABOUT).read_text())
             rows = np.load(self.folder / ROWS, mmap_mode="r")
         except (OSError, ValueError, EOFError):
             return None
         fits = about == self.about and rows.shape == (self.length,) and rows.dtype == self.row
-        return np.asarray(rows) if fits else None  # a plain array on the mapping: NumPy's own kind is slower to index
+        return np.asarray(rows) if fits else None  # np.memmap is slower to index
 
     def ensure(self, fill: Callable[[], Iterable[np.ndarray]], say: Say) -> np.ndarray:
-        """``read``, after writing the table if it is missing; of several processes one writes and the others wait."""
+        """The rows; a missing table is written first, by one of several processes while the others wait."""
         name, parent = self.folder.name, self.folder.parent
         rows = self.read()
         if rows is None:
@@ -57,7 +61,7 @@ class Table(NamedTuple):
         return rows
 
     def _write(self, folder: Path, blocks: Iterable[np.ndarray]) -> None:
-        """Writes the file instead of mapping it: on a full disk a write fails, where a mapping kills the process."""
+        """Writes the file without mapping it: on a full disk a write fails, but a mapping kills the process."""
         folder.mkdir()
         with (folder / ROWS).open("wb") as file:
             descr = np.lib.format.dtype_to_descr(self.row)

@@ -31,7 +31,7 @@ def test_the_other_variant_is_pointed_out(voc, data):
 
 def test_an_unknown_dataset_variant_or_folds_are_refused(tmp_path):
     with pytest.raises(
-        UserError, match=r"unknown dataset kitti; there is pascal5i, coco20i, fss1000, custom, creatures\."
+        UserError, match=r"unknown dataset kitti: use one of pascal5i, coco20i, fss1000, custom, creatures\."
     ):
         open_dataset("kitti", tmp_path, "protocol")
     with pytest.raises(UserError, match=r"data\.folds of pascal5i must be contiguous, but is interleaved\."):

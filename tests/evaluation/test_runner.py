@@ -102,7 +102,7 @@ def test_a_small_cache_encodes_some_images_again_and_gives_the_same_numbers(netw
     small.evaluation.cache_gb = 0.0
     everything = evaluate(*network, config, dataset, manifest)
     assert evaluate(*network, small, dataset, manifest, say=lines.append).scores == everything.scores
-    assert re.match(r"features: 19 episodes ask 38 times for 11 images; \d\d% of the requests are found enc", lines[0])
+    assert re.match(r"features: 19 episodes use 11 images 38 times; \d\d% of the uses are cached, at most", lines[0])
 
 
 def test_a_mixture_of_sizes_compiles_once(network, config, dataset, result):
@@ -178,8 +178,8 @@ def test_progress_tells_the_running_miou(network, config, dataset, result, monke
     monkeypatch.setattr("mmnet_jax.cli.progress.SECONDS", -1.0)
     lines = []
     evaluate(*network, config, dataset, result.manifest, say=lines.append)
-    features = "features: 19 episodes ask 38 times for 11 images; each is encoded once, at most 11 at a time in memory"
-    assert lines[0] == f"{features}, 0.29 MB"
+    features = "features: 19 episodes use 11 images 38 times; each is encoded once, at most 11 in memory"
+    assert lines[0] == f"{features} (0.29 MB)"
     assert [line.split("  ")[0] for line in lines[1:]] == ["episode 8/19", "episode 16/19", "episode 19/19"]
     assert f"  mIoU {result.scores.miou:.2f}  " in lines[-1] and lines[-1].endswith(" episodes/s  ETA 0m00s")
 

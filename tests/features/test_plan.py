@@ -53,13 +53,13 @@ def test_chunks_are_filled_with_the_next_images_and_what_is_not_needed_again_goe
     plan = plan_turns([[0, 1, 0], [2, 0], [3, 0]], 9, 3)
     assert plan.turns == [Turn((), ((0, 1, 2),)), Turn((1,), ()), Turn((2,), ((3,),))]
     assert plan.describe(3, 7, 10**9) == (
-        "features: 3 episodes ask 7 times for 4 images; each is encoded once, at most 3 at a time in memory, 3.0 GB"
+        "features: 3 episodes use 4 images 7 times; each is encoded once, at most 3 in memory (3.0 GB)"
     )
 
 
 def test_a_description_names_the_share_of_requests_that_are_found():
     told = plan_turns([[0, 1], [2, 3], [0, 1], [2, 3]], 2, 1).describe(4, 8, 10**6)
     assert told == (
-        "features: 4 episodes ask 8 times for 4 images; 0% of the requests are found encoded, with at most 2 at a time "
-        "in memory, 2.00 MB (evaluation.cache_gb)"
+        "features: 4 episodes use 4 images 8 times; 0% of the uses are cached, at most 2 in memory (2.00 MB, "
+        "evaluation.cache_gb)"
     )

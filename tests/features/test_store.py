@@ -67,7 +67,7 @@ def test_a_store_is_computed_once_and_reads_no_image(tmp_path, monkeypatch):
     # what runs is the code that was imported: an edit of its source meanwhile does not change the key
     monkeypatch.setattr(provenance, "describe_checkout", lambda root: ("c" * 40 + "+dirty", "3" * 64))
     monkeypatch.setattr(provenance.subprocess, "run", lambda *_, **__: pytest.fail("the checkout was read again"))
-    monkeypatch.setattr(Split, "read", lambda *_: pytest.fail("an image was read"))
+    monkeypatch.setattr(Split, "read_image", lambda *_: pytest.fail("an image was read"))
     jax.tree.map(np.testing.assert_array_equal, opened(tmp_path).load(SPECS), first)
     assert re.fullmatch(r"tiny_33px_pascal5i_protocol_train_[0-9a-f]{12}", *tables(tmp_path))
 
@@ -76,7 +76,7 @@ def test_other_weights_or_other_images_have_a_store_of_their_own(tmp_path):
     opened(tmp_path, sha256="1" * 64)
     changed = dataclasses.replace(SPLIT, records=[*SPLIT.records[1:], SPLIT.records[0]])
     one = [EpisodeSpec(len(SPLIT) - 1, 1, (0,))]
-    other, own = (opened(tmp_path, split=split).load(one).query_mid for split in (changed, SPLIT))
+    other, own = (opened(tmp_path, split=split).load(one).mid for split in (changed, SPLIT))
     assert len(tables(tmp_path)) == 3 and not np.array_equal(other, own)
 
 

@@ -51,8 +51,8 @@ def finished(folder):
     config.evaluation.update(after_training=True, episodes=6)
     lines, read = [], []
     with pytest.MonkeyPatch.context() as patch:
-        original = Split.read
-        patch.setattr(Split, "read", lambda split, *at: read.append(split.name) or original(split, *at))
+        original = Split.read_image
+        patch.setattr(Split, "read_image", lambda split, *at: read.append(split.name) or original(split, *at))
         workdir = train_tiny(folder / "finished", config, lines.append)
     return workdir, lines, read
 

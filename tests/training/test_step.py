@@ -103,7 +103,7 @@ def test_the_compiled_step_donates_its_state_and_trains_only_the_head():
     everywhere = NamedSharding(mesh, PartitionSpec())
     state, frozen, key = jax.device_put((state, frozen, jax.random.key(0)), everywhere)
     before = jax.tree.map(np.array, state.params)
-    arguments = model, ImageEncoder(SIDE, augmentation(config)), sgd(config, 8), objective(config), 1, mesh
+    arguments = model, ImageEncoder(SIDE, augmentation=augmentation(config)), sgd(config, 8), objective(config), 1, mesh
     step = train_step(*arguments)
     assert train_step(*arguments) is step
     after, losses = step(state, frozen, raw, key)

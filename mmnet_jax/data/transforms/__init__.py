@@ -1,1 +1,1 @@
-"""Image transforms on the device: training, evaluation, and their geometry."""
+"""Image transforms on the device, for training and evaluation, and their geometry."""

@@ -1,4 +1,4 @@
-"""The test transform: an image made to fit S x S, its shape nearly kept (PFENet's)."""
+"""The test transform (PFENet's): an image resized and padded to S x S, with nearly its own shape."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,16 +15,16 @@ from mmnet_jax.episode import Episode
 from mmnet_jax.errors import UserError
 from mmnet_jax.labels import IGNORE
 
-_STEP = 512  # users' images are padded to multiples of it, so that few sizes are compiled for
+_STEP = 512  # users' images are padded to multiples of it, so that few programs are compiled
 
 
 def fitted_size(size: Int[AnyArray, "2"], image_size: int) -> Int[AnyArray, "2"]:
-    """Height and width, NumPy or traced, with the longer side S, both floored to multiples of 8 and at least 8."""
+    """Height and width, NumPy or traced, scaled to a longer side of S and floored to multiples of 8, at least 8."""
     return (size * image_size // size.max() // 8 * 8).clip(8)
 
 
 def fit_image(image: UInt8[AnyArray, "m n 3"], size: Int[AnyArray, "2"], image_size: int) -> Float[Array, "s s 3"]:
-    """The top left ``size`` part of ``image``, bilinear at its fitted size, black right and below, normalised."""
+    """The top left ``size`` part of ``image``, resized to its fitted size, padded with black, and normalised."""
     image, size = jnp.asarray(image), jnp.asarray(size)
     fitted = fitted_size(size, image_size)
     out = jnp.arange(image_size)
@@ -34,7 +34,7 @@ def fit_image(image: UInt8[AnyArray, "m n 3"], size: Int[AnyArray, "2"], image_s
 
 
 def fit_label(label: UInt8[AnyArray, "m n"], size: Int[AnyArray, "2"], image_size: int) -> Int[Array, "s s"]:
-    """The top left ``size`` part of ``label`` resized likewise by nearest pixels, 255 right and below."""
+    """The top left ``size`` part of ``label``, resized likewise by nearest pixels and padded with 255."""
     label, size = jnp.asarray(label), jnp.asarray(size)
     fitted = fitted_size(size, image_size)
     out = jnp.arange(image_size)
@@ -45,19 +45,19 @@ def fit_label(label: UInt8[AnyArray, "m n"], size: Int[AnyArray, "2"], image_siz
 
 
 class Fit(NamedTuple):
-    """An image size rule: how images and labels come to S x S."""
+    """An image size rule: resizing of images and labels to S x S."""
 
     image: Callable[[Any, Any, int], Float[Array, "s s 3"]]
-    """Takes an image in the top left corner of a square, its height and width, and S; normalises."""
+    """Takes an image in the top left corner of a square, its height and width, and S; returns it normalised."""
     label: Callable[[Any, Any, int], Int[Array, "s s"]]
-    """Takes a label likewise; 255 (ignore) where nothing counts."""
+    """Takes a label likewise; returns 255 (ignore) in the padding."""
 
     def images(self, images: UInt8[AnyArray, "b m m 3"], sizes: Int[AnyArray, "b 2"], image_size: int) -> Array:
-        """``image`` of each image."""
+        """Applies ``image`` to a batch of images."""
         return jax.vmap(lambda image, size: self.image(image, size, image_size))(images, sizes)
 
     def labels(self, labels: UInt8[AnyArray, "b n m m"], sizes: Int[AnyArray, "b n 2"], image_size: int) -> Array:
-        """``label`` of every image of a batch of episodes."""
+        """Applies ``label`` to all labels of a batch of episodes."""
         return jax.vmap(jax.vmap(lambda label, size: self.label(label, size, image_size)))(labels, sizes)
 
 
@@ -65,14 +65,14 @@ PAD = Fit(fit_image, fit_label)
 
 
 def test_transform(raw: RawEpisodes, image_size: int, fit: Fit = PAD) -> Episode:
-    """Raw episodes -> episodes for evaluation, fitted as PFENet does, or by another rule."""
+    """Raw episodes -> episodes for evaluation, by PFENet's image size rule or another."""
     image = jax.vmap(lambda images, sizes: fit.images(images, sizes, image_size))(raw.images, raw.sizes)
     label = fit.labels(raw.labels, raw.sizes, image_size)
     return Episode(image[:, 0], image[:, 1:], label[:, 1:], label[:, 0])
 
 
 def prepare_image(source: ImageSource, image_size: int) -> Float[Array, "s s 3"]:
-    """An image of any size and kind, see ``read_image``, as the network takes it: fitted to S x S and normalised."""
+    """An image of any size and kind, see ``read_image``, as the network's input: fitted to S x S and normalised."""
     image = read_image(source)
     return _fit_image(_pad(image), np.array(image.shape[:2], np.int32), image_size)
 
@@ -80,7 +80,8 @@ def prepare_image(source: ImageSource, image_size: int) -> Float[Array, "s s 3"]
 def prepare_label(mask: np.ndarray, image_size: int) -> Int[Array, "s s"]:
     """The label of such an image from its mask ``[h, w]`` of bools or 0, 1 and 255 (ignore).
 
-    A ``UserError`` tells what other values or axes it has, or that it has no foreground.
+    Raises:
+      UserError: the mask has other values or axes, or no foreground.
     """
     mask = np.asarray(mask)
     if mask.ndim != 2 or 0 in mask.shape:

@@ -1,7 +1,7 @@
 """Resampling by OpenCV's conventions: half-pixel centres, edges repeated, no antialiasing.
 
-The network's own resizes are align-corners; those are in ``ops.resize``. Sizes and factors may be traced, only the
-number of output pixels is static, so these functions take the position along an axis of each output pixel.
+The network's own resizes are align-corners, see ``ops.resize``. Sizes and factors may be traced, and only the number of
+output pixels is static, so these functions take the position of each output pixel along an axis.
 """
 
 from typing import NamedTuple
@@ -25,7 +25,7 @@ def half_pixel(out: Int[Array, " n"], scale: Float[Array, ""] | float) -> Float[
 
 
 class Taps(NamedTuple):
-    """The two pixels of an axis between which each of n positions lies, and the weight of the second, in [0, 1)."""
+    """The two pixels around each of n positions on an axis, and the weight of the second, in [0, 1)."""
 
     first: Int[Array, " n"]
     second: Int[Array, " n"]
@@ -33,7 +33,7 @@ class Taps(NamedTuple):
 
 
 def linear_taps(position: Float[Array, " n"], size: Int[Array, ""]) -> Taps:
-    """The taps of positions on an axis of ``size`` pixels; beyond either end the last pixel alone counts."""
+    """The taps of positions on an axis of ``size`` pixels; positions beyond an end are clipped to it."""
     position = jnp.clip(position, 0, (size - 1).astype(jnp.float32))
     floor = jnp.floor(position)
     first = floor.astype(jnp.int32)
@@ -43,8 +43,8 @@ def linear_taps(position: Float[Array, " n"], size: Int[Array, ""]) -> Taps:
 def resized_taps(out: Int[Array, " n"], size: Int[Array, ""], resized: Int[Array, ""]) -> Taps:
     """The taps of pixels ``out`` of an axis that is resized from ``size`` to ``resized`` pixels.
 
-    Their positions ``((2 out + 1) size - resized) / (2 resized)`` are fractions of integers, and exact: in float32 they
-    would be off by up to 3e-5 of a pixel.
+    Positions are exact, as fractions ``((2 out + 1) size - resized) / (2 resized)``; in float32 they would be off by up
+    to 3e-5 of a pixel.
     """
     unit = 2 * resized
     position = jnp.clip((2 * out + 1) * size - resized, 0, unit * (size - 1))
@@ -56,7 +56,7 @@ def resized_taps(out: Int[Array, " n"], size: Int[Array, ""], resized: Int[Array
 def half_pixel_gather(image: UInt8[Array, "m n c"], rows: Taps, columns: Taps) -> Float[Array, "h w c"]:
     """Bilinear values of one image at a grid of taps.
 
-    Two gathers, which take time proportional to the output: for images that fill a part of their square.
+    Two gathers, in time proportional to the output: for images that fill a part of their square.
     """
     weight = rows.weight[:, None, None]
     lines = image[rows.first].astype(jnp.float32) * (1 - weight) + image[rows.second].astype(jnp.float32) * weight
@@ -67,10 +67,10 @@ def half_pixel_gather(image: UInt8[Array, "m n c"], rows: Taps, columns: Taps) -
 def half_pixel_product(
     images: UInt8[Array, "b m n c"], rows: Float[Array, "b h"], columns: Float[Array, "b w"]
 ) -> Float[Array, "b h w c"]:
-    """Bilinear values of whole images at a grid of positions of each.
+    """Bilinear values of each image at its own grid of positions.
 
-    The same as ``half_pixel_gather`` but for the order of the sums, as two matrix products of the batch: for windows
-    of small images, which differ from image to image.
+    Equals ``half_pixel_gather`` but for the order of the sums. Two matrix products of the batch: for windows of small
+    images.
     """
     across, along = (_weights(at, size) for at, size in zip((rows, columns), images.shape[1:3], strict=True))
     lines = jnp.einsum("bhm,bmnc->bhnc", across, images.astype(jnp.float32))
@@ -83,7 +83,7 @@ def _weights(at: Float[Array, "b s"], size: int) -> Float[Array, "b s m"]:
 
 
 def reflect(index: Int[Array, " n"], size: Int[Array, ""]) -> Int[Array, " n"]:
-    """Indices up to ``size - 1`` beyond either end folded back, the edge pixel not repeated (OpenCV's reflect-101)."""
+    """Reflects indices at the ends of an axis without repeating the edge pixel (OpenCV's reflect-101)."""
     index = jnp.abs(index)
     return jnp.clip(jnp.minimum(index, 2 * (size - 1) - index), 0, size - 1)
 
@@ -91,9 +91,9 @@ def reflect(index: Int[Array, " n"], size: Int[Array, ""]) -> Int[Array, " n"]:
 def rotate(
     rows: Num[Array, " h"], columns: Num[Array, " w"], size: Int[Array, " 2"], degrees: Float[Array, ""]
 ) -> tuple[Float[Array, "h w"], Float[Array, "h w"]]:
-    """Where the pixels of a rotated image come from: their row and column in the image before.
+    """Row and column, in the original image, of each pixel of the rotated one.
 
-    The rotation is counter-clockwise about ``(w / 2, h / 2)``, as OpenCV's ``getRotationMatrix2D`` has it.
+    The rotation is counter-clockwise about ``(w / 2, h / 2)``, as by OpenCV's ``getRotationMatrix2D``.
     """
     centre = size.astype(jnp.float32) / 2
     angle = jnp.deg2rad(degrees)

@@ -1,8 +1,8 @@
 """The training transform (PFENet's), on the device and inside jit.
 
-The result is that of OpenCV's scale, rotation, blur, flip, padding and crop in this order, each with its own rounding.
-The steps run backwards, because only the crop is needed: the crop is chosen from the labels, which are cheap, and only
-what the crop shows of the image is scaled, rotated and blurred.
+The result equals OpenCV's scale, rotation, blur, flip, padding and crop in this order, each with its own rounding. The
+steps run backwards, since only the crop is needed: it is chosen from the labels, which are cheap, and only its part of
+the image is scaled, rotated and blurred.
 """
 
 import dataclasses
@@ -29,27 +29,27 @@ from mmnet_jax.episode import IMAGENET_MEAN, Episode
 from mmnet_jax.labels import IGNORE
 
 BLUR = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
-"""What OpenCV's ``GaussianBlur`` takes for size 5 and sigma 0: no Gaussian of any sigma, but the binomial weights."""
+"""Weights of OpenCV's ``GaussianBlur`` for size 5 and sigma 0: binomial, no Gaussian of any sigma."""
 BLUR_RADIUS = len(BLUR) // 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Sizes, ranges and probabilities of the training transform; each is the field ``data.NAME`` of a config."""
+    """Sizes, ranges and probabilities of the training transform; each is the config's field ``data.NAME``."""
 
     image_size: int
-    """S, pixels."""
+    """Side S, pixels."""
     scale: tuple[float, float]
     """Range of the random factor of both sides."""
     rotation: float
-    """Largest rotation either way, degrees."""
+    """Largest rotation in either direction, degrees."""
     rotate_probability: float
     blur_probability: float
     flip_probability: float
     crop_foreground: float
     """Fraction of the foreground that a crop should keep, 0 to 1."""
     crop_redraws: int
-    """How often a crop that keeps less is drawn again."""
+    """Largest number of redraws of a crop that keeps less."""
 
 
 @struct.dataclass
@@ -59,17 +59,16 @@ class Parameters:
     scale: Float[Array, "*b"]
     """Factor of both sides."""
     degrees: Float[Array, "*b"]
-    """Counter-clockwise rotation; 0 for none."""
+    """Counter-clockwise rotation; 0: none."""
     blur: Bool[Array, "*b"]
     flip: Bool[Array, "*b"]
     crops: Float[Array, "*b n 2"]
-    """Candidate crops in the order in which they are tried: where in the range of possible rows and columns each has
-    its top left corner, in [0, 1)."""
+    """Candidate crops in order: top left corner, as a fraction of the range of possible rows and columns, in [0, 1)."""
 
 
 def draw_parameters(keys: Key[Array, "6"], options: Augmentation) -> Parameters:
-    """Draws one image's parameters, each with a key of its own."""
-    # One vmapped draw instead of five: the generator is most of what XLA has to compile here.
+    """Draws one image's parameters, each with its own key."""
+    # One vmapped draw instead of five, since the generator takes most of the compilation.
     scale, rotates, degrees, blur, flip = jax.vmap(lambda key: jax.random.uniform(key, dtype=jnp.float32))(keys[:5])
     smallest, largest = options.scale
     return Parameters(
@@ -82,7 +81,7 @@ def draw_parameters(keys: Key[Array, "6"], options: Augmentation) -> Parameters:
 
 
 def augment(key: PRNGKeyArray, raw: RawEpisodes, options: Augmentation) -> Episode:
-    """Raw episodes -> episodes for training; the draws of image n of episode b depend on the key, b and n alone."""
+    """Raw episodes -> episodes for training; the draws for image n of episode b depend only on the key, b and n."""
 
     def one(keys: Any, image: Any, label: Any, size: Any) -> tuple[Array, Array]:
         return transform(image, label, size, draw_parameters(keys, options), options)
@@ -101,7 +100,7 @@ def transform(
 ) -> tuple[Float[Array, "s s 3"], Int[Array, "s s"]]:
     """One image and its label, in the top left ``size`` part of their squares, transformed by the given parameters.
 
-    The image comes out normalised, filled with the mean colour where there is none, and the label 255 there.
+    The result is normalised; outside the image it has the mean colour, and the label 255.
     """
     scaled = jnp.round(size.astype(jnp.float32) * parameters.scale).astype(jnp.int32)
     look_up = functools.partial(_label_at, label, size, scaled, parameters)
@@ -124,9 +123,9 @@ def choose_crop(
 ) -> Int[Array, "2"]:
     """Top left corner, in the flipped image, of the first candidate crop with ``fraction`` of the foreground.
 
-    The last candidate is taken if none has it. ``foreground`` is that of the scaled and rotated image before the flip,
-    which fills the canvas up to ``size``. An image smaller than ``side`` is padded to it on both sides alike, the odd
-    pixel right and below; a corner in the padding is negative.
+    If no candidate has as much, the last one is taken. ``foreground`` is of the scaled and rotated image before the
+    flip, in the top left ``size`` part of its canvas. An image smaller than ``side`` is padded on both sides, with the
+    odd pixel right and below; a corner in the padding is negative.
     """
     padded = jnp.maximum(size, side)
     top_left = (padded - size) // 2
@@ -139,7 +138,7 @@ def choose_crop(
     in_rows, in_columns = (
         _inside(at[None] - corners[:, axis, None], side).astype(jnp.float32) for axis, at in enumerate((rows, columns))
     )
-    # Exact: the product's factors are 0 and 1, whatever a GPU rounds them to, and sums stay below 2^24.
+    # Exact on a GPU too: factors are 0 and 1, and sums stay below 2^24.
     kept = jnp.sum((in_rows @ foreground.astype(jnp.float32)) * in_columns, axis=1)
     enough = (kept >= fraction * jnp.sum(foreground).astype(jnp.float32)).at[-1].set(True)
     return corners[jnp.argmax(enough)]
@@ -166,7 +165,7 @@ def _crop_image(
     """The crop of the image, in [0, 255]."""
     side, reach = options.image_size, options.image_size + 2 * BLUR_RADIUS
     fill = 255 * jnp.array(IMAGENET_MEAN, jnp.float32)[None, None]
-    # The blur looks beyond the crop and, mirrored, beyond the image.
+    # The blur reads beyond the crop and, mirrored, beyond the image.
     rows, columns = (corner[axis] - BLUR_RADIUS + jnp.arange(reach) for axis in range(2))
     seen = _unflip(reflect(columns, scaled[1]), scaled[1], parameters.flip)
     y, x = rotate(reflect(rows, scaled[0]), seen, scaled, parameters.degrees)
@@ -188,7 +187,7 @@ def _crop_image(
 def _bilinear_or_fill(
     patch: Array, y: Array, x: Array, origin: Sequence[Array], size: Array, fill: Array
 ) -> Float[Array, "h w 3"]:
-    """Values at positions of an image of which ``patch`` is the part at ``origin``; pixels outside it are ``fill``."""
+    """Bilinear values of an image, ``fill`` outside, of which ``patch`` is the part at ``origin``."""
     flat = patch.reshape(-1, patch.shape[-1])
     low_y, low_x = jnp.floor(y).astype(jnp.int32), jnp.floor(x).astype(jnp.int32)
     total: Any = 0.0
@@ -204,7 +203,7 @@ def _bilinear_or_fill(
 
 
 def _blur(image: Float[Array, "h w 3"], blur: Array) -> Float[Array, "_ _ 3"]:
-    """A blur by 5 x 5 pixels, or none; the result is 4 pixels smaller each way."""
+    """The 5 x 5 blur, or none; the result is 4 pixels smaller in each direction."""
     kernel = [jnp.where(blur, weight, float(i == BLUR_RADIUS)) for i, weight in enumerate(BLUR)]
     for axis in (0, 1):
         length = image.shape[axis] - 2 * BLUR_RADIUS

@@ -115,7 +115,7 @@ def test_what_cannot_be_prepared_is_refused(voc, data, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.jpg").touch()
     for (name, source, variant), sentence in {
-        ("kitti", voc, None): "unknown dataset kitti; there is pascal5i",
+        ("kitti", voc, None): "unknown dataset kitti: use one of pascal5i",
         ("pascal5i", voc, "thirds"): "pascal5i comes in the variants protocol, trainaug and folder, but not thirds",
         ("pascal5i", tmp_path / "nowhere", None): r"--source .*nowhere is not a folder",
         ("pascal5i", tmp_path / "empty", None): "empty is an empty folder",
