@@ -18,9 +18,9 @@ ROWS = {
     "memory_100": Row({"model.memory_size": 100}, "100 embeddings"),
     # table 4
     "fcm_only": Row({"model.fem_input": "confidence"} | NO_MEMORY, "the decoder sees the confidence map alone"),
-    "fcm_feat": Row({"model.nodes": "features"} | NO_MEMORY, "no memory: APM on the projected features themselves"),
+    "fcm_feat": Row({"model.nodes": "features"} | NO_MEMORY, "no memory: APM on the projected features"),
     "fcm_mmm": Row({}, "confidence map and memory: the default"),
-    # table 5, and level 2 alone, which it leaves out
+    # table 5, and level 2 alone, which the table lacks
     "mmm_2": Row({"model.levels": "2"}, "memory on level 2 alone"),
     "mmm_3": Row({"model.levels": "3"}, "memory on level 3 alone"),
     "mmm_2_and_3": Row({"model.levels": "2,3"}, "two memories, one on level 2 and one on level 3"),
@@ -33,8 +33,8 @@ ROWS = {
     "reconstruction_support": Row({}, "reconstruction loss on the support's features: the default"),
     # tables 7 and B
     "without_qmm": Row({"shots": 5, "quality.module": "mean"}, "the mean of five shots' maps"),
-    "attention": Row({"shots": 5, "quality.module": "attention"}, "five shots weighed by CANet's attention"),
-    "with_qmm": Row({"shots": 5}, "five shots weighed by their quality: the default"),
+    "attention": Row({"shots": 5, "quality.module": "attention"}, "five shots weighted by CANet's attention"),
+    "with_qmm": Row({"shots": 5}, "five shots weighted by QMM: the default"),
     # table A
     "without_fcm": Row({"model.fem_input": "activations"}, "the decoder sees the fused activations alone"),
     "with_fcm": Row({}, "activations and confidence map: the default"),

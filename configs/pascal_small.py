@@ -1,4 +1,4 @@
-"""MM-Net on whatever PASCAL images a folder holds, sized for two CPU cores: EfficientNet-Lite2, 193 px, 1,500 steps.
+"""MM-Net on the PASCAL images in a folder, sized for two CPU cores: EfficientNet-Lite2, 193 px, 1,500 steps.
 
 python -m mmnet_jax.train --config=configs/pascal_small.py --workdir=runs/pascal_small/fold1 --config.fold=1 \\
     --config.data.data_dir=DATA --config.model.weights=efficientnet_lite2.safetensors
@@ -16,7 +16,7 @@ def get_config(reading: str = "paper") -> ConfigDict:
     config.data.dataset = "pascal5i"
     config.data.split = "folder"
     config.data.image_size = 193
-    # the range is of full resolution, and 0.9 to 1.1 is meant for crops of 473 px
+    # relative to full resolution: 0.9 to 1.1 is meant for crops of 473 px
     config.data.scale = (0.9 * 193 / 473, 1.1 * 193 / 473)
     config.model.backbone = "efficientnet_lite2"
     config.shots = 1

@@ -1,10 +1,10 @@
-"""The paper's claims put to the test on a small folder of photographs, on two CPU cores. ROWS lists the names.
+"""Tests of the paper's claims on a small folder of photographs, on two CPU cores. ROWS lists the names.
 
 python -m mmnet_jax.train --config=configs/photographs.py:paper --workdir=runs/paper/fold1 --config.fold=1 \\
     --config.data.data_dir=DATA --config.model.weights=efficientnet_lite2.safetensors
 
-No rows of the paper: EfficientNet-Lite2, 161 px, 128 channels, 800 steps on images that are not augmented, so that
-each image's frozen features are computed once. The numbers compare with one another alone;
+No rows of the paper: EfficientNet-Lite2, 161 px, 128 channels, 800 steps without augmentation, so that each image's
+frozen features are computed once. The numbers compare only with each other;
 python scripts/reproduce.py --table=photographs runs all of them and says which claims hold.
 """
 
@@ -14,9 +14,9 @@ FIVE = {"shots": 5}
 LAST = {"shots": 5, "model.shot_mask": "last"}
 
 ROWS = {
-    "paper": Row({}, "MM-Net as its paper has it, 1 shot: what the 1-shot rows are held against"),
-    "released": Row({"reading": "released", "training.cache_features": False}, "MM-Net as its released code has it"),
-    "rate_0.0025": Row({"optimizer.learning_rate": 0.0025}, "the learning rate that the paper prints"),
+    "paper": Row({}, "MM-Net, reading paper, 1 shot: the reference of the 1-shot rows"),
+    "released": Row({"reading": "released", "training.cache_features": False}, "MM-Net, reading released"),
+    "rate_0.0025": Row({"optimizer.learning_rate": 0.0025}, "the learning rate printed in the paper"),
     "global": Row({"model.propagation": "global"}, "the support's masked average instead of APM"),
     "pfenet": Row({"model.network": "pfenet", "loss.reconstruction_on": "none"}, "PFENet"),
     "fcm_only": Row({"model.fem_input": "confidence", "loss.reconstruction_on": "none"}, "the confidence map alone"),
@@ -25,14 +25,14 @@ ROWS = {
     ),
     "fcm_feat_0.0025": Row(
         {"model.nodes": "features", "loss.reconstruction_on": "none", "optimizer.learning_rate": 0.0025},
-        "no memory, at the learning rate that the paper prints",
+        "no memory, at the learning rate printed in the paper",
     ),
-    "qmm_5": Row(FIVE, "5 shots weighed by QMM: what the 5-shot rows are held against"),
+    "qmm_5": Row(FIVE, "5 shots weighted by QMM: the reference of the 5-shot rows"),
     "mean_5": Row(FIVE | {"quality.module": "mean"}, "the mean of 5 shots"),
     "area_5": Row(FIVE | {"quality.normalise": "mean"}, "QMM's sums divided by the mask's area"),
-    "qmm_5_last": Row(LAST, "QMM with the release's slip: the last shot's mask for every shot"),
-    "mean_5_last": Row(LAST | {"quality.module": "mean"}, "the mean of 5 shots with that slip"),
-    "area_5_last": Row(LAST | {"quality.normalise": "mean"}, "QMM divided by the area with that slip"),
+    "qmm_5_last": Row(LAST, "QMM with the release's bug: the last shot's mask for every shot"),
+    "mean_5_last": Row(LAST | {"quality.module": "mean"}, "the mean of 5 shots with that bug"),
+    "area_5_last": Row(LAST | {"quality.normalise": "mean"}, "QMM divided by the area with that bug"),
 }
 
 

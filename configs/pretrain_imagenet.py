@@ -1,12 +1,12 @@
-"""ResNet-50 with the deep stem as a classifier of ImageNet-1k, 224 px: a backbone for the tables' rows.
+"""Pretrains ResNet-50 with the deep stem on ImageNet-1k, 224 px: the backbone of the tables' rows.
 
 python -m mmnet_jax.pretrain --config=configs/pretrain_imagenet.py --workdir=runs/pretrain_imagenet \\
     --config.pretraining.data_dir=DATA
 
-DATA is where TFDS prepared imagenet2012 as ArrayRecord files. The backbone ends up in
-runs/pretrain_imagenet/backbone.safetensors, which --config.model.weights takes.
+DATA is the folder where TFDS prepared imagenet2012 as ArrayRecord files. The backbone is written to
+runs/pretrain_imagenet/backbone.safetensors, for --config.model.weights.
 
-Expected: about 76% top-1 of the validation images, as this usual recipe of 90 epochs gives; not measured here.
+Expected: about 76% top-1 on the validation images, usual for this recipe of 90 epochs; not measured here.
 Expected time: not measured here; 450,000 steps of 256 images.
 """
 

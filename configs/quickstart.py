@@ -1,4 +1,4 @@
-"""Few-shot segmentation from nothing, on two CPU cores: creatures are drawn, a small ResNet is pretrained on the spot.
+"""Few-shot segmentation from scratch, on two CPU cores: generates creatures, pretrains a small ResNet, trains MM-Net.
 
 python -m mmnet_jax.train --config=configs/quickstart.py --workdir=runs/quickstart
 
@@ -25,7 +25,7 @@ def get_config(reading: str = "paper") -> ConfigDict:
     config.pretraining.learning_rate = 0.1
     config.pretraining.log_every = 50
     config.pretraining.checkpoint_every = 100
-    config.training.batch_size = 2  # more steps of fewer episodes: a better network at the same cost
+    config.training.batch_size = 2  # more and smaller steps: a better network at the same cost
     config.training.steps = 1500
     config.training.log_every = 50
     config.training.checkpoint_every = 100

@@ -26,7 +26,7 @@ def test_an_open_field_follows_the_reading_and_a_set_one_does_not():
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_a_declaration_allows_its_own_default_and_says_what_it_means(name):
+def test_a_field_allows_its_default_and_has_a_help(name):
     field = FIELDS[name]
     assert field.help.endswith(".") and get_field(get_config(), name) == field.default
     for reading in READINGS:
@@ -39,7 +39,7 @@ def test_a_declaration_allows_its_own_default_and_says_what_it_means(name):
         assert len(set(field.choices)) == len(field.choices) > 0
 
 
-def test_resolving_leaves_its_argument_alone_and_is_idempotent_and_differences_name_the_fields():
+def test_resolving_copies_and_is_idempotent_and_differences_name_the_fields():
     config = get_config()
     resolved = resolve(config)
     assert config.model.cosine_on is None
@@ -49,7 +49,7 @@ def test_resolving_leaves_its_argument_alone_and_is_idempotent_and_differences_n
     assert differences(resolved, changed) == ["optimizer.learning_rate: 0.025 -> 0.0025"]
 
 
-def test_a_resolved_path_holds_the_home_folder(monkeypatch):
+def test_the_home_folder_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/ann")
     config = get_config()
     config.data.data_dir, config.model.weights = "~/data", "~/w.safetensors"
@@ -65,7 +65,7 @@ def test_bins_are_sizes_at_473_px_and_fractions_elsewhere():
     assert resolve(config).model.bins == (1.0, 0.5, 0.25, 0.125)
 
 
-def test_min_pixels_are_the_datasets_unless_set_or_stored_before():
+def test_min_pixels_default_to_the_datasets():
     def resolved(**data):
         return resolve(from_dict({"data": data})).data.min_pixels
 
@@ -76,7 +76,7 @@ def test_min_pixels_are_the_datasets_unless_set_or_stored_before():
         resolved(min_pixels=0)
 
 
-def test_variant_and_folds_are_the_datasets_first_unless_set():
+def test_variant_and_folds_default_to_the_datasets_first():
     def choice(dataset, **fields):
         return dataset_choice(resolve(from_dict({"data": {"dataset": dataset, **fields}})))
 
@@ -88,7 +88,7 @@ def test_variant_and_folds_are_the_datasets_first_unless_set():
 
 
 @pytest.mark.parametrize("dataset", ["pascal5i", "creatures"])
-def test_a_config_stored_before_folds_could_be_chosen_is_the_same_as_ever(dataset):
+def test_a_stored_config_without_folds_resolves_to_the_defaults(dataset):
     fields = get_config().to_dict()
     fields["data"] = {**fields["data"], "dataset": dataset, "split": "protocol"}
     del fields["data"]["folds"], fields["data"]["coco_masks"]
@@ -137,13 +137,13 @@ def test_a_config_stored_before_folds_could_be_chosen_is_the_same_as_ever(datase
         ),
     ],
 )
-def test_a_bad_field_is_named(fields, sentence):
+def test_an_invalid_field_is_refused(fields, sentence):
     with pytest.raises(UserError) as error:
         resolve(from_dict(fields))
     assert str(error.value).startswith(sentence)
 
 
-def test_pfenets_projections_are_its_own_and_its_statistics_the_readings():
+def test_pfenet_has_its_own_presets_in_both_readings():
     for reading in READINGS:
         fields = {"reading": reading, "model": {"network": "pfenet"}, "loss": {"reconstruction_on": "none"}}
         config = resolve(from_dict(fields))
@@ -156,7 +156,7 @@ def test_pfenets_projections_are_its_own_and_its_statistics_the_readings():
     "name", ["pascal_1shot", "pascal_5shot", "coco_1shot", "coco_5shot", "pascal_small", "fss1000"]
 )
 @pytest.mark.parametrize("reading", READINGS)
-def test_every_recipe_of_one_config_takes_a_reading_and_resolves(name, reading):
+def test_recipes_resolve_in_both_readings(name, reading):
     config = resolve(load_recipe(f"{name}:{reading}"))
     assert config.reading == reading
     assert config.shots == (5 if "5shot" in name else 1)
@@ -164,14 +164,14 @@ def test_every_recipe_of_one_config_takes_a_reading_and_resolves(name, reading):
 
 
 @pytest.mark.parametrize("name", ["ablations", "backbones", "pfenet", "photographs"])
-def test_every_row_resolves_to_what_it_names_in_both_readings(name):
+def test_rows_of_recipes_resolve_in_both_readings(name):
     rows = recipe_rows(name)
     for row in rows:
         config = load_recipe(f"{name}:{row}")
         named = dict(rows[row].fields)
         for reading in READINGS:
             if reading != "paper" and config.training.cache_features:
-                continue  # whose moving statistics cannot be cached
+                continue  # moving statistics cannot be cached
             config.reading = reading
             resolved = resolve(config)
             assert resolved.shots == (5 if "5" in row.split("_") or "5shot" in row else named.get("shots", 1))
@@ -183,7 +183,7 @@ def test_every_row_resolves_to_what_it_names_in_both_readings(name):
     assert all(row in str(error.value) for row in rows)
 
 
-def test_every_shipped_recipe_opens_with_its_command_and_is_listed():
+def test_shipped_recipes_are_listed_and_open_with_their_command():
     references = dict(shipped_recipes())
     assert {"coco_1shot", "ablations:fcm_only", "quickstart"} <= references.keys()
     for reference, about in references.items():
@@ -199,7 +199,7 @@ def test_the_pretraining_recipe_is_90_epochs():
     assert abs(config.pretraining.steps * config.pretraining.batch_size / 1_281_167 - 90) < 0.1
 
 
-def test_a_recipe_is_found_by_its_bare_name_from_any_folder_or_by_path(tmp_path, monkeypatch):
+def test_a_recipe_is_found_by_name_or_path(tmp_path, monkeypatch):
     shipped = find_recipe("coco_1shot")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(
@@ -215,7 +215,7 @@ def test_a_recipe_is_found_by_its_bare_name_from_any_folder_or_by_path(tmp_path,
         load_recipe("zzz")
 
 
-def test_a_users_own_package_called_configs_is_left_alone(tmp_path, monkeypatch):
+def test_a_module_called_configs_is_not_imported(tmp_path, monkeypatch):
     (tmp_path / "configs.py").write_text("raise AssertionError")
     monkeypatch.syspath_prepend(tmp_path)
     assert load_recipe("pascal_5shot").shots == 5

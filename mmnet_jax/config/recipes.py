@@ -71,7 +71,7 @@ def load_recipe(reference: str) -> ConfigDict:
         reason = f"has a syntax error in line {error.lineno}: {error.msg}"
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
-    except Exception as error:  # whatever a user's file may raise
+    except Exception as error:  # a user's file may raise anything
         reason = f"cannot be used: {type(error).__name__}: {error}"
     raise UserError(f"config file {file} {reason}.")
 

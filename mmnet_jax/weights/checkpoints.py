@@ -19,10 +19,10 @@ from mmnet_jax.weights.pickles import NotAllowed, unpickle
 
 PICKLES = (".pth", ".pt", ".bin", ".tar", ".ckpt")  # PyTorch's files, ``.pth.tar`` among them, and other pickles
 SUFFIXES = (".safetensors", *PICKLES, ".whl", ".tar.gz", ".zip")
-MACOS = "/._"  # before the name of what macOS puts beside each file of an archive
+MACOS = "/._"  # precedes the names of files that macOS adds to an archive
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # keys under which a checkpoint keeps its tensors
-DATA_PARALLEL = "module."  # put before names by PyTorch's data-parallel wrappers
-ATTRIBUTES = ("model.", "net.", "network.", "backbone.", "encoder.")  # under which another module holds the network
+DATA_PARALLEL = "module."  # prefix from PyTorch's data-parallel wrappers
+ATTRIBUTES = ("model.", "net.", "network.", "backbone.", "encoder.")  # prefixes from a module around the network
 
 DAMAGE: tuple[type[Exception], ...]
 DAMAGE = (ValueError, TypeError, LookupError, OverflowError, EOFError, RuntimeError, AttributeError)
@@ -34,7 +34,7 @@ class StateDict(NamedTuple):
 
     tensors: dict[str, np.ndarray]
     """By their names there, without prefixes (see ``strip_prefixes``); floating-point ones as float32."""
-    epoch: int | None  # that the file names, if it does
+    epoch: int | None  # None if the file has none
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
@@ -65,9 +65,9 @@ def read_checkpoint(
 def read_checkpoints(path: str | Path) -> dict[str, StateDict]:
     """The tensors of a weight file, or of each weight file in an archive, by its path there.
 
-    A weight file is a ``.safetensors`` file, a PyTorch file or a pickle of NumPy arrays; an archive a wheel, an sdist
-    or any zip or tar file with some of the last two. A ``state_dict`` around the tensors is taken off, and what lies
-    beside it (an optimiser's state) left out.
+    A weight file is a ``.safetensors`` file, a PyTorch file or a pickle of NumPy arrays. An archive is a wheel, an
+    sdist or any other zip or tar file of PyTorch files or pickles. Tensors are taken from a ``state_dict`` or a like
+    entry, if there is one; other entries (an optimiser's state) are left out.
 
     Raises:
       UserError: a file is missing, damaged or of another kind, or holds no tensors or more than tensors.
@@ -114,7 +114,7 @@ def _without(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.nda
 
 
 def _read(data: bytes, members: dict[str, bytes] | None, what: str) -> StateDict:
-    """The tensors in a file, whose ``members`` are those of it as an archive, if it is one."""
+    """The tensors in a file; ``members`` are its files if it is an archive."""
     if members is not None:
         return _state_dict(pytorch.read_zip(members), what)
     file = io.BytesIO(data)

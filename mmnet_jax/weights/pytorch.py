@@ -13,8 +13,8 @@ from mmnet_jax.weights.pickles import Table, unpickle
 
 STREAM = 0x1950A86A20F9469CFC6C  # the first object of a stream
 VERSION = 1001  # the second
-PICKLE = "/data.pkl"  # how the path of the pickle in a zip file ends
-MAX_REPEATED = 2**20  # elements of a tensor that repeats fewer stored ones, by strides of 0
+PICKLE = "/data.pkl"  # end of the pickle's path in a zip file
+MAX_REPEATED = 2**20  # elements of a tensor that repeats stored ones, by strides of 0
 
 DTYPES: dict[str, Any] = {
     "Half": np.float16,
@@ -34,15 +34,15 @@ DTYPES: dict[str, Any] = {
 
 
 def is_zip(files: Mapping[str, bytes]) -> bool:
-    """Whether the files of an archive are those of a zip file of PyTorch's."""
+    """Whether an archive with these files is a PyTorch file."""
     return sum(path.endswith(PICKLE) for path in files) == 1
 
 
 def read_zip(records: Mapping[str, bytes]) -> Any:
-    """The object in a zip file of PyTorch's, from the files in it; tensors become arrays.
+    """The object in a PyTorch zip file, whose files are ``records``; tensors become arrays.
 
     Raises:
-      NotAllowed: naming what it holds beside tensors and plain values.
+      NotAllowed: it holds more than tensors and plain values.
       ValueError and others (see ``unpickle``): it is damaged, big-endian or of another kind.
     """
     if not is_zip(records):
@@ -56,7 +56,7 @@ def read_zip(records: Mapping[str, bytes]) -> Any:
 
 
 def read_stream(file: io.BytesIO, length: int) -> Any:
-    """The object in a stream of ``length`` bytes whose first, ``STREAM``, has been read; the rest as ``read_zip``."""
+    """The object in a stream of ``length`` bytes after its first object, ``STREAM``; otherwise as ``read_zip``."""
     if unpickle(file, {}) != VERSION:
         raise ValueError("its version is unknown")
     _check_order(unpickle(file, {})["little_endian"])

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and errors that name them."""
+"""Atomic writes, and errors that name the file."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ def names(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def test_a_file_takes_the_place_of_the_one_before_unless_its_write_fails(tmp_path, monkeypatch):
+def test_a_file_is_replaced_unless_the_write_fails(tmp_path, monkeypatch):
     file = tmp_path / "x.json"
     for content in (b"one", b"two"):
         write_whole(file, content)
@@ -34,7 +34,7 @@ def test_a_file_takes_the_place_of_the_one_before_unless_its_write_fails(tmp_pat
     assert names(tmp_path) == ["x.json"] and file.read_bytes() == b"two"
 
 
-def test_a_folder_appears_when_it_is_whole(tmp_path):
+def test_a_folder_appears_when_complete(tmp_path):
     with whole_folder(tmp_path / "a" / "b" / "new") as made:
         made.mkdir()
         (made / "x").write_text("1")
@@ -43,7 +43,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, UserError])
-def test_a_failure_leaves_nothing(tmp_path, error):
+def test_a_failure_leaves_no_files(tmp_path, error):
     with pytest.raises(error), whole_folder(tmp_path / "a" / "new") as made:
         made.mkdir()
         raise error
@@ -53,7 +53,7 @@ def test_a_failure_leaves_nothing(tmp_path, error):
     assert names(tmp_path) == []
 
 
-def test_of_two_makers_the_first_wins(tmp_path):
+def test_the_first_of_two_writers_wins(tmp_path):
     with whole_folder(tmp_path / "new") as second:
         second.mkdir()
         with whole_folder(tmp_path / "new") as first:
@@ -62,7 +62,7 @@ def test_of_two_makers_the_first_wins(tmp_path):
     assert names(tmp_path) == ["new", "new/first"]
 
 
-def test_files_join_those_of_a_folder_and_the_named_one_comes_last(tmp_path, monkeypatch):
+def test_files_are_added_to_a_folder_with_the_last_named_one_last(tmp_path, monkeypatch):
     for name in ("a.json", "kept"):
         (tmp_path / name).write_text("before")
     order = []
@@ -78,7 +78,7 @@ def test_files_join_those_of_a_folder_and_the_named_one_comes_last(tmp_path, mon
     }  # fmt: skip
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     source = """
 import sys, time
 from pathlib import Path
@@ -92,7 +92,7 @@ with whole_folder(Path(sys.argv[1])) as made:
     assert process.stdout.readline() == "here\n"
     with whole_folder(tmp_path / "other") as made:
         made.mkdir()
-    assert len(list(tmp_path.glob(".unfinished-*/new"))) == 1  # its maker is at work
+    assert len(list(tmp_path.glob(".unfinished-*/new"))) == 1  # its process is running
     process.send_signal(signal.SIGKILL)
     process.wait()
     with whole_folder(tmp_path / "new") as made:
@@ -109,7 +109,7 @@ with whole_folder(Path(sys.argv[1])) as made:
         (RuntimeError("open() failed: Permission denied; opening a.array_record; Failed"), errno.EACCES),
     ],
 )
-def test_a_storage_librarys_error_becomes_one_that_names_the_place(error, number):
+def test_storage_library_errors_become_os_errors_with_a_path(error, number):
     with pytest.raises(OSError) as caught, naming("place"):
         raise error
     assert (caught.value.errno, caught.value.filename) == (number, "place")
@@ -125,7 +125,7 @@ def test_a_storage_librarys_error_becomes_one_that_names_the_place(error, number
         FileNotFoundError(errno.ENOENT, "No such file or directory", "nowhere/at/all"),
     ],
 )
-def test_an_error_that_only_quotes_the_system_or_names_a_file_passes_as_it_is(error):
+def test_other_errors_pass_unchanged(error):
     with pytest.raises(type(error)) as caught, naming("place"):
         raise error
     assert caught.value is error and getattr(error, "filename", None) in (None, "nowhere/at/all")

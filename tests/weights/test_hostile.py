@@ -16,7 +16,7 @@ from mmnet_jax.weights import read_state_dict
 from mmnet_jax.weights.pytorch import STREAM, VERSION
 
 LIMIT = 32 * 2**20  # bytes that reading one of these files may take
-DEEP = 200_000  # levels of a tuple that overflow the stack when it is hashed
+DEEP = 30_000  # levels of a nested tuple: hashing 200,000 overflows the stack, so that fewer are allowed
 
 
 # opcodes of a pickle as bytes

@@ -1,4 +1,4 @@
-"""Workdirs of other versions, which are read or refused, and that cannot be written."""
+"""Workdirs: reading those of other versions, locks, and resuming."""
 
 import dataclasses
 import errno
@@ -23,7 +23,7 @@ from tests.conftest import REFERENCE
 from tests.training.tiny_training import tiny_config, tiny_dataset
 
 STORED = Workdir(REFERENCE / "workdir_format1")
-"""Of version 0.1.0: reading ``released``, the tiny backbone."""
+"""A workdir of version 0.1.0: reading ``released``, the tiny backbone."""
 
 
 def write_config(workdir, **changes):
@@ -32,7 +32,7 @@ def write_config(workdir, **changes):
     workdir.config_file.write_text(json.dumps(text | changes))
 
 
-def test_a_config_is_read_as_it_was_written_also_before_formats_were_numbered(tmp_path):
+def test_a_config_is_read_with_and_without_a_format_number(tmp_path):
     workdir = Workdir(tmp_path)
     write_config(workdir)
     text = json.loads(workdir.config_file.read_text())
@@ -50,7 +50,7 @@ def test_a_config_is_read_as_it_was_written_also_before_formats_were_numbered(tm
         ({"config": {"reading": "ours"}}, "reading must be one of paper, released, but is 'ours'."),
     ],
 )
-def test_a_workdir_of_a_version_that_does_not_fit_is_refused_by_both_versions(tmp_path, changes, reason):
+def test_a_workdir_of_an_incompatible_version_is_refused(tmp_path, changes, reason):
     workdir = Workdir(tmp_path)
     write_config(workdir, version="9.8.7", **changes)
     with pytest.raises(UserError) as error:
@@ -59,7 +59,7 @@ def test_a_workdir_of_a_version_that_does_not_fit_is_refused_by_both_versions(tm
     assert str(error.value) == written + reason
 
 
-def test_checkpoints_without_a_config_are_not_written_over_and_one_without_its_parts_is_told(tmp_path):
+def test_a_missing_or_malformed_config_is_refused(tmp_path):
     (tmp_path / "checkpoints" / "3").mkdir(parents=True)
     with pytest.raises(UserError, match=r"is not a workdir: it has no config\.json"):
         Workdir(tmp_path).resumes(tiny_config())
@@ -69,7 +69,7 @@ def test_checkpoints_without_a_config_are_not_written_over_and_one_without_its_p
             Workdir(tmp_path).load_config()
 
 
-def test_a_read_only_place_and_a_file_in_the_folders_place_are_told(tmp_path, monkeypatch):
+def test_a_workdir_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     def refuse(self, *_, **__):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
 
@@ -83,7 +83,7 @@ def test_a_read_only_place_and_a_file_in_the_folders_place_are_told(tmp_path, mo
         Workdir(tmp_path / "run").lock().__enter__()
 
 
-def test_a_lock_is_free_again_after_its_training(tmp_path):
+def test_a_lock_is_released_after_a_training(tmp_path):
     workdir = Workdir(tmp_path / "run")
     for _ in range(2):
         with workdir.lock():
@@ -91,22 +91,22 @@ def test_a_lock_is_free_again_after_its_training(tmp_path):
     assert {path.name for path in workdir.path.iterdir()} == {".lock", "config.json"}
 
 
-def test_a_workdir_of_format_1_evaluates_to_its_stored_result(tmp_path):
+def test_a_stored_workdir_evaluates_to_its_stored_result(tmp_path):
     config, stored = STORED.load_config(), json.loads((STORED.results / "result.json").read_text())
     manifest = configured_manifest(tiny_dataset(), config)
     scored = score_checkpoint(restore(STORED), config, tiny_dataset(), manifest, output=tmp_path / "result.json")
     for field in ("weights_sha256", "parameters_sha256", "data_sha256", "checkpoint", "step", "class_iou", "left_out"):
         assert scored.summary[field] == stored[field], field
-    for field in ("miou", "fb_iou"):  # its interval is one over episodes
+    for field in ("miou", "fb_iou"):  # the stored interval is over episodes
         assert scored.summary[field] == pytest.approx(stored[field]), field
     old, new = (at / "result.episodes.csv" for at in (STORED.results, tmp_path))
     for row, now in zip(old.read_text().splitlines(), new.read_text().splitlines(), strict=True):
         assert now.startswith(row)
-    asked, now = (json.loads((at / "result.manifest.json").read_text()) for at in (STORED.results, tmp_path))
-    assert now.items() >= asked.items()
+    stored, now = (json.loads((at / "result.manifest.json").read_text()) for at in (STORED.results, tmp_path))
+    assert now.items() >= stored.items()
 
 
-def test_a_result_whose_manifest_names_no_variant_still_stands(tmp_path):
+def test_a_stored_result_without_a_variant_is_reused(tmp_path):
     config, dataset = STORED.load_config(), dataclasses.replace(tiny_dataset(), variant="protocol")
     shutil.copytree(STORED.results, tmp_path / "results")
     output = tmp_path / "results" / "result.json"
@@ -121,8 +121,8 @@ def test_a_result_whose_manifest_names_no_variant_still_stands(tmp_path):
     assert not kept.fresh and "split" not in kept.summary
     manifest = result_files(output)[1]
     manifest.write_text(manifest.read_text().replace('"fold"', '"split": "folder", "fold"'))
-    anew = scored()
-    assert anew.fresh and anew.summary["split"] == "protocol"
+    again = scored()
+    assert again.fresh and again.summary["split"] == "protocol"
 
 
 def test_other_folds_or_masks_are_not_resumed(tmp_path):
@@ -141,7 +141,7 @@ def test_other_folds_or_masks_are_not_resumed(tmp_path):
             workdir.resumes(other)
 
 
-def test_a_workdir_of_format_1_predicts_its_stored_logits(tmp_path):
+def test_a_stored_workdir_predicts_its_stored_logits(tmp_path):
     model, variables, config = load_model(STORED.path)
     support, mask, query = (STORED.results / "example" / f"{name}.png" for name in ("support", "mask", "query"))
     supports = read_supports([support], [mask], config)

@@ -1,4 +1,4 @@
-"""Which code may reuse the numbers of which."""
+"""Commits, dirty checkouts, and whether two versions compute the same numbers."""
 
 import shutil
 import subprocess
@@ -24,7 +24,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_commit_is_named_and_a_dirty_checkout_says_so(checkout):
+def test_commits_and_dirty_checkouts_are_described(checkout):
     commit, changes = describe_checkout(checkout)
     assert len(commit) == 40 and changes is None
     (checkout / "code.py").write_text("ONE = 2\n")
@@ -32,11 +32,11 @@ def test_a_commit_is_named_and_a_dirty_checkout_says_so(checkout):
     assert dirty == f"{commit}+dirty"
     (checkout / "code.py").write_text("ONE = 3\n")
     assert describe_checkout(checkout)[1] not in (None, first)
-    shutil.rmtree(checkout / ".git")  # a folder that is no checkout has no commit
+    shutil.rmtree(checkout / ".git")
     assert describe_checkout(checkout) == (None, None)
 
 
-def test_clean_code_is_compared_by_numerics_alone_and_dirty_code_matches_only_itself():
+def test_clean_code_compares_by_numerics_and_dirty_code_by_its_changes():
     assert CLEAN.computes_like(CLEAN._replace(commit="b" * 40, version="0.2.0"))
     assert not CLEAN.computes_like(CLEAN._replace(numerics=4)) and not CLEAN.computes_like(None)
     dirty = CLEAN._replace(commit=f"{CLEAN.commit}+dirty", changes_sha256="1" * 64)
@@ -44,6 +44,6 @@ def test_clean_code_is_compared_by_numerics_alone_and_dirty_code_matches_only_it
     assert not dirty.computes_like(dirty._replace(changes_sha256="2" * 64))
 
 
-def test_a_record_of_before_names_no_code():
+def test_an_old_record_has_no_code():
     assert read_code({"version": "0.1.0", "code": "0123456789abcdef"}) is None
     assert read_code({**CLEAN._asdict(), "miou": 50.0}) == CLEAN

@@ -1,4 +1,4 @@
-"""Ported backbones against PyTorch builds of the same rules, level by level."""
+"""Ported backbones equal PyTorch implementations, level by level."""
 
 from functools import partial
 
@@ -41,7 +41,7 @@ def run(build, images):
     return build(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)))
 
 
-# at 8k + 1 px the first three pools of a VGG round up; the fourth does at 65 px and does not at 73
+# at 8k + 1 px a VGG's first three pools round up, and the fourth at 65 px but not at 73
 SIZES = [*((name, 65) for name in BUILDS if "101" not in name), ("vgg16", 73)]
 SIZES += [pytest.param(name, 33, marks=pytest.mark.slow) for name in BUILDS if "101" in name]
 
@@ -68,7 +68,7 @@ def test_every_level_equals_pytorch(name, size):
         ("vgg16", partial(torch_backbones.VGG16, classifies=True)),
     ],
 )
-def test_a_backbone_at_its_own_strides_equals_pytorch(name, build):
+def test_output_stride_32_equals_pytorch(name, build):
     build = torch_backbones.randomise(build())
     images = np.random.default_rng(0).standard_normal((2, 65, 65, 3)).astype(np.float32)
     variables = weights.port_backbone(name, torch_backbones.to_numpy(build))
@@ -78,7 +78,7 @@ def test_a_backbone_at_its_own_strides_equals_pytorch(name, build):
 
 
 def small_resnet():
-    """A ResNet of one block a stage, in both frameworks, with the same tensors."""
+    """A ResNet with one block per stage in both frameworks, and its variables."""
     build = torch_backbones.randomise(torch_backbones.ResNet(depths=(1, 1, 1, 1)))
     model = ResNet(depths=(1, 1, 1, 1))
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
@@ -89,7 +89,7 @@ def small_resnet():
 
 
 def vgg16():
-    """A VGG-16 with normalisation, in both frameworks, with the same tensors."""
+    """A VGG-16 with normalisation in both frameworks, and its variables."""
     build = torch_backbones.randomise(torch_backbones.VGG16())
     return build, create_backbone("vgg16"), weights.port_backbone("vgg16", torch_backbones.to_numpy(build))
 
@@ -99,7 +99,7 @@ VGG16S = {"block1_0": "features.1", "block3_2": "features.21", "block5_2": "feat
 
 
 @pytest.mark.parametrize(("network", "names"), [(small_resnet, SMALL_RESNETS), (vgg16, VGG16S)])
-def test_statistics_of_each_call_and_their_running_average_equal_pytorch(network, names):
+def test_batch_statistics_and_running_averages_equal_pytorch(network, names):
     build, model, variables = network()
     build.train()
     images = np.random.default_rng(1).standard_normal((2, 3, 33, 33, 3)).astype(np.float32)
@@ -109,7 +109,7 @@ def test_statistics_of_each_call_and_their_running_average_equal_pytorch(network
         levels, moved = model.apply(variables, images, batch_statistics=True, mutable=["batch_stats"])
         return levels, variables | moved
 
-    for call_images in images:  # the second call starts from the statistics that the first has moved
+    for call_images in images:  # the second call starts from moved statistics
         ours, variables = call(variables, call_images)
         assert_close(ours, run(build, call_images))
     state = torch_backbones.to_numpy(build)
@@ -120,7 +120,7 @@ def test_statistics_of_each_call_and_their_running_average_equal_pytorch(network
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_statistics_of_a_call_move_nothing_unless_asked_to():
+def test_running_statistics_move_only_if_mutable_and_used():
     _, model, variables = small_resnet()
     images = jnp.asarray(np.random.default_rng(2).standard_normal((2, 33, 33, 3)), jnp.float32)
     apply = jax.jit(model.apply, static_argnames=("batch_statistics", "mutable"))

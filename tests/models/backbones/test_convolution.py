@@ -28,7 +28,7 @@ def test_centred_padding_is_half_the_dilated_kernel(kernel_size, dilation, expec
     assert centred_padding(kernel_size, dilation) == (expected, expected)
 
 
-def test_depthwise_is_no_grouped_convolution_on_a_cpu():
+def test_depthwise_convolutions_are_shifted_products_on_a_cpu():
     x, kernel = jnp.zeros((1, 5, 5, 4)), jnp.zeros((3, 3, 1, 4))
 
     def lowered(platform):
@@ -56,7 +56,7 @@ def test_depthwise_is_no_grouped_convolution_on_a_cpu():
         ((2, 1, 1, 6), (3, 3, 1, 6), 1, 1, (1, 1, 1, 1)),
     ],
 )
-def test_values_and_gradients_are_a_convolutions(shape, kernel_shape, stride, dilation, padding):
+def test_values_and_gradients_equal_xlas_convolution(shape, kernel_shape, stride, dilation, padding):
     random = np.random.default_rng(0)
     x, kernel = (jnp.asarray(random.standard_normal(s), jnp.float32) for s in (shape, kernel_shape))
     paddings = (padding[:2], padding[2:])
@@ -84,19 +84,19 @@ def test_values_and_gradients_are_a_convolutions(shape, kernel_shape, stride, di
         np.testing.assert_allclose(mine, their, atol=tolerance)
 
 
-def test_max_pool_is_centred_on_every_second_pixel_and_ignores_its_padding():
+def test_max_pool_3x3_worked_by_hand():
     x = -jnp.arange(16.0).reshape(1, 4, 4, 1) - 1
     np.testing.assert_array_equal(max_pool_3x3(x)[0, :, :, 0], [[-1, -2], [-5, -6]])
 
 
-def test_max_pools_gradient_goes_to_the_largest_pixel():
+def test_max_pool_3x3_gradient_worked_by_hand():
     x = jnp.array([[1.0, 2.0, 3.0, 0.0], [0.0, 5.0, 0.0, 4.0], [0.0, 0.0, 0.0, 0.0]]).reshape(1, 3, 4, 1)
     weights = jnp.array([[1.0, 10.0], [100.0, 1000.0]]).reshape(1, 2, 2, 1)
     gradient = jax.grad(lambda x: jnp.sum(weights * max_pool_3x3(x)))(x)
     np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 0, 0, 0], [0, 1111, 0, 0], [0, 0, 0, 0]])
 
 
-def test_the_pool_of_2x2_takes_what_there_is_where_a_side_ends_odd():
+def test_max_pool_2x2_of_odd_sides_worked_by_hand():
     x = -jnp.arange(15.0).reshape(1, 3, 5, 1) - 1
     np.testing.assert_array_equal(max_pool_2x2(x)[0, :, :, 0], [[-1, -3, -5], [-11, -13, -15]])
     np.testing.assert_array_equal(max_pool_2x2(x[:, :2, :4])[0, :, :, 0], [[-1, -3]])

@@ -1,4 +1,4 @@
-"""A backbone of another kind, added by one entry of the registry: patches of 14 pixels, without normalisation."""
+"""A registered backbone of another family: 14-pixel patches, without normalisation."""
 
 import flax.linen as nn
 import jax
@@ -54,7 +54,7 @@ def test_mm_net_runs_and_learns_on_it():
     assert all(np.isfinite(leaf).all() and np.any(leaf) for leaf in jax.tree.leaves(gradients))
 
 
-def test_its_sides_and_its_grid_are_its_own():
+def test_its_sides_and_grid_are_checked():
     for side, grid in ((518, 37), (14, 1)):
         resolve(tiny_config(size=side, **{"model.backbone": "patches"}))
         assert Patches().grid(side) == grid
@@ -62,7 +62,7 @@ def test_its_sides_and_its_grid_are_its_own():
         tiny_config(size=473, **{"model.backbone": "patches"})
 
 
-def test_what_it_cannot_do_is_refused_in_one_sentence():
+def test_unsupported_settings_are_refused():
     message = r"^model\.support_level4 must be masked with patches, which does not .*, but is masked_twice\.$"
     with pytest.raises(UserError, match=message):
         tiny_config("released", size=56, **{"model.backbone": "patches"})

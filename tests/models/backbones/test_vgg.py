@@ -1,4 +1,4 @@
-"""What a VGG is to the rest: its own grid, and perhaps no statistics at all."""
+"""VGGs in a network, a workdir and a classifier: a grid at stride 16, with or without statistics."""
 
 from unittest import mock
 
@@ -25,7 +25,7 @@ BLOCKS = ((4,), (4,), (6,), (8,), (10,))
 
 @pytest.fixture
 def narrow():
-    """Both VGGs with a convolution of a few channels in each block."""
+    """Registers both VGGs with one convolution of a few channels in each block."""
     networks = {"vgg16": VGG(blocks=BLOCKS), "vgg16_plain": VGG(batch_norm=False, blocks=BLOCKS)}
     with mock.patch.dict(backbones.BACKBONES, {name: lambda n=network: n for name, network in networks.items()}):
         yield
@@ -45,7 +45,7 @@ def test_level_2_is_resized_to_level_3s_grid():
 
 
 @pytest.mark.slow
-def test_mm_net_learns_on_the_grid_of_a_vgg_whose_statistics_move(narrow):
+def test_mm_net_trains_on_a_vgg_with_batch_statistics(narrow):
     config = tiny_config()
     config.model.update({"backbone": "vgg16", "batch_norm": "batch", "support_level4": "masked_twice", "bins": (0.5,)})
     model, variables = create_model(config)
@@ -64,7 +64,7 @@ def test_mm_net_learns_on_the_grid_of_a_vgg_whose_statistics_move(narrow):
         assert not np.array_equal(before, now)
 
 
-def test_a_training_without_statistics_is_kept_in_its_workdir(narrow, tmp_path):
+def test_a_training_without_statistics_is_saved_and_loaded(narrow, tmp_path):
     config = tiny_config()
     config.model.update({"backbone": "vgg16_plain", "batch_norm": "batch", "bins": (0.5,)})
     workdir = Workdir(tmp_path / "run")
@@ -81,7 +81,7 @@ def test_a_training_without_statistics_is_kept_in_its_workdir(narrow, tmp_path):
         jax.tree.map(np.testing.assert_array_equal, tree, variables)
 
 
-def test_without_statistics_a_vgg_takes_steps_as_a_classifier(narrow):
+def test_a_vgg_without_statistics_trains_as_a_classifier(narrow):
     classifier = create_classifier("vgg16_plain", 3)
     settings = classification.Pretraining(32, 10, 0.01, warmup=0, momentum=0, weight_decay=0, label_smoothing=0.1)
     start = untrained_variables("vgg16_plain", 3, seed=0)

@@ -1,4 +1,4 @@
-"""The backbones in PyTorch, built from the same rules with the tensor names of the files that are ported."""
+"""The backbones in PyTorch, with the tensor names of the checkpoints that are ported."""
 
 from itertools import pairwise
 
@@ -70,7 +70,7 @@ class VGG16(nn.Module):
 
 
 class SameConv(nn.Conv2d):
-    """Padded from the size of what it is given, so that ceil(size / stride) comes out."""
+    """A convolution with TensorFlow's SAME padding."""
 
     def forward(self, x):
         height, width = (
@@ -102,7 +102,7 @@ def norm(channels):
 
 
 class EfficientNetLite2(nn.Module):
-    """On the stride-8 grid; every block's stride and dilation written out."""
+    """EfficientNet-Lite2 on the stride-8 grid, with each block's stride and dilation in a list."""
 
     CHANNELS = [16] + 3 * [24] + 3 * [48] + 4 * [88] + 4 * [120] + 5 * [208] + [352]
     KERNELS = [3] + 3 * [3] + 3 * [5] + 4 * [3] + 4 * [5] + 5 * [5] + [3]
@@ -124,7 +124,7 @@ class EfficientNetLite2(nn.Module):
 
 
 def randomise(module: nn.Module) -> nn.Module:
-    """Kernels that keep the signal's size, and normalisation away from its neutral values; in evaluation mode."""
+    """Random kernels that keep the signal's scale, and normalisation away from neutral values; in evaluation mode."""
     generator = torch.Generator().manual_seed(0)
     for name, tensor in module.state_dict().items():
         noise = torch.randn(tensor.shape, generator=generator)
