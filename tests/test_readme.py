@@ -1,5 +1,6 @@
-"""Commands, links and names in the README and the pages of docs/ are valid."""
+"""Commands, links, names and messages in the README and the pages of docs/ are valid."""
 
+import ast
 import importlib
 import re
 import shlex
@@ -33,7 +34,7 @@ def blocks(language, text=README):
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
-    """A folder as the quickstart leaves it, the network and the dataset small: runs/quickstart and data."""
+    """A folder with what the quickstart writes, ``runs/quickstart`` and ``data``, of a small network and dataset."""
     monkeypatch.setitem(DATASETS, "creatures", creatures(train=4, val=24))
     monkeypatch.chdir(tmp_path)
     config = load_recipe("quickstart")
@@ -55,7 +56,7 @@ def test_the_library_example_runs():
     exec(example, names)
     size = names["config"].data.image_size
     assert names["found"].shape == (1, size, size)
-    assert (names["label"] == 1).mean() > 0.1  # the class that the example speaks of
+    assert (names["label"] == 1).mean() > 0.1  # the image has the class that the example names
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(names["prediction"]))
 
 
@@ -94,3 +95,20 @@ def test_every_config_field_that_is_named_exists():
 def test_the_table_of_readings_names_every_choice():
     table = README[README.index("## The two readings") :]
     assert all(f"`{field}`" in table for field in READING_FIELDS)
+
+
+def strings_of_the_code():
+    """Every string of the package and the scripts, values of f-strings as ``…``."""
+    for path in [*(ROOT / "mmnet_jax").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+            elif isinstance(node, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+
+
+def test_every_message_in_troubleshooting_is_a_message_of_the_code():
+    quoted = re.findall(r"^\*\*`(.+)`\*\*$", PAGES[ROOT / "docs" / "troubleshooting.md"], re.MULTILINE)
+    known = "\n".join(strings_of_the_code())
+    assert len(quoted) > 20
+    assert [message for message in quoted if message not in known] == []
