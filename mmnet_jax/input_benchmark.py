@@ -18,7 +18,7 @@ from mmnet_jax.data.episodes import EpisodeSpec
 from mmnet_jax.data.images import decode_image
 from mmnet_jax.data.raw import load_episodes
 from mmnet_jax.errors import UserError
-from mmnet_jax.training.head import Training
+from mmnet_jax.training.loop import Job
 
 BATCH = 4
 """Episodes of two images that are read at a time."""
@@ -81,23 +81,23 @@ def _plain(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
-def measure_steps(training: Training, steps: int, repeats: int, warm_up: int = 12) -> Times:
+def measure_steps(job: Job, steps: int, repeats: int, warm_up: int = 12) -> Times:
     """Milliseconds of a training step on one batch again and again, and on new ones as the training loop takes them.
 
     Blocks of ``steps`` take turns. Each begins with ``warm_up`` steps that are not counted, more than there are batches
     read ahead.
     """
-    state, times = training.state, Times({FIXED: [], REAL: []})
-    with closing(training.batches(0)) as incoming:
-        fixed = training.place(next(incoming))
-        sources = {FIXED: lambda: fixed, REAL: lambda: training.place(next(incoming))}
+    state, times = job.state, Times({FIXED: [], REAL: []})
+    with closing(job.batches(0)) as incoming:
+        fixed = job.place(next(incoming))
+        sources = {FIXED: lambda: fixed, REAL: lambda: job.place(next(incoming))}
         for name, batch_fn in [*sources.items()] * repeats:
             batch = batch_fn()
             for step in range(warm_up + steps):
                 if step == warm_up:
                     jax.block_until_ready(state)
                     start = time.perf_counter()
-                state, _ = training.update(state, batch)
+                state, _ = job.update(state, batch)
                 batch = batch_fn()
             jax.block_until_ready(state)
             times[name].append(1e3 * (time.perf_counter() - start) / steps)

@@ -1,4 +1,4 @@
-"""Every test runs on 8 virtual CPU devices, with the package's types and shapes checked and no implicit promotion."""
+"""Tests run on 8 virtual CPU devices, check types and shapes, and refuse implicit promotion."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import TextIO
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")  # nothing is written into the user's cache
-# PyTorch's threads spend more time waiting for each other than computing on arrays this small
+# on arrays this small PyTorch's threads mostly wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jax
@@ -22,21 +22,14 @@ jax.config.update("jax_disable_most_optimizations", True)
 
 TESTS = Path(__file__).parent
 REFERENCE = TESTS / "reference"
-FAST = ("cli", "data", "drawing", "evaluation/test_draws", "evaluation/test_m", "evaluation/test_p")
-FAST += ("evaluation/test_comparison", "evaluation/test_html_report", "evaluation/test_report")
-FAST += ("evaluation/test_shipped", "evaluation/test_stored", "evaluation/test_transfer")
-FAST += ("test_compare", "test_manifest_command")
-FAST += ("inference/test_folder", "inference/test_sheet", "inference/test_supports")
-FAST += ("pretraining/test_crops", "pretraining/test_imagenet")
-FAST += ("reproduction", "storage", "test_config", "test_packaging", "test_score", "test_train_command")
-FAST += (
-    "weights/test_checkpoints",
-    "weights/test_files",
-    "weights/test_table",
-    "workdir/test_folder",
-    "workdir/test_provenance",
-)
-"""Where paths of the tests marked ``fast`` begin: data, configs, files and commands, and metrics."""
+FAST = ("cli", "data", "drawing", "reproduction", "storage", "test_compare", "test_config", "test_manifest_command")
+FAST += ("test_packaging", "test_score", "test_train_command", "evaluation/test_draws", "evaluation/test_comparison")
+FAST += ("evaluation/test_html_report", "evaluation/test_m", "evaluation/test_p", "evaluation/test_report")
+FAST += ("evaluation/test_shipped", "evaluation/test_stored", "evaluation/test_transfer", "inference/test_folder")
+FAST += ("inference/test_sheet", "inference/test_supports", "pretraining/test_crops", "pretraining/test_imagenet")
+FAST += ("weights/test_checkpoints", "weights/test_files", "weights/test_table", "workdir/test_folder")
+FAST += ("workdir/test_provenance",)
+"""Path prefixes of the tests marked ``fast``: data, configs, files, commands and metrics."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,7 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="module")
 def optimised() -> Iterator[None]:
-    """For tests of what users get: XLA with all its optimisations."""
+    """Compiles with all of XLA's optimisations, as for users."""
     jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", False)
     yield
@@ -63,7 +56,7 @@ def optimised() -> Iterator[None]:
 
 @pytest.fixture
 def unread() -> Iterator[TextIO]:
-    """A stream that nobody reads any more, as standard output is after ``| head -1``."""
+    """A stream whose reader has ended, as standard output after ``| head -1``."""
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as stream:
@@ -71,7 +64,7 @@ def unread() -> Iterator[TextIO]:
 
 
 def folder_or_skip(variable: str, name: str, what: str) -> Path:
-    """The folder that an environment variable names, or the usual one beside the checkout; skips where it is absent."""
+    """The folder that an environment variable names, or the one beside the checkout; skips the test if it is absent."""
     folder = Path(os.environ.get(variable, Path(__file__).parents[2] / "shared" / name))
     if not folder.is_dir():
         pytest.skip(f"no {what} at {folder} ({variable} may name another folder)")
@@ -86,7 +79,7 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def cases() -> Path:
-    """The folder of small inputs from practice that went wrong, which only some machines have."""
+    """The folder of small faulty inputs from practice, which only some machines have."""
     return folder_or_skip("MMNET_CASES", "cases", "inputs from practice")
 
 

@@ -1,12 +1,13 @@
-"""Kills a training at random moments and checks that it ends with the result of one that was left alone.
+"""Kills a training at random moments and compares its result with that of an uninterrupted one.
 
     python -m tests.kill_chain --kills=20 -- python -m mmnet_jax.train --config=configs/quickstart.py \
         --workdir={folder}/run --config.data.data_dir={folder}/data
 
-``{folder}`` is a new folder for each chain: one runs undisturbed, the others are killed (SIGKILL) ``--per_chain`` times
-at moments drawn uniformly over the time that the first one took, and restarted by the same command until they end. A
-fraction of the kills waits for the next file or folder that is being written. All files of the result must be equal but
-for the fields ``--ignore`` of result.json. Prints a Markdown table; exit status 1 if any result differs.
+``{folder}`` is a new folder for each chain of processes. The first chain runs uninterrupted; the others are killed
+(SIGKILL) ``--per_chain`` times at moments drawn uniformly over the first one's duration, and restarted by the same
+command until they end. A fraction of the kills waits for the next file or folder that is being written. All files of
+the result must be equal but for the fields ``--ignore`` of result.json. Prints a Markdown table; exit status 1 if any
+result differs.
 """
 
 import argparse
@@ -28,7 +29,7 @@ UNFINISHED = (".orbax-checkpoint-tmp", ".part")
 
 
 class Moment(NamedTuple):
-    """When to kill: so many seconds after stage number ``stage`` began, or at the next write after that."""
+    """The moment of a kill: ``after`` seconds from the start of stage number ``stage``, or at the next write then."""
 
     stage: int
     after: float
@@ -36,19 +37,20 @@ class Moment(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """How a process ended: its output with the seconds since its start, and the stages it announced."""
+    """A process that has ended: its exit status, its output with the seconds since its start, and its duration."""
 
     status: int
     lines: list[tuple[float, str]]
     seconds: float
 
     def stages(self) -> list[tuple[float, str]]:
+        """Start and name of each stage that the output announces."""
         found = [(at, re.match(r"\[\d+/\d+\] (\w+):", line)) for at, line in list(self.lines)]
         return [(at, match[1]) for at, match in found if match]
 
 
 def run(command: Sequence[str], folder: Path, moment: Moment | None = None) -> Ended:
-    """Runs a command to its end, or until it is killed at ``moment``; its child processes must end with it."""
+    """Runs a command to its end, or kills it at ``moment``; its child processes must end with it."""
     parts = [part.replace("{folder}", str(folder)) for part in command]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     start, lines = time.monotonic(), []
@@ -71,14 +73,14 @@ def run(command: Sequence[str], folder: Path, moment: Moment | None = None) -> E
 
 
 def result_of(folder: Path, ignore: Sequence[str]) -> dict[str, Any]:
-    """The result's files: the fields of result.json without those to ignore, and the bytes of the others."""
+    """The fields of result.json except those to ignore, and the bytes of the result's other files."""
     (path,) = folder.rglob("results/result.json")
     fields = {f"result.json {k}": v for k, v in json.loads(path.read_text()).items() if k not in ignore}
     return fields | {file.name: file.read_bytes() for file in path.parent.glob("result.*") if file != path}
 
 
 def draw_moments(whole: Ended, count: int, at_writes: float, seed: int) -> list[Moment]:
-    """``count`` moments over the time from the first stage's beginning to the end, in order."""
+    """``count`` moments between the start of the first stage and the end, in order."""
     draw, begins = random.Random(seed), [at for at, _ in whole.stages()]
     moments = []
     for number in range(count):
@@ -109,8 +111,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--per_chain", type=int, default=5, help="kills of one chain, one after the other")
-    parser.add_argument("--at_writes", type=float, default=0.3, help="fraction of the kills that wait for a write")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ignore", default="date", help="fields of result.json that may differ, by commas")
     parser.add_argument("command", nargs="+")
     flags = parser.parse_args()
@@ -118,10 +118,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kill_chain-") as place:
         whole = run(flags.command, Path(place, "whole"))
         if whole.status:
-            sys.exit("\n".join(["the command fails by itself:", *(line for _, line in whole.lines)]))
+            sys.exit("\n".join(["the command fails without any kill:", *(line for _, line in whole.lines)]))
         wanted = result_of(Path(place, "whole"), ignore)
-        moments = draw_moments(whole, flags.kills, flags.at_writes, flags.seed)
-        print(f"left alone: {whole.seconds:.1f} s\n")
+        moments = draw_moments(whole, flags.kills, at_writes=0.3, seed=0)
+        print(f"uninterrupted: {whole.seconds:.1f} s\n")
         print("| kill | stage | seconds into it | while writing | resumed at step | same result |")
         print("|---|---|---|---|---|---|", flush=True)
         equal = 0

@@ -1,4 +1,4 @@
-"""How the tests check the package's own functions: annotated types and shapes, and no implicit promotion."""
+"""Strict checks of the package's functions: annotated types and shapes, no implicit promotion."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from jaxtyping import install_import_hook
 
 
 def typechecker(function: Any) -> Any:
-    """Checks arguments and results against annotations; ``float`` allows an ``int``, as mypy does.
+    """Checks arguments and results against annotations; ``float`` allows an ``int``, as in mypy.
 
-    Constructors are left alone: JAX fills a pytree's fields with whatever it maps over them.
+    Constructors are not checked: JAX fills a pytree's fields with whatever it maps over them.
     """
     if getattr(function, "__name__", "") == "__init__":
         return function
@@ -18,7 +18,7 @@ def typechecker(function: Any) -> Any:
 
 
 def be_strict() -> None:
-    """Check every function of the package; to be called before it is imported."""
+    """Checks every function of the package; call it before the package is imported."""
     install_import_hook("mmnet_jax", f"{__name__}.typechecker")
     jax.config.update("jax_numpy_rank_promotion", "raise")
     jax.config.update("jax_numpy_dtype_promotion", "strict")

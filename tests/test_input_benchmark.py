@@ -4,7 +4,7 @@ import pytest
 from mmnet_jax import input_benchmark as benchmark
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.errors import UserError
-from mmnet_jax.training.head import Training
+from mmnet_jax.training.loop import Job
 from tests.data.making import split_of_masks
 
 
@@ -27,13 +27,13 @@ def test_a_split_that_does_not_fill_a_batch_is_refused():
 
 def test_steps_on_one_batch_and_on_new_ones_take_turns():
     placed, taken = [], []
-    training = Training(*[None] * len(Training._fields))._replace(
+    job = Job(*[None] * len(Job._fields))._replace(
         state=0,
         update=lambda state, batch: (taken.append(batch) or state, {}),
         batches=lambda start: (batch for batch in range(start, 100)),
         place=lambda batch: placed.append(batch) or batch,
     )
-    times = benchmark.measure_steps(training, steps=2, repeats=2, warm_up=1)
+    times = benchmark.measure_steps(job, steps=2, repeats=2, warm_up=1)
     assert [len(times[name]) for name in (benchmark.FIXED, benchmark.REAL)] == [2, 2]
     assert taken == [0, 0, 0, 1, 2, 3, 0, 0, 0, 5, 6, 7]
     assert placed == [*range(9)]  # the one batch; each block's own, and one that its last step put on the devices

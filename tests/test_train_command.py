@@ -1,4 +1,4 @@
-"""How the train command ends, whatever happens in a stage; the stages themselves are stood in for."""
+"""The train command's last lines and exit status, with a fake for the training itself."""
 
 import errno
 import os
@@ -37,7 +37,7 @@ def command(monkeypatch, stage, *arguments):
         (os_error(errno.EDQUOT), 2, "", f"my run {NOT_USED}: Disk quota exceeded{GOES_ON}"),
     ],
 )
-def test_a_stage_that_ends_early_is_told_with_the_way_to_go_on(monkeypatch, event, status, output, error):
+def test_an_interrupt_or_a_full_disk_is_reported_with_how_to_resume(monkeypatch, event, status, output, error):
     def stage(config, workdir, say):
         say("[1/1] training")
         raise event
@@ -45,7 +45,7 @@ def test_a_stage_that_ends_early_is_told_with_the_way_to_go_on(monkeypatch, even
     assert command(monkeypatch, stage, *ARGUMENTS) == (status, "[1/1] training\n" + output, error)
 
 
-def test_a_finished_one_sums_up_and_names_a_command_that_can_be_typed(monkeypatch):
+def test_a_finished_training_prints_its_result_and_a_predict_command(monkeypatch):
     scores = {"miou": 41.0, "interval95": [40.0, 42.0], "fb_iou": 60.0, "class_iou": {"bus": 41.0}}
     summary = scores | {"dataset": "creatures", "fold": 0, "shots": 1, "protocol": "pfenet", "episodes": 9}
     summary |= {"seeds": [3], "left_out": [], "baselines": {"confidence": scores | {"threshold": 0.5}}}
@@ -71,7 +71,7 @@ def test_a_finished_one_sums_up_and_names_a_command_that_can_be_typed(monkeypatc
         (["--config=ablations:fcm_only", "--config.reading=released"], ("batch", "logits", 1)),
     ],
 )
-def test_the_reading_is_applied_first_wherever_it_stands_and_set_fields_win(monkeypatch, arguments, fields):
+def test_the_reading_is_applied_first_in_any_order_of_flags(monkeypatch, arguments, fields):
     seen = []
     command(monkeypatch, lambda config, workdir, say: seen.append(config), *arguments, "--workdir=x")
     (config,) = seen
@@ -88,5 +88,5 @@ def test_the_reading_is_applied_first_wherever_it_stands_and_set_fields_win(monk
         ([*ARGUMENTS, "--config.fold=4"], "fold of pascal5i must be 0 to 3, but is 4.\n"),
     ],
 )
-def test_what_is_missing_or_out_of_range_is_named(monkeypatch, arguments, sentence):
+def test_missing_flags_and_fields_out_of_range_are_named(monkeypatch, arguments, sentence):
     assert command(monkeypatch, pytest.fail, *arguments) == (2, "", sentence)

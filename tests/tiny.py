@@ -1,4 +1,4 @@
-"""A network small enough to compile in a moment, made of the real parts."""
+"""A network of the real parts that compiles in seconds, and random episodes."""
 
 import flax.linen as nn
 import jax
@@ -15,7 +15,7 @@ from mmnet_jax.training.state import create_optimizer, create_state
 from mmnet_jax.training.step import update_fn
 
 EVERY_BACKBONE = [pytest.param(name, marks=pytest.mark.slow) if "101" in name else name for name in BACKBONES]
-"""ResNet-101s differ from ResNet-50s in their depths alone."""
+"""ResNet-101s, which differ from ResNet-50s only in depth, are slow tests."""
 
 
 def tiny_config(reading="paper", size=33, **fields):
@@ -32,7 +32,7 @@ def tiny_network(reading="paper", seed=0, **fields):
 
 
 def draw_episode(batch=2, shots=1, size=65, seed=0):
-    """Random images; about 40% foreground in the supports, their first rows unknown."""
+    """Random images; about 40% foreground in the supports, whose first rows are ignored."""
     keys = jax.random.split(jax.random.key(seed), 4)
     labels = jax.random.uniform(keys[2], (batch, shots, size, size))
     return Episode(
@@ -44,7 +44,7 @@ def draw_episode(batch=2, shots=1, size=65, seed=0):
 
 
 def no_dropout(function):
-    """The update with the classifiers' dropout taken out, which would differ between splits of a batch."""
+    """The update without dropout, which would differ between splits of a batch."""
 
     def interceptor(call, arguments, keywords, context):
         return arguments[0] if isinstance(context.module, nn.Dropout) else call(*arguments, **keywords)
@@ -57,7 +57,7 @@ def no_dropout(function):
 
 
 def segment_both_ways(model, variables, apply, shots):
-    """Predictions of two queries: with a support that is encoded once, and by ``apply`` in episodes of their own."""
+    """Predictions of two queries: with a support encoded once, and by ``apply`` on one episode each."""
     support = draw_episode(1, shots, 33)
     queries = jax.random.normal(jax.random.key(9), (2, 33, 33, 3))
 

@@ -1,4 +1,4 @@
-"""What ``tests.tiny_chain`` trains."""
+"""The recipe of ``tests.tiny_chain``."""
 
 from mmnet_jax.config import get_config as defaults
 

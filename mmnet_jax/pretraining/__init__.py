@@ -1,1 +1,1 @@
-"""A backbone as a classifier: data, model, loop."""
+"""Pretraining of a backbone as a classifier, in reading order: ``loop``, ``step``, ``classifier``, and the images."""

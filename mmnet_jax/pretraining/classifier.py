@@ -1,4 +1,4 @@
-"""A backbone with a linear layer on top: what it is pretrained as."""
+"""The classifier that pretrains a backbone: the backbone and a linear layer."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ from mmnet_jax.models.backbones.backbone import Backbone
 from mmnet_jax.models.backbones.efficientnet_lite import HEAD, Conv, EfficientNetLite2
 from mmnet_jax.models.backbones.frozen import FrozenConv, he_deviation
 
-CLASSIFYING_STRIDE = 32
-_NEUTRAL = {"scale": 1.0, "bias": 0.0, "mean": 0.0, "var": 1.0}
+STRIDE = 32
+"""Output stride of a backbone as a classifier."""
 
 
 class Classifier(nn.Module):
     """Level 4, averaged over the image, and a linear layer.
 
-    The backbone's tensors stay in their collections, ``backbone`` and ``batch_stats``, under the name ``backbone``;
-    the linear layer's are ``params``.
+    The backbone's tensors stay in their collections, ``backbone`` and ``batch_stats``, under the name ``backbone``; the
+    linear layer's are ``params``.
     """
 
     backbone: Backbone
@@ -41,27 +41,25 @@ class Classifier(nn.Module):
 
 def create_classifier(name: str, classes: int) -> Classifier:
     """The classifier of backbone ``name``, without its variables."""
-    backbone = create_backbone(name).clone(output_stride=CLASSIFYING_STRIDE)
+    backbone = create_backbone(name).clone(output_stride=STRIDE)
     head = Conv(HEAD, activation=nn.relu6) if isinstance(backbone, EfficientNetLite2) else None
     return Classifier(backbone, classes, head)
 
 
 def untrained_variables(name: str, classes: int, seed: int) -> dict[str, Any]:
     """Variables of ``create_classifier(name, classes)``: random kernels, and a linear layer of zeros."""
-    init = create_classifier(name, classes).init
-    side = 2 * CLASSIFYING_STRIDE
-    shapes = flax.traverse_util.flatten_dict(jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, side, side, 3))))
-    own = {collection: {"backbone": tree} for collection, tree in random_variables(name, seed).items()}
-    flat = flax.traverse_util.flatten_dict(own)
+    images = jnp.zeros((1, 2 * STRIDE, 2 * STRIDE, 3))
+    shapes = jax.eval_shape(create_classifier(name, classes).init, jax.random.key(0), images)
+    backbone = {collection: {"backbone": tree} for collection, tree in random_variables(name, seed).items()}
+    drawn = flax.traverse_util.flatten_dict(backbone)
     generator = np.random.default_rng((seed, 1))
-    for path, leaf in shapes.items():
-        if path in flat:
-            continue
-        collection, tensor = path[0], path[-1]
-        if collection == "params":
-            flat[path] = np.zeros(leaf.shape, np.float32)
-        elif tensor == "kernel":
-            flat[path] = generator.standard_normal(leaf.shape, np.float32) * np.float32(he_deviation(leaf.shape))
-        else:
-            flat[path] = np.full(leaf.shape, _NEUTRAL[tensor], np.float32)
+
+    def value(path: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:
+        if path in drawn:
+            return drawn[path]
+        if path[0] != "params" and path[-1] == "kernel":
+            return generator.standard_normal(shape, np.float32) * np.float32(he_deviation(shape))
+        return np.full(shape, path[-1] in ("scale", "var"), np.float32)
+
+    flat = {path: value(path, leaf.shape) for path, leaf in flax.traverse_util.flatten_dict(shapes).items()}
     return {"batch_stats": {}} | flax.traverse_util.unflatten_dict(flat)

@@ -1,8 +1,7 @@
 """Objects of the base classes, cut out of a segmentation dataset to pretrain a backbone on."""
 
-import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,74 +12,62 @@ from scipy import ndimage
 from mmnet_jax.cli.progress import Progress, Say
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.episode import IMAGENET_MEAN
-from mmnet_jax.pretraining.labelled import LabelledBatch
+from mmnet_jax.pretraining.labelled import LabelledBatch, LabelledImages
 
 MARGIN = 0.15
 """Surroundings that a crop shows on each side, as a fraction of its object's longer side."""
-HELD_BYTES = 512 * 2**20
-"""Up to this size a split's crops are cut once and kept in memory."""
+MEMORY = 512 * 2**20
+"""Bytes up to which a split's crops are kept in memory."""
 
 
 class Crop(NamedTuple):
-    """Where a crop comes from, and its label."""
+    """One image's object of one class, and its label."""
 
     image: int
     class_id: int
     label: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Crops:
-    """The crops of a split; those that are not in memory are cut when they are taken."""
+def list_crops(split: Split, classes: Sequence[int], min_pixels: int) -> list[Crop]:
+    """A crop for each image and each class of ``classes`` of which it has ``min_pixels`` pixels.
 
-    split: Split
-    crops: Sequence[Crop]
-    classes: int
-    side: int
-    pixels: UInt8[np.ndarray, "n m m 3"] | None = None
-    """All crops, in memory."""
-
-    @property
-    def held(self) -> bool:
-        """Whether the crops are in memory."""
-        return self.pixels is not None
-
-    def __len__(self) -> int:
-        return len(self.crops)
-
-    def take(self, indices: Int[np.ndarray, " b"], draws: Int[np.ndarray, " b"] | None) -> LabelledBatch:
-        """The crops at ``indices`` with their labels; nothing about a crop is random."""
-        chosen = [self.crops[i] for i in indices]
-        pixels = np.stack(list(self.cut(chosen))) if self.pixels is None else self.pixels[indices]
-        return pixels, np.array([crop.label for crop in chosen], np.int32)
-
-    def cut(self, crops: Iterable[Crop]) -> Iterator[UInt8[np.ndarray, "m m 3"]]:
-        """Cuts crops; an image whose crops follow one another is decoded once."""
-        for image, group in itertools.groupby(crops, key=lambda crop: crop.image):
-            pixels, mask = self.split.read_image(image), self.split.read_mask(image)
-            for crop in group:
-                yield cut(pixels, mask == self.split.stored_value(image, crop.class_id), self.side)
+    A crop's label is the position of its class in ``classes``.
+    """
+    counts = np.asarray(split.counts)[:, list(classes)]
+    return [Crop(int(i), classes[label], int(label)) for i, label in np.argwhere(counts >= min_pixels)]
 
 
 def open_crops(
-    split: Split, classes: Sequence[int], min_pixels: int, side: int, say: Say | None = None, memory: int = HELD_BYTES
-) -> Crops:
-    """For each image of a split, a crop of each class of which it has ``min_pixels`` pixels.
+    split: Split, classes: Sequence[int], min_pixels: int, side: int, say: Say | None = None, memory: int = MEMORY
+) -> LabelledImages:
+    """The crops of ``list_crops``, ``side`` pixels wide, as images to pretrain on.
 
-    The crops are cut now and held if they fit into ``memory`` bytes, otherwise they are cut whenever they are taken. A
-    crop's label is its class's place in ``classes``.
+    They are cut now if all fit into ``memory`` bytes, otherwise whenever they are taken. None of them is random.
     """
-    counts = np.asarray(split.counts)[:, list(classes)]
-    listed = [Crop(int(i), classes[label], int(label)) for i, label in np.argwhere(counts >= min_pixels)]
-    crops = Crops(split, listed, len(classes), side)
-    if len(crops) * side * side * 3 > memory:
-        return crops
-    pixels = np.zeros((len(crops), side, side, 3), np.uint8)
-    with Progress(f"{split.name}: crop", len(crops), "crops", say) as progress:
-        for i, crop in enumerate(crops.cut(listed)):
-            pixels[i] = crop
-            progress.update(i + 1)
-    return dataclasses.replace(crops, pixels=pixels)
+    crops = list_crops(split, classes, min_pixels)
+    labels = np.array([crop.label for crop in crops], np.int32)
+    in_memory = len(crops) * side * side * 3 <= memory
+    pixels = np.zeros((len(crops) * in_memory, side, side, 3), np.uint8)
+    if in_memory:
+        with Progress(f"{split.name}: crop", len(crops), "crops", say) as progress:
+            for i, crop in enumerate(_cut_all(split, crops, side)):
+                pixels[i] = crop
+                progress.update(i + 1)
+
+    def take(indices: Int[np.ndarray, " b"], draws: Int[np.ndarray, " b"]) -> LabelledBatch:
+        if in_memory:
+            return pixels[indices], labels[indices]
+        return np.stack([*_cut_all(split, [crops[i] for i in indices], side)]), labels[indices]
+
+    return LabelledImages(len(crops), len(classes), take, in_memory)
+
+
+def _cut_all(split: Split, crops: Sequence[Crop], side: int) -> Iterator[UInt8[np.ndarray, "m m 3"]]:
+    """Cuts crops; an image whose crops follow one another is decoded once."""
+    for i, group in itertools.groupby(crops, key=lambda crop: crop.image):
+        image, mask = split.read_image(i), split.read_mask(i)
+        for crop in group:
+            yield cut(image, mask == split.stored_value(i, crop.class_id), side)
 
 
 def cut(image: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"], side: int) -> UInt8[np.ndarray, "m m 3"]:
@@ -104,7 +91,7 @@ def cut(image: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"], side: 
 
 
 def _place(start: int, length: int, size: int) -> tuple[int, int]:
-    """Where a window of ``length`` pixels begins on an axis of ``size``, and the filling before it."""
+    """The first pixel of a window of ``length`` pixels on an axis of ``size``, and the filling before it."""
     if length >= size:
         return 0, (length - size) // 2
     return min(max(start, 0), size - length), 0

@@ -1,9 +1,8 @@
 """ImageNet-1k as TFDS prepared it, read without TensorFlow."""
 
-import dataclasses
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,15 @@ from PIL import Image
 from mmnet_jax.data import images, streams
 from mmnet_jax.data.dataset import DAMAGE
 from mmnet_jax.errors import UserError
-from mmnet_jax.pretraining.labelled import LabelledBatch
+from mmnet_jax.pretraining.labelled import LabelledBatch, LabelledImages
 
 NAME = "imagenet2012"
 AREA = (0.08, 1.0)
 """Range of a random crop's area, as a fraction of the image's."""
 ASPECT = (3 / 4, 4 / 3)
-"""Range of a random crop's width to height."""
+"""Range of a random crop's width over its height."""
 TRIES = 10
+"""Attempts at a random crop that fits into the image."""
 CENTRE = 0.875
 """Side of the central crop, as a fraction of the image's shorter side."""
 
@@ -30,42 +30,10 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 
-@dataclasses.dataclass(frozen=True)
-class ImageNet:
-    """One split, decoded and cropped to squares when images are taken."""
-
-    name: str
-    records: Sequence[Mapping[str, Any]]
-    classes: int
-    side: int
-    seed: int | None
-    """Seed of random crops; None for central crops."""
-    held: bool = False
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def take(self, indices: Int[np.ndarray, " b"], draws: Int[np.ndarray, " b"]) -> LabelledBatch:
-        """Crops of images; the place of the i-th is a function of the seed and ``draws[i]``."""
-        pixels = np.zeros((len(indices), self.side, self.side, 3), np.uint8)
-        labels = np.zeros(len(indices), np.int32)
-        for i, (index, draw) in enumerate(zip(indices.tolist(), draws.tolist(), strict=True)):
-            name = f"image {index} of {NAME}'s {self.name} split"
-            try:
-                record = self.records[index]
-            except DAMAGE as error:
-                raise UserError(f"{name} cannot be read ({error}).") from None
-            image = Image.fromarray(images.decode_image(record["image"], name))
-            box = central_box(image.size) if self.seed is None else random_box(image.size, self.seed, draw)
-            resized = image.resize((self.side, self.side), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
-            pixels[i], labels[i] = np.asarray(resized), record["label"]
-        return pixels, labels
-
-
-def open_imagenet(data_dir: str | Path, side: int, seed: int) -> tuple[ImageNet, ImageNet]:
+def open_imagenet(data_dir: str | Path, side: int, seed: int) -> tuple[LabelledImages, LabelledImages]:
     """The training split in random crops of ``side`` pixels, and the validation split in central ones.
 
-    A ``UserError`` holds the command that prepares it, where ``data_dir`` does not have it whole as ArrayRecord files.
+    Raises a ``UserError`` with the command that prepares ImageNet, unless ``data_dir`` has all of it as ArrayRecord.
     """
     home = Path(data_dir) / NAME
     versions = [info.parent for info in home.glob("[0-9]*.[0-9]*.[0-9]*/dataset_info.json")]
@@ -84,11 +52,41 @@ def open_imagenet(data_dir: str | Path, side: int, seed: int) -> tuple[ImageNet,
         train, validation = (builder.as_data_source(split, decoders=decoders) for split in ("train", "validation"))
     except DAMAGE as error:
         raise UserError(f"the prepared {NAME} in {folder} is damaged, prepare it again ({error}).") from None
-    return ImageNet("train", train, classes, side, seed), ImageNet("validation", validation, classes, side, None)
+    return (
+        _cropped("train", train, classes, side, lambda size, draw: random_box(size, seed, draw)),
+        _cropped("validation", validation, classes, side, lambda size, draw: central_box(size)),
+    )
+
+
+def _cropped(
+    split: str,
+    records: Sequence[Mapping[str, Any]],
+    classes: int,
+    side: int,
+    box_fn: Callable[[tuple[int, int], int], Box],
+) -> LabelledImages:
+    """Images that are decoded, cropped to ``box_fn(size, draw)`` and resized to ``side`` when they are taken."""
+
+    def take(indices: Int[np.ndarray, " b"], draws: Int[np.ndarray, " b"]) -> LabelledBatch:
+        pixels = np.zeros((len(indices), side, side, 3), np.uint8)
+        labels = np.zeros(len(indices), np.int32)
+        for i, (index, draw) in enumerate(zip(indices.tolist(), draws.tolist(), strict=True)):
+            name = f"image {index} of {NAME}'s {split} split"
+            try:
+                record = records[index]
+            except DAMAGE as error:
+                raise UserError(f"{name} cannot be read ({error}).") from None
+            image = Image.fromarray(images.decode_image(record["image"], name))
+            box = box_fn(image.size, draw)
+            resized = image.resize((side, side), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
+            pixels[i], labels[i] = np.asarray(resized), record["label"]
+        return pixels, labels
+
+    return LabelledImages(len(records), classes, take)
 
 
 def random_box(size: tuple[int, int], seed: int, draw: int) -> Box:
-    """A crop of random area and shape (Szegedy et al., 2015), a pure function of image size, seed and its number."""
+    """A crop of random area and shape (Szegedy et al., 2015), as a pure function of image size, seed and draw."""
     width, height = size
     numbers = (streams.numbers(seed, streams.CROP, draw, 4 * TRIES) >> np.uint64(11)) / 2.0**53
     for area, aspect, across, down in numbers.reshape(TRIES, 4).tolist():

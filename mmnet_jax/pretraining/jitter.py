@@ -1,4 +1,4 @@
-"""Augmentation of pretraining images, on the device and inside jit."""
+"""Augmentation of pretraining images, on the device."""
 
 import math
 
@@ -23,10 +23,10 @@ _GREY = (0.299, 0.587, 0.114)
 def jitter(
     key: PRNGKeyArray, images: UInt8[Array, "b m m 3"], side: int, colour: float = COLOUR
 ) -> Float[Array, "b s s 3"]:
-    """Random windows resized to ``side``, half of them flipped, in changed colours; normalised.
+    """Random windows resized to ``side``, half of them flipped, with random colour changes; normalised.
 
-    Images that have ``side`` already keep their geometry, but for the flip. ``colour`` is the largest relative change
-    of brightness, contrast and saturation.
+    Images of ``side`` pixels are only flipped and recoloured. ``colour`` is the largest relative change of brightness,
+    contrast and saturation.
     """
     flip_key, window_key, colour_key = jax.random.split(key, 3)
     count, size = images.shape[:2]
@@ -45,7 +45,7 @@ def jitter(
 
 
 def centre(images: UInt8[Array, "b m m 3"], side: int) -> Float[Array, "b s s 3"]:
-    """The middle of larger images resized to ``side``, images of that side as they are; normalised."""
+    """Central windows resized to ``side``, or whole images if they have that side; normalised."""
     count, size = images.shape[:2]
     if size == side:
         return normalise(images.astype(jnp.float32))
@@ -55,12 +55,12 @@ def centre(images: UInt8[Array, "b m m 3"], side: int) -> Float[Array, "b s s 3"
 
 
 def _positions(start: Float[Array, " b"], length: Float[Array, " b"], side: int) -> Float[Array, "b s"]:
-    """Positions in the image of the pixels of windows that are resized to ``side``."""
+    """Image coordinates, along one axis, of the pixels of windows that are resized to ``side``."""
     return start[:, None] + (jnp.arange(side, dtype=jnp.float32)[None] + 0.5) * (length[:, None] / side) - 0.5
 
 
 def recolour(x: Float[Array, "b s s 3"], factors: Float[Array, "3 b 1 1 1"]) -> Float[Array, "b s s 3"]:
-    """Brightness, contrast about the image's mean grey, saturation about each pixel's grey; in [0, 255]."""
+    """Scales brightness, contrast about the image's mean grey, and saturation about each pixel's grey; in [0, 255]."""
     brightness, contrast, saturation = factors
     weights = jnp.array(_GREY)[None, None, None]
     x = jnp.clip(x * brightness, 0, 255)

@@ -18,19 +18,19 @@ from mmnet_jax.pretraining.jitter import centre, jitter
 from mmnet_jax.training.state import TrainState
 from mmnet_jax.training.step import shardings
 
-TRAINED = ("params", "backbone")  # variable collections that pretraining changes; the running statistics move besides
+TRAINED = ("params", "backbone")  # the variable collections with a gradient; the running statistics move too
 
 
 class Scores(NamedTuple):
     """Loss and accuracy of one batch."""
 
     loss: Float[Array, ""]
-    correct: Float[Array, ""]  # fraction of the images whose largest logit is their label's
+    correct: Float[Array, ""]  # top-1 accuracy, a fraction
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretraining:
-    """The optimiser and the loss of a pretraining; each is the field ``pretraining.NAME`` of a config."""
+    """The config's fields ``pretraining.NAME`` that a step uses."""
 
     image_size: int
     steps: int
@@ -45,7 +45,7 @@ Step = Callable[[TrainState, Array, Array, Array], tuple[TrainState, Scores]]
 
 
 def learning_rate(settings: Pretraining) -> optax.Schedule:
-    """At step i, counted from 0: a line up to the largest rate over the first W steps, then a cosine to 0.
+    """Linear warm-up over W steps, then a cosine decay to 0, at step i, counted from 0.
 
     base * (i + 1) / W before step W, base * (1 + cos(pi * (i - W) / (steps - W))) / 2 from there on.
     """
@@ -61,7 +61,7 @@ def learning_rate(settings: Pretraining) -> optax.Schedule:
 
 
 def create_optimizer(settings: Pretraining) -> optax.GradientTransformation:
-    """SGD with Nesterov's momentum; weight decay joins the gradient of the kernels alone."""
+    """SGD with Nesterov momentum; weight decay is added to the gradients of the kernels only."""
 
     def kernels(tree: Any) -> Any:
         return flax.traverse_util.path_aware_map(lambda path, _: path[-1] == "kernel", tree)
@@ -73,18 +73,18 @@ def create_optimizer(settings: Pretraining) -> optax.GradientTransformation:
 
 
 def create_state(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step, from all of a classifier's variables."""
+    """The state before the first step, from the variables of a classifier."""
     trained = {collection: variables[collection] for collection in TRAINED}
     return TrainState(jnp.zeros((), jnp.int32), trained, optimizer.init(trained), variables["batch_stats"])
 
 
 def state_variables(state: TrainState) -> dict[str, Any]:
-    """The variables to apply the classifier with."""
+    """The variables of the classifier."""
     return {**state.params, "batch_stats": state.batch_stats}
 
 
 def smoothed_cross_entropy(logits: Float[Array, "b c"], labels: Int[Array, " b"], smoothing: float) -> Float[Array, ""]:
-    """Mean cross entropy with 1 - smoothing on each label and the rest spread over all classes alike."""
+    """Mean cross entropy with targets of 1 - smoothing on the label, and smoothing spread evenly over all classes."""
     targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
     return jnp.mean(optax.softmax_cross_entropy(logits, targets))
 
@@ -93,8 +93,8 @@ def smoothed_cross_entropy(logits: Float[Array, "b c"], labels: Int[Array, " b"]
 def classifier_step(classifier: Classifier, settings: Pretraining, mesh: Mesh) -> Step:
     """The compiled update ``(state, images [b, m, m, 3], labels [b], key) -> (state, scores)``.
 
-    The state is replicated and donated; the batch is split over the mesh, its statistics are those of the whole batch.
-    ``key`` is the run's; each step folds its own number into it. Equal arguments share the compiled function.
+    The state is replicated and donated; the batch is split over the mesh, and its statistics are those of the whole
+    batch. ``key`` is the run's; each step folds its number into it. Equal arguments share the compiled function.
     """
     optimizer = create_optimizer(settings)
 
@@ -114,12 +114,12 @@ def classifier_step(classifier: Classifier, settings: Pretraining, mesh: Mesh) -
         return TrainState(state.step + 1, trained, optimizer_state, batch_stats), scores
 
     everywhere, split = shardings(mesh)
-    taken = everywhere, split, split, everywhere
-    return jax.jit(step, in_shardings=taken, out_shardings=(everywhere, everywhere), donate_argnums=0)
+    inputs = everywhere, split, split, everywhere
+    return jax.jit(step, in_shardings=inputs, out_shardings=everywhere, donate_argnums=0)
 
 
 def count_correct(classifier: Classifier, side: int, mesh: Mesh) -> Callable[[Any, Array, Array], Int[Array, ""]]:
-    """The compiled count ``(variables, images, labels) -> how many are right``, with running statistics."""
+    """The compiled function ``(variables, images, labels) -> number of correct images``, with running statistics."""
 
     def count(variables: dict[str, Any], images: Array, labels: Array) -> Array:
         logits: Any = classifier.apply(variables, centre(images, side))

@@ -1,1 +1,1 @@
-"""Training: state, one step, checkpoints, the log and the loop."""
+"""Training, in reading order: ``stages`` (a whole run), ``head`` (its setup), ``loop``, ``step``, ``state``."""

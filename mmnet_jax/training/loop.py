@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,61 +21,65 @@ from mmnet_jax.workdir.log import MetricLog
 Terms = dict[str, Array]  # scalars of one step by name: the loss and its parts
 
 
-def run_steps(
-    what: str,
-    state: TrainState,
-    update: Callable[[TrainState, Any], tuple[TrainState, Terms]],
-    batches: Callable[[int], Any],
-    place: Callable[[Any], Any],
-    settings: ConfigDict,
-    steps: int,
-    checkpoints: Checkpoints,
-    log_folder: Path | None,
-    say: Say,
-    *,
-    opening: str,
-    unit: str,
-    learning_rate: Callable[[int], Any],
-    describe: Callable[[dict[str, float]], str],
-    evaluate: Callable[[TrainState, int], float] | None = None,
-) -> TrainState:
-    """Updates the newest checkpoint's state, or ``state`` where there is none, until step ``steps``.
+class Job(NamedTuple):
+    """A training of a head or of a backbone, ready for its first step."""
 
-    ``state`` is donated. ``batches(start)`` iterates over this process's part of each batch, which ``place`` puts on
-    the devices while the step before it runs. ``log_folder`` is None in a process that writes none.
-    ``evaluate(state, step)`` gives the mIoU by which the best checkpoint is chosen.
+    name: str  # in messages: training or pretraining
+    unit: str  # the items of a batch: episodes or images
+    steps: int
+    state: TrainState
+    update: Callable[[TrainState, Any], tuple[TrainState, Terms]]  # one step; donates the state
+    batches: Callable[[int], Any]  # iterates from a step on over this process's part of each batch
+    place: Callable[[Any], Any]  # puts that part on the devices
+    learning_rate: Callable[[int], Any]
+    opening: str  # printed before the first step
+    describe: Callable[[dict[str, float]], str]  # the mean terms in a log line
+    evaluate: Callable[[TrainState, int], float] | None = None  # the mIoU that selects the best checkpoint
+
+
+def run_steps(job: Job, settings: ConfigDict, checkpoints: Checkpoints, log_folder: Path, say: Say) -> TrainState:
+    """Trains from the newest checkpoint, or from ``job.state`` if there is none, to step ``job.steps``.
+
+    ``settings`` is the config's section. Of several processes only the first writes the log. Each batch is put on the
+    devices while the step before it runs.
+
+    Raises:
+      UserError: a loss or the parameters are not finite.
+      Stopped: after an interrupt; a checkpoint was written.
     """
+    state, steps = job.state, job.steps
     start = checkpoints.latest() or 0
     if start:
         state = checkpoints.restore(start, state)
         say(f"{'resuming' if start < steps else 'done before:'} {checkpoints.path.parent} at step {start} of {steps}")
     if start < steps:
-        say(opening)
+        say(job.opening)
+    evaluate_every = settings.get("evaluate_every") or steps
     pending: list[Terms] = []
-    log, incoming = MetricLog(log_folder, start), batches(start)
-    progress = Progress("step", steps, unit, say, start=start, size=settings.batch_size)
+    log, incoming = MetricLog(log_folder if jax.process_index() == 0 else None, start), job.batches(start)
+    progress = Progress("step", steps, job.unit, say, start=start, size=settings.batch_size)
     with interrupts() as stop_requested, log, checkpoints, progress, closing(incoming):
-        batch = place(next(incoming)) if start < steps else None
+        batch = job.place(next(incoming)) if start < steps else None
         for step in range(start + 1, steps + 1):
-            state, terms = update(state, batch)
+            state, terms = job.update(state, batch)
             pending.append(terms)
             if step < steps:
-                batch = place(next(incoming))
+                batch = job.place(next(incoming))
             stop = stop_requested(step)
-            evaluating = step == steps or _due(step, settings.get("evaluate_every", 0))
-            saving = stop or evaluating or _due(step, settings.checkpoint_every)
-            if saving or step == start + 1 or _due(step, settings.log_every):
+            evaluating = step == steps or step % evaluate_every == 0
+            saving = stop or evaluating or step % settings.checkpoint_every == 0
+            if saving or step == start + 1 or step % settings.log_every == 0:
                 means = finite_mean(pending, step, checkpoints.latest())
                 pending.clear()
-                rate = progress.report(step, describe(means))
-                speed = {} if rate is None else {f"{unit}_per_second": rate}
-                log.write(step, **means, learning_rate=float(learning_rate(step - 1)), **speed)
+                rate = progress.report(step, job.describe(means))
+                speed = {} if rate is None else {f"{job.unit}_per_second": rate}
+                log.write(step, **means, learning_rate=float(job.learning_rate(step - 1)), **speed)
             if saving:
-                refuse_broken(state, step, checkpoints.latest())
+                check_finite(state, step, checkpoints.latest())
                 miou = None
-                if evaluating and evaluate is not None:
+                if evaluating and job.evaluate is not None:
                     with progress.paused():
-                        miou = evaluate(state, step)
+                        miou = job.evaluate(state, step)
                     log.write(step, miou=miou)
                 checkpoints.save(state, miou)
             if stop:
@@ -84,16 +88,15 @@ def run_steps(
             step, stop = steps, stop_requested(steps + 1)
         if stop:
             checkpoints.wait()
-            raise Stopped(f"{what} stopped at step {step} of {steps}; a checkpoint is saved.")
+            raise Stopped(f"{job.name} stopped at step {step} of {steps}; a checkpoint is saved.")
     return state
 
 
-def _due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
-
-
 def finite_mean(pending: Sequence[Terms], step: int, saved: int | None) -> dict[str, float]:
-    """The mean of each loss term over the last steps."""
+    """The mean of each term over the steps up to ``step``.
+
+    Raises a ``UserError`` naming the first step whose terms are not finite, and the newest checkpoint ``saved``.
+    """
     fetched = jax.device_get(pending)
     values = np.array([[terms[name] for name in pending[0]] for terms in fetched], np.float64)
     broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
@@ -104,7 +107,7 @@ def finite_mean(pending: Sequence[Terms], step: int, saved: int | None) -> dict[
     return dict(zip(pending[0], values.mean(axis=0).tolist(), strict=True))
 
 
-def refuse_broken(state: TrainState, step: int, saved: int | None) -> None:
+def check_finite(state: TrainState, step: int, saved: int | None) -> None:
     """Raises a ``UserError`` if the update of ``step``, whose loss was finite, left parameters that are not."""
     if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((state.params, state.batch_stats))):
         raise UserError(f"the parameters after step {step} are not finite; {_newest(saved)}.")

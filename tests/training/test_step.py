@@ -20,14 +20,14 @@ SIDE = 33
 
 
 def start(config):
-    """Model and optimiser, the first state and the frozen variables."""
+    """Model, optimiser, first state and frozen variables."""
     model, variables = create_model(config)
     optimizer = create_optimizer(sgd(config, config.training.steps))
     return model, optimizer, create_state(variables, optimizer, model.batch_statistics), variables
 
 
 def uneven_episode(batch):
-    """Episodes whose ignored areas differ, so that a mean of means would be wrong."""
+    """Episodes whose ignored areas differ, so that a mean of means is wrong."""
     episode = draw_episode(batch, 1, SIDE)
     rows = jnp.arange(SIDE)[None, :, None] < (5 * jnp.arange(batch) % 30)[:, None, None]
     return episode.replace(query_label=jnp.where(rows, 255, episode.query_label))
@@ -55,7 +55,7 @@ def test_sgd_and_its_polynomial_decay_from_the_first_step_worked_by_hand():
 
 
 @pytest.mark.parametrize("reading", ["paper", pytest.param("released", marks=pytest.mark.slow)])
-def test_eight_devices_and_a_batch_in_parts_compute_what_one_device_does_at_once(reading):
+def test_eight_devices_and_an_accumulated_batch_equal_one_device(reading):
     config = tiny_config(reading)
     model, optimizer, state, frozen = start(config)
     arguments = model, ImageEncoder(SIDE), optimizer, objective(config)
@@ -69,7 +69,7 @@ def test_eight_devices_and_a_batch_in_parts_compute_what_one_device_does_at_once
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
     placed = [jax.device_put(x, s) for x, s in [(state, everywhere), (frozen, everywhere), (episode, split)]]
     results = [update(*placed, jax.device_put(key, everywhere))]
-    if reading == "paper":  # the other's statistics are of a whole batch
+    if reading == "paper":  # accumulation is refused where statistics are of a batch
         results.append(jax.jit(no_dropout(update_fn(*arguments, accumulate=2)))(state, frozen, episode, key))
     for other, terms in results:
         close(terms, losses, 1e-5)
@@ -77,7 +77,7 @@ def test_eight_devices_and_a_batch_in_parts_compute_what_one_device_does_at_once
         close(other.batch_stats, one.batch_stats, 1e-5)
 
 
-def test_devices_that_the_batch_leaves_idle_are_named_and_several_processes_refuse(monkeypatch):
+def test_idle_devices_are_named_and_refused_with_several_processes(monkeypatch):
     assert describe_devices(data_mesh(16)) == "8 cpu device(s)"
     assert describe_devices(data_mesh(7)) == "7 cpu device(s), since more do not divide the batch (idle: cpu:7)"
     assert describe_devices(data_mesh(4)).endswith("(idle: cpu:4, cpu:5, cpu:6, cpu:7)")
@@ -113,7 +113,7 @@ def test_the_compiled_step_donates_its_state_and_trains_only_the_head():
     assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(after))
     batch = jax.device_put(raw, NamedSharding(mesh, PartitionSpec("data")))
     compiled = step._cache_size()
-    with jax.transfer_guard("disallow"):  # a batch that is on the devices is all that a step takes
+    with jax.transfer_guard("disallow"):  # a step takes nothing but a batch on the devices
         for _ in range(3):
             after, _ = step(after, frozen, batch, key)
-    assert int(after.step) == 4 and step._cache_size() <= compiled + 1  # for a batch on the devices, and never again
+    assert int(after.step) == 4 and step._cache_size() <= compiled + 1  # once for a batch on the devices

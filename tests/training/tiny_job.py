@@ -1,8 +1,9 @@
-"""One process of several that train together: ``python -m tests.training.tiny_job WORKDIR SIGNAL``.
+"""One of several processes that train together: ``python -m tests.training.tiny_job WORKDIR SIGNAL``.
 
-It is sent SIGNAL (or none: ``never``) before its seventh step; then the training is resumed, and evaluated at its end.
+It sends itself SIGNAL (none for ``never``) before its seventh step; then it resumes the training, and evaluates it.
 """
 
+import itertools
 import os
 import signal
 import sys
@@ -22,21 +23,22 @@ def job_config():
 
 def main(path: str, name: str) -> None:
     join_processes()
-    run_steps, taken = head.run_steps, 0
+    open_training, steps = head.open_training, itertools.count(1)
 
-    def run_and_signal(what, state, update, *arguments, **keywords):
-        def counted(state, batch):
-            nonlocal taken
-            taken += 1
-            if taken == 7 and name != "never":
+    def open_with_signal(*arguments):
+        job = open_training(*arguments)
+
+        def update(state, batch):
+            step = next(steps)
+            if step == 7 and name != "never":
                 os.kill(os.getpid(), getattr(signal, name))
-            if 7 <= taken <= 10:
-                time.sleep(0.3)  # steps take a moment elsewhere, too, in which processes agree
-            return update(state, batch)
+            if 7 <= step <= 10:
+                time.sleep(0.3)  # time for the processes to agree, as a real step takes
+            return job.update(state, batch)
 
-        return run_steps(what, state, counted, *arguments, **keywords)
+        return job._replace(update=update)
 
-    head.run_steps = run_and_signal
+    head.open_training = open_with_signal
     config = job_config()
     try:
         train_tiny(path, config, lambda line: print(line, flush=True))

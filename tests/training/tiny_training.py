@@ -25,7 +25,7 @@ def tiny_config(reading="paper", **training):
     config.fold = 1
     config.model.update(backbone="tiny", random_backbone=True, memory_size=7, channels=8, bins=(1.0,))
     config.data.update(image_size=33, min_pixels=50)
-    config.training.update(steps=8, log_every=2, checkpoint_every=4, evaluate_every=4, evaluation_episodes=6)
+    config.training.update(steps=8, log_every=2, checkpoint_every=4, evaluate_every=3, evaluation_episodes=6)
     config.training.update(training)
     return resolve(config)
 
@@ -34,6 +34,13 @@ def tiny_config(reading="paper", **training):
 def tiny_dataset():
     train, test = make_split("train", [1, 2, 1, 2, 1, 2, 11, 11], 0), make_split("val", [6, 7, 8, 6, 7, 8], 1)
     return Dataset(PASCAL5I, train, test)
+
+
+def evaluated_config():
+    """``tiny_config`` with an evaluation of the best checkpoint at its end."""
+    config = tiny_config()
+    config.evaluation.update(after_training=True, episodes=6)
+    return config
 
 
 def train_tiny(path, config=None, say=lambda line: None):
@@ -56,7 +63,7 @@ def assert_close(a, b):
 
 @contextlib.contextmanager
 def no_file_above(size):
-    """A disk that is full: no file can grow past so many bytes."""
+    """Simulates a full disk: no file can grow beyond ``size`` bytes."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
@@ -70,7 +77,7 @@ class Crash(Exception):
 
 
 def crash(line):
-    if line.startswith("step 6/8"):
+    if line.startswith("step 6/"):
         raise Crash("crash")
 
 
@@ -80,10 +87,10 @@ def interrupt_at(step):
 
 
 STOPS = {"crash": (crash, Crash, 4), "interrupt": (interrupt_at(2), Stopped, 3)}
-"""How a run of 8 steps is cut short, the error, and the step at which the next call resumes it."""
+"""Ways to stop a training of ``tiny_config``: the ``say`` that does it, its error, and the step to resume at."""
 
 
 def records(workdir, field):
-    """The log's records that hold a field."""
+    """The log's records that have a field."""
     lines = (workdir.log / "metrics.jsonl").read_text().splitlines()
     return [record for line in lines if field in (record := json.loads(line))]
