@@ -46,20 +46,20 @@ def open_crops(
     """
     crops = list_crops(split, classes, min_pixels)
     labels = np.array([crop.label for crop in crops], np.int32)
-    in_memory = len(crops) * side * side * 3 <= memory
-    pixels = np.zeros((len(crops) * in_memory, side, side, 3), np.uint8)
-    if in_memory:
+    pixels: UInt8[np.ndarray, "n m m 3"] | None = None
+    if len(crops) * side * side * 3 <= memory:
+        pixels = np.zeros((len(crops), side, side, 3), np.uint8)
         with Progress(f"{split.name}: crop", len(crops), "crops", say) as progress:
             for i, crop in enumerate(_cut_all(split, crops, side)):
                 pixels[i] = crop
                 progress.update(i + 1)
 
     def take(indices: Int[np.ndarray, " b"], draws: Int[np.ndarray, " b"]) -> LabelledBatch:
-        if in_memory:
-            return pixels[indices], labels[indices]
-        return np.stack([*_cut_all(split, [crops[i] for i in indices], side)]), labels[indices]
+        if pixels is None:
+            return np.stack([*_cut_all(split, [crops[i] for i in indices], side)]), labels[indices]
+        return pixels[indices], labels[indices]
 
-    return LabelledImages(len(crops), len(classes), take, in_memory)
+    return LabelledImages(len(crops), len(classes), take, in_memory=pixels is not None)
 
 
 def _cut_all(split: Split, crops: Sequence[Crop], side: int) -> Iterator[UInt8[np.ndarray, "m m 3"]]:
