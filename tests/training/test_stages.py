@@ -14,7 +14,7 @@ from mmnet_jax.config import apply, resolve
 from mmnet_jax.data.images import read_image
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import checkpoint as scoring
-from mmnet_jax.evaluation.checkpoint import score_workdir
+from mmnet_jax.evaluation.checkpoint import restore, score_checkpoint
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.models.backbones import random_variables
 from mmnet_jax.pretraining import loop as pretraining
@@ -172,13 +172,13 @@ def test_a_finished_training_is_neither_trained_nor_evaluated_again(finished, co
 
 def test_a_result_of_something_else_is_computed_again(copy, monkeypatch):
     monkeypatch.setattr(scoring, "evaluate", mock.Mock(side_effect=ArithmeticError("evaluated again")))
-    config, dataset, result = copy.load_config(), tiny_dataset(), copy.results / "result.json"
+    dataset, network, result = tiny_dataset(), restore(copy), copy.results / "result.json"
     before = json.loads(result.read_text())
     other = {"parameters_sha256": "0" * 64, "data_sha256": before["data_sha256"] | {"val": "0" * 64}}
 
     def score(episodes=6):
-        manifest = configured_manifest(dataset, config, episodes=episodes)
-        return score_workdir(copy, config, dataset, manifest, output=result, keep=True)
+        manifest = configured_manifest(dataset, network.config, episodes=episodes)
+        return score_checkpoint(network, network.config, dataset, manifest, output=result, keep=True)
 
     assert not score().fresh
     for field, value in other.items():
