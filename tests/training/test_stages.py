@@ -10,7 +10,7 @@ import pytest
 
 from mmnet_jax import load_model
 from mmnet_jax.cli.signals import Stopped
-from mmnet_jax.config import apply, resolve
+from mmnet_jax.config import apply
 from mmnet_jax.data.images import read_image
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation import checkpoint as scoring
@@ -36,7 +36,7 @@ def changed_config(**fields):
     """A training that is evaluated only at its end, with fields of ``training`` or other ones changed."""
     config = evaluated_config()
     config.training.evaluation_episodes = 0
-    return resolve(apply(config, fields))
+    return apply(config, fields)
 
 
 def pretraining_config(seed=321):
