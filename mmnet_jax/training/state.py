@@ -33,8 +33,12 @@ class SGD:
 
 def learning_rate(sgd: SGD) -> optax.Schedule:
     """Polynomial decay: base * (1 - (i + 1) / steps) ** power at step i, counted from 0."""
-    decay = optax.polynomial_schedule(sgd.learning_rate, 0.0, sgd.power, sgd.steps)
-    return lambda step: decay(step + 1)
+
+    def schedule(step: Any) -> Any:
+        left = 1 - (step + 1) / sgd.steps
+        return sgd.learning_rate * jnp.maximum(left, 0) ** sgd.power
+
+    return schedule
 
 
 def create_optimizer(sgd: SGD) -> optax.GradientTransformation:
