@@ -1,9 +1,9 @@
 """Unpacks zip and tar files in memory."""
 
+import gzip
 import io
 import tarfile
 import zipfile
-import zlib
 
 MAX_RATIO = 16  # size of an archive's content over the archive's own; weights hardly compress
 MIN_LIMIT = 2**20  # bytes of content that every archive may hold
@@ -16,18 +16,16 @@ def unpack(data: bytes) -> dict[str, bytes] | None:
 
     Raises:
       ValueError: it unpacks to far more than weights would, or uses a compression other than deflate.
-      zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError: it is damaged or encrypted.
+      zipfile.BadZipFile, gzip.BadGzipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError: it is damaged or
+        encrypted.
     """
     limit = max(MAX_RATIO * len(data), MIN_LIMIT)
     if data.startswith(b"PK\x03\x04"):
         return _unzip(data, limit)
     if data.startswith(b"\x1f\x8b"):
-        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # with gzip's header
-        data = unpacker.decompress(data, limit)
-        if unpacker.unconsumed_tail:
+        data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(limit + 1)
+        if len(data) > limit:
             raise ValueError(f"it unpacks to more than {limit:,} bytes")
-        if not unpacker.eof:
-            raise EOFError("it ends too early")
     return _untar(data) if data[257:262] == b"ustar" else None
 
 

@@ -1,5 +1,6 @@
 """Reads checkpoints of other projects: PyTorch files, pickles of NumPy arrays, safetensors, and archives of them."""
 
+import gzip
 import io
 import pickle
 import tarfile
@@ -26,7 +27,7 @@ ATTRIBUTES = ("model.", "net.", "network.", "backbone.", "encoder.")  # prefixes
 
 DAMAGE: tuple[type[Exception], ...]
 DAMAGE = (ValueError, TypeError, LookupError, OverflowError, EOFError, RuntimeError, AttributeError)
-DAMAGE += (pickle.UnpicklingError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+DAMAGE += (pickle.UnpicklingError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
 
 
 class StateDict(NamedTuple):

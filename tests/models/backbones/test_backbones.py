@@ -137,24 +137,17 @@ def moved_statistics(variables):
     return jax.tree_util.tree_map_with_path(move, variables)
 
 
-@pytest.mark.parametrize(
-    ("name", "outputs_first"),
-    [
-        ("resnet14_half", False),
-        ("vgg16", False),
-        ("vgg16_plain", True),
-        ("efficientnet_lite2", False),
-        ("efficientnet_lite2", True),
-    ],
-)
-def test_folded_normalisation_gives_the_same_levels(name, outputs_first):
+@pytest.mark.parametrize("name", ["resnet14_half", "vgg16", "vgg16_plain", "efficientnet_lite2"])
+def test_folded_normalisation_gives_the_same_levels(name):
     backbone, variables = create_backbone(name), moved_statistics(random_variables(name))
-    folded = fold_normalisation(variables, backbone.EPSILON, jnp.float32, outputs_first)
-    assert not folded["batch_stats"] and not any("scale" in str(path) for path, _ in jax.tree.leaves_with_path(folded))
     images = jax.random.normal(jax.random.key(0), (1, 33, 33, 3))
-    ours, expected = (jax.jit(backbone.apply)(jax.tree.map(jnp.asarray, v), images) for v in (folded, variables))
-    for level, x in expected.items():
-        np.testing.assert_allclose(ours[level], x, atol=2e-5 * float(jnp.abs(x).max()), rtol=0)
+    expected = jax.jit(backbone.apply)(jax.tree.map(jnp.asarray, variables), images)
+    for outputs_first in (False, True) if name == "efficientnet_lite2" else (False,):
+        folded = fold_normalisation(variables, backbone.EPSILON, jnp.float32, outputs_first)
+        assert not folded["batch_stats"] and "scale" not in str(jax.tree.structure(folded))
+        ours = jax.jit(backbone.apply)(jax.tree.map(jnp.asarray, folded), images)
+        for level, x in expected.items():
+            np.testing.assert_allclose(ours[level], x, atol=2e-5 * float(jnp.abs(x).max()), rtol=0)
 
 
 def test_folding_worked_by_hand():

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmnet_jax import create_model, losses
+from mmnet_jax import create_model
 from mmnet_jax.config import resolve
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.backbones import BACKBONES
@@ -38,20 +38,12 @@ def registered(monkeypatch):
     monkeypatch.setitem(BACKBONES, "patches", Patches)
 
 
-def test_mm_net_runs_and_learns_on_it():
-    config = tiny_config(size=56, **{"model.backbone": "patches"})
-    model, variables = create_model(config)
+def test_mm_net_runs_on_it():
+    model, variables = create_model(tiny_config(size=56, **{"model.backbone": "patches"}))
     assert (variables["batch_stats"], variables["backbone"]["backbone"]["kernel"].shape) == ({}, (14, 14, 3, 6))
-    episode = draw_episode(1, 2, 56)
-
-    @jax.jit
-    def run(params):
-        prediction = model.apply({**variables, "params": params}, episode)
-        return losses.episode_losses(prediction, episode, config).total, prediction
-
-    gradients, prediction = jax.grad(run, has_aux=True)(variables["params"])
+    prediction = jax.jit(model.apply)(variables, draw_episode(1, 2, 56))
     assert (prediction.logits.shape, prediction.fused.shape) == ((1, 56, 56, 2), (1, 4, 4, 7))
-    assert all(np.isfinite(leaf).all() and np.any(leaf) for leaf in jax.tree.leaves(gradients))
+    assert np.isfinite(prediction.logits).all() and np.ptp(prediction.logits) > 0
 
 
 def test_its_sides_and_grid_are_checked():
