@@ -137,7 +137,9 @@ def test_manifests_written_before_they_told_the_values_of_classes_are_scored(fol
         assert all(again[field] == expected[field] for field in ("class_iou", "interval95", "left_out", "scoring"))
     (folder / "custom.json").write_text(json.dumps(manifest | {"dataset": "custom", "fold": 0}))
     done = command(folder, *arguments.replace("old.json", "custom.json").split())
-    sentence = "the manifest lacks class_ids, the value of each class in the masks; give --data_dir instead.\n"
+    sentence = (
+        "manifest custom.json: episode 0: cow is not one of the novel classes of fold 0; class_ids names these.\n"
+    )
     assert (done.returncode, done.stderr) == (2, sentence)
 
 

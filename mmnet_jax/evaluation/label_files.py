@@ -57,20 +57,11 @@ def open_labels(manifest: Manifest, folder: Path) -> Dataset:
 
 
 def _with_classes(manifest: Manifest) -> DatasetSpec:
-    """The declaration of the manifest's dataset with the classes that the manifest names.
-
-    Raises ``UserError`` if neither names them.
-    """
-    spec, values = find_spec(manifest.dataset), manifest.class_ids
-    if not values:  # an older manifest
-        if len(spec.class_names) < 2:
-            raise UserError(
-                "the manifest lacks class_ids, the value of each class in the masks; give --data_dir instead."
-            )
-        return spec
+    """The declaration of the manifest's dataset with the classes that the manifest names."""
+    values = manifest.class_ids
     one_class = len(set(values.values())) < len(values)
     numbers = {name: i for i, name in enumerate(values, 1)} if one_class else values
     names = ["background", *(f"class {i}" for i in range(1, max(numbers.values()) + 1))]
     for name, i in numbers.items():
         names[i] = name
-    return dataclasses.replace(spec, class_names=names, one_class=one_class)
+    return dataclasses.replace(find_spec(manifest.dataset), class_names=names, one_class=one_class)

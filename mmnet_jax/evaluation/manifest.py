@@ -12,7 +12,7 @@ from typing import Any, get_args
 from ml_collections import ConfigDict
 
 from mmnet_jax.data.dataset import Dataset, find_spec
-from mmnet_jax.data.datasets.spec import Part
+from mmnet_jax.data.datasets.spec import DatasetSpec, Part
 from mmnet_jax.data.episodes import EpisodeSpec
 from mmnet_jax.errors import UserError, first_of, listed
 from mmnet_jax.evaluation.draws import Episode, Request
@@ -80,41 +80,29 @@ class Manifest:
         """``episodes_sha256`` of each seed."""
         return [episodes_sha256(part.episodes) for part in self.by_seed()]
 
-    def check_dataset(self, dataset: Dataset) -> None:
-        """Raises ``UserError`` if the manifest belongs to another dataset or to other folds."""
-        if self.dataset != dataset.name:
-            raise UserError(f"the manifest is of {self.dataset}, but the dataset is {dataset.name}.")
-        folds, own = self.choices.get("folds"), dataset.choices.get("folds")
-        if folds not in (None, own):
-            raise UserError(f"the manifest is of {folds} folds, but data.folds is {own}.")
-
     def on(self, dataset: Dataset) -> "Manifest":
-        """The manifest with the dataset's ``choices``, and with its ``class_ids`` if the file has none (older files).
-
-        Raises ``UserError`` as ``specs`` does, and if an episode has a class of another part of the fold.
-        """
-        manifest = self
-        if not self.class_ids:
-            self.check_dataset(dataset)
-            ids = _class_ids(dataset, dataset.classes(self.fold, self.classes))
-            manifest = dataclasses.replace(self, class_ids=ids)
-            _check_classes(manifest)
-        manifest.specs(dataset)
-        return dataclasses.replace(manifest, choices=dataset.choices)
+        """The manifest with the dataset's ``choices``; raises ``UserError`` as ``specs`` does."""
+        self.specs(dataset)
+        return dataclasses.replace(self, choices=dataset.choices)
 
     def specs(self, dataset: Dataset) -> list[EpisodeSpec]:
         """The episodes by position in the dataset's test split.
 
         Raises ``UserError`` if the dataset or its folds are others, or an image or a class is missing.
         """
-        self.check_dataset(dataset)
+        if self.dataset != dataset.name:
+            raise UserError(f"the manifest is of {self.dataset}, but the dataset is {dataset.name}.")
+        folds, prepared_folds = self.choices.get("folds"), dataset.choices.get("folds")
+        if folds not in (None, prepared_folds):
+            raise UserError(f"the manifest is of {folds} folds, but data.folds is {prepared_folds}.")
         indices, positions = (
             {name: i for i, name in enumerate(names)} for names in (dataset.class_names, dataset.test.ids)
         )
         for name, value in self.class_ids.items():
             if name not in indices:
                 raise UserError(f"{self.dataset} has no class {name}.")
-            if value != (prepared := _mask_value(dataset, indices[name])):
+            (prepared,) = _class_ids(dataset.spec, [indices[name]]).values()
+            if value != prepared:
                 raise UserError(f"class {name} is {value} in the manifest, but {prepared} in the prepared masks.")
         images = dict.fromkeys(image for e in self.episodes for image in (e.query, *e.supports))
         if missing := [image for image in images if image not in positions]:
@@ -159,7 +147,7 @@ def draw_manifest(
     count = default_episodes(dataset.spec, protocol) if episodes is None else episodes
     drawn = rules.draw(Request(dataset, fold, wanted, shots, seeds, count, min_pixels, restrict))
     about = dataset.choices, fold, classes, shots, protocol, tuple(seeds), drawn.restricted
-    return Manifest(dataset.name, *about, _class_ids(dataset, wanted), drawn.episodes)
+    return Manifest(dataset.name, *about, _class_ids(dataset.spec, wanted), drawn.episodes)
 
 
 def configured_manifest(dataset: Dataset, config: ConfigDict, seed: int | None = None, **given: Any) -> Manifest:
@@ -176,14 +164,9 @@ def configured_manifest(dataset: Dataset, config: ConfigDict, seed: int | None =
     return draw_manifest(dataset, seeds=seeds, **settings)
 
 
-def _class_ids(dataset: Dataset, classes: Sequence[int]) -> dict[str, int]:
-    """``Manifest.class_ids`` of these classes."""
-    return {dataset.class_names[c]: _mask_value(dataset, c) for c in classes}
-
-
-def _mask_value(dataset: Dataset, class_id: int) -> int:
-    """The value of a class in the masks of the test split: its index, or 1 if each image has one class."""
-    return 1 if dataset.test.one_class else class_id
+def _class_ids(spec: DatasetSpec, classes: Sequence[int]) -> dict[str, int]:
+    """``Manifest.class_ids`` of these classes: each one's index, or 1 if each image has one class."""
+    return {spec.class_names[c]: 1 if spec.one_class else c for c in classes}
 
 
 def episodes_sha256(episodes: Sequence[Episode]) -> str:
@@ -231,11 +214,9 @@ def read_manifest(*files: str | Path, dataset: Dataset | None = None) -> Manifes
     for file in files:
         try:
             part = _parse(_load(file))
-            if dataset is not None:
-                part = part.on(dataset)
+            parts.append(part if dataset is None else part.on(dataset))
         except UserError as error:
             raise UserError(f"manifest {file}: {error}") from None
-        parts.append(part)
     shared = [(dataclasses.replace(part, seeds=(), episodes=()), part.per_seed) for part in parts]
     for file, rules in zip(files, shared, strict=True):
         if rules != shared[0]:
@@ -280,21 +261,16 @@ def _parse(content: Any) -> Manifest:
         raise UserError("it has no episodes.")
     if head["shots"] < 1:
         raise UserError(f"shots must be at least 1, but is {head['shots']}.")
+    if not class_ids and len(spec.class_names) > 1:  # files of early versions lack them
+        class_ids = _class_ids(spec, spec.classes(head["fold"], head["classes"], choices.get("folds")))
     for number, e in enumerate(episodes):
         if len(e.supports) != head["shots"]:
             raise UserError(f"episode {number}: {len(e.supports)} supports, but shots is {head['shots']}.")
         if e.query in e.supports:
             raise UserError(f"episode {number}: the query {e.query} is among its own supports.")
+        if e.class_name not in class_ids:
+            part = f"the {head['classes']} classes of fold {head['fold']}"
+            raise UserError(f"episode {number}: {e.class_name} is not one of {part}; class_ids names these.")
     if content.get("sha256") not in (None, episodes_sha256(episodes)):
         raise UserError("its episodes do not match its sha256; it was changed after it was written.")
-    manifest = Manifest(choices=choices, class_ids=class_ids, episodes=episodes, **head)
-    if class_ids:
-        _check_classes(manifest)
-    return manifest
-
-
-def _check_classes(manifest: Manifest) -> None:
-    for number, e in enumerate(manifest.episodes):
-        if e.class_name not in manifest.class_ids:
-            part = f"the {manifest.classes} classes of fold {manifest.fold}"
-            raise UserError(f"episode {number}: {e.class_name} is not one of {part}.")
+    return Manifest(choices=choices, class_ids=class_ids, episodes=episodes, **head)

@@ -3,7 +3,6 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Integer, UInt8
@@ -42,15 +41,6 @@ def count_pixels(predicted: Bool[np.ndarray, "h w"], label: UInt8[np.ndarray, "h
     return np.stack([area - wrong, area + wrong[::-1], area])
 
 
-class Fault(NamedTuple):
-    """The reason why a mask cannot be scored."""
-
-    kind: str
-    """For example ``missing``; the message groups faults by it."""
-    text: str
-    """The file, and what is found and what is expected."""
-
-
 def score_predictions(
     manifest: Manifest, dataset: Dataset, folder: Path, *, samples: int = 0, say: Say | None = None
 ) -> Result:
@@ -67,55 +57,50 @@ def score_predictions(
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give one with a mask for each episode: 000000.png and so on.")
     specs, names = manifest.specs(dataset), mask_names(manifest.seeds, manifest.per_seed)
-    class_ids = np.array([spec.class_id for spec in specs])
-    graded: list[str] = []
-    present, chosen = _masks_in(folder, names), spread_over_classes(class_ids, samples)
+    present = _masks_in(folder, names)
+    faults = [(-1, "surplus", name) for name in sorted(present.difference(names))]  # episode, kind, text
+    counts, graded = np.zeros((len(specs), 3, 2), np.int64), []
 
-    def count(i: int) -> tuple[Integer[np.ndarray, "3 2"], Sample | None] | Fault:
+    def count(i: int) -> None:
         if names[i] not in present:
-            return Fault("missing", names[i])
+            faults.append((i, "missing", names[i]))
+            return
+        kind = "of an unreadable label"
         try:
-            label = dataset.test.read_label(specs[i].query, specs[i].class_id)
-        except UserError as error:
-            return Fault("of an unreadable label", str(error).rstrip("."))
-        try:
+            label = scored_label(dataset.test.read_label(specs[i].query, specs[i].class_id), manifest)
+            kind = "unreadable"
             stored = read_prediction(folder, names[i])
         except UserError as error:
-            return Fault("unreadable", str(error).rstrip("."))
-        label = scored_label(label, manifest)
+            faults.append((i, kind, str(error).rstrip(".")))
+            return
         if stored.shape != label.shape:
             found, expected = (f"{shape[1]} x {shape[0]}" for shape in (stored.shape, label.shape))
-            return Fault("of the wrong size", f"{names[i]} has {found} pixels instead of {expected}")
+            faults.append((i, "of the wrong size", f"{names[i]} has {found} pixels instead of {expected}"))
+            return
         predicted = stored != 0
+        counts[i] = count_pixels(predicted, label)
         if (stored[predicted] != stored.max()).any():
             graded.append(names[i])
-        sample = Sample(i, predicted, None, np.zeros((0, 1, 1)), np.zeros(0, int)) if i in chosen else None
-        return count_pixels(predicted, label), sample
 
-    counted, kept = [], []
-    faults = [Fault("surplus", name) for name in sorted(present.difference(names))]
     with ThreadPoolExecutor() as threads, Progress("episode", len(specs), "episodes", say) as progress:
-        for number, found in enumerate(threads.map(count, range(len(specs))), 1):
-            if isinstance(found, Fault):
-                faults.append(found)
-            else:
-                counts, sample = found
-                counted.append(counts)
-                kept += [sample] if sample is not None else []
+        for number, _ in enumerate(threads.map(count, range(len(specs))), 1):
             progress.update(number)
     if faults:
         kinds: dict[str, list[str]] = {}
-        for kind, text in faults:
+        for _, kind, text in sorted(faults):
             kinds.setdefault(kind, []).append(text)
         listing = "; ".join(f"{len(texts):,} {kind} ({first_of(texts)})" for kind, texts in kinds.items())
         raise UserError(f"the masks in {folder} do not fit the manifest's {len(specs):,} episodes: {listing}.")
     if graded and say:
         examples = first_of(sorted(graded))
         say(f"note: {len(graded):,} masks have several values besides 0 ({examples}); all of them count as foreground.")
-    intersection, union, area = np.stack(counted, axis=1)
-    queries = [e.query for e in manifest.episodes]
+    intersection, union, area = np.moveaxis(counts, 1, 0)
+    class_ids, queries = np.array([spec.class_id for spec in specs]), [e.query for e in manifest.episodes]
     scores = score(intersection, union, class_ids, queries, seeds=len(manifest.seeds), fold=manifest.fold)
-    return Result(manifest, scores, {}, intersection, union, area, tuple(kept))
+    chosen = sorted(spread_over_classes(class_ids, samples))
+    no_maps = None, np.zeros((0, 1, 1)), np.zeros(0, int)
+    kept = tuple(Sample(i, read_prediction(folder, names[i]) != 0, *no_maps) for i in chosen)
+    return Result(manifest, scores, {}, intersection, union, area, kept)
 
 
 def _masks_in(folder: Path, names: list[str]) -> set[str]:

@@ -2,20 +2,27 @@
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
 
 from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.data.datasets import DATASETS
-from mmnet_jax.evaluation.comparison import Key, NotComparable, Parts, difference, miou
+from mmnet_jax.evaluation.comparison import Estimate, Key, NotComparable, Parts, Resampled, difference, miou, resample
 from mmnet_jax.evaluation.comparison_table import OPPOSITE, intervals_of, numbers
 from mmnet_jax.evaluation.markdown import markdown_table, with_intervals
+from mmnet_jax.evaluation.stored import read_result
 from mmnet_jax.reproduction.runs import Run, Settings
-from mmnet_jax.reproduction.scores import Outcome, overall_verdict, verdict
 from mmnet_jax.reproduction.tables import Table, TableRow
+from mmnet_jax.training.stages import RESULT
+from mmnet_jax.workdir.folder import Workdir
+from mmnet_jax.workdir.provenance import Code, read_code
 
+HOLDS, FAILS, UNDECIDED, DIFFERS = "holds", "does not hold", "undecided", "differs by fold"
 NOT_COMPARABLE, NOT_RUN = "not comparable", "not run"
+"""Verdicts on a claim that one row is better than another."""
 
 CLAIMS = (
     f"{OPPOSITE} A claim is undecided if the interval of the mean contains 0; it differs by fold if the interval of "
@@ -25,6 +32,29 @@ SEEDS = " Verdicts use the intervals over seeds. Column one seed: the smallest a
 
 Columns = Mapping[str, Sequence[Key]]
 """Name of a column -> fold and seed of each run in it."""
+
+
+class Outcome(NamedTuple):
+    """The result of a finished run."""
+
+    workdir: Path
+    numbers: Resampled
+    config: ConfigDict
+    """The training's, resolved."""
+    codes: tuple[Code, ...]
+    """The code that trained and the code that evaluated, if known."""
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The content of ``result.json``."""
+        return self.numbers.result.summary
+
+
+def read_outcome(workdir: Workdir) -> Outcome:
+    """Reads the result of a finished run; raises a ``UserError`` if a file is missing or damaged."""
+    result = read_result(workdir.results / RESULT)
+    codes = tuple(code for code in (workdir.code(), read_code(result.summary)) if code)
+    return Outcome(workdir.path, resample(result), workdir.load_config(), codes)
 
 
 def table_json(
@@ -120,6 +150,17 @@ def _compared(ours: Parts, theirs: Parts, columns: Columns, by_seed: Columns) ->
     if "difference" in cells["mean"]:
         overall = overall_verdict(overall, [cells[name]["verdict"] for name in cells if name != "mean"])
     return {"cells": cells, "verdict": overall, "by_seed": {name: cell(keys) for name, keys in by_seed.items()}}
+
+
+def verdict(difference: Estimate) -> str:
+    """The verdict on the claim that a difference is positive, by the interval over training seeds if there is one."""
+    low, high = difference.seeds95 or difference.interval95
+    return HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
+
+
+def overall_verdict(mean: str, folds: Collection[str]) -> str:
+    """The verdict on the mean, or ``DIFFERS`` if the claim holds in one fold and fails in another."""
+    return DIFFERS if HOLDS in folds and FAILS in folds else mean
 
 
 def table_markdown(content: Mapping[str, Any]) -> str:

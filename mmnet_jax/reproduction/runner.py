@@ -20,7 +20,7 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.models.heads.spec import NetworkSettings
 from mmnet_jax.models.registry import build_model, init_head
 from mmnet_jax.reproduction import launcher
-from mmnet_jax.reproduction.report import table_json, table_markdown
+from mmnet_jax.reproduction.report import read_outcome, table_json, table_markdown
 from mmnet_jax.reproduction.runs import (
     Run,
     Settings,
@@ -31,7 +31,6 @@ from mmnet_jax.reproduction.runs import (
     select,
     training_seeds,
 )
-from mmnet_jax.reproduction.scores import read_outcome
 from mmnet_jax.reproduction.tables import TABLES, Table
 from mmnet_jax.storage.files import write_json, write_whole
 from mmnet_jax.workdir.folder import Workdir
