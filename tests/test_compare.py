@@ -1,8 +1,6 @@
 """``python -m mmnet_jax.compare``: rows, the table, the figure, and what is refused."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -79,7 +77,7 @@ def test_a_row_of_several_training_seeds_has_an_interval_over_them_too(tmp_path,
     assert np.ptp(cell["seeds95"]) > 2 * np.ptp(cell["interval95"])
 
 
-def test_few_query_images_are_warned_of(tmp_path):
+def test_few_query_images_give_a_warning(tmp_path):
     one, other = (write(tmp_path / f"{name}.json", [4, 4, 4, 4]) for name in "ab")
     done = compare(one, other)
     assert (
@@ -87,12 +85,13 @@ def test_few_query_images_are_warned_of(tmp_path):
     )
 
 
-def test_what_cannot_be_compared_is_refused_in_one_sentence(tmp_path):
+def test_incomparable_results_are_refused_in_one_sentence(tmp_path):
     ours = write(tmp_path / "ours.json", [4, 4, 4, 4])
     others = {
         "shots": write(tmp_path / "shots.json", [4, 4, 4, 4], shots=5),
         "fold": write(tmp_path / "fold.json", [4, 4, 4, 4], fold=2),
         "same": write(tmp_path / "other" / "ours.json", [4, 4, 4, 4]),
+        "both": write(tmp_path / "both.json", [4, 4, 4, 4], baselines={"confidence": [1, 1, 1, 1]}),
     }
     refused = {
         (ours,): "give the results of at least two rows",
@@ -106,6 +105,10 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence(tmp_path):
         (ours, tmp_path / "none.json"): f"{tmp_path}/none.json does not exist",
         (ours, f"b={others['shots']},{ours}:x"): "no counts of the baseline x",
         (ours, others["same"], "--outptu=x"): "unknown flag --outptu; did you mean --output?",
+        (
+            ours,
+            f"b={others['same']},{others['both']}:confidence",
+        ): "row b mixes own and confidence; give all its results",
     }
     for arguments, sentence in refused.items():
         done = compare(*arguments, f"--output={tmp_path}/out/table")
@@ -113,7 +116,7 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_output_that_cannot_be_written_is_told_before_the_table(tmp_path):
+def test_an_unwritable_output_is_refused_before_the_table(tmp_path):
     ours, theirs = (write(tmp_path / f"{name}.json", [4, 4, 4, 4]) for name in "ab")
     for output, sentence in {
         f"{ours}/table": "cannot be written.",
@@ -122,14 +125,3 @@ def test_an_output_that_cannot_be_written_is_told_before_the_table(tmp_path):
     }.items():
         done = compare(ours, theirs, f"--output={output}")
         assert (done.returncode, done.stdout, done.stderr) == (2, "", f"--output={output} {sentence}\n")
-
-
-def test_a_row_of_a_result_and_a_baseline_is_refused(tmp_path):
-    one = write(tmp_path / "one.json", [4, 4, 4, 4], baselines={"confidence": [1, 1, 1, 1]})
-    done = compare(one, f"b={one},{one}:confidence")
-    assert done.returncode == 2 and "row b mixes own and confidence; give all its results the same" in done.stderr
-
-
-def test_the_command_imports_no_jax():
-    code = "import sys, mmnet_jax.compare, mmnet_jax.evaluation.comparison_table; sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -70,7 +70,7 @@ def result(folder, evaluated):
     return json.loads((folder / "out" / "result.json").read_text())
 
 
-def test_a_result_says_what_was_measured_and_with_what(evaluated, result):
+def test_a_result_describes_its_episodes_and_network(evaluated, result):
     expected = {"dataset": "pascal5i", "fold": 1, "shots": 1, "protocol": "pfenet", "episodes": 9, "seeds": [3]}
     expected |= {"checkpoint": "best", "step": 7, "reading": "paper", "backbone": "tiny", "image_size": 33}
     expected |= {"left_out": ["car", "chair"]}
@@ -89,8 +89,8 @@ def test_the_episode_table_adds_up_to_the_result(folder, result):
     manifest = json.loads((folder / "out" / "result.manifest.json").read_text())
     with (folder / "out" / "result.episodes.csv").open() as file:
         rows = list(csv.DictReader(file))
-    told = [{"query": r["query"], "class": r["class"], "supports": r["supports"].split()} for r in rows]
-    assert told == manifest["episodes"]
+    episodes = [{"query": r["query"], "class": r["class"], "supports": r["supports"].split()} for r in rows]
+    assert episodes == manifest["episodes"]
     assert {int(r["area"]) for r in rows} == {120}
     hits, unions = ({r["query"]: int(r[name]) for r in rows} for name in ("intersection", "union"))
     for name, iou in result["class_iou"].items():
@@ -142,14 +142,14 @@ def test_a_manifest_repeats_the_number(folder, result):
         ("--workdir=work --output=work/config.json/r.json", "--output=work/config.json/r.json cannot be written."),
     ],
 )
-def test_what_cannot_be_evaluated_is_told_in_one_sentence(folder, evaluated, arguments, sentence):
+def test_impossible_evaluations_are_refused_in_one_sentence(folder, evaluated, arguments, sentence):
     done = command(folder, evaluate, *arguments.split())
     assert (done.returncode, done.stdout) == (2, "")
-    *warnings, told = done.stderr.splitlines()
-    assert told.endswith(sentence) and all(line.startswith("warning: left out") for line in warnings)
+    *warnings, message = done.stderr.splitlines()
+    assert message.endswith(sentence) and all(line.startswith("warning: left out") for line in warnings)
 
 
-def test_other_images_than_the_trainings_are_noticed(folder):
+def test_a_changed_dataset_gives_a_note(folder):
     dataset = open_dataset("pascal5i", folder / "data", "folder")
     changed = Workdir(folder / "changed")
     config = Workdir(folder / "work").load_config()
@@ -167,7 +167,7 @@ def test_a_workdir_that_cannot_be_written_is_refused_before_the_work(folder, mon
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{folder}/{sentence}")
 
 
-def test_predict_segments_pictures_with_the_trained_network(folder):
+def test_predict_segments_images_with_the_trained_network(folder):
     images, masks = (folder / "VOCdevkit/VOC2012" / part for part in ("JPEGImages", "SegmentationClassAug"))
     arguments = ["--workdir=work", "--output=seen", *(f"--query={images}/val_{i}.jpg" for i in (1, 2))]
     shots = [f"--{kind}" for i in (0, 3) for kind in (f"support={images}/val_{i}.jpg", f"mask={masks}/val_{i}.png")]
@@ -204,7 +204,7 @@ def test_bams_five_seeds_are_scored_together_and_their_masks_saved(folder):
     assert (inside.returncode, inside.stderr) == (2, "--save_masks=out/bam.json/masks cannot be written.\n")
 
 
-def test_one_checkpoint_is_scored_under_every_protocol_that_the_data_allows(folder):
+def test_a_checkpoint_is_scored_under_every_possible_protocol(folder):
     arguments = ["--workdir=work", "--protocol=all", "--episodes=3", "--save_masks=masks/all", "--output=out/all.json"]
     done = command(folder, evaluate, *arguments)
     assert done.returncode == 0, done.stderr
@@ -222,7 +222,7 @@ def test_one_checkpoint_is_scored_under_every_protocol_that_the_data_allows(fold
     assert refused.returncode == 2 and refused.stderr.startswith("--protocol=all contradicts --manifest=out/all_")
 
 
-def test_another_dataset_is_scored_on_the_classes_that_the_network_has_not_seen(folder):
+def test_another_dataset_is_scored_on_classes_unseen_in_training(folder):
     """It was trained on PASCAL-5i without bus, car, cat, chair and cow."""
     own = folder / "own"
     for name, picture in ("Cow", 2), ("Dog", 0), ("mug", 1):

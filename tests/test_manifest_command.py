@@ -26,7 +26,7 @@ def test_episodes_are_written_without_images_and_read_back(tmp_path):
     assert json.loads((tmp_path / "m.json").read_text())["split"] == "protocol"
 
 
-def test_open_flags_are_the_protocols_and_the_configs(tmp_path):
+def test_unset_flags_come_from_the_protocol_and_the_config(tmp_path):
     assert command(tmp_path, "--dataset=pascal5i").returncode == 0
     written = read_manifest(tmp_path / "m.json")
     assert (written.fold, written.shots, written.protocol, written.seeds, written.per_seed) == (
@@ -72,7 +72,7 @@ def test_repris_episodes_need_neither_images_nor_a_network(tmp_path):
         (f"--dataset=pascal5i --output={__file__}/m.json", f"--output={__file__}/m.json cannot be written."),
     ],
 )
-def test_what_cannot_be_drawn_is_told_in_one_sentence(tmp_path, flags, sentence):
+def test_impossible_manifests_are_refused_in_one_sentence(tmp_path, flags, sentence):
     done = command(tmp_path, *flags.split())
     assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence + "\n")
     assert not list(tmp_path.iterdir())
@@ -80,6 +80,7 @@ def test_what_cannot_be_drawn_is_told_in_one_sentence(tmp_path, flags, sentence)
 
 CODE = """
 import sys
+import mmnet_jax.compare, mmnet_jax.evaluation.comparison_table
 from mmnet_jax import manifest
 from mmnet_jax.cli.command import run
 manifest.define_flags()
@@ -90,7 +91,7 @@ finally:
 """
 
 
-def test_without_images_it_starts_without_jax_and_tfds(tmp_path):
+def test_manifest_and_compare_import_neither_jax_nor_tfds(tmp_path):
     arguments = [f"--output={tmp_path}/m.json", "--dataset=pascal5i", "--episodes=2"]
     done = subprocess.run([sys.executable, "-c", CODE, *arguments], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.splitlines()[1:] == [""], done.stderr

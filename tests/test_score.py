@@ -64,7 +64,7 @@ def boxes(folder):
     return done
 
 
-def test_both_predictors_are_scored_and_the_one_that_knows_the_colours_wins(folder, boxes):
+def test_the_colour_predictor_scores_higher_than_the_pasted_box(folder, boxes):
     masks = predict(folder, "colours")
     done = command(
         *(folder, "--manifest=pfenet.json", f"--predictions={masks}", "--data_dir=data", "--output=out/colours.json")
@@ -79,7 +79,7 @@ def test_both_predictors_are_scored_and_the_one_that_knows_the_colours_wins(fold
     assert "<h1>Pasted box: mIoU " in (folder / "out" / "box.report.html").read_text()
 
 
-def test_the_result_is_what_counting_each_mask_by_hand_gives(folder, boxes):
+def test_the_result_equals_counting_each_mask(folder, boxes):
     manifest = json.loads((folder / "pfenet.json").read_text())
     labels = folder / "VOCdevkit/VOC2012/SegmentationClassAug"
     counts = []
@@ -123,7 +123,7 @@ def test_masks_for_hsnet_are_400_x_400(folder, boxes):
     assert " pixels instead of 400 x 400, " in done.stderr
 
 
-def test_manifests_written_before_they_told_the_values_of_classes_are_scored(folder, boxes):
+def test_older_manifests_without_class_values_are_scored(folder, boxes):
     manifest = json.loads((folder / "pfenet.json").read_text())
     for name in ("class_ids", "scoring", "sha256", "split"):
         del manifest[name]
@@ -138,7 +138,7 @@ def test_manifests_written_before_they_told_the_values_of_classes_are_scored(fol
     (folder / "custom.json").write_text(json.dumps(manifest | {"dataset": "custom", "fold": 0}))
     done = command(folder, *arguments.replace("old.json", "custom.json").split())
     sentence = (
-        "manifest custom.json: episode 0: cow is not one of the novel classes of fold 0; class_ids names these.\n"
+        "manifest custom.json: episode 0: bus is not one of the novel classes of fold 0; class_ids names these.\n"
     )
     assert (done.returncode, done.stderr) == (2, sentence)
 
@@ -157,7 +157,7 @@ def test_manifests_written_before_they_told_the_values_of_classes_are_scored(fol
         ("--data_dir=none", "data.data_dir none holds no prepared pascal5i; prepare it with: python scripts/prepare_"),
     ],
 )
-def test_what_cannot_be_scored_is_told_in_one_sentence_and_nothing_written(folder, boxes, arguments, sentence):
+def test_impossible_scores_are_refused_in_one_sentence(folder, boxes, arguments, sentence):
     common = "--manifest=pfenet.json --predictions=pasted_box_pfenet --output=bad/r.json"
     done = command(folder, *common.split(), *arguments.split())
     assert (done.returncode, done.stdout) == (2, "") and sentence in done.stderr.splitlines()[-1]

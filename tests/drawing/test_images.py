@@ -9,7 +9,7 @@ from PIL import Image
 from mmnet_jax.drawing.images import fit_image, fit_mask, fit_size, heat, outline, overlay, png_bytes, support_tile
 
 
-def test_an_outline_is_the_masks_own_edge_but_not_the_images():
+def test_an_outline_follows_the_masks_edge_but_not_the_images_border():
     mask = np.zeros((5, 6), bool)
     mask[1:, :4] = True  # touches the left and the lower border
     expected = np.zeros((5, 6), bool)
@@ -30,14 +30,14 @@ def test_an_overlay_tints_the_mask_and_nothing_else():
     assert out[1, 1].tolist() == [200, 0, 100]  # the outline is not transparent
 
 
-def test_heat_grows_lighter_and_holds_its_ends():
+def test_heat_colours_grow_lighter_and_saturate_at_both_ends():
     colours = heat(np.linspace(-0.5, 1.5, 201)[None])[0].astype(int)
     lightness = colours @ [299, 587, 114]
     assert (np.diff(lightness) >= 0).all()
     assert (colours[:51] == colours[0]).all() and (colours[150:] == colours[-1]).all()
 
 
-def test_a_png_holds_the_very_pixels():
+def test_a_png_keeps_the_pixels():
     image = np.random.default_rng(2).integers(0, 256, (6, 4, 3), dtype=np.uint8)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png_bytes(image)))), image)
 
@@ -52,7 +52,7 @@ def test_an_image_of_any_size_fits_its_tile(size, fitted):
     assert fit_mask(np.ones(size, bool), 150).shape == fitted
 
 
-def test_a_single_pixel_of_a_large_mask_is_not_lost_and_nothing_is_added():
+def test_a_single_pixel_of_a_large_mask_survives_scaling():
     mask = np.zeros((3000, 4000), bool)
     assert not fit_mask(mask, 100).any()
     mask[1500, 2000] = True
@@ -62,7 +62,7 @@ def test_a_single_pixel_of_a_large_mask_is_not_lost_and_nothing_is_added():
 
 
 @pytest.mark.parametrize("colour", [(0, 0, 0), (90, 90, 90), (255, 255, 255), (250, 200, 40)])
-def test_a_support_tile_tells_a_mask_from_its_opposite(colour):
+def test_a_support_tile_distinguishes_a_mask_from_its_inverse(colour):
     """Whatever colours the image has, the class is the lighter part, and yellowish."""
     image = np.full((60, 60, 3), colour, np.uint8)
     mask = np.zeros((60, 60), bool)

@@ -9,7 +9,7 @@ def columns_of(figure, colour):
     return np.flatnonzero((figure == colour).all(-1).any(0))
 
 
-def test_panels_below_one_another_share_a_scale_and_an_interval_spans_its_numbers():
+def test_panels_of_a_column_share_a_scale():
     upper, lower = ([Bar("a", 10 + more, 5 + more, 20 + more), Bar("b", 40, 38, 43)] for more in (0, 20))
     figure = draw_intervals([[Panel("above", upper)], [Panel("below", lower)]])
     height = figure.shape[0] // 2

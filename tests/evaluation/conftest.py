@@ -88,7 +88,7 @@ class ColourNetwork(MMNet):
 
     def decode_encoded(self, query, query_high, support, support_high, support_mask, size, train=False):
         logits = query[..., :2] * self.weights[None, None, None]
-        # every fourth pixel, as from a coarser grid, resized by whoever wants more; colours in the memory's place
+        # every fourth pixel stands for a coarser grid, and colours stand for the memory's logits
         confidence = jax.nn.sigmoid(query_high[:, ::4, ::4, 2])
         query, supports = query[:, ::4, ::4], support[:, :, ::4, ::4]
         memory = {"query_memory_logits": (query,), "support_memory_logits": (supports,)}

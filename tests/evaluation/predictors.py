@@ -1,4 +1,4 @@
-"""Two predictors that need neither jax nor this package, run over a manifest as anybody would.
+"""Two predictors that segment a manifest's episodes with neither jax nor this package.
 
 ``python tests/evaluation/predictors.py pasted_box MANIFEST IMAGES MASKS OUTPUT`` (or ``colours``) writes one mask an
 episode; IMAGES holds ID.jpg and MASKS ID.png with class indices, as VOC's JPEGImages and SegmentationClassAug do.

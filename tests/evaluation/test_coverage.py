@@ -103,7 +103,7 @@ def coverage(images: int, pairs: int) -> Coverage:
 
 
 @pytest.mark.slow
-def test_intervals_hold_the_truth_as_often_as_they_say():
+def test_intervals_have_their_nominal_coverage():
     few, some = coverage(30, 300), coverage(350, 300)
     assert few.difference >= 0.9 - 0.03 and 0.93 - 0.03 <= some.difference <= 0.97 + 0.03  # of 300 pairs: 2 errors
 

@@ -97,7 +97,7 @@ def test_the_page_has_scores_classes_and_curve(page, summary):
         assert f"left:calc({summary['baselines']['untrained']['class_iou'][name]:.2f}% - 1px)" in page
 
 
-def test_config_fields_that_differ_stand_before_all_of_them_and_provenance_is_complete(page, summary):
+def test_the_page_lists_config_differences_then_all_fields_and_provenance(page, summary):
     differing, _, whole = page[page.index("<h2>Config") :].partition("<details>")
     assert "<th>data.image_size</th><td>33</td><td>473</td>" in differing and "loss.auxiliary" not in differing
     assert all(f"<th>{name}</th>" in whole for name in FIELDS)
@@ -133,17 +133,17 @@ def test_best_median_and_worst_are_of_different_queries_and_have_foreground(resu
     assert picked == {"Best": [0, 7, 5], "Median": [4], "Worst": [6, 8, 2]}
 
 
-def test_packed_masks_are_read_as_they_were():
+def test_packed_masks_unpack_to_the_same_pixels():
     for shape in (1, 1), (13, 9), (16, 8):
         mask = np.random.default_rng(0).random(shape) > 0.5
         np.testing.assert_array_equal(unpack_mask(*pack_mask(mask)), mask)
 
 
-def test_a_name_that_is_no_unicode_is_replaced(tmp_path, summary, result, dataset):
+def test_an_undecodable_name_is_replaced(tmp_path, summary, result, dataset):
     write_result(tmp_path / "result.json", summary, result, dataset, "data\udcff")  # a path's byte 0xff
     assert (tmp_path / "report.html").read_text() == "data?"
 
 
-def test_the_page_lies_beside_the_result(tmp_path):
+def test_the_page_is_written_beside_the_result(tmp_path):
     assert report_file(tmp_path / "result.json") == tmp_path / "report.html"
     assert report_file(tmp_path / "run.2.json") == tmp_path / "run.2.report.html"

@@ -21,7 +21,7 @@ def manifest(dataset):
     return draw_manifest(dataset, **RULES, episodes=25)
 
 
-def test_a_manifest_names_variant_and_folds_and_is_not_repeated_in_other_folds(dataset, tmp_path):
+def test_a_manifest_has_variant_and_folds_and_is_refused_for_other_folds(dataset, tmp_path):
     two = {"contiguous": PASCAL5I.novel["contiguous"], "interleaved": interleaved(4, 5)}
     choosy = dataclasses.replace(dataset, spec=dataclasses.replace(PASCAL5I, novel=two), variant="folder")
     manifest = draw_manifest(choosy, **RULES, episodes=25)
@@ -35,7 +35,7 @@ def test_a_manifest_names_variant_and_folds_and_is_not_repeated_in_other_folds(d
         read_manifest(tmp_path / "m.json", dataset=dataclasses.replace(choosy, folds="interleaved"))
 
 
-def test_a_manifest_names_images_and_classes_and_survives_its_file(manifest, dataset, tmp_path):
+def test_a_manifest_round_trips_through_its_file(manifest, dataset, tmp_path):
     (tmp_path / "m.json").write_text(manifest_text(manifest))
     assert read_manifest(tmp_path / "m.json", dataset=dataset) == manifest
     head = json.loads(manifest_text(manifest))
@@ -48,7 +48,7 @@ def test_a_manifest_names_images_and_classes_and_survives_its_file(manifest, dat
     assert episodes[0] == {"query": "val_000", "class": "bus", "supports": list(manifest.episodes[0].supports)}
 
 
-def test_a_manifest_from_before_hashes_and_class_values_is_read(manifest, dataset, tmp_path):
+def test_an_older_manifest_without_hash_and_class_values_is_read(manifest, dataset, tmp_path):
     old = json.loads(manifest_text(manifest))
     for name in ("sha256", "class_ids", "scoring"):
         del old[name]
@@ -124,7 +124,7 @@ def test_a_manifest_that_does_not_fit_is_refused(manifest, dataset, tmp_path, ch
 @pytest.mark.parametrize(
     ("content", "message"), [(None, "does not exist"), ("{", "cannot be read"), ("[]", "is not a m")]
 )
-def test_a_file_that_is_no_manifest_is_refused(dataset, tmp_path, content, message):
+def test_a_file_that_is_not_a_manifest_is_refused(dataset, tmp_path, content, message):
     if content is not None:
         (tmp_path / "m.json").write_text(content)
     with pytest.raises(UserError, match=message):

@@ -19,7 +19,7 @@ def bootstrap_interval(*given, **options):
     return interval_of(bootstrap(*given, **options)[:, 0])
 
 
-def test_miou_sums_before_it_divides_and_means_over_classes():
+def test_miou_is_the_mean_over_classes_of_summed_intersection_over_summed_union():
     intersection = np.array([[10, 1], [20, 3], [30, 5]])
     union = np.array([[20, 2], [40, 10], [40, 10]])
     scores = score(intersection, union, np.array([6, 6, 9]), ["b", "a", "a"])
@@ -39,7 +39,7 @@ def test_scores_equal_the_slow_reference():
     assert scores.fb_iou == pytest.approx(reference.fb_iou(counts), abs=1e-10)
 
 
-def test_sums_past_32_bits_are_exact_and_nothing_to_score_is_refused():
+def test_sums_above_32_bits_are_exact_and_episodes_without_foreground_are_refused():
     big = np.full((3, 2), 2**31 - 1, np.int32)
     scores = score(big, big, np.ones(3, np.int32), ["a", "b", "c"])
     assert scores.miou == scores.fb_iou == 100
@@ -67,7 +67,7 @@ def test_two_methods_are_scored_on_the_same_draws():
     np.testing.assert_array_equal(draws[:, :1], alone)
 
 
-def test_draws_depend_on_the_fold_alone_and_not_on_chunks_nor_on_the_order_of_episodes(monkeypatch):
+def test_bootstrap_draws_depend_on_the_fold_but_not_on_chunks_or_episode_order(monkeypatch):
     random = np.random.default_rng(3)
     union = random.integers(1, 100, 50)
     data = random.integers(0, union + 1), union, random.integers(0, 5, 50)
@@ -103,7 +103,7 @@ def test_a_score_of_several_seeds_is_the_mean_of_their_own_scores():
     assert scores.class_iou[1] == pytest.approx(np.mean([each.class_iou[1] for each in own]))
 
 
-def test_seeds_that_ask_for_the_same_images_make_no_interval_narrower():
+def test_more_seeds_on_the_same_images_do_not_narrow_the_interval():
     union, hits = np.full((90, 2), 100), np.random.default_rng(0).integers(0, 101, (90, 2))
     classes, queries = np.arange(90) % 3, [f"{i:02d}" for i in range(90)]
     one = score(hits, union, classes, queries, fold=2)
@@ -112,7 +112,7 @@ def test_seeds_that_ask_for_the_same_images_make_no_interval_narrower():
     assert scores.interval95 == pytest.approx(one.interval95) and scores.miou == pytest.approx(one.miou)
 
 
-def test_best_threshold_is_found_over_all_episodes_together():
+def test_the_best_threshold_is_searched_over_all_episodes_together():
     # Thresholds 0, 1/2, 1. Episode of class 1: 4 foreground pixels, 3 of them at 1/2 or more; 6 background, 1 of them.
     above = np.array([[[6, 1, 0], [4, 3, 1]], [[8, 2, 0], [2, 2, 2]]])
     classes = np.array([1, 2])

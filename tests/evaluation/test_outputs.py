@@ -18,7 +18,7 @@ def prediction_of(support, query):
     return MMNetPrediction(None, activations=jnp.asarray(query, jnp.float32)[None], support_memory_logits=(logits,))
 
 
-def test_the_embeddings_excited_most_by_the_foreground_come_first():
+def test_embeddings_are_ranked_by_their_activation_on_the_foreground():
     label = jnp.array([[[[1, 1], [0, 255]]]])
     # an embedding a row, the four pixels: foreground twice, background, unknown
     support = np.array(
@@ -36,7 +36,7 @@ def test_the_embeddings_excited_most_by_the_foreground_come_first():
     np.testing.assert_array_equal(maps[0], [query[..., n] for n in (4, 1, 3)])
 
 
-def test_shots_are_taken_together_and_a_small_memory_is_shown_whole():
+def test_ranking_pools_all_shots_and_a_small_memory_is_shown_whole():
     labels = jnp.array([[[[1, 0], [0, 0]], [[1, 1], [1, 0]]]])
     first = np.array([[0.2, 0.8], [0.4, 0.1], [0.4, 0.1], [0.4, 0.1]])
     second = np.array([[0.9, 0.2], [0.9, 0.2], [0.9, 0.2], [0.3, 0.4]])
@@ -49,7 +49,7 @@ def test_shots_are_taken_together_and_a_small_memory_is_shown_whole():
     assert embeddings.tolist() == [[1, 0]]
 
 
-def test_a_network_without_memory_shows_none_and_the_embeddings_of_a_second_memory_count_on():
+def test_no_memory_gives_no_maps_and_a_second_memory_continues_the_indices():
     for prediction in (Prediction(jnp.zeros((2, 9, 9, 2))), MMNetPrediction(jnp.zeros((2, 9, 9, 2)))):
         maps, embeddings = top_activations(prediction, jnp.ones((2, 1, 9, 9), int))
         assert maps.shape[:2] == embeddings.shape == (2, 0)

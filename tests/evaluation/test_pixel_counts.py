@@ -7,6 +7,7 @@ import pytest
 
 from mmnet_jax.evaluation import pixel_counts
 from mmnet_jax.evaluation.pixel_counts import THRESHOLDS, count_above_thresholds, predicted_foreground, threshold_bins
+from mmnet_jax.evaluation.predictions import count_pixels as count_on_host
 from tests.evaluation.reference import episode_counts
 
 count_pixels = jax.jit(pixel_counts.count_pixels)
@@ -14,7 +15,7 @@ count_pixels = jax.jit(pixel_counts.count_pixels)
 
 def test_a_tie_is_background_as_in_argmax():
     logits = jnp.zeros((1, 3, 3, 2)).at[0, 0, 0, 1].set(1e-3)
-    predicted = predicted_foreground(logits, jnp.array([3]), canvas=3)
+    predicted = jax.jit(predicted_foreground, static_argnums=2)(logits, jnp.array([3]), 3)
     assert predicted.sum() == 1 and predicted[0, 0, 0]
 
 
@@ -25,6 +26,8 @@ def test_counts_of_a_label_worked_by_hand():
     # Predicted foreground 1, 1, 0; background 1, 0, 0 in the second row; the fourth column does not count.
     found = [x.tolist() for x in (counts.intersection, counts.union, counts.area)]
     assert found == [[[2, 2]], [[4, 4]], [[3, 3]]] and counts.union.dtype == jnp.int32
+    assert count_on_host(np.asarray(predicted[0]), np.asarray(label[0])).tolist() == [[2, 2], [4, 4], [3, 3]]
+    assert not count_on_host(np.zeros((1, 1), bool), np.array([[255]], np.uint8)).any()
 
 
 def test_counts_stay_exact_where_float32_sums_would_not():
@@ -35,7 +38,7 @@ def test_counts_stay_exact_where_float32_sums_would_not():
     assert counts.union.tolist() == [[side * side, 1]]
 
 
-def test_thresholds_count_pixels_at_or_above_as_counting_one_threshold_at_a_time_does():
+def test_threshold_counts_equal_counting_each_threshold_alone():
     confidence = jnp.array([[[0.0, 0.25], [0.5, 1.0]]])
     label = jnp.array([[[0, 1], [1, 255]]], jnp.uint8)
     above = count_above_thresholds(np.asarray(threshold_bins(confidence, label)))

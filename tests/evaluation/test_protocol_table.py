@@ -26,7 +26,7 @@ HSNET = BAM | {"protocol": "hsnet, 48 of 451 queries", "scoring": "400 x 400", "
 HSNET |= {"interval95": [50.0, 56.0], "baselines": {}}
 
 
-def test_the_table_tells_how_much_the_protocol_alone_moves_the_miou(tmp_path):
+def test_the_table_gives_the_range_of_miou_over_protocols(tmp_path):
     table = protocols_json([BAM, HSNET], {"pfenet": "no class has 6 images."})
     assert table["range"] == 3.25 and (table["fold"], table["shots"], table["step"]) == (1, 5, 7)
     assert [row["fit"] for row in table["rows"]] == ["pad", "squash"] and "hardware" not in table["rows"][0]
@@ -46,6 +46,6 @@ def test_the_table_tells_how_much_the_protocol_alone_moves_the_miou(tmp_path):
     assert json.loads(files[0].read_text()) == table and files[1].read_text() == protocols_markdown(table)
 
 
-def test_a_single_protocol_moves_nothing():
+def test_the_range_of_a_single_protocol_is_zero():
     table = protocols_json([BAM], {})
     assert table["range"] == 0 and protocols_markdown(table).count("\n") == 3

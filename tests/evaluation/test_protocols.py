@@ -12,7 +12,7 @@ from mmnet_jax.evaluation.manifest import configured_manifest, draw_manifest
 from mmnet_jax.evaluation.protocols import PROTOCOLS, default_episodes
 
 
-def test_pfenet_has_the_papers_numbers_of_episodes_and_one_of_ours():
+def test_pfenet_numbers_of_episodes_by_dataset():
     counts = {name: default_episodes(spec, "pfenet") for name, spec in DATASETS.items()}
     assert counts == {"pascal5i": 5000, "coco20i": 20000, "fss1000": 2400, "custom": 1000, "creatures": 1000}
 
@@ -38,7 +38,7 @@ def test_hsnet_is_refused_where_it_has_no_lists(data, sentence):
     assert str(error.value) == sentence
 
 
-def test_open_protocols_and_seeds_are_those_of_the_dataset_and_the_protocol(config):
+def test_unset_protocol_and_seeds_come_from_the_dataset_and_the_protocol(config):
     assert config.evaluation.protocol == "pfenet"
     chosen = resolve(from_dict({"data": {"dataset": "fss1000"}}))
     assert chosen.evaluation.protocol == "hsnet"
@@ -46,14 +46,14 @@ def test_open_protocols_and_seeds_are_those_of_the_dataset_and_the_protocol(conf
     assert (manifest.protocol, manifest.seeds, len(manifest.episodes)) == ("hsnet", (0,), 4)
 
 
-def test_what_is_not_given_comes_from_the_config(dataset, config):
+def test_absent_arguments_come_from_the_config(dataset, config):
     ours = configured_manifest(dataset, config, episodes=3, shots=None)
     given = {"fold": 1, "shots": 1, "protocol": "pfenet", "seeds": (config.seed,), "min_pixels": 20, "episodes": 3}
     assert ours == draw_manifest(dataset, **given)
     assert ours.name == f"pfenet_pascal5i_fold1_1shot_3episodes_seed{config.seed}"
 
 
-def test_scoring_spaces_are_told_in_words_and_ignored_pixels_are_background_for_hsnet_on_coco_alone(dataset):
+def test_scoring_sizes_and_ignored_pixels_of_each_protocol(dataset):
     assert {name: of.scoring for name, of in PROTOCOLS.items()} == {
         "pfenet": "label size",
         "hsnet": "400 x 400",

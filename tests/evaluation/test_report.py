@@ -54,7 +54,7 @@ def test_the_result_is_written_last_and_a_name_without_its_ending_kept(result, s
     assert order == ["r.manifest.json", "r.episodes.csv", "r.json"]
 
 
-def test_a_result_names_its_training_seed_and_its_classes_without_those_that_have_no_episode(summary):
+def test_a_result_has_its_training_seed_and_only_classes_with_episodes(summary):
     assert summary["trained_seed"] == 321
     assert set(summary["class_iou"]) == {"bus", "car", "cat"}
     assert summary["left_out"] == ["chair", "cow"]
@@ -65,12 +65,12 @@ def test_a_result_names_its_training_seed_and_its_classes_without_those_that_hav
     assert f"mIoU {summary['miou']:.2f} [{low:.2f}, {high:.2f}]" in words and "not in the mean: chair, cow" in words
 
 
-def test_a_network_has_the_fields_that_are_null_without_one(network, config):
+def test_the_summary_of_a_network_fills_the_fields_that_are_null_without_one(network, config):
     restored = Restored(Workdir("none"), "best", *network, config, 1, "0")
     assert {*about_run(restored)} == {*NETWORK, *about_code()}
 
 
-def test_of_many_classes_the_report_tells_the_lowest_and_the_highest(summary):
+def test_the_report_lists_the_lowest_and_highest_of_many_classes(summary):
     many = {f"class{i}": float(i * 37 % 240) for i in range(240)}
     lines = report(summary | {"class_iou": many, "left_out": [f"none{i}" for i in range(25)]}).splitlines()
     assert lines[2].startswith("lowest: class0 0.0  class13 1.0  ") and lines[2].count("class") == 5

@@ -76,7 +76,7 @@ def test_the_untrained_baseline_is_a_fresh_head_on_the_same_episodes(result, slo
     assert abs(untrained.miou - result.scores.miou) > 1
 
 
-def test_the_confidence_map_is_cut_where_it_serves_best(result, slow, config):
+def test_the_confidence_baseline_uses_its_best_threshold(result, slow, config):
     labels, classes, _, _, confidences, _ = zip(*slow, strict=True)
     full = [reference.resize_align_corners(confidence, config.data.image_size) for confidence in confidences]
     squares = [reference.resize_align_corners(m, max(label.shape)) for m, label in zip(full, labels, strict=True)]
@@ -91,7 +91,7 @@ def test_the_confidence_map_is_cut_where_it_serves_best(result, slow, config):
     assert baseline.scores.miou == pytest.approx(miou(baseline.threshold), abs=0.1)
 
 
-def test_other_batches_give_the_same_numbers(result, network, config, dataset):
+def test_batch_size_does_not_change_the_numbers(result, network, config, dataset):
     again = evaluate(*network, config, dataset, result.manifest, batch_size=16)
     assert again.scores == result.scores and again.baselines == {}
 
@@ -174,7 +174,7 @@ def test_samples_spread_over_the_classes():
     assert spread_over_classes(np.array([4, 4]), 12) == {0, 1}
 
 
-def test_progress_tells_the_running_miou(network, config, dataset, result, monkeypatch):
+def test_progress_shows_the_running_miou(network, config, dataset, result, monkeypatch):
     monkeypatch.setattr("mmnet_jax.cli.progress.SECONDS", -1.0)
     lines = []
     evaluate(*network, config, dataset, result.manifest, say=lines.append)
@@ -225,11 +225,11 @@ def test_the_rate_is_that_of_batches_which_arrive_one_by_one(network, config, da
     monkeypatch.setattr("mmnet_jax.cli.progress.time", device)
     monkeypatch.setattr("mmnet_jax.cli.progress.SECONDS", -1.0)
     evaluate(*network, config, dataset, result.manifest, samples=4, say=lines.append)
-    told = [line.split("  ")[2:] for line in lines[1:]]
-    assert told == [[], ["1.60 episodes/s", "ETA 0m02s"], ["0.60 episodes/s", "ETA 0m00s"]]
+    rates = [line.split("  ")[2:] for line in lines[1:]]
+    assert rates == [[], ["1.60 episodes/s", "ETA 0m02s"], ["0.60 episodes/s", "ETA 0m00s"]]
 
 
-def test_bam_is_the_mean_of_its_seeds_and_each_is_an_evaluation_of_its_own(network, config, dataset):
+def test_bam_is_the_mean_over_its_seeds(network, config, dataset):
     manifest = configured_manifest(dataset, config, protocol="bam", episodes=12)
     assert len(manifest.episodes) == 60
     result = evaluate(*network, config, dataset, manifest, baselines=True)

@@ -1,6 +1,5 @@
 """The canonical episodes that the package ships."""
 
-import gzip
 import json
 import re
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from mmnet_jax.data.dataset import listed_dataset
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.manifest import manifest_text, read_manifest
+from mmnet_jax.evaluation.manifest import draw_manifest, manifest_text, read_manifest
 from mmnet_jax.evaluation.shipped import CANONICAL, FOLDER, draw_canonical, find_manifests
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -22,46 +21,46 @@ NAMES = [
 ]
 
 
-def test_every_canonical_manifest_is_there_and_no_other_file():
-    files = [file for name in NAMES for file in find_manifests(name)]
-    assert sorted(files) == sorted(FOLDER.iterdir()) and len(files) == 64
+def test_every_canonical_manifest_is_shipped_with_its_published_hash():
+    rows = re.findall(
+        r"^\| `(\w+)` \| ([\d,]+) \| `(\w{64})` \|$", (RESULTS / "manifests.md").read_text(), re.MULTILINE
+    )
+    found, files = [], []
+    for name in NAMES:
+        protocol, dataset, fold, shots = name.split("_")
+        files += (own := find_manifests(name))
+        manifest = read_manifest(*own)
+        about = manifest.protocol, manifest.dataset, f"fold{manifest.fold}", f"{manifest.shots}shot"
+        assert about == (protocol, dataset, fold, shots) and manifest.restricted is None
+        assert manifest.seeds == {"pfenet": (321,), "hsnet": (0,), "bam": (510, 365, 382, 322, 988)}[protocol]
+        assert manifest.per_seed == (5000 if protocol == "pfenet" else 1000)
+        for file, sha256 in zip(own, manifest.sha256(), strict=True):
+            found.append((file.name.removesuffix(".json.gz"), f"{manifest.per_seed:,}", sha256))
+    assert sorted(found) == sorted(rows) and sorted(files) == sorted(FOLDER.iterdir()) and len(files) == 64
     assert sum(file.stat().st_size for file in files) < 3_000_000
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_shipped_manifest_is_read_by_its_name(name):
-    protocol, dataset, fold, shots = name.split("_")
-    manifest = read_manifest(*find_manifests(name))  # which checks the episodes' hash
-    told = manifest.protocol, manifest.dataset, f"fold{manifest.fold}", f"{manifest.shots}shot"
-    assert told == (protocol, dataset, fold, shots) and manifest.restricted is None
-    assert manifest.seeds == {"pfenet": (321,), "hsnet": (0,), "bam": (510, 365, 382, 322, 988)}[protocol]
-    assert manifest.per_seed == (5000 if protocol == "pfenet" else 1000)
 
 
 @pytest.mark.parametrize(
     ("protocol", "name", "fold", "shots"),
-    [("pfenet", "pascal5i", 0, 5), ("bam", "pascal5i", 3, 1), ("hsnet", "pascal5i", 1, 1), ("hsnet", "coco20i", 2, 1)],
+    [("pfenet", "pascal5i", 0, 5), ("hsnet", "pascal5i", 1, 1), ("hsnet", "coco20i", 2, 1)],
 )
-def test_shipped_manifests_are_what_is_drawn_today(protocol, name, fold, shots):
+def test_shipped_manifests_equal_the_current_draws(protocol, name, fold, shots):
     dataset = listed_dataset(name, "protocol" if name == "pascal5i" else "all")
     drawn = draw_canonical(dataset, protocol, fold, shots)
     shipped = read_manifest(*find_manifests(f"{protocol}_{name}_fold{fold}_{shots}shot"))
-    assert shipped == drawn
-    assert [manifest_text(part) for part in shipped.by_seed()] == [manifest_text(part) for part in drawn.by_seed()]
+    assert shipped == drawn and manifest_text(shipped) == manifest_text(drawn)
 
 
-def test_the_published_hashes_are_those_of_the_shipped_manifests():
-    rows = re.findall(
-        r"^\| `(\w+)` \| ([\d,]+) \| `(\w{64})` \|$", (RESULTS / "manifests.md").read_text(), re.MULTILINE
-    )
-    found = {}
-    for file in FOLDER.iterdir():
-        content = json.loads(gzip.decompress(file.read_bytes()))
-        found[file.name.removesuffix(".json.gz")] = f"{len(content['episodes']):,}", content["sha256"]
-    assert found == {name: (episodes, sha256) for name, episodes, sha256 in rows}
+def test_the_shipped_episodes_of_bam_begin_as_the_current_draws():
+    dataset = listed_dataset("pascal5i", "protocol")
+    shipped = read_manifest(*find_manifests("bam_pascal5i_fold3_1shot"))
+    rules = {"fold": 3, "shots": 1, "protocol": "bam", "seeds": shipped.seeds, "min_pixels": 2048}
+    drawn = draw_manifest(dataset, **rules, episodes=100)
+    for own, part in zip(shipped.by_seed(), drawn.by_seed(), strict=True):
+        assert own.episodes[:100] == part.episodes
 
 
-def test_paths_are_joined_by_commas_and_win_over_names(tmp_path, monkeypatch):
+def test_paths_are_joined_by_commas_and_take_precedence_over_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert [str(file) for file in find_manifests("a.json,b_seed1.json.gz")] == ["a.json", "b_seed1.json.gz"]
     shipped = find_manifests("bam_pascal5i_fold0_1shot")

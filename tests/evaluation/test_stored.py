@@ -23,12 +23,6 @@ def test_the_counts_of_a_result_and_of_its_baselines_are_read(tmp_path):
     }
 
 
-def test_a_table_of_several_seeds_has_the_episodes_of_each(tmp_path):
-    path = write(tmp_path / "r.json", [1, 2, 3, 4], seeds=[510, 365])
-    result = read_result(path)
-    assert result.summary["episodes"] == 2 and len(result.episodes) == 4
-
-
 def test_numbers_of_a_written_result_are_those_of_its_summary(dataset, tmp_path):
     given = {"fold": 1, "shots": 1, "protocol": "bam", "seeds": (510, 365), "min_pixels": 20, "episodes": 11}
     manifest = draw_manifest(dataset, **given)
@@ -54,13 +48,13 @@ def test_numbers_of_a_written_result_are_those_of_its_summary(dataset, tmp_path)
     assert stored.summary["baselines"]["confidence"]["miou"] == confidence.scores.miou
 
 
-def test_a_table_from_before_has_no_counts_of_baselines(tmp_path):
+def test_an_older_table_has_no_counts_of_baselines(tmp_path):
     path = write(tmp_path / "r.json", [1, 2, 3, 4])
     path.write_text(path.read_text().replace('"baselines": {}', '"baselines": {"confidence": {}}'))
     assert list(read_result(path).counts) == [OWN]
 
 
-def test_missing_cut_and_damaged_files_are_named(tmp_path):
+def test_missing_truncated_and_damaged_files_are_named(tmp_path):
     path = write(tmp_path / "r.json", [1, 2, 3, 4])
     table = tmp_path / "r.episodes.csv"
     whole = table.read_text()

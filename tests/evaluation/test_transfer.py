@@ -36,7 +36,7 @@ def test_contiguous_folds_keep_what_repri_keeps():
     assert len(kept[0]) == 14
 
 
-def test_names_match_however_they_are_spelt_and_only_test_classes_are_kept():
+def test_class_names_match_in_any_spelling_and_only_test_classes_are_kept():
     spec = find_spec("fss1000", "coco20i_interleaved")
     seen = [seen_by(FSS1000, "interleaved", fold) for fold in range(4)]
     assert seen[1] == ["doughnut", "knife", "motorbike", "toaster"]
@@ -58,7 +58,7 @@ def pascal():
     return Dataset(with_unseen(PASCAL5I, COCO20I, "interleaved"), split, split, "protocol", folds)
 
 
-def test_repris_episodes_ask_for_the_kept_classes_alone_and_survive_their_file(pascal, tmp_path):
+def test_repris_episodes_have_only_kept_classes_and_round_trip_through_their_file(pascal, tmp_path):
     rules = {"fold": 1, "shots": 1, "protocol": "pfenet", "min_pixels": 2048}
     manifest = draw_manifest(pascal, **rules, seeds=(321,))
     assert len(manifest.episodes) == 1_000 and {e.class_name for e in manifest.episodes} == {"bus"}

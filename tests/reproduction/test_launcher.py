@@ -24,7 +24,7 @@ def silent(line):
     pass
 
 
-def test_a_failure_is_reported_and_the_others_continue(tmp_path):
+def test_a_failure_is_reported_and_other_jobs_continue(tmp_path):
     (tmp_path / "file").touch()
     codes = {"one": "print(1)", "two": "print('no data'); raise SystemExit(2)", "three": "import os; os.abort()"}
     jobs = [job(tmp_path, *pair) for pair in (codes | {"file/four": "", "five": "print('also')"}).items()]
@@ -35,7 +35,7 @@ def test_a_failure_is_reported_and_the_others_continue(tmp_path):
     assert "five: done" in lines and last_line(jobs[4].log) == "also"
 
 
-def test_one_slot_runs_one_after_the_other_logs_are_appended_and_their_last_lines_told_now_and_then(tmp_path):
+def test_one_slot_runs_jobs_in_turn_with_progress_from_their_logs(tmp_path):
     code = "import time; print('{}', flush=True); time.sleep({})"
     waits = {"a": 0, "b": 0.2, "c": 0}
     jobs = [job(tmp_path, "log", code.format(*pair))._replace(name=pair[0]) for pair in waits.items()]
@@ -46,7 +46,7 @@ def test_one_slot_runs_one_after_the_other_logs_are_appended_and_their_last_line
     assert text[1::2] == ["a", "b", "c"] and all(line.startswith("# 20") for line in text[::2])
 
 
-def test_slots_run_at_a_time_and_each_has_its_gpu(tmp_path):
+def test_slots_run_in_parallel_and_each_has_its_gpu(tmp_path):
     meet = "import os, time, pathlib\np = pathlib.Path({!r})\n(p / '{}').touch()\n"
     meet += "while not (p / '{}').exists(): time.sleep(0.01)\nprint(os.environ['CUDA_VISIBLE_DEVICES'])"
     jobs = [job(tmp_path, a, meet.format(str(tmp_path), a, b)) for a, b in (("x", "y"), ("y", "x"))]
@@ -58,7 +58,7 @@ def test_slots_run_at_a_time_and_each_has_its_gpu(tmp_path):
     assert local_slots(2, ["7"]) == [{"CUDA_VISIBLE_DEVICES": "7", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}] * 2
 
 
-def test_processes_run_this_code_whatever_the_current_folder_holds(tmp_path, monkeypatch):
+def test_processes_run_this_code_in_any_current_folder(tmp_path, monkeypatch):
     (tmp_path / "mmnet_jax").mkdir()
     (tmp_path / "mmnet_jax" / "__init__.py").write_text("raise SystemExit('the wrong one')")
     monkeypatch.chdir(tmp_path)
@@ -103,7 +103,7 @@ def wait_for(log, line):
         time.sleep(0.01)
 
 
-def test_a_slurm_job_stops_at_a_checkpoint_when_its_time_is_up_and_is_queued_again(tmp_path):
+def test_a_slurm_job_stops_at_its_time_limit_and_is_queued_again(tmp_path):
     pytest.importorskip("submitit")
     begun = str(tmp_path / "begun")
     stub = f"open({begun!r}, 'x')\n" + STUB.format(end="sys.exit(130)")

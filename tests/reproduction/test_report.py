@@ -26,7 +26,7 @@ def fill(folder, table, hits, folds=(1, 2), seeds=(321,), changes=(), **more):
     return table_json(part, given, finished, {})
 
 
-def test_a_table_sets_ours_beside_the_papers(tmp_path):
+def test_a_table_has_measured_numbers_beside_the_papers(tmp_path):
     hits = {(0, 321): [60] * 4, (1, 321): [71] * 4, (2, 321): [57] * 4, (3, 321): [62] * 4}
     less = {key: [hit - 2 for hit in own] for key, own in hits.items() if key != (3, 321)}  # still to be run
     content = fill(tmp_path, "7", {"without_qmm": less, "with_qmm": hits}, folds=(0, 1, 2, 3))
@@ -80,7 +80,7 @@ def test_the_table_names_the_folds_where_a_dataset_offers_several(tmp_path):
         assert f" Data: {named}" in table_markdown(fill(tmp_path / named[:4], "photographs", hits, changes=changes))
 
 
-def test_contradicting_folds_and_the_range_of_seeds_are_told(tmp_path):
+def test_the_table_shows_contradicting_folds_and_the_range_over_seeds(tmp_path):
     ours = {(1, 321): [50] * 4, (1, 5): [52] * 4, (2, 321): [50] * 4, (2, 5): [51] * 4}
     theirs = {(1, 321): [40] * 4, (1, 5): [40] * 4, (2, 321): [53] * 4, (2, 5): [54] * 4}
     content = fill(tmp_path, "photographs", {"paper": ours, "global": theirs}, seeds=(321, 5))
@@ -93,7 +93,7 @@ def test_contradicting_folds_and_the_range_of_seeds_are_told(tmp_path):
     assert "+4.0 [+4.0, +4.0] (0.000), seeds [" in text
 
 
-def test_a_claim_that_holds_for_these_trainings_is_undecided_where_seeds_vary_more(tmp_path):
+def test_a_claim_is_undecided_if_seeds_vary_more_than_the_difference(tmp_path):
     ours = {(1, seed): [40 + gain] * 4 for seed, gain in ((321, 1), (322, 9), (323, 2))}
     theirs = {(1, seed): [40] * 4 for seed in (321, 322, 323)}
     content = fill(tmp_path, "photographs", {"paper": ours, "global": theirs}, folds=(1,), seeds=(321, 322, 323))
@@ -103,7 +103,7 @@ def test_a_claim_that_holds_for_these_trainings_is_undecided_where_seeds_vary_mo
     assert cell["seeds95"][0] < 0 < cell["seeds_opposite"] < 0.5 and claim["verdict"] == "undecided"
 
 
-def test_a_pair_of_other_episodes_loses_its_cells_alone(tmp_path):
+def test_results_on_other_episodes_are_not_comparable(tmp_path):
     hits = {"paper": [4] * 4, "global": [3] * 4, "pfenet": [2] * 4}
     content = fill(tmp_path, "photographs", hits, **{"global": {"classes": "abab"}})
     pair, other = content["claims"]
@@ -119,7 +119,7 @@ def test_the_result_of_a_run_is_read_with_its_config_and_code(tmp_path):
     assert outcome.config.fold == 1 and len(outcome.codes) == 2
 
 
-def test_a_cut_table_of_episodes_is_refused(tmp_path):
+def test_a_truncated_table_of_episodes_is_refused(tmp_path):
     workdir = finish(plan_one(tmp_path), [1, 2, 3, 4])
     table = workdir / "results" / "result.episodes.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:-1]))
@@ -127,7 +127,7 @@ def test_a_cut_table_of_episodes_is_refused(tmp_path):
         read_outcome(Workdir(workdir))
 
 
-def test_a_verdict_needs_an_interval_on_one_side_of_zero_and_folds_that_do_not_contradict():
+def test_verdicts_follow_the_interval_and_contradicting_folds():
     intervals = {(0.1, 2): "holds", (-2, -0.1): "does not hold", (-0.1, 2): "undecided"}
     assert {interval: verdict(Estimate(1.0, interval, 0.1)) for interval in intervals} == intervals
     above, below, across = intervals.values()

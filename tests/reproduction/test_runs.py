@@ -12,7 +12,7 @@ from tests.reproduction.hand_made import OTHER_CODE, begin, finish, plan_one, se
 from tests.training.tiny_training import tiny_dataset
 
 
-def test_a_row_of_the_same_recipe_is_run_once(tmp_path):
+def test_rows_with_the_same_recipe_share_a_run(tmp_path):
     table = select("4", ["fcm_mmm", "fcm_only"], ["0", "2"])
     assert [row.name for row in table.rows] == ["fcm_only", "fcm_mmm"]  # the table's order
     again = table._replace(rows=table.rows + select("A", ["with_fcm"], []).rows)
@@ -37,7 +37,7 @@ def test_a_run_has_its_fold_seed_data_weights_and_changes(tmp_path):
     ]
 
 
-def test_one_small_number_of_seeds_counts_them_and_others_are_the_seeds_themselves():
+def test_a_single_small_number_of_seeds_is_a_count():
     given = {"3": (321, 322, 323), "321": (321,), "5,6": (5, 6), "1": (321,)}
     assert {text: training_seeds(text.split(",")) for text in given} == given
 
@@ -66,7 +66,7 @@ def test_one_weights_file_cannot_serve_several_backbones(tmp_path):
         ("evaluation.after_training=False", "needs the result of every run"),
     ],
 )
-def test_a_change_that_cannot_be_made_is_refused(tmp_path, change, message):
+def test_an_impossible_config_change_is_refused(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         plan_one(tmp_path, changes=[change])
 
@@ -86,7 +86,7 @@ def test_a_run_is_new_then_begun_then_done(tmp_path):
     assert find_status(other).kind == "begun"
 
 
-def test_free_fields_may_differ_others_lead_to_the_next_folder(tmp_path):
+def test_a_changed_field_leads_to_the_next_folder_unless_it_is_free(tmp_path):
     finish(plan_one(tmp_path), [1, 2, 3, 4])
     assert find_status(plan_one(tmp_path, changes=["training.log_every=1"])).kind == "done"
     other = plan_one(tmp_path, changes=["model.memory_size=9"])

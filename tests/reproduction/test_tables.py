@@ -26,7 +26,7 @@ def test_the_numbers_are_the_papers(real_data):
     assert [(name, row.paper) for name, row in PRINTED] == theirs
 
 
-def test_a_row_reads_with_its_recipe_and_the_papers_numbers():
+def test_a_row_prints_its_recipe_and_the_papers_numbers():
     row = TABLES["4"].rows[-1]
     assert str(row) == "fcm_mmm: FCM + MMM (configs/pascal_1shot.py), paper: 62.7 70.2 57.3 57.0, mean 61.8"
 
@@ -39,7 +39,7 @@ def test_printed_means_are_those_of_the_printed_folds():
             assert abs(sum(folds) / 4 - mean) < 0.0751, row  # each is rounded to 0.1
 
 
-def test_a_row_of_an_ablation_is_the_recipe_of_its_name_and_only_the_one_the_paper_leaves_out_has_none(configs):
+def test_ablation_rows_use_the_recipe_of_their_name(configs):
     for name, row in ROWS:
         if name in "34567AB":
             assert configs[row.config] == resolve(load_recipe(f"ablations:{row.name}")), row.name
@@ -47,7 +47,7 @@ def test_a_row_of_an_ablation_is_the_recipe_of_its_name_and_only_the_one_the_pap
     assert [row.name for row in TABLES["photographs"].rows] == list(recipe_rows("photographs"))
 
 
-def test_rows_of_one_config_share_its_runs_and_have_the_shots_and_the_network_of_their_labels(configs):
+def test_recipes_differ_and_have_the_shots_and_network_of_their_labels(configs):
     papers = [config.to_json_best_effort() for recipe, config in configs.items() if "photographs" not in recipe]
     assert len(papers) == len(set(papers))
     for name, row in ROWS:
