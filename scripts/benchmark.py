@@ -2,7 +2,6 @@
 
 python scripts/benchmark.py [--backbone=resnet50_v2,vgg16 --image_size=321,473 --task=episode,query,step --shots=1,5
     --batch_size=1,4,16 --step_batch_size=4 --repeats=10 --peer=tests/reference/mmnet_torch.py --output=FILE.json]
-python scripts/benchmark.py --all [--minutes=9 ...]     all backbones, sizes, shots and batch sizes that no flag sets
 """
 
 import datetime
@@ -10,7 +9,6 @@ import itertools
 import json
 import os
 import statistics
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +22,6 @@ from mmnet_jax.config.fields import FIELDS, READINGS
 from mmnet_jax.errors import UserError
 
 FLAGS = flags.FLAGS
-GRID = {"image_size": ["321", "473", "641"], "shots": ["1", "5"], "batch_size": ["1", "4", "16"]}
 
 
 def define_flags() -> None:
@@ -37,8 +34,6 @@ def define_flags() -> None:
     flags.DEFINE_enum("reading", "paper", READINGS, "Reading, as in config.reading.")
     flags.DEFINE_enum("dtype", "auto", FIELDS["model.dtype"].choices, "Type of products, as in config.model.dtype.")
     flags.DEFINE_integer("repeats", 10, "Timed runs of each task, in turns, after an untimed run.", lower_bound=1)
-    flags.DEFINE_float("minutes", None, "Start no further measurements after so many minutes.", lower_bound=0)
-    flags.DEFINE_bool("all", False, "Measure the whole grid, except for the dimensions that flags set.")
     flags.DEFINE_string("peer", None, "Python file of the PyTorch network to measure in turns with ours.")
     flags.DEFINE_string("output", None, "JSON file, rewritten after each group; a .md and a .png go beside it.")
 
@@ -60,22 +55,17 @@ def main() -> None:
     from mmnet_jax.storage.files import write_whole
 
     groups = list(cells())
-    start = time.monotonic()
     (matrix,) = measure([MatrixProduct(FLAGS.dtype).open], 5)
     peers = precisions(matrix.get("device", "cpu")) if FLAGS.peer else ()
     matrix |= {"device": processor()} if matrix.get("device") == "cpu" else {}
-    record: dict[str, Any] = {"date": datetime.date.today().isoformat(), "jax": jax.__version__, "matrix": matrix}
     measured: list[dict[str, Any]] = []
-    record["cells"] = measured
+    date = datetime.date.today().isoformat()
+    record = {"date": date, "jax": jax.__version__, "matrix": matrix, "cells": measured}
     for number, group in enumerate(groups):
-        if FLAGS.minutes is not None and time.monotonic() - start > 60 * FLAGS.minutes:
-            print(f"{FLAGS.minutes:g} minutes are over; {len(groups) - number} of {len(groups)} groups are skipped.")
-            break
+        print(f"[{number + 1}/{len(groups)}] {group[0].backbone}, {group[0].image_size} px", flush=True)
         beside = [cell for cell in group if cell.task != "query" and cell.backbone in RESNETS]
         theirs = [PeerCell(cell, FLAGS.peer, precision) for cell in beside for precision in peers]
         by = [(OURS, cell) for cell in group] + [(PEER, peer.cell) for peer in theirs]
-        first = group[0]
-        print(f"[{number + 1}/{len(groups)}] {first.backbone}, {first.image_size} px", flush=True)
         records = measure([cell.open for cell in (*group, *theirs)], FLAGS.repeats)
         for (who, cell), facts in zip(by, records, strict=True):
             measured.append({"by": who} | asdict(cell) | facts)
@@ -92,32 +82,24 @@ def main() -> None:
 def cells() -> Iterator[list[Any]]:
     """Groups of cells to measure in turns: inference with supports encoded each time and once, or a training step."""
     from mmnet_jax.benchmark.tasks import TASKS, Cell
-    from mmnet_jax.models.backbones import BACKBONES
 
-    grid = GRID | {"backbone": [name for name in BACKBONES if name != "tiny"]}
-    chosen = {name: grid[name] if FLAGS.all and FLAGS[name].using_default_value else FLAGS[name].value for name in grid}
-    sizes, shots, batches = (numbers(name, chosen[name]) for name in GRID)
-    step_batches = numbers("step_batch_size", FLAGS.step_batch_size)
+    sizes, shots, batches, step_batches = map(numbers, ("image_size", "shots", "batch_size", "step_batch_size"))
     if unknown := set(FLAGS.task) - set(TASKS):
         raise UserError(f"--task must list some of {', '.join(TASKS)}, but has {min(unknown)!r}.")
-    for backbone, size, k in itertools.product(chosen["backbone"], sizes, shots):
-        inference = [task for task in FLAGS.task if task != "step"]
-        groups = [[(task, batch) for task in inference] for batch in batches if inference]
-        groups += [[("step", batch)] for batch in step_batches if "step" in FLAGS.task]
-        for group in groups:
-            made = [Cell(backbone, size, task, k, batch, FLAGS.reading, FLAGS.dtype) for task, batch in group]
-            made[0].config()  # reports mistakes before anything is measured
-            yield made
+    inference = [task for task in FLAGS.task if task != "step"]
+    groups = [[(task, batch) for task in inference] for batch in batches if inference]
+    groups += [[("step", batch)] for batch in step_batches if "step" in FLAGS.task]
+    for backbone, size, k, group in itertools.product(FLAGS.backbone, sizes, shots, groups):
+        made = [Cell(backbone, size, task, k, batch, FLAGS.reading, FLAGS.dtype) for task, batch in group]
+        made[0].config()  # reports mistakes before anything is measured
+        yield made
 
 
-def numbers(flag: str, words: list[str]) -> list[int]:
-    try:
-        values = [int(word) for word in words]
-    except ValueError:
-        values = []
-    if not values or min(values) < 1:
+def numbers(flag: str) -> list[int]:
+    words = FLAGS[flag].value
+    if not words or not all(word.isdecimal() and int(word) for word in words):
         raise UserError(f"--{flag} must be positive integers, separated by commas, but is {','.join(words)}.")
-    return values
+    return list(map(int, words))
 
 
 if __name__ == "__main__":

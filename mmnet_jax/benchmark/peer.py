@@ -1,10 +1,9 @@
 """The same tasks in PyTorch, at its fastest settings."""
 
 import dataclasses
+import runpy
 import time
 from contextlib import nullcontext
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -19,7 +18,6 @@ RESNETS: dict[str, dict[str, Any]] = {
     "resnet101_v2": {"deep": True, "blocks": (3, 4, 23, 3)},
 }
 """Arguments of the peer's network, by backbone."""
-LAYOUTS = ("contiguous", "channels_last")
 
 
 def precisions(device: str) -> tuple[str, ...]:
@@ -58,7 +56,7 @@ class PeerCell:
         autocast = torch.autocast("cuda", torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
         config = self.cell.config()
         options = RESNETS[self.cell.backbone] | {"flavor": config.reading, "bins": tuple(config.model.bins)}
-        network = _module(self.path).MMNet(**options)
+        network = runpy.run_path(self.path)["MMNet"](**options)
         network.eval()
         episode = jax.device_get(random_episode(config, self.cell.batch_size))
         query, supports, *labels = (torch.from_numpy(x.copy()).to(device) for x in jax.tree.leaves(episode))
@@ -66,9 +64,10 @@ class PeerCell:
         trained = [p for name, p in network.named_parameters() if not name.startswith("layer")]
         sgd = torch.optim.SGD(trained, lr=1e-4, momentum=0.9, weight_decay=1e-4)
         images: list[Any] = []
+        layouts = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
         def arrange(layout: str) -> None:
-            network.to(memory_format=getattr(torch, f"{layout}_format" if layout == "contiguous" else layout))
+            network.to(memory_format=layouts[layout])
             views = query.permute(0, 3, 1, 2), supports.permute(0, 1, 4, 2, 3)
             images[:] = [x.contiguous() for x in views] if layout == "contiguous" else views
 
@@ -86,21 +85,15 @@ class PeerCell:
                 torch.cuda.synchronize()
 
         seconds = {}
-        for layout in LAYOUTS:
+        for layout in layouts:
             arrange(layout)
             run()
             start = time.perf_counter()
             run()
             seconds[layout] = time.perf_counter() - start
-        best = min(seconds, key=lambda layout: seconds[layout])
+        best = min(seconds, key=seconds.__getitem__)
         arrange(best)
         on_gpu = device.type == "cuda"
         peak = torch.cuda.max_memory_allocated if on_gpu else resident_peak
         name = torch.cuda.get_device_name() if on_gpu else "cpu"
         return Task(run, {"precision": self.precision, "layout": best, "device": name}, peak)
-
-
-def _module(path: str) -> ModuleType:
-    module = ModuleType("peer")
-    exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
-    return module

@@ -11,7 +11,7 @@ from mmnet_jax.drawing.intervals import Bar, Panel, draw_intervals
 from mmnet_jax.evaluation.markdown import markdown_table
 
 NAMES = "backbone", "px", "task", "shots", "batch", "by", "precision"
-NUMBERS = "median, ms", "p95, ms", "episodes/s", "peak, GB", "compile, s", "TFLOP/s"
+NUMBERS = "median, ms", "p95, ms", "episodes/s", "peak, GB", "setup peak, GB", "compile, s", "TFLOP/s"
 OURS, PEER = "mmnet_jax", "PyTorch"
 HEAD = (*NAMES, *NUMBERS, "of the matrix peak", "PyTorch's time over ours")
 
@@ -58,12 +58,13 @@ def _row(cell: Record, cells: Sequence[Record], matrix: Record) -> list[str]:
         return [*row, f"failed: {cell['error'].replace('|', '/')}", *[""] * (len(HEAD) - len(row) - 1)]
     median = statistics.median(cell["seconds"])
     row += [f"{1e3 * median:.1f}", f"{1e3 * np.percentile(cell['seconds'], 95):.1f}"]
-    row += [f"{cell['batch_size'] / median:.2f}", f"{cell['peak_bytes'] / 1e9:.2f}" if cell["peak_bytes"] else ""]
+    row.append(f"{cell['batch_size'] / median:.2f}")
+    row += [f"{cell[peak] / 1e9:.2f}" if cell[peak] else "" for peak in ("peak_bytes", "setup_peak_bytes")]
     if "flop" not in cell:
         return [*row, *[""] * (len(HEAD) - len(row))]
     achieved, peak = cell["flop"] / median, _peak(matrix)
-    share = f"{achieved / peak:.0%}" if peak and matrix["precision"] == cell["precision"] else ""
-    return [*row, f"{cell['compile_s']:.1f}", f"{achieved / 1e12:.3g}", share, _ratios(cell, cells, median)]
+    fraction = f"{achieved / peak:.0%}" if peak and matrix["precision"] == cell["precision"] else ""
+    return [*row, f"{cell['compile_s']:.1f}", f"{achieved / 1e12:.3g}", fraction, _ratios(cell, cells, median)]
 
 
 def _ratios(cell: Record, cells: Sequence[Record], median: float) -> str:

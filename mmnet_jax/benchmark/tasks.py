@@ -20,12 +20,8 @@ from mmnet_jax.models.registry import build_model, frozen_variables, init_head
 from mmnet_jax.training.state import create_optimizer, create_state
 from mmnet_jax.training.step import update_fn
 
-TASKS = {
-    "episode": "inference, with supports encoded for each query",
-    "query": "inference, with one support set encoded beforehand",
-    "step": "training step",
-}
-"""Descriptions of the tasks, by name."""
+TASKS = "episode", "query", "step"
+"""Inference with supports encoded for each query, inference with one support set encoded before, a training step."""
 
 
 class Task(NamedTuple):
@@ -144,3 +140,10 @@ def resident_peak() -> int | None:
     status = Path("/proc/self/status")
     lines = dict(line.split(":", 1) for line in status.read_text().splitlines()) if status.is_file() else {}
     return int(lines["VmHWM"].split()[0]) * 1024 if "VmHWM" in lines else None
+
+
+def reset_resident_peak() -> None:
+    """Restarts ``resident_peak`` from the present resident memory, on a system with /proc."""
+    clear_refs = Path("/proc/self/clear_refs")
+    if clear_refs.exists():
+        clear_refs.write_text("5")

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from mmnet_jax.benchmark.tasks import Task
+from mmnet_jax.benchmark.tasks import Task, reset_resident_peak
 
 Open = Callable[[], Task]
 """Builds and compiles a task in the process that runs it; picklable."""
@@ -28,8 +28,8 @@ def start_worker() -> Executor:
 def measure(tasks: Sequence[Open], repeats: int) -> list[Facts]:
     """Runs each task once untimed and ``repeats`` times timed, in turns, so that a slow moment affects all of them.
 
-    Returns the facts of each task with ``seconds`` of its runs and ``peak_bytes``, or with ``error``, one line, if it
-    failed.
+    Returns the facts of each task with ``seconds`` of its runs, ``peak_bytes`` and, of imports, compilation and the
+    untimed run, ``setup_peak_bytes``; or with ``error``, one line, if it failed.
     """
     records: list[Facts] = [{"seconds": []} for _ in tasks]
     with ExitStack() as stack:
@@ -66,7 +66,9 @@ def _facts_or_error(function: Callable[[], Facts]) -> Facts:
 def _open(task: Open) -> Facts:
     _worker.task = task()
     _worker.task.run()
-    return _worker.task.facts
+    facts = _worker.task.facts | {"setup_peak_bytes": _worker.task.peak_bytes()}
+    reset_resident_peak()
+    return facts
 
 
 def _run() -> Facts:

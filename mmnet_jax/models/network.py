@@ -80,13 +80,13 @@ class FewShotNetwork(nn.Module):
         masks = self._grid_masks(episode.support_labels)
         batch, shots = masks.shape[:2]
         if train and self.batch_statistics:
-            query = list(self._levels(episode.query_image, None, True))
-            by_shot = [self._levels(episode.support_images[:, k], masks[:, k], True) for k in range(shots)]
+            query = list(self.levels(episode.query_image, None, True))
+            by_shot = [self.levels(episode.support_images[:, k], masks[:, k], True) for k in range(shots)]
             support = [jnp.stack(levels, axis=1) for levels in zip(*by_shot, strict=True)]
         else:
             images = jnp.concatenate([episode.query_image[:, None], episode.support_images], axis=1)
             with_query = jnp.concatenate([jnp.ones_like(masks[:, :1]), masks], axis=1)
-            levels = self._levels(join_shots(images), join_shots(with_query))
+            levels = self.levels(join_shots(images), join_shots(with_query))
             query, support = _split_roles([split_shots(x, batch) for x in levels])
         return jax.lax.stop_gradient(Features(query[0], query[1], support[0], support[1], masks))
 
@@ -115,9 +115,18 @@ class FewShotNetwork(nn.Module):
         state = self.support_state(support, support_high, support_mask)
         return self.predict(query, state, self.match(query, query_high, state), size, train)
 
-    def levels(self, images: Float[Array, "n s s 3"]) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"]]:
-        """The backbone's levels 3 and 2, concatenated over channels, and its level 4, all without a mask."""
-        return self._levels(images, None)
+    def levels(
+        self,
+        images: Float[Array, "n s s 3"],
+        masks: Float[Array, "n h w"] | None = None,
+        batch_statistics: bool = False,
+    ) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w c"]]:
+        """The backbone's levels 3 and 2, concatenated over channels, and level 4 (see ``mask_level3``)."""
+        self.backbone.check_side(images.shape[1])
+        masks = masks if self.mask_level3 else None
+        if batch_statistics:
+            return mid_and_high(self.backbone, images, masks, batch_statistics)
+        return self._run_backbone(mid_and_high, images, masks)
 
     def masked_high(self, level3: Float[Array, "n h w c"], masks: Float[Array, "n h w"]) -> Float[Array, "n h w c4"]:
         """Level 4 of (level 3 * masks)."""
@@ -131,7 +140,7 @@ class FewShotNetwork(nn.Module):
     def encode_support(self, images: Float[Array, "k s s 3"], labels: Int[Array, "k s s"]) -> SupportState:
         """Encodes one support set for ``segment``."""
         masks = self._grid_masks(labels)
-        mid, high = self._levels(images, masks)
+        mid, high = self.levels(images, masks)
         return self.support_state(self.encode(mid, "support", False), high, masks)
 
     def segment(self, queries: Float[Array, "q s s 3"], state: SupportState) -> Prediction:
@@ -185,14 +194,6 @@ class FewShotNetwork(nn.Module):
 
     def _encode_sets(self, mid: Float[Array, "b k h w m"], role: Role, train: bool) -> Any:
         return jax.tree.map(lambda x: split_shots(x, len(mid)), self.encode(join_shots(mid), role, train))
-
-    def _levels(self, images: Array, masks: Array | None, batch_statistics: bool = False) -> tuple[Array, Array]:
-        """Levels 3 and 2, concatenated, and level 4; with ``mask_level3`` that of (level 3 * masks)."""
-        self.backbone.check_side(images.shape[1])
-        masks = masks if self.mask_level3 else None
-        if batch_statistics:
-            return mid_and_high(self.backbone, images, masks, batch_statistics)
-        return self._run_backbone(mid_and_high, images, masks)
 
     def _run_backbone(self, function: Callable[..., Any], *arrays: Any) -> Any:
         """``function(backbone, *arrays)``, image by image if ``sequential``."""
