@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from mmnet_jax.cli.compilation import trim_after_compilation
 from mmnet_jax.config import from_dict, resolve
 from mmnet_jax.config.values import network_settings, objective, sgd
 from mmnet_jax.episode import Episode
@@ -54,6 +55,7 @@ class Cell:
         return resolve(from_dict(fields | {"model": model}))
 
     def open(self) -> Task:
+        trim_after_compilation()  # as the commands do
         config = self.config()
         model = build_model(network_settings(config))
         frozen = frozen_variables(model, random_variables(self.backbone))

@@ -16,7 +16,7 @@ from typing import NoReturn, TypeVar
 
 from absl import app, flags, logging
 
-from mmnet_jax.cli.compilation import FLAG, cache_compilations
+from mmnet_jax.cli.compilation import FLAG, cache_compilations, trim_after_compilation
 from mmnet_jax.cli.config_flag import load_config, take_overrides
 from mmnet_jax.cli.environment import absent_platform, compute_in_float32
 from mmnet_jax.cli.progress import discard_if_lost
@@ -49,6 +49,7 @@ def run(main: Callable[..., None], *, words: bool = False) -> NoReturn:
         compute_in_float32()
         if FLAG in flags.FLAGS:
             cache_compilations(flags.FLAGS[FLAG].value)
+            trim_after_compilation()
         _with_sentences(lambda: main(rest[1:]) if words else main())
         _with_sentences(_write_out)
 

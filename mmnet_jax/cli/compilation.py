@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import hashlib
 import platform
 import re
@@ -15,6 +17,7 @@ flags.disclaim_key_flags()  # --help lists the flag as one of the command that d
 
 FLAG, OFF = "compilation_cache", "off"
 MAX_BYTES = 2**30  # of one CPU model's folder; jax then deletes the entries that were not read for longest
+COMPILED = "/jax/core/compile/backend_compile_duration"  # jax's event at the end of a compilation
 CPU_LINES = "vendor_id", "cpu family", "model", "model name", "flags", "CPU implementer", "CPU part", "Features"
 
 
@@ -58,6 +61,20 @@ def cache_compilations(choice: str | None) -> None:
         jax.config.update(name, value)
     # A disk that fills up, or an entry that is damaged, costs time and nothing else.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+
+
+@functools.cache
+def trim_after_compilation() -> None:
+    """Makes glibc return the memory that a long compilation has freed, 0.2 to 0.6 GB, to the system."""
+    import jax
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+
+    def listen(event: str, duration_secs: float, **_: object) -> None:
+        if trim is not None and event == COMPILED and duration_secs > 1:
+            trim(0)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
 
 
 def cpu_key() -> str:

@@ -1,16 +1,19 @@
 """The persistent compilation cache: where it is, what it is keyed by, and that a run goes on without it."""
 
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from mmnet_jax import evaluate, predict, pretrain, train
-from mmnet_jax.cli.compilation import MAX_BYTES, cache_compilations, cpu_key
+from mmnet_jax.benchmark.tasks import reset_resident_peak, resident_peak
+from mmnet_jax.cli.compilation import COMPILED, MAX_BYTES, cache_compilations, cpu_key, trim_after_compilation
 from tests.cli.call import call
 
 SETTINGS = (
@@ -110,3 +113,19 @@ def test_a_command_obeys_the_flag(command: Any, monkeypatch: pytest.MonkeyPatch)
     words = [f"--{name}=x" for name in ("workdir", *required)]
     call(command.define_flags, lambda: None, *words, "--compilation_cache=off")
     assert chosen == ["off"]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no malloc_trim")
+def test_after_a_long_compilation_freed_memory_is_returned_to_the_system() -> None:
+    def resident() -> int:
+        reset_resident_peak()
+        return resident_peak() or 0
+
+    trim_after_compilation()
+    blocks = [np.ones(10_000) for _ in range(4_000)]  # 320 MB on the heap
+    kept, blocks = blocks[::100], []
+    for seconds, returned in ((0.1, False), (5.0, True)):
+        before = resident()
+        jax.monitoring.record_event_duration_secs(COMPILED, seconds)
+        assert (resident() < before - 1e8) == returned
+    assert len(kept) == 40
