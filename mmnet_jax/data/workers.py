@@ -127,8 +127,8 @@ def _lost(process: BaseProcess, task: object) -> UserError:
     if code < 0:
         how = f"was killed by {signal.Signals(-code).name} while it made {task}, perhaps for lack of memory"
         return UserError(f"worker process {process.pid} {how}; the same command resumes from what is finished.")
-    advice = 'in a script of your own, workers may start only below `if __name__ == "__main__":`'
-    return UserError(f"worker process {process.pid} ended with status {code}, and says above why; {advice}.")
+    advice = 'a script of your own must start workers below `if __name__ == "__main__":`'
+    return UserError(f"worker process {process.pid} ended with status {code}; its error is above; {advice}.")
 
 
 @contextmanager

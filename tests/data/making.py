@@ -1,4 +1,4 @@
-"""Small made-up images, as files and as splits that live in memory."""
+"""Small made-up images, as files and as splits in memory."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -19,11 +19,11 @@ STORED: list[Callable[[np.ndarray], np.ndarray]] = [
     *(np.array, np.fliplr, lambda x: np.rot90(x, 2), np.flipud, lambda x: x.swapaxes(0, 1)),
     *(np.rot90, lambda x: np.rot90(x, 2).swapaxes(0, 1), lambda x: np.rot90(x, -1)),
 ]
-"""How EXIF's orientations 1 to 8 are stored, from what is seen."""
+"""Upright pixels -> stored pixels for EXIF's orientations 1 to 8."""
 
 
 def encoded(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    """The content of a file of this kind."""
+    """The content of a file of this format."""
     buffer = io.BytesIO()
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(np.ascontiguousarray(pixels))
     image.save(buffer, format=kind, **options)
@@ -35,7 +35,7 @@ def jpeg(pixels: np.ndarray) -> bytes:
 
 
 def turned(pixels: np.ndarray, orientation: int) -> bytes:
-    """A PNG that its EXIF orientation shows as ``pixels``."""
+    """A PNG of this EXIF orientation that is ``pixels`` when upright."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     return encoded(STORED[orientation - 1](pixels), exif=exif)
@@ -60,7 +60,7 @@ def write_image(voc: Path, identity: str, mask: np.ndarray) -> None:
 
 
 def voc_folder(parent: Path, train: Sequence[str] = (), val: Sequence[str] = ()) -> Path:
-    """An empty VOC2012 in ``parent`` with its lists of images, which are to be written."""
+    """A VOC2012 folder in ``parent`` with lists of images, but without the images."""
     voc = parent / "VOC2012"
     for part in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
         (voc / part).mkdir(parents=True)
@@ -70,7 +70,7 @@ def voc_folder(parent: Path, train: Sequence[str] = (), val: Sequence[str] = ())
 
 
 def write_many(voc: Path, count: int) -> None:
-    """A train list of so many images, which are links to one."""
+    """Writes a train list of ``count`` images, which are links to one file."""
     names = [f"made_up_{i}" for i in range(count)]
     write_image(voc, names[0], a_mask(60, 80, 1))
     for name in names[1:]:
@@ -93,7 +93,7 @@ def a_mask(height: int, width: int, class_id: int) -> np.ndarray:
 
 
 def split_of_counts(counts: Sequence[Sequence[int]]) -> Split:
-    """A split of which nothing but the pixel counts is known (background first)."""
+    """A split of pixel counts alone (background first)."""
     table = np.array(counts, np.int64)
     return Split("train", [f"image{i}" for i in range(len(table))], table, [], 1)
 

@@ -1,8 +1,7 @@
-"""Episodes as the host loads them, and training batches: the same for any workers and processes, resumed exactly."""
+"""Raw episodes, and training batches: the same for any number of workers and processes, and resumed exactly."""
 
 import dataclasses
 import functools
-import itertools
 import json
 
 import jax
@@ -33,7 +32,7 @@ def assert_same(ours, theirs):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-def test_labels_are_of_the_class_and_images_lie_top_left():
+def test_labels_mark_the_class_and_images_lie_top_left():
     masks = [np.array([[0, 3, 7], [255, 3, 0]], np.uint8), np.array([[3], [3], [7], [255]], np.uint8)]
     split = dataclasses.replace(split_of_masks(masks), max_side=5)
     specs = [EpisodeSpec(0, 3, (1,)), EpisodeSpec(1, 7, (0,))]
@@ -49,14 +48,9 @@ def test_labels_are_of_the_class_and_images_lie_top_left():
     assert_same(load_labels(split, specs), (raw.labels, raw.sizes))
 
 
-def test_batch_b_holds_episodes_b_times_b_on():
-    for b, batch in enumerate(itertools.islice(batches(), 10)):
-        assert_same(batch, expected(b))
-    assert_same(next(batches(start_step=17)), expected(17))
-
-
-def test_worker_processes_give_the_same_batches_and_resume():
-    iterator = batches(workers=2)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_hold_successive_episodes_and_resume_exactly(workers):
+    iterator = batches(workers=workers)
     for b in range(5):
         assert_same(next(iterator), expected(b))
     state = json.loads(json.dumps(iterator.get_state()))
@@ -67,34 +61,28 @@ def test_worker_processes_give_the_same_batches_and_resume():
         assert_same(next(iterator), batch)
 
 
+def test_a_new_iterator_resumes_at_a_step_or_a_state():
+    assert_same(next(batches(start_step=17)), expected(17))
+    iterator, fresh = batches(), batches()
+    for _ in range(3):
+        next(iterator)
+    fresh.set_state(json.loads(json.dumps(iterator.get_state())))
+    assert_same(next(fresh), expected(3))
+
+
 def test_two_processes_share_a_batch():
     first, second = (batches(process_index=i, process_count=2) for i in range(2))
     for b in range(6):
         assert_same(jax.tree.map(lambda *parts: np.concatenate(parts), next(first), next(second)), expected(b))
 
 
-def test_a_state_resumes_exactly():
-    iterator, fresh = batches(), batches()
-    for _ in range(3):
-        next(iterator)
-    fresh.set_state(json.loads(json.dumps(iterator.get_state())))
-    for b in range(3, 7):
-        assert_same(next(fresh), expected(b))
+def test_grain_does_not_print_the_arguments_of_a_partial():
+    class Unprintable:
+        def __repr__(self):
+            raise AssertionError("the text of a table of features would fill the memory")
 
-
-class Unprintable:
-    """As good as: the text of a table of features fills the memory."""
-
-    def __repr__(self):
-        raise AssertionError("printed")
-
-
-def read_without_printing(unprintable, number):
-    return number
-
-
-def test_what_batches_are_read_from_is_not_printed():
-    assert list(read_ahead(functools.partial(read_without_printing, Unprintable()), range(3))) == [0, 1, 2]
+    read = functools.partial(lambda table, number: number, Unprintable())
+    assert list(read_ahead(read, range(3))) == [0, 1, 2]
 
 
 def test_a_batch_that_cannot_be_filled_or_shared_is_refused():

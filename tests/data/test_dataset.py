@@ -22,7 +22,7 @@ def test_an_unprepared_dataset_names_the_command_that_prepares_it(tmp_path):
         open_dataset("pascal5i", tmp_path, "folder")
 
 
-def test_the_other_variant_is_pointed_out(voc, data):
+def test_another_prepared_variant_is_named(voc, data):
     prepare_voc(voc, data)
     found = r"holds pascal5i of data\.split = folder, but not of protocol; prepare it with: python "
     with pytest.raises(UserError, match=found):
@@ -41,7 +41,7 @@ def test_an_unknown_dataset_variant_or_folds_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["record file cut", "record file gone", "index of another split"])
-def test_a_damaged_dataset_is_told(voc, data, damage):
+def test_a_damaged_dataset_is_refused(voc, data, damage):
     folder = prepare("pascal5i", voc, data, "folder")
     records = next(folder.glob("*train.array_record*"))
     if damage == "record file cut":
@@ -62,7 +62,7 @@ def test_a_split_can_be_sent_to_another_process(voc, data):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_label_tells_the_class_from_others_and_from_unknown_pixels():
+def test_a_label_marks_the_class_and_ignored_pixels():
     mask = np.uint8([[0, 1, 2, 255]])
     split = split_of_masks([mask, np.uint8([[0, 1, 1, 255]])], classes=301)
     image, label = split.read(0, 2)
@@ -78,7 +78,7 @@ def test_a_label_tells_the_class_from_others_and_from_unknown_pixels():
 
 
 @pytest.mark.parametrize("part", ["ids", "counts", "records", "max_side", "one_class"])
-def test_a_fingerprint_covers_all_that_a_split_holds(part):
+def test_a_fingerprint_depends_on_every_part_of_a_split(part):
     split = split_of_masks([a_mask(20, 30, 1), a_mask(20, 30, 2)])
     changes = {"ids": ["image0", "other"], "counts": split.counts + 1, "records": split.records[::-1], "max_side": 31}
     changes["one_class"] = True

@@ -1,4 +1,4 @@
-"""Images of every kind, and files that are none."""
+"""Reading images of every kind, and refusing other files."""
 
 import subprocess
 import sys
@@ -82,11 +82,11 @@ def test_16_bit_colours_that_lose_their_lower_half_are_refused(tmp_path):
             read_image(path)
 
 
-def test_an_image_over_pillows_limit_is_told_in_plain_words_and_one_over_its_warning_is_read(tmp_path, monkeypatch):
+def test_an_image_over_pillows_limit_is_refused_and_one_over_its_warning_is_read(tmp_path, monkeypatch):
     path = saved(tmp_path, np.zeros((30, 50), np.uint8))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # as the package has it, and pytest has not
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the package's filter, which pytest resets
         assert read_image(path).shape == (30, 50, 3)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
     with pytest.raises(UserError) as error:
@@ -95,7 +95,7 @@ def test_an_image_over_pillows_limit_is_told_in_plain_words_and_one_over_its_war
 
 
 @pytest.mark.slow
-def test_pillows_warning_of_a_large_image_is_never_seen(tmp_path):
+def test_pillows_warning_of_a_large_image_is_silenced(tmp_path):
     path = saved(tmp_path, np.zeros((30, 50), np.uint8))
     code = "from PIL import Image; from mmnet_jax.data.images import read_image; Image.MAX_IMAGE_PIXELS = 1000; "
     command = [sys.executable, "-W", "error", "-c", f"{code}print(read_image({str(path)!r}).shape)"]
@@ -103,20 +103,20 @@ def test_pillows_warning_of_a_large_image_is_never_seen(tmp_path):
     assert (done.stdout, done.stderr) == ("(30, 50, 3)\n", "")
 
 
-def test_formats_that_another_package_reads_name_it(tmp_path):
+def test_formats_of_other_packages_name_the_package(tmp_path):
     for brand, sentence in {
         b"heic": "HEIC, which the package pillow-heif reads: pip install pillow-heif, or save the image",
         b"mif1": "HEIC, which the package pillow-heif reads",
         b"avif": "(AVIF, which newer releases of Pillow read|broken and cannot be decoded)",
         b"isom": "not an image",
     }.items():
-        path = tmp_path / "IMG_1.JPG"  # cameras' programs rename them so
+        path = tmp_path / "IMG_1.JPG"  # some cameras' programs rename the files
         path.write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(99))
         with pytest.raises(UserError, match=f"^{path} is {sentence}"):
             read_image(path)
 
 
-def test_the_package_for_heic_is_registered_where_it_is_installed(monkeypatch):
+def test_the_package_for_heic_is_registered_once_if_installed(monkeypatch):
     calls = []
     package = types.SimpleNamespace(register_heif_opener=lambda: calls.append("registered"))
     monkeypatch.setitem(sys.modules, "pillow_heif", package)
@@ -147,7 +147,7 @@ def test_missing_broken_and_wrong_files_are_named(tmp_path, read):
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
-def test_a_broken_avif_image_is_told_to_be_broken(tmp_path):
+def test_a_broken_avif_image_is_reported_as_broken(tmp_path):
     whole, file = encoded(RGB, "AVIF"), tmp_path / "a.avif"
     for content in (whole[: len(whole) // 2], whole.replace(b"pitm", b"free")):
         file.write_bytes(content)
@@ -167,11 +167,11 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("read", "source", "sentence"), REFUSED)
-def test_arrays_and_pixels_without_a_meaning_are_refused(tmp_path, read, source, sentence):
+def test_arrays_and_pixels_of_other_types_and_shapes_are_refused(tmp_path, read, source, sentence):
     with pytest.raises(UserError, match=sentence):
         read(saved(tmp_path, source[1], source[0]) if isinstance(source, tuple) else source)
 
 
-def test_a_picture_from_practice_of_12_bits_is_not_dark(cases):
+def test_a_12_bit_image_from_practice_is_not_dark(cases):
     image, colours = (read_image(cases / name) for name in ("pictures/u12in16.png", "masks/bear.jpg"))
     np.testing.assert_allclose(image.mean(), colours.mean(), atol=3)

@@ -1,4 +1,4 @@
-"""Preparing, killed again and again: what comes out is what an uninterrupted preparation makes, to the byte."""
+"""A preparation killed several times gives the same bytes as an uninterrupted one."""
 
 import hashlib
 import os
@@ -42,12 +42,12 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(voc, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     begun = time.monotonic()
     assert start(voc, whole).wait(300) == 0
-    lasts, draw = time.monotonic() - begun, random.Random(0)
+    duration, draw = time.monotonic() - begun, random.Random(0)
     final = killed / "pascal5i" / "folder" / "1.0.0"
     for kill in range(KILLS):
         process = start(voc, killed)
-        time.sleep(draw.uniform(0.1, 0.35) * lasts)
-        assert process.poll() is None and not final.exists(), "it was to be killed before its end"
+        time.sleep(draw.uniform(0.1, 0.35) * duration)
+        assert process.poll() is None and not final.exists(), "the preparation ended before it was killed"
         if kill % 2 and (alive := workers(process.pid)):
             os.kill(draw.choice(alive), signal.SIGKILL)
             assert process.wait(60) == 2 and "was killed by SIGKILL while it made " in process.stderr.read()

@@ -1,4 +1,4 @@
-"""A user's own mask: which pixels are foreground, however it was saved."""
+"""Foreground of users' own masks, in every format."""
 
 import io
 
@@ -7,10 +7,9 @@ import pytest
 from PIL import Image
 
 from mmnet_jax.data.images import read_image
-from mmnet_jax.data.masks import decode_mask, decode_stored, read_mask
-from mmnet_jax.drawing.images import png_bytes
+from mmnet_jax.data.masks import decode_stored, read_mask
 from mmnet_jax.errors import UserError
-from tests.data.making import encoded, jpeg, palette_png, turned, with_palette
+from tests.data.making import encoded, jpeg, turned, with_palette
 
 TRUE = np.zeros((48, 64), bool)
 TRUE[16:40, 8:32] = True
@@ -36,7 +35,7 @@ def coloured(values, colours):
 
 
 def reopened(values, kind, **options):
-    """The image as it comes back from a file of this kind."""
+    """The image read back from a file of this format."""
     return Image.open(io.BytesIO(encoded(values, kind, **options)))
 
 
@@ -104,8 +103,7 @@ def test_a_mask_is_read_as_it_looks_from_an_array_an_image_or_a_file(tmp_path, k
         np.testing.assert_array_equal(read_mask(source), TRUE)
 
 
-def test_a_mask_of_the_opposite_order_is_the_opposite():
-    """Nothing but black is background, whichever index it has and however large the foreground is."""
+def test_only_black_is_background_whatever_its_index_and_area():
     for colours in ([0] * 3 + [255] * 3, [255] * 3 + [0] * 3, [0] * 3 + [0, 0, 200]):
         image = with_palette(WHITE // 255, colours)
         np.testing.assert_array_equal(read_mask(image), np.array(image.convert("L")) > 0)
@@ -118,7 +116,7 @@ def test_a_mask_without_background_is_foreground_everywhere(value):
     assert (read_mask(np.array([[value, 9]])) == 1).all()
 
 
-def test_values_are_cut_at_half_of_the_range_where_any_lies_between():
+def test_grey_values_are_cut_at_half_of_the_range_if_some_lie_between():
     for values, expected in [
         ([0, 1, 31, 255], [0, 1, 1, 1]),
         ([0, 1, 32, 255], [0, 0, 0, 1]),
@@ -137,17 +135,12 @@ def test_exif_orientation_turns_a_mask(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), TRUE)
 
 
-def test_with_an_index_to_ignore_the_values_are_indices_as_stored():
+def test_with_an_index_to_ignore_the_stored_values_are_class_indices():
     expected = np.where(INDICES == 255, 255, INDICES > 0)
-    dark = np.where(INDICES == 255, 0, INDICES)  # cut at half it would have no foreground
+    dark = np.where(INDICES == 255, 0, INDICES)  # without foreground if cut at half
     dark[0, :3] = 40, 50, 60
-    for mask in (
-        INDICES,
-        INDICES.astype(np.uint16),
-        INDICES.astype(np.int64),
-        stacked(INDICES, 7),
-        stacked(*[INDICES] * 3),
-    ):
+    integers = (INDICES, INDICES.astype(np.uint16), INDICES.astype(np.int64))
+    for mask in (*integers, stacked(INDICES, 7), stacked(*[INDICES] * 3)):
         np.testing.assert_array_equal(read_mask(mask, 255), expected)
     for colours in (RED_AND_GREEN, [255] * 3 + [0] * 765):
         np.testing.assert_array_equal(read_mask(with_palette(INDICES, colours), 255), expected)
@@ -155,10 +148,7 @@ def test_with_an_index_to_ignore_the_values_are_indices_as_stored():
     np.testing.assert_array_equal(read_mask(INDICES, 9), INDICES > 0)
     for mask, sentence in [
         (WHITE, r"the mask has no foreground: every pixel is 0 or 255\."),
-        (
-            coloured(EIGHT, [(0, 0, 0), (64, 0, 0), (192, 128, 128), (224, 224, 192)]),
-            r"the mask is in colour \(RGB\); ",
-        ),
+        (MASKS["VOC's colours"], r"the mask is in colour \(RGB\); "),
         (MASKS["JPEG"], r"the mask is a JPEG image, which does not keep class indices; save masks as PNG\."),
         (WHITE / 255, r"the mask has floating-point values, which are no class indices; save them as 8-bit grey\."),
     ]:
@@ -192,42 +182,36 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("mask", "sentence"), REFUSED)
-def test_masks_without_a_meaning_are_refused(mask, sentence):
+def test_masks_without_foreground_or_of_other_values_are_refused(mask, sentence):
     with pytest.raises(UserError) as error:
         read_mask(mask)
     assert str(error.value).startswith(sentence)
 
 
-def test_a_files_name_is_told(tmp_path):
+def test_messages_name_the_file(tmp_path):
     Image.new("L", (3, 2)).save(tmp_path / "black.png")
     with pytest.raises(UserError, match=rf"^mask {tmp_path}/black\.png has no foreground: every pixel is 0\.$"):
         read_mask(tmp_path / "black.png")
-
-
-def test_a_datasets_mask_is_read_as_indices_whatever_its_palette():
-    mask = np.array([[0, 1, 15], [255, 20, 0]], np.uint8)
-    for data in (palette_png(mask), png_bytes(mask)):
-        np.testing.assert_array_equal(decode_mask(data, "mask"), mask)
 
 
 @pytest.mark.parametrize(
     ("name", "least"),
     {"rgb_saved.gif": 1, "cutout_rgba.png": 1, "jpeg75.jpg": 0.98, "u16_65535.png": 1, "float09.tif": 1}.items(),
 )
-def test_masks_from_practice_are_the_one_that_is_right(cases, name, least):
+def test_masks_from_practice_equal_the_true_mask(cases, name, least):
     right, mask = (read_mask(cases / "masks" / file) == 1 for file in ("L255.png", name))
     assert (right & mask).sum() >= least * (right | mask).sum()
 
 
 def test_a_turned_photograph_from_practice_fits_its_mask(cases):
-    """The bear lies elsewhere in the photograph as it is stored: its mask's mean colour tells the two apart."""
+    """The mean colour inside the mask differs if the photograph is not turned."""
     mask = read_mask(cases / "exif" / "o3_mask_seen.png") == 1
     image, bear = read_image(cases / "exif" / "o3.jpg"), read_image(cases / "masks" / "bear.jpg")
     right = read_mask(cases / "masks" / "L255.png") == 1
     np.testing.assert_allclose(image[mask].mean(axis=0), bear[right].mean(axis=0), atol=3)
 
 
-def test_what_is_stored_as_nonzero_is_told_whatever_the_kind_of_png():
+def test_stored_values_are_decoded_from_every_kind_of_png():
     mask = np.zeros((4, 6), np.uint8)
     mask[1, 2] = 1
     mask[2, 3:] = 255

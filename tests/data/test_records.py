@@ -1,4 +1,4 @@
-"""The record of an image: what it keeps, what it turns upright, and which masks are refused."""
+"""Records of images: stored bytes, EXIF orientation, and the masks that are refused."""
 
 import io
 
@@ -24,7 +24,7 @@ def record_of(image, mask, classes=21, **options):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_images_and_masks_are_stored_as_exif_says_they_are_seen(orientation):
+def test_images_and_masks_are_stored_upright(orientation):
     image = turned(SEEN, orientation)
     for mask in (png_bytes(MASK), turned(MASK, orientation)):
         record, size = record_of(image, mask)
@@ -35,7 +35,7 @@ def test_images_and_masks_are_stored_as_exif_says_they_are_seen(orientation):
         assert Image.open(io.BytesIO(record["image"])).getexif().get(0x0112, 1) == 1
 
 
-def test_a_mask_in_the_stored_frame_gets_a_sentence_that_names_exif():
+def test_a_mask_of_the_unturned_image_is_refused_with_advice():
     with pytest.raises(UserError) as error:
         record_of(turned(SEEN, 6), png_bytes(np.rot90(MASK)))
     expected = "a.png is 4 x 6 pixels, but its image a.jpg is 6 x 4 once its EXIF orientation is applied; "
@@ -45,14 +45,14 @@ def test_a_mask_in_the_stored_frame_gets_a_sentence_that_names_exif():
 
 
 def voc_colour(index):
-    """Bits of the index, lowest first, are dealt to red, green and blue in turn, highest bit first."""
+    """Bits of the index, lowest first, go to red, green and blue in turn, highest bit first."""
     colour = [0, 0, 0]
     for bit in range(8):
         colour[bit % 3] += (index >> bit & 1) << (7 - bit // 3)
     return colour
 
 
-def test_a_palettes_own_indices_are_kept_whatever_colours_it_has():
+def test_a_palettes_indices_are_kept_whatever_its_colours():
     kinds = [
         [voc_colour(i) for i in range(256)],
         [voc_colour(i) for i in range(21)],  # ends before 255

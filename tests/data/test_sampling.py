@@ -1,12 +1,10 @@
-"""Admission and episodes of the whole of PASCAL-5i, from the packaged pixel counts, against PFENet's plain rules.
+"""Admission and episodes of all of PASCAL-5i, from the packaged pixel counts, against PFENet's rules.
 
-``plain_lists`` and ``plain_episode`` state the rules anew and draw with Python's generator, so that only frequencies
-can agree. Every frequency is a sum of independent draws whose expectation and variance are written down below; a
-deviation is counted in standard deviations.
+Every frequency is a sum of independent draws with known expectation and variance; deviations are in standard
+deviations.
 """
 
 import itertools
-import random
 
 import numpy as np
 import pytest
@@ -15,16 +13,16 @@ from mmnet_jax.data import episodes as sampling  # its testing_episode looks lik
 from mmnet_jax.data.dataset import Dataset, Split
 from mmnet_jax.data.datasets.lists import packaged_names, pascal_counts
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I
-from mmnet_jax.data.episodes import EpisodeIndex, EpisodeSpec, training_episode, training_index
+from mmnet_jax.data.episodes import EpisodeIndex, training_episode, training_index
 
 MIN, EPISODES, BATCH, SEED = 2 * 32 * 32, 10_000, 4, 321
 MOST = 5
-"""Standard deviations; of a normal variable one draw in two million lies beyond."""
+"""Largest deviation; a normal variable exceeds it once in two million draws."""
 
 
 @pytest.fixture(scope="module")
 def dataset():
-    """The protocol's 5,953 and 1,449 images, of which nothing but the counts is known."""
+    """The protocol's 5,953 and 1,449 images, by their pixel counts alone."""
     counts = pascal_counts()
     ids = {"train": packaged_names("pascal5i_train"), "val": packaged_names("voc2012_val")}
     splits = (Split(name, own, np.stack([counts[i] for i in own]), [], 1) for name, own in ids.items())
@@ -48,7 +46,7 @@ def test_the_protocols_images_are_admitted_as_in_the_published_code(dataset):
 
 
 def plain_lists(counts, classes):
-    """The images to ask for, in the list's order, and each class's supports."""
+    """The queries, in the list's order, and each class's supports."""
     queries, supports = [], {c: [] for c in classes}
     for image, pixels in enumerate(counts):
         large = [c for c in classes if pixels[c] >= 2 * 32 * 32]
@@ -58,34 +56,11 @@ def plain_lists(counts, classes):
     return queries, supports
 
 
-def plain_episode(draws, counts, classes, supports, query, shots):
-    """A class uniform over all that are present, however small; supports drawn again while they repeat."""
-    class_id = draws.choice([c for c in classes if counts[query][c] > 0])
-    chosen = []
-    while len(chosen) < shots:
-        image = draws.choice(supports[class_id])
-        if image != query and image not in chosen:
-            chosen.append(image)
-    return EpisodeSpec(query, class_id, tuple(chosen))
-
-
-def plain_episodes(counts, classes, shots, split):
-    draws, (queries, supports) = random.Random(SEED), plain_lists(counts.tolist(), classes)
-    order = list(queries)
-    episodes = []
-    while len(episodes) < EPISODES:
-        if split == "train":
-            draws.shuffle(order)
-        epoch = order[: len(order) // BATCH * BATCH] if split == "train" else order
-        episodes += [plain_episode(draws, counts, classes, supports, query, shots) for query in epoch]
-    return episodes[:EPISODES]
-
-
 def class_deviations(episodes, counts, classes):
-    """For each class: how far the number of episodes that ask for it is from its expectation.
+    """Deviation of each class's number of episodes from its expectation.
 
-    An episode whose query shows n of the classes asks for each of them with p = 1/n: expectation sum p, variance
-    sum p (1 - p). A class that shares no query has no variance and must be met exactly.
+    An episode whose query shows n of the classes has each of them with p = 1/n: expectation sum p, variance
+    sum p (1 - p). A class that shares no query has no variance and must match exactly.
     """
     shown = counts[[e.query for e in episodes]][:, classes] > 0
     p = shown / shown.sum(axis=1, keepdims=True)
@@ -94,7 +69,7 @@ def class_deviations(episodes, counts, classes):
 
 
 def support_deviation(episodes, supports, shots):
-    """How far the supports are from uniform over their classes' lists.
+    """Deviation of the supports from uniform draws of their classes' lists.
 
     An episode of a class with n supports besides the query draws each with p = shots / n. An image's frequency over
     the episodes has the variance v = sum p (1 - p), so that its squared deviation / v is 1 on average, and the sum over
@@ -126,23 +101,21 @@ CASES = [
 
 
 @pytest.mark.parametrize(("fold", "split", "shots"), CASES)
-def test_ten_thousand_episodes_have_pfenets_frequencies(dataset, fold, split, shots):
+def test_episodes_have_the_frequencies_of_pfenets_rules(dataset, fold, split, shots):
     part = dataset.train if split == "train" else dataset.test
     counts, classes = part.counts, list(dataset.classes(fold, "base" if split == "train" else "novel"))
     index, (queries, supports) = index_of(dataset, split, fold, shots), plain_lists(counts.tolist(), classes)
     if split == "train":
-        ours = [training_episode(index, SEED, i, BATCH) for i in range(EPISODES)]
+        episodes = [training_episode(index, SEED, i, BATCH) for i in range(EPISODES)]
         per_epoch = len(queries) // BATCH * BATCH
         for epoch in range(EPISODES // per_epoch):
-            asked = [e.query for e in ours[epoch * per_epoch : (epoch + 1) * per_epoch]]
-            assert len(set(asked)) == per_epoch and set(asked) <= set(queries)
+            drawn = {e.query for e in episodes[epoch * per_epoch : (epoch + 1) * per_epoch]}
+            assert len(drawn) == per_epoch and drawn <= set(queries)
     else:
-        ours = [sampling.testing_episode(index, SEED, i) for i in range(EPISODES)]
-        assert [e.query for e in ours] == [queries[i % len(queries)] for i in range(EPISODES)]
-    plain = plain_episodes(counts, classes, shots, split)
-    for episodes in (ours, plain):
-        assert all(len({e.query, *e.supports}) == 1 + shots for e in episodes)
-        assert all(counts[e.query, e.class_id] > 0 for e in episodes)
-        assert all(counts[s, e.class_id] >= MIN for e in episodes for s in e.supports)
-        assert np.abs(class_deviations(episodes, counts, classes)).max() < MOST
-        assert abs(support_deviation(episodes, supports, shots)) < MOST
+        episodes = [sampling.testing_episode(index, SEED, i) for i in range(EPISODES)]
+        assert [e.query for e in episodes] == [queries[i % len(queries)] for i in range(EPISODES)]
+    assert all(len({e.query, *e.supports}) == 1 + shots for e in episodes)
+    assert all(counts[e.query, e.class_id] > 0 for e in episodes)
+    assert all(counts[s, e.class_id] >= MIN for e in episodes for s in e.supports)
+    assert np.abs(class_deviations(episodes, counts, classes)).max() < MOST
+    assert abs(support_deviation(episodes, supports, shots)) < MOST

@@ -1,7 +1,6 @@
-"""Preparing in shards: the result does not depend on workers, interruptions or faults, and nothing is half-made."""
+"""Preparation in shards: the result does not depend on workers, interruptions or faults, and is never partial."""
 
 import errno
-import hashlib
 import json
 import os
 import subprocess
@@ -27,7 +26,7 @@ FILES += ["pascal5i-val.array_record-00000-of-00001"]
 
 @pytest.fixture
 def voc(voc, monkeypatch):
-    """Five train and two val images, two in a shard: four shards."""
+    """Five train and two val images, at most two in a shard: four shards."""
     monkeypatch.setattr(shards, "SIZE", 2)
     for part, ids in SPLITS.items():
         (voc / f"ImageSets/Segmentation/{part}.txt").write_text("\n".join(ids))
@@ -36,14 +35,13 @@ def voc(voc, monkeypatch):
     return voc
 
 
-def files(folder: Path) -> dict[str, tuple[str, int]]:
-    """SHA-256 and time of every record file."""
-    found = sorted(folder.glob("*array_record*"))
-    return {file.name: (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns) for file in found}
+def files(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Content and time of every record file."""
+    return {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in sorted(folder.glob("*array_record*"))}
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    return {name: digest for name, (digest, _) in files(folder).items()}
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: content for name, (content, _) in files(folder).items()}
 
 
 def unfinished(data: Path) -> Path:
@@ -63,7 +61,7 @@ def test_worker_processes_make_what_one_process_makes(voc, data, tmp_path, monke
     lines = []
     one = prepare("pascal5i", voc, data, "folder", workers=1)
     two = prepare("pascal5i", voc, tmp_path / "other", "folder", lines.append, workers=2)
-    assert list(hashes(one)) == FILES and hashes(one) == hashes(two)
+    assert list(contents(one)) == FILES and contents(one) == contents(two)
     assert json.loads((one / "metadata.json").read_text()) == json.loads((two / "metadata.json").read_text())
     assert lines[-1].startswith("pascal5i: image 7/7 ")
     assert [len(f) for f in (os.listdir(one.parent), os.listdir(two.parent))] == [1, 1]
@@ -71,8 +69,8 @@ def test_worker_processes_make_what_one_process_makes(voc, data, tmp_path, monke
     assert list(dataset.train.ids) == TRAIN and dataset.train.read_mask(4)[0, 0] == 5
 
 
-def test_what_a_run_has_finished_is_kept_and_the_next_makes_the_rest(voc, data, tmp_path, monkeypatch):
-    whole = hashes(prepare("pascal5i", voc, tmp_path / "other", "folder"))
+def test_finished_shards_are_kept_and_the_next_run_makes_the_rest(voc, data, tmp_path, monkeypatch):
+    whole = contents(prepare("pascal5i", voc, tmp_path / "other", "folder"))
     good = image_of(voc, "train_4").read_bytes()
     image_of(voc, "train_4").write_bytes(good[:-50])
     lines = []
@@ -87,18 +85,16 @@ def test_what_a_run_has_finished_is_kept_and_the_next_makes_the_rest(voc, data, 
     folder = prepare("pascal5i", voc.name, data, "folder", lines.append)  # the same source in other words
     assert "pascal5i: 4 of 7 images are there from an earlier run." in lines
     after = files(folder)
-    assert {name: after[name] for name in before} == before and hashes(folder) == whole
+    assert {name: after[name] for name in before} == before and contents(folder) == whole
     assert os.listdir(folder.parent) == ["1.0.0"]
 
 
 @pytest.mark.parametrize("change", ["a mask", "the list"])
-def test_what_is_kept_is_made_again_if_its_images_have_changed(voc, data, change):
+def test_finished_shards_are_made_again_if_their_images_have_changed(voc, data, change):
     good = image_of(voc, "val_1").read_bytes()
-    image_of(voc, "val_1").unlink()
-    image_of(voc, "val_1").mkdir()
+    image_of(voc, "val_1").write_bytes(b"")
     with pytest.raises(UserError, match="val_1"):
         prepare("pascal5i", voc, data, "folder")
-    image_of(voc, "val_1").rmdir()
     image_of(voc, "val_1").write_bytes(good)
     if change == "a mask":
         mask_of(voc, "train_2").write_bytes(palette_png(a_mask(14, 16, 20)))
@@ -117,32 +113,23 @@ def test_what_is_kept_is_made_again_if_its_images_have_changed(voc, data, change
         assert list(dataset.train.ids) == [*TRAIN[:2], *TRAIN[:1:-1]]
 
 
-def dangling(file: Path) -> None:
-    file.unlink()
-    file.symlink_to("nowhere")
-
-
-def folder(file: Path) -> None:
-    file.unlink()
-    file.mkdir()
-
-
 WIDE = np.ones((2, 12_000), np.uint8)
-FAULTS = {  # what is at fault, how it comes about, and the message
-    "truncated JPEG": (image_of, lambda file: file.write_bytes(file.read_bytes()[:-50]), "is broken and cannot be"),
-    "empty image": (image_of, lambda file: file.write_bytes(b""), "is not an image"),
-    "empty mask": (mask_of, lambda file: file.write_bytes(b""), "is not an image"),
-    "missing file": (mask_of, dangling, "cannot be read: No such file or directory"),
-    "no file": (image_of, folder, "cannot be read: Is a directory"),
-    "wide image": (image_of, lambda file: file.write_bytes(jpeg(WIDE)), "is 12,000 x 2 pixels, and every batch is pad"),
+FAULTS = {  # the file at fault, its content (None: a dangling link), and the message
+    "truncated JPEG": (image_of, lambda content: content[:-50], "is broken and cannot be"),
+    "empty image": (image_of, lambda content: b"", "is not an image"),
+    "empty mask": (mask_of, lambda content: b"", "is not an image"),
+    "missing file": (mask_of, lambda content: None, "cannot be read: No such file or directory"),
+    "wide image": (image_of, lambda content: jpeg(WIDE), "is 12,000 x 2 pixels, and every batch is pad"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_image_that_cannot_be_used_is_named_and_left_out_on_request(voc, data, fault):
+def test_an_unusable_image_is_named_and_left_out_on_request(voc, data, fault):
     place, change, sentence = FAULTS[fault]
     file = place(voc, "train_3")
-    change(file)
+    content = change(file.read_bytes())
+    file.unlink()
+    file.symlink_to("nowhere") if content is None else file.write_bytes(content)
     if fault == "wide image":
         mask_of(voc, "train_3").write_bytes(palette_png(WIDE))
     with pytest.raises(UserError) as error:
@@ -157,14 +144,14 @@ def test_an_image_that_cannot_be_used_is_named_and_left_out_on_request(voc, data
     assert "train: found 4 of 5 images (1 more left out)" in summary("pascal5i", data, "folder")
 
 
-def test_an_image_of_one_pixel_is_an_image(voc, data):
+def test_an_image_of_one_pixel_is_prepared(voc, data):
     write_image(voc, "train_3", np.uint8([[7]]))
     dataset = prepare_voc(voc, data)
     image, mask = dataset.train.read_image(3), dataset.train.read_mask(3)
     assert image.shape == (1, 1, 3) and mask.tolist() == [[7]] and dataset.train.counts[3, 7] == 1
 
 
-def test_a_shard_or_a_split_of_which_nothing_is_left(voc, data):
+def test_a_shard_or_a_split_may_lose_all_its_images(voc, data):
     for identity in ("train_2", "train_3", "val_0", "val_1"):
         mask_of(voc, identity).write_bytes(b"")
     prepare("pascal5i", voc, data, "folder", on_error="skip")
@@ -173,7 +160,7 @@ def test_a_shard_or_a_split_of_which_nothing_is_left(voc, data):
     assert dataset.train.read_mask(2)[0, 0] == 5
 
 
-def test_if_no_image_at_all_can_be_used_nothing_is_prepared(voc, data):
+def test_nothing_is_prepared_without_any_usable_image(voc, data):
     for ids in SPLITS.values():
         for identity in ids:
             mask_of(voc, identity).write_bytes(b"")
@@ -182,7 +169,7 @@ def test_if_no_image_at_all_can_be_used_nothing_is_prepared(voc, data):
     assert not data.exists()
 
 
-def test_what_was_finished_with_images_left_out_does_not_count_where_all_are_wanted(voc, data):
+def test_shards_without_all_their_images_are_made_again_unless_skipping(voc, data):
     mask_of(voc, "train_1").write_bytes(b"")
     image_of(voc, "val_1").write_bytes(b"")
 
@@ -204,30 +191,30 @@ def test_what_was_finished_with_images_left_out_does_not_count_where_all_are_wan
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_full_disk_is_named_and_what_was_finished_is_kept(voc, data, workers, monkeypatch):
+def test_a_full_disk_is_named_and_finished_shards_are_kept(voc, data, workers, monkeypatch):
     monkeypatch.setattr(preparation, "FEW", 0)
     write_image(voc, "train_3", np.ones((300, 400), np.uint8))  # noise: 200 kB
     with no_file_above(150_000), pytest.raises(OSError) as error:
         prepare("pascal5i", voc, data, "folder", workers=workers)
     assert error.value.errno == errno.EFBIG and error.value.filename == str(unfinished(data))
-    kept = hashes(unfinished(data) / "records")
+    kept = contents(unfinished(data) / "records")
     assert FILES[1] not in kept and (FILES[0] in kept or workers == 2)  # the other may not be done yet
     assert not any(unfinished(data).glob("notes/*.part"))
     assert len(prepare_voc(voc, data).train) == 5  # there is room again
 
 
-def test_of_two_preparations_into_one_folder_the_second_waits_and_finds_it_prepared(voc, data):
-    busy, go_on, told = threading.Event(), threading.Event(), []
+def test_a_second_preparation_into_one_folder_waits_and_finds_it_prepared(voc, data):
+    busy, waiting, lines = threading.Event(), threading.Event(), []
 
     def hold(line):
         if "image" in line:
             busy.set()
-            assert go_on.wait(60)
+            assert waiting.wait(60)
 
     def second(line):
-        told.append(line)
+        lines.append(line)
         if "waiting" in line:
-            go_on.set()
+            waiting.set()
 
     threads = [threading.Thread(target=prepare, args=("pascal5i", voc, data, "folder", say)) for say in (hold, second)]
     threads[0].start()
@@ -236,11 +223,11 @@ def test_of_two_preparations_into_one_folder_the_second_waits_and_finds_it_prepa
     for thread in threads:
         thread.join(60)
     folder = data / "pascal5i" / "folder" / "1.0.0"
-    assert told[1:] == [f"waiting for another process that prepares {folder}"]
+    assert lines[1:] == [f"waiting for another process that prepares {folder}"]
     assert os.listdir(folder.parent) == ["1.0.0"] and len(open_dataset("pascal5i", data, "folder").train) == 5
 
 
-def test_worker_processes_do_without_jax():
+def test_worker_processes_import_no_jax():
     code = "import sys, mmnet_jax.data.shards, mmnet_jax.data.datasets; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
@@ -253,11 +240,11 @@ def test_images_that_are_missing_or_turned_are_named(voc, data):
     lines = []
     prepare("pascal5i", voc, data, "folder", lines.append)
     assert "pascal5i: not found, or without a mask, for the train split: train_0, train_3" in lines
-    told = "pascal5i: turned as EXIF says: train_1; make sure that their masks are upright too."
-    assert lines[-1] == told and not any("val split" in line for line in lines)
+    expected = "pascal5i: turned as EXIF says: train_1; make sure that their masks are upright too."
+    assert lines[-1] == expected and not any("val split" in line for line in lines)
 
 
-def test_of_many_ids_the_first_and_their_number_are_told(voc, data):
+def test_of_many_missing_ids_the_first_five_are_named(voc, data):
     for i in range(7):
         (voc / "ImageSets/Segmentation/train.txt").open("a").write(f"\nabsent_{i}")
     lines = []
@@ -265,7 +252,7 @@ def test_of_many_ids_the_first_and_their_number_are_told(voc, data):
     assert lines[1].endswith("train split: absent_0, absent_1, absent_2, absent_3, absent_4 and 2 more")
 
 
-def test_a_data_folder_that_is_a_file_is_told(voc, data):
+def test_a_data_folder_that_is_a_file_is_refused(voc, data):
     data.touch()
     with pytest.raises(UserError, match=f"^--data_dir {data} is a file, not a folder"):
         prepare("pascal5i", voc, data, "folder")

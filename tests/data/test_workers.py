@@ -1,9 +1,8 @@
-"""Worker processes: signals, the end of their parent, tasks and errors."""
+"""Worker processes: signals, the death of their parent, tasks and errors."""
 
 import errno
 import multiprocessing
 import os
-import re
 import signal
 import time
 
@@ -27,7 +26,7 @@ def employ(connection):
 
 
 def start(work):
-    """A process, our end of a pipe to it or its worker, and that one's number."""
+    """A process, our end of a pipe to it or to its worker, and the process number at the other end."""
     here, there = CONTEXT.Pipe()
     process = CONTEXT.Process(target=work, args=(there,))
     process.start()
@@ -35,7 +34,7 @@ def start(work):
     return process, here, here.recv()
 
 
-def test_a_worker_leaves_signals_to_its_parent():
+def test_a_worker_ignores_signals():
     worker, connection, number = start(answer)
     for each in (signal.SIGINT, signal.SIGTERM):
         os.kill(number, each)
@@ -45,7 +44,7 @@ def test_a_worker_leaves_signals_to_its_parent():
     assert worker.exitcode == 0
 
 
-def test_a_worker_ends_with_a_parent_that_was_killed():
+def test_a_worker_exits_with_a_killed_parent():
     parent, connection, number = start(employ)
     assert number != parent.pid
     parent.kill()
@@ -55,42 +54,41 @@ def test_a_worker_ends_with_a_parent_that_was_killed():
 
 
 def do(task, count):
-    """What a task's word asks for; its other tasks take a moment."""
-    word, value = task
-    if word == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if word == "exit":
-        os._exit(value)
-    if word == "raise":
+    """Runs a function, or raises an exception."""
+    function, value = task
+    if function == "raise":
         raise value
-    if word == "sleep":
-        time.sleep(value)
-    if word == "write":
-        value.write_text(str(os.getpid()))
+    function(value)
     count(2)
     count(1)
+
+
+def write_number(file):
+    file.write_text(str(os.getpid()))
+
+
+def kill(number):
+    os.kill(os.getpid(), number)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_tasks_are_shared_out_and_counted(tmp_path, workers):
     counted, ours = [], os.getpid()
     files = [tmp_path / f"{i}" for i in range(7)]
-    share_out(do, [("write", file) for file in files], workers, counted.append)
+    share_out(do, [(write_number, file) for file in files], workers, counted.append)
     assert sum(counted) == 21 and len(counted) == 14
     numbers = {int(file.read_text()) for file in files}
     assert numbers == {ours} if workers == 1 else ours not in numbers and 1 <= len(numbers) <= 3
 
 
-def test_a_worker_that_is_killed_is_told_and_takes_the_others_along():
+def test_a_killed_worker_is_reported_and_ends_the_others():
     start = time.monotonic()
-    with pytest.raises(UserError) as error:
-        share_out(do, [("sleep", 60), ("kill", None)], 2, lambda more: None)
-    assert re.fullmatch(
-        r"worker process \d+ was killed by SIGKILL while it made \('kill', None\), .*", str(error.value)
-    )
+    sentence = r"^worker process \d+ was killed by SIGKILL while it made \(<function kill at 0x\w+>, 9\), "
+    with pytest.raises(UserError, match=sentence):
+        share_out(do, [(time.sleep, 60), (kill, signal.SIGKILL.value)], 2, lambda more: None)
     assert time.monotonic() - start < 30 and not multiprocessing.active_children()
-    with pytest.raises(UserError, match=r"^worker process \d+ ended with status 3, and says above why; "):
-        share_out(do, [("exit", 3), ("sleep", 60)], 2, lambda more: None)
+    with pytest.raises(UserError, match=r"^worker process \d+ ended with status 3; its error is above; "):
+        share_out(do, [(os._exit, 3), (time.sleep, 60)], 2, lambda more: None)
 
 
 ERRORS = [UserError("a.png is broken."), OSError(errno.ENOSPC, "No space left on device", "a.png"), KeyError("a")]
@@ -99,7 +97,7 @@ ERRORS = [UserError("a.png is broken."), OSError(errno.ENOSPC, "No space left on
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_errors_of_a_worker_reach_the_caller(error):
     with pytest.raises(RuntimeError if isinstance(error, KeyError) else type(error)) as raised:
-        share_out(do, [("raise", error), ("sleep", 60)], 2, lambda more: None)
+        share_out(do, [("raise", error), (time.sleep, 60)], 2, lambda more: None)
     if isinstance(error, KeyError):
         assert "KeyError: 'a'" in str(raised.value) and "raise value" in str(raised.value)
     else:

@@ -1,4 +1,4 @@
-"""Plans against a slow Belady, and what each turn of them promises."""
+"""Plans of encoded images against a slow implementation of Belady's rule, turn by turn."""
 
 import random
 
@@ -36,7 +36,7 @@ def slow_belady(batches, capacity):
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_images_one_by_one_are_encoded_as_rarely_as_possible_and_chunks_hardly_oftener(seed):
+def test_the_number_of_encoded_images_is_minimal_and_chunks_add_little(seed):
     draw = random.Random(seed)
     images, size = draw.randint(1, 30), draw.randint(1, 8)
     batches = [[draw.randrange(images) for _ in range(size)] for _ in range(40)]
@@ -49,7 +49,7 @@ def test_images_one_by_one_are_encoded_as_rarely_as_possible_and_chunks_hardly_o
     assert carry_out(batches, capacity, 4) <= 1.3 * fewest
 
 
-def test_chunks_are_filled_with_the_next_images_and_what_is_not_needed_again_goes_at_once():
+def test_chunks_are_filled_with_the_next_images_and_images_without_further_use_are_dropped():
     plan = plan_turns([[0, 1, 0], [2, 0], [3, 0]], 9, 3)
     assert plan.turns == [Turn((), ((0, 1, 2),)), Turn((1,), ()), Turn((2,), ((3,),))]
     assert plan.describe(3, 7, 10**9) == (
@@ -57,9 +57,9 @@ def test_chunks_are_filled_with_the_next_images_and_what_is_not_needed_again_goe
     )
 
 
-def test_a_description_names_the_share_of_requests_that_are_found():
-    told = plan_turns([[0, 1], [2, 3], [0, 1], [2, 3]], 2, 1).describe(4, 8, 10**6)
-    assert told == (
+def test_a_description_names_the_fraction_of_uses_that_are_cached():
+    text = plan_turns([[0, 1], [2, 3], [0, 1], [2, 3]], 2, 1).describe(4, 8, 10**6)
+    assert text == (
         "features: 4 episodes use 4 images 8 times; 0% of the uses are cached, at most 2 in memory (2.00 MB, "
         "evaluation.cache_gb)"
     )

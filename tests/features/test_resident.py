@@ -1,4 +1,4 @@
-"""Batches gathered from device memory against those read for each batch, and the refusal where memory is short."""
+"""Batches gathered from device memory against those read from the host, and the check of free memory."""
 
 import dataclasses
 from unittest import mock
@@ -53,23 +53,23 @@ def assert_same_batches(source, split, specs):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_images_labels_and_sizes_are_those_that_are_read_and_split_over_the_devices():
+def test_images_labels_and_sizes_equal_those_read_and_are_split_over_the_devices():
     assert BY_ROW.mesh.size == 4
     assert_same_batches(image_source(SPLIT, 33), SPLIT, SPECS)
 
 
-def test_masks_of_one_class_give_the_class_of_their_image():
+def test_masks_of_one_class_images_give_labels():
     split = one_class_split()
     specs = [EpisodeSpec(0, 3, (2,)), EpisodeSpec(1, 5, (0,)), EpisodeSpec(1, 3, (2,)), EpisodeSpec(2, 3, (0,))]
     assert_same_batches(image_source(split, 9), split, specs)
 
 
 @pytest.mark.parametrize("mask_level3", [False, True])
-def test_stored_features_are_those_that_are_read(tmp_path, mask_level3):
+def test_stored_features_equal_those_read(tmp_path, mask_level3):
     assert_same_batches(stored(tmp_path, mask_level3), SPLIT, SPECS)
 
 
-def test_the_host_sends_positions_and_reads_each_image_once(monkeypatch):
+def test_each_image_is_read_once_and_batches_are_positions(monkeypatch):
     read, lines = [], []
     original = Split.record
     monkeypatch.setattr(Split, "record", lambda split, i: read.append(i) or original(split, i))
@@ -81,7 +81,7 @@ def test_the_host_sends_positions_and_reads_each_image_once(monkeypatch):
     assert source.place(batch, BY_ROW).images.shape == (4, 3, 48, 48, 3) and not read
 
 
-def test_what_does_not_fit_is_refused_with_its_size_before_more_than_one_image_is_read(monkeypatch):
+def test_a_split_that_does_not_fit_is_refused_after_reading_one_image(monkeypatch):
     read = []
     original = Split.read_image
     monkeypatch.setattr(Split, "read_image", lambda split, i: read.append(i) or original(split, i))
@@ -97,7 +97,7 @@ def test_what_does_not_fit_is_refused_with_its_size_before_more_than_one_image_i
     assert read == [0]
 
 
-def test_free_memory_is_the_devices_own_or_a_share_of_the_hosts():
+def test_free_memory_is_a_gpus_own_or_a_share_of_the_hosts():
     gpu = mock.Mock(jax.Device, memory_stats=lambda: {"bytes_limit": 100, "bytes_in_use": 30})
     assert free_memory(gpu) == 70
     assert 2**20 < free_memory(jax.devices()[0]) < 2**45

@@ -1,4 +1,4 @@
-"""A store's features against those that the network extracts from the images, and when it is made anew."""
+"""Stored features against those extracted from images, and the key of a store."""
 
 import collections
 import dataclasses
@@ -20,7 +20,7 @@ from tests.tiny import tiny_network
 from tests.training.tiny_training import tiny_config, tiny_dataset
 
 SPECS = [EpisodeSpec(0, 1, (2, 4)), EpisodeSpec(6, 11, (7, 3))]
-"""Of the training split; its image 3 does not hold class 11."""
+"""Episodes of the training split, whose image 3 does not hold class 11."""
 SHA256 = "0" * 64
 MODEL, VARIABLES = tiny_network()
 SPLIT = tiny_dataset().train
@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("mask_level3", [False, True])
-def test_stored_episodes_are_what_the_network_extracts(folder, mask_level3):
+def test_stored_features_equal_extracted_ones(folder, mask_level3):
     model = MODEL.clone(mask_level3=mask_level3)
 
     def encode(source):
@@ -57,14 +57,14 @@ def test_stored_episodes_are_what_the_network_extracts(folder, mask_level3):
     stored, images = encode(opened(folder, model=model)), encode(image_source(SPLIT, 33))
     for a, b in zip(jax.tree.leaves(stored), jax.tree.leaves(images), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5 * float(np.abs(b).max()))
-    assert len(tables(folder)) == 1  # what depends on a mask is not stored
+    assert len(tables(folder)) == 1  # features that depend on a mask are not stored
 
 
-def test_a_store_is_computed_once_and_reads_no_image(tmp_path, monkeypatch):
+def test_a_store_is_computed_once_and_then_reads_no_image(tmp_path, monkeypatch):
     lines = []
     first = opened(tmp_path, say=lines.append).load(SPECS)
     assert re.match(r"features of train: image 8/8  .* images/s  ETA 0m00s$", lines[-1])
-    # what runs is the code that was imported: an edit of its source meanwhile does not change the key
+    # the key is of the imported code, whatever happens to its source meanwhile
     monkeypatch.setattr(provenance, "describe_checkout", lambda root: ("c" * 40 + "+dirty", "3" * 64))
     monkeypatch.setattr(provenance.subprocess, "run", lambda *_, **__: pytest.fail("the checkout was read again"))
     monkeypatch.setattr(Split, "read_image", lambda *_: pytest.fail("an image was read"))
@@ -72,7 +72,7 @@ def test_a_store_is_computed_once_and_reads_no_image(tmp_path, monkeypatch):
     assert re.fullmatch(r"tiny_33px_pascal5i_protocol_train_[0-9a-f]{12}", *tables(tmp_path))
 
 
-def test_other_weights_or_other_images_have_a_store_of_their_own(tmp_path):
+def test_other_weights_and_other_images_have_another_store(tmp_path):
     opened(tmp_path, sha256="1" * 64)
     changed = dataclasses.replace(SPLIT, records=[*SPLIT.records[1:], SPLIT.records[0]])
     one = [EpisodeSpec(len(SPLIT) - 1, 1, (0,))]
@@ -89,7 +89,7 @@ def test_clean_and_dirty_checkouts_and_other_numerics_never_share_features(tmp_p
     assert len(tables(tmp_path)) == 4
     monkeypatch.setattr(store_module, "CODE", clean._replace(version="0.2.0", commit="b" * 40))
     opened(tmp_path)
-    assert len(tables(tmp_path)) == 4  # a commit that changes no number shares
+    assert len(tables(tmp_path)) == 4  # commits with the same numerics share
 
 
 def test_a_disk_without_room_and_several_processes_are_refused_before_anything_is_computed(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Tables on the disk: whole or not at all, made once, whatever happens to who makes them."""
+"""Tables on disk: written atomically and once, despite interrupts, kills and full disks."""
 
 import errno
 import fcntl
@@ -58,19 +58,19 @@ def maker(folder, seconds):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_table_is_made_once_and_mapped_from_the_disk(tmp_path):
+def test_a_table_is_made_once_and_memory_mapped(tmp_path):
     made = table(tmp_path / "t").ensure(rows(), silent)
     again = table(tmp_path / "t").ensure(pytest.fail, silent)
     np.testing.assert_array_equal(made["x"], ROWS)
     np.testing.assert_array_equal(again["x"], ROWS)
     assert isinstance(again.base, np.memmap) and not again.flags.writeable
     assert table(tmp_path / "t").bytes == ROWS.nbytes
-    # another table in its place is replaced
+    # a table with another key is replaced
     np.testing.assert_array_equal(table(tmp_path / "t", about=2).ensure(rows(ROWS + 1), silent)["x"], ROWS + 1)
 
 
 @pytest.mark.parametrize(("file", "left"), [("rows.npy", 150), ("rows.npy", None), ("about.json", 1)])
-def test_a_table_that_is_cut_or_lacks_its_rows_is_made_again(tmp_path, file, left):
+def test_a_damaged_table_is_made_again(tmp_path, file, left):
     table(tmp_path / "t").ensure(rows(), silent)
     if left is None:
         (tmp_path / "t" / file).unlink()
@@ -80,7 +80,7 @@ def test_a_table_that_is_cut_or_lacks_its_rows_is_made_again(tmp_path, file, lef
     np.testing.assert_array_equal(table(tmp_path / "t").ensure(rows(), silent)["x"], ROWS)
 
 
-def test_an_interrupt_in_the_middle_leaves_nothing(tmp_path):
+def test_an_interrupt_leaves_nothing(tmp_path):
     def interrupted():
         yield ROWS[:2].view(ROW)[:, 0]
         raise KeyboardInterrupt
@@ -90,7 +90,7 @@ def test_an_interrupt_in_the_middle_leaves_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [".t.lock"]
 
 
-def test_kill_9_in_the_middle_leaves_no_table_and_the_next_one_cleans_up(tmp_path):
+def test_a_kill_leaves_no_table_and_the_next_run_cleans_up(tmp_path):
     process = maker(tmp_path / "t", 60)
     assert process.stdout.readline() == "row\n"
     process.send_signal(signal.SIGKILL)
@@ -101,7 +101,7 @@ def test_kill_9_in_the_middle_leaves_no_table_and_the_next_one_cleans_up(tmp_pat
     assert not list(tmp_path.glob(".unfinished-*"))
 
 
-def test_of_two_at_once_one_makes_it_and_the_other_waits(tmp_path):
+def test_of_two_processes_one_makes_a_table_and_the_other_waits(tmp_path):
     first = maker(tmp_path / "t", 0.5)
     assert first.stdout.readline() == "row\n"
     second = maker(tmp_path / "t", 0)
@@ -111,14 +111,14 @@ def test_of_two_at_once_one_makes_it_and_the_other_waits(tmp_path):
     assert (tmp_path / "made").read_text() == "x"
 
 
-def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch):
+def test_a_table_is_made_without_file_locks(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", mock.Mock(side_effect=OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))))
     (tmp_path / ".unfinished-other").mkdir()
     np.testing.assert_array_equal(table(tmp_path / "t").ensure(rows(), silent)["x"], ROWS)
-    assert (tmp_path / ".unfinished-other").is_dir()  # it may be another process's
+    assert (tmp_path / ".unfinished-other").is_dir()  # another process may be using it
 
 
-def test_a_disk_that_fills_is_told_by_the_tables_name_and_nothing_is_left(tmp_path):
+def test_a_full_disk_is_an_error_that_names_the_table_and_leaves_nothing(tmp_path):
     large = np.zeros((4, 20_000), np.float32)
     wide = Table(tmp_path / "t", {}, 4, np.dtype([("x", "<f4", (20_000,))]))
     with no_file_above(100_000), pytest.raises(OSError) as error:

@@ -1,4 +1,4 @@
-"""Where pixels come from, by OpenCV's conventions, on axes short enough to write down."""
+"""Resampling by OpenCV's conventions against hand-worked values."""
 
 import jax
 import numpy as np
@@ -8,7 +8,7 @@ from mmnet_jax.data.transforms import geometry
 
 
 def run(function, *arguments):
-    """Compiled whole, which takes less time than operation by operation."""
+    """Runs a function compiled, which is faster than operation by operation."""
     return jax.device_get(jax.jit(function)(*map(np.asarray, arguments)))
 
 

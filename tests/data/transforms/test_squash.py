@@ -1,4 +1,4 @@
-"""HSNet's transform against Pillow, and by hand."""
+"""HSNet's transform against Pillow and hand-worked values."""
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from mmnet_jax.data.transforms.squash import SQUASH, squash_image, squash_label
 
 
 def in_canvas(array, side=130):
-    """Top left in a square of other numbers, which must not be seen."""
+    """The array in the top left corner of a square of other numbers, which must have no effect."""
     canvas = np.full((side, side, *array.shape[2:]), 77, array.dtype)
     canvas[: array.shape[0], : array.shape[1]] = array
     return canvas

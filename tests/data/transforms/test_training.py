@@ -1,4 +1,4 @@
-"""The training transform: each part and the whole against OpenCV, and the draws."""
+"""The training transform against OpenCV, part by part and as a whole, and its random draws."""
 
 import functools
 
@@ -101,7 +101,7 @@ def test_equals_opencv(part, size, side):
     assert np.mean(got_label != expected_label) <= (0.005 if turned else 0)
 
 
-def test_rotation_blends_with_the_mean_colour_at_the_border_and_labels_become_unknown():
+def test_rotation_blends_with_the_mean_colour_at_the_border_where_labels_are_ignored():
     image, label = np.full((SQUARE, SQUARE, 3), 255, np.uint8), np.ones((SQUARE, SQUARE), np.uint8)
     got, got_label = ours(image, label, (89, 89), parameters(degrees=10.0), 89)
     np.testing.assert_allclose(got[0, 0], FILL, atol=1e-3)
@@ -178,7 +178,7 @@ def raw_episodes(b, k, seed=0):
     return RawEpisodes(images, labels, sizes)
 
 
-def test_an_episode_has_the_shapes_types_and_values_of_the_contract():
+def test_an_episode_has_its_documented_shapes_types_and_values():
     episode = augmented(jax.random.key(0), raw_episodes(8, 2))
     assert (episode.query_image.shape, episode.query_image.dtype) == ((8, 33, 33, 3), jnp.float32)
     assert (episode.query_label.shape, episode.query_label.dtype) == ((8, 33, 33), jnp.int32)
@@ -188,7 +188,7 @@ def test_an_episode_has_the_shapes_types_and_values_of_the_contract():
     assert np.abs(episode.query_image).max() < 2.7
 
 
-def test_query_and_supports_and_episodes_have_draws_of_their_own():
+def test_every_image_of_every_episode_has_its_own_draws():
     image, label = picture(SQUARE, SQUARE)
     size = np.array([SQUARE, SQUARE], np.int32)
     alike = RawEpisodes(*(np.tile(x, (8, 3, *[1] * x.ndim)) for x in (image, label, size)))
@@ -199,7 +199,7 @@ def test_query_and_supports_and_episodes_have_draws_of_their_own():
             assert not np.allclose(results[i], results[j])
 
 
-def test_an_episode_does_not_depend_on_the_others_nor_on_the_devices():
+def test_an_episode_does_not_depend_on_other_episodes_or_devices():
     raw = raw_episodes(8, 2)
     expected = augmented(jax.random.key(1), raw)
     other = jax.tree.map(lambda ours, theirs: np.concatenate([ours[:4], theirs[4:]]), raw, raw_episodes(8, 2, seed=9))
@@ -225,7 +225,7 @@ def test_draws_cover_their_ranges_with_their_probabilities():
     assert abs(drawn.flip.mean() - 0.75) < 0.035
     assert drawn.crops.shape == (4000, 32, 2)
     assert drawn.crops.min() >= 0 and drawn.crops.max() < 1
-    # Each part by a key of its own: nothing goes with anything else.
+    # Each part has its own key: nothing is correlated.
     columns = [drawn.scale, drawn.degrees, drawn.blur, drawn.flip, drawn.crops[:, 0, 0], drawn.crops[:, 1, 1]]
     table = np.corrcoef(np.stack([np.asarray(c, np.float64) for c in columns]))
     assert np.abs(table - np.eye(len(columns))).max() < 0.08
