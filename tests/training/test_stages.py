@@ -136,10 +136,9 @@ def test_an_example_episode_is_written_beside_the_result(finished):
 
 def test_images_that_have_changed_since_a_training_began_are_noted(copy):
     other = dataclasses.replace(tiny_dataset(), train=make_split("train", [1, 2, 1, 2, 1, 2, 11, 12], 0))
-    for dataset, notes in (tiny_dataset(), 0), (other, 1):
-        lines = []
-        train(evaluated_config(), copy, lines.append, dataset)
-        assert sum(line.startswith("note: the prepared images have changed") for line in lines) == notes
+    lines = []
+    train(evaluated_config(), copy, lines.append, other)
+    assert any(line.startswith("note: the prepared images have changed") for line in lines)
 
 
 def test_stages_are_announced_numbered_and_timed(finished):
@@ -150,7 +149,7 @@ def test_stages_are_announced_numbered_and_timed(finished):
 
 
 def test_without_evaluation_there_is_one_stage_and_best_is_the_newest_checkpoint(tmp_path):
-    config, lines = tiny_config(evaluation_episodes=0, checkpoint_every=1, keep_latest=2), []
+    config, lines = tiny_config(evaluation_episodes=0), []
     assert train(config, Workdir(tmp_path / "run"), lines.append, tiny_dataset()) is None
     assert stage_lines(lines, 5) == ["[1/1]", "[1/1]"]
     assert not any("mIoU" in line for line in lines)
@@ -163,7 +162,7 @@ def test_a_finished_training_is_neither_trained_nor_evaluated_again(finished, co
     monkeypatch.setattr(scoring, "evaluate", lambda *_, **__: pytest.fail("evaluated again"))
     before, lines = (copy.results / "result.json").read_bytes(), []
     scored = train(evaluated_config(), copy, lines.append, tiny_dataset())
-    assert f"done before: {copy.path} at step 8 of 8" in lines
+    assert f"done before: {copy.path} at step 8 of 8" in lines and not any(line.startswith("note:") for line in lines)
     assert_same_bits(final_parameters(copy), final_parameters(finished.workdir))
     assert not scored.fresh and scored.summary == finished.scored.summary
     assert [file.name for file in scored.files] == [file.name for file in finished.scored.files]
