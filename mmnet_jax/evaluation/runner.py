@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 from jaxtyping import Integer
 from ml_collections import ConfigDict
 
@@ -18,6 +18,7 @@ from mmnet_jax.data.episodes import EpisodeSpec
 from mmnet_jax.data.raw import load_labels
 from mmnet_jax.data.transforms.evaluation import PAD
 from mmnet_jax.data.transforms.squash import SQUASH
+from mmnet_jax.devices import data_mesh, shardings
 from mmnet_jax.evaluation.manifest import Manifest
 from mmnet_jax.evaluation.metrics import best_threshold, score
 from mmnet_jax.evaluation.outputs import Outputs, Scoring, compute_outputs
@@ -67,8 +68,7 @@ def evaluate(
     source = source or image_source(dataset.test, config.data.image_size, fit=FITS[manifest.rules.fit])
     heads = {"trained": variables["params"]} | ({"untrained": init_head(model, config.seed)} if baselines else {})
     frozen = {collection: variables[collection] for collection in ("backbone", "batch_stats")}
-    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
-    everywhere = NamedSharding(mesh, PartitionSpec())
+    everywhere, _ = shardings(data_mesh(jax.device_count()))
     networks = Networks(model, source.encoder, everywhere, *jax.device_put((frozen, heads), everywhere))
     specs, seeds = manifest.specs(dataset), len(manifest.seeds)
     scoring = Scoring(manifest.rules.scoring_side, manifest.ignored_is_background)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float
 
+from mmnet_jax.devices import shardings
 from mmnet_jax.features.resident import free_memory
 from mmnet_jax.features.source import Encoder
 from mmnet_jax.models.network import FewShotNetwork, join_shots, split_shots
@@ -35,7 +36,7 @@ class Networks:
     @property
     def by_row(self) -> NamedSharding:
         """Sharding of arrays that are split over the devices by their first axis."""
-        return NamedSharding(self.everywhere.mesh, PartitionSpec(*self.everywhere.mesh.axis_names))
+        return shardings(self.everywhere.mesh)[1]
 
     def variables(self) -> dict[str, dict[str, Any]]:
         """The variables of ``model`` for each head."""

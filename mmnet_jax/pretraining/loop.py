@@ -13,6 +13,7 @@ from mmnet_jax.cli.progress import Say
 from mmnet_jax.config.values import dataset_choice, pretraining
 from mmnet_jax.data.batches import on_devices
 from mmnet_jax.data.dataset import Dataset, open_dataset
+from mmnet_jax.devices import data_mesh, describe_devices, shardings
 from mmnet_jax.errors import UserError
 from mmnet_jax.pretraining.classifier import create_classifier, untrained_variables
 from mmnet_jax.pretraining.crops import open_crops
@@ -28,7 +29,6 @@ from mmnet_jax.pretraining.step import (
 )
 from mmnet_jax.training.loop import Job, Terms, run_steps
 from mmnet_jax.training.state import TrainState
-from mmnet_jax.training.step import data_mesh, describe_devices, shardings
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
 

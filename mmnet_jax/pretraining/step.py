@@ -13,10 +13,10 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
+from mmnet_jax.devices import shardings
 from mmnet_jax.pretraining.classifier import Classifier
 from mmnet_jax.pretraining.jitter import centre, jitter
 from mmnet_jax.training.state import TrainState
-from mmnet_jax.training.step import shardings
 
 TRAINED = ("params", "backbone")  # the variable collections with a gradient; the running statistics move too
 

@@ -13,6 +13,7 @@ from mmnet_jax.config.values import augmentation, network_settings, objective, s
 from mmnet_jax.data.batches import training_batches
 from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.episodes import training_index
+from mmnet_jax.devices import data_mesh, describe_devices, shardings
 from mmnet_jax.drawing.curve import draw_curve
 from mmnet_jax.evaluation.manifest import Manifest
 from mmnet_jax.evaluation.markdown import with_interval
@@ -25,7 +26,7 @@ from mmnet_jax.models.registry import build_model, init_head
 from mmnet_jax.storage.files import write_whole
 from mmnet_jax.training.loop import Job, Terms, run_steps
 from mmnet_jax.training.state import TrainState, create_optimizer, create_state, learning_rate, state_variables
-from mmnet_jax.training.step import data_mesh, describe_devices, shardings, train_step
+from mmnet_jax.training.step import train_step
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
 

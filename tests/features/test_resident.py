@@ -9,12 +9,12 @@ import pytest
 
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.data.episodes import EpisodeSpec
+from mmnet_jax.devices import data_mesh, shardings
 from mmnet_jax.errors import UserError
 from mmnet_jax.features import resident as module
 from mmnet_jax.features.resident import free_memory, resident
 from mmnet_jax.features.source import image_source
 from mmnet_jax.features.store import stored_sources
-from mmnet_jax.training.step import data_mesh, shardings
 from tests.data.making import split_of_masks
 from tests.tiny import tiny_network
 from tests.training.tiny_training import tiny_config, tiny_dataset

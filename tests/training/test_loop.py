@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from mmnet_jax import load_model
+from mmnet_jax.devices import data_mesh
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.features.source import image_source
 from mmnet_jax.training import head, loop, stages
 from mmnet_jax.training.loop import check_finite, finite_mean
 from mmnet_jax.training.state import TrainState
-from mmnet_jax.training.step import data_mesh, train_step
+from mmnet_jax.training.step import train_step
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
 from tests.training.tiny_training import (

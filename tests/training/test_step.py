@@ -8,10 +8,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from mmnet_jax import create_model
 from mmnet_jax.config.values import augmentation, objective, sgd
 from mmnet_jax.data.raw import RawEpisodes
+from mmnet_jax.devices import data_mesh, describe_devices
 from mmnet_jax.errors import UserError
 from mmnet_jax.features.source import ImageEncoder
 from mmnet_jax.training.state import SGD, create_optimizer, create_state, learning_rate
-from mmnet_jax.training.step import data_mesh, describe_devices, train_step, update_fn
+from mmnet_jax.training.step import train_step, update_fn
 from tests.evaluation.conftest import SIDE as LARGEST
 from tests.tiny import draw_episode, no_dropout
 from tests.training.tiny_training import tiny_config

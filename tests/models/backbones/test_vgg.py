@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from mmnet_jax import create_model, load_model
+from mmnet_jax.devices import data_mesh
 from mmnet_jax.models import backbones
 from mmnet_jax.models.backbones import VGG
 from mmnet_jax.ops import resize_bilinear
 from mmnet_jax.pretraining import step as classification
 from mmnet_jax.pretraining.classifier import create_classifier, untrained_variables
 from mmnet_jax.training.state import state_variables
-from mmnet_jax.training.step import data_mesh
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
 from tests.tiny import draw_episode, training_step
