@@ -1,7 +1,7 @@
 """The mesh of devices that share a batch, and its two shardings."""
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mmnet_jax.errors import UserError, first_of
 
@@ -21,7 +21,7 @@ def data_mesh(batch_size: int) -> Mesh:
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:count])
 
 
-def shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
+def shardings(mesh: Mesh | AbstractMesh) -> tuple[NamedSharding, NamedSharding]:
     """Two shardings: replicated on every device, and split over the devices by the first axis."""
     return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
 
