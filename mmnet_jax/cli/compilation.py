@@ -71,7 +71,7 @@ def trim_after_compilation() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
     def listen(event: str, duration_secs: float, **_: object) -> None:
-        if trim is not None and event == COMPILED and duration_secs > 1:
+        if trim is not None and event == COMPILED and duration_secs > 0.2:
             trim(0)
 
     jax.monitoring.register_event_duration_secs_listener(listen)

@@ -49,7 +49,8 @@ CHANGES = {  # parameters: path -> shape, None if absent
     "attention": {"attention_hidden/kernel": (3, 3, 2 * D, D), "attention_score/kernel": (3, 3, D, 1)},
     "without_fcm": merges(50),
 }
-SAME_CODE = {"memory_20", "memory_100", "mmm_2", "mmm_3", "reconstruction_none", "reconstruction_query", "fcm_only"}
+SAME_CODE = {"memory_20", "memory_100", "mmm_2", "mmm_3", "reconstruction_none", "reconstruction_query"}
+SAME_CODE |= {"fcm_only", "without_fcm"}
 """Rows with the code of other rows and other shapes, or with no trained part but the decoder."""
 
 
