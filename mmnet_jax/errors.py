@@ -20,3 +20,8 @@ def first_of(names: Sequence[str], most: int = 5) -> str:
     """The first ``most`` names, and how many more there are, as in ``a, b and 3 more``."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, without its full stop; the error's type if it has no message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

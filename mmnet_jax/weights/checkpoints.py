@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmnet_jax.errors import UserError
+from mmnet_jax.errors import UserError, first_line
 from mmnet_jax.weights import archives, numpy_pickles, pytorch
-from mmnet_jax.weights.files import check_exists, first_line, read_safetensors
+from mmnet_jax.weights.files import check_exists, read_safetensors
 from mmnet_jax.weights.pickles import NotAllowed, unpickle
 
 PICKLES = (".pth", ".pt", ".bin", ".tar", ".ckpt")  # PyTorch's files, ``.pth.tar`` among them, and other pickles

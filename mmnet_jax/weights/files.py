@@ -8,7 +8,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mmnet_jax.errors import UserError
+from mmnet_jax.errors import UserError, first_line
 from mmnet_jax.storage import files
 
 METADATA = "mmnet_jax"  # key of this package's entry in a file's metadata, which is JSON
@@ -50,8 +50,3 @@ def check_exists(path: Path) -> None:
     """Raises a ``UserError`` unless ``path`` is a file."""
     if not path.is_file():
         raise UserError(f"weight file {path} " + ("is a folder." if path.is_dir() else "does not exist."))
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, without its full stop."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

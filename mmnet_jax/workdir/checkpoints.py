@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from mmnet_jax import __version__
-from mmnet_jax.errors import UserError
+from mmnet_jax.errors import UserError, first_line
 from mmnet_jax.storage.files import naming
 
 if TYPE_CHECKING:
@@ -84,28 +84,27 @@ class Checkpoints:
         return type(like)(**restored["model"], **restored["training"])
 
     def _restore(self, step: int, items: dict[str, Any]) -> Any:
-        self._refuse_misfit(step, items["model"])
         wanted = {name: ocp.args.StandardRestore(tree) for name, tree in items.items()}
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**wanted))
         except (ValueError, OSError, KeyError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"checkpoint {self.path / str(step)} cannot be read: {reason}") from error
+            place, here = self.path / str(step), _shapes(items["model"])
+            there = self._stored_shapes(step) or here
+            for name in sorted(there.keys() | here.keys()):
+                if there.get(name) != here.get(name):
+                    raise UserError(
+                        f"checkpoint {place} does not fit the network of mmnet_jax {__version__}, this version: "
+                        f"{name} is {there.get(name, 'not')} there, {here.get(name, 'not')} here."
+                    ) from error
+            raise UserError(f"checkpoint {place} cannot be read: {first_line(error)}.") from error
 
-    def _refuse_misfit(self, step: int, model: dict[str, Any]) -> None:
-        """Raises a ``UserError`` that names a tensor of another shape; restoring reports damage."""
+    def _stored_shapes(self, step: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors that evaluation needs; empty if the checkpoint is damaged."""
         try:
             with ocp.StandardCheckpointer() as reader:
-                there = _shapes(reader.metadata(self.path / str(step) / "model").item_metadata.tree)
+                return _shapes(reader.metadata(self.path / str(step) / "model").item_metadata.tree)
         except (ValueError, OSError, KeyError, AttributeError, TypeError):
-            return
-        here = _shapes(model)
-        for name in sorted(there.keys() | here.keys()):
-            if there.get(name) != here.get(name):
-                raise UserError(
-                    f"checkpoint {self.path / str(step)} does not fit the network of mmnet_jax {__version__}, this "
-                    f"version: {name} is {there.get(name, 'not')} there, {here.get(name, 'not')} here."
-                )
+            return {}
 
     def wait(self) -> None:
         """Returns when everything is on disk, or raises as ``save`` does."""
