@@ -1,4 +1,4 @@
-"""Speed of a training's input: decoding beside plain Pillow, and steps on its batches beside one batch."""
+"""Speed of a training's input: decoding beside plain Pillow, and steps on new batches beside steps on one batch."""
 
 import io
 import statistics
@@ -12,61 +12,53 @@ import jax
 import numpy as np
 from PIL import Image
 
-from mmnet_jax.data.batches import read_ahead
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.data.episodes import EpisodeSpec
 from mmnet_jax.data.images import decode_image
 from mmnet_jax.data.raw import load_episodes
 from mmnet_jax.errors import UserError
+from mmnet_jax.evaluation.markdown import markdown_table
 from mmnet_jax.training.loop import Job
 
-BATCH = 4
-"""Episodes of two images that are read at a time."""
+BATCH = 8
+"""Images that are read at a time: 4 episodes of two images."""
 
-JPEG, BOTH = "Pillow: image", "Pillow: image and mask"
-OURS, EPISODES, AHEAD = "decode_image", "load_episodes", "load_episodes in threads"
+JPEG, BOTH, OURS, EPISODES = "Pillow: image", "Pillow: image and mask", "decode_image", "load_episodes"
 FIXED, REAL = "one batch", "the training's batches"
 
 Times = dict[str, list[float]]
 
 
 def measure_decoding(split: Split, images: int, repeats: int) -> Times:
-    """Milliseconds of processor time for an image, over all threads, in each of ``repeats`` turns of every task.
+    """Milliseconds of processor time for an image in each of ``repeats`` runs of every task, in turns.
 
     ``load_episodes`` reads the record, decodes image and mask, makes the label and pads both. All tasks take the same
-    images. They take turns, so that a slow moment of the machine hits all.
+    images.
 
     Raises:
       UserError: the split does not fill a batch.
     """
-    if len(split) < 2 * BATCH:
-        raise UserError(
-            f"decoding is measured on at least {2 * BATCH} images; the {split.name} split has {len(split)}."
-        )
-    records = [split.record(i)[0] for i in range(min(images, len(split)) // (2 * BATCH) * 2 * BATCH)]
-    starts = range(0, len(records), 2 * BATCH)
-
-    def load(first: int) -> Any:
-        return load_episodes(split, [EpisodeSpec(i, 1, (i + 1,)) for i in range(first, first + 2 * BATCH, 2)])
-
-    def ahead() -> None:
-        with closing(read_ahead(load, starts)) as batches:
-            for _ in batches:
-                pass
+    if len(split) < BATCH:
+        raise UserError(f"decoding is measured on at least {BATCH} images; the {split.name} split has {len(split)}.")
+    records = [split.record(i)[0] for i in range(min(images, len(split)) // BATCH * BATCH)]
+    starts = range(0, len(records), BATCH)
 
     def each(decode: Callable[[Mapping[str, Any]], Any]) -> Callable[[], None]:
         def run() -> None:
-            for first in starts:  # the arrays of a batch are in memory together, as those of an episode are
-                [decode(record) for record in records[first : first + 2 * BATCH]]
+            for first in starts:  # the arrays of a batch are in memory together, as by load_episodes
+                [decode(record) for record in records[first : first + BATCH]]
 
         return run
+
+    def load() -> None:
+        for first in starts:
+            load_episodes(split, [EpisodeSpec(i, 1, (i + 1,)) for i in range(first, first + BATCH, 2)])
 
     tasks = {
         JPEG: each(lambda record: _plain(record["image"])),
         OURS: each(lambda record: decode_image(record["image"], "")),
         BOTH: each(lambda record: (_plain(record["image"]), _plain(record["mask"]))),
-        EPISODES: lambda: [load(first) for first in starts],
-        AHEAD: ahead,
+        EPISODES: load,
     }
     times: Times = {name: [] for name in tasks}
     for _ in range(repeats):
@@ -82,10 +74,10 @@ def _plain(data: bytes) -> np.ndarray:
 
 
 def measure_steps(job: Job, steps: int, repeats: int, warm_up: int = 12) -> Times:
-    """Milliseconds of a training step on one batch again and again, and on new ones as the training loop takes them.
+    """Milliseconds of a training step on one repeated batch, and on new batches as in the training loop.
 
-    Blocks of ``steps`` take turns. Each begins with ``warm_up`` steps that are not counted, more than there are batches
-    read ahead.
+    Blocks of ``steps`` take turns. Each begins with ``warm_up`` steps that are not counted, more than the batches read
+    ahead.
     """
     state, times = job.state, Times({FIXED: [], REAL: []})
     with closing(job.batches(0)) as incoming:
@@ -105,15 +97,15 @@ def measure_steps(job: Job, steps: int, repeats: int, warm_up: int = 12) -> Time
 
 
 def table(times: Times, unit: str, baseline: str) -> str:
-    """Medians and fastest runs as Markdown, and each median over that of ``baseline``."""
+    """Medians and fastest runs as Markdown, and each median over the median of ``baseline``."""
     reference = statistics.median(times[baseline])
     rows = [(name, statistics.median(own), min(own)) for name, own in times.items()]
-    lines = [f"| {name} | {median:.2f} | {least:.2f} | {median / reference:.2f} |" for name, median, least in rows]
-    return "\n".join([f"| | {unit}, median | fastest | over {baseline} |", "|---|---|---|---|", *lines])
+    texts = [(name, f"{median:.2f}", f"{least:.2f}", f"{median / reference:.2f}") for name, median, least in rows]
+    return "\n".join(markdown_table(("", f"{unit}, median", "fastest", f"over {baseline}"), texts))
 
 
 def processor() -> str:
-    """The name of this machine's processor, and how many there are."""
+    """The name of this machine's processor, and the number of its cores."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

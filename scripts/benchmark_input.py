@@ -1,4 +1,4 @@
-"""Measures a training's input: decoding beside plain Pillow, and its steps beside steps on one batch.
+"""Measures a training's input: decoding beside plain Pillow, and steps on new batches beside steps on one batch.
 
 python scripts/benchmark_input.py --config=configs/NAME.py --config.data.data_dir=DATA --config.model.weights=FILE
     [--config.data.resident=True --steps=20 --repeats=5 --output=FILE.json]
@@ -17,10 +17,10 @@ from mmnet_jax.cli.config_flag import define_config_flag
 from mmnet_jax.errors import UserError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("images", 128, "Images to decode in each run.", lower_bound=8)
-flags.DEFINE_integer("steps", 20, "Training steps of a block.", lower_bound=1)
-flags.DEFINE_integer("repeats", 5, "Runs of each task, in turns.", lower_bound=1)
-flags.DEFINE_string("output", None, "JSON file for every run.")
+flags.DEFINE_integer("images", 128, "Images decoded in each run.", lower_bound=8)
+flags.DEFINE_integer("steps", 20, "Training steps in each run.", lower_bound=1)
+flags.DEFINE_integer("repeats", 5, "Runs of each task.", lower_bound=1)
+flags.DEFINE_string("output", None, "JSON file for the times of all runs.")
 
 
 def main() -> None:

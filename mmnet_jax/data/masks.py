@@ -64,10 +64,10 @@ def count_classes(
     counts = np.bincount(indices.ravel(), minlength=IGNORE + 1)
     unknown = np.flatnonzero(counts[classes:IGNORE]) + classes
     if unknown.size:
-        raise UserError(f"{name} holds index {unknown[0]}; its classes are 0 to {classes - 1}, and 255 for unknown.")
+        raise UserError(f"{name} holds index {unknown[0]}; its classes are 0 to {classes - 1}, and 255 is ignored.")
     if not may_be_empty and not counts[1:classes].any():
         found = " and ".join(map(str, np.flatnonzero(counts)))
-        meaning = f"it holds {found} alone, and 0 is the background and 255 unknown"
+        meaning = f"it holds only {found}, where 0 is the background and 255 is ignored"
         advice = f"write the index of each pixel's class, {f'1 to {classes - 1}' if classes > 2 else '1'}"
         raise UserError(f"{name} shows no class: {meaning}; {advice}.")
     return counts[:classes].astype(np.int64)

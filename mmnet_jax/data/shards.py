@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ class Shard:
         """SHA-256 of ids, sources, and the sizes and times of the sources' files."""
         digest = hashlib.sha256(json.dumps([VERSION, self.classes, list(self.ids)]).encode())
         for source in self.sources:
-            digest.update(repr([source, *map(_size_and_time, _files(source))]).encode())
+            files = (part for part in (source if isinstance(source, tuple) else ()) if isinstance(part, Path))
+            digest.update(repr([source, *map(_size_and_time, files)]).encode())
         return digest.hexdigest()
 
 
@@ -159,14 +160,6 @@ def _check_side(size: tuple[int, int], name: str) -> None:
 
 def _note_file(shard: Shard, folder: Path) -> Path:
     return folder / NOTES / f"{shard.file}.json"
-
-
-def _files(source: Any) -> Iterator[Path]:
-    if isinstance(source, Path):
-        yield source
-    elif isinstance(source, tuple | list):
-        for part in source:
-            yield from _files(part)
 
 
 def _size_and_time(file: Path) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ Count = Callable[[int], None]
 """Adds units of work to those done."""
 
 DONE = 0
-"""A worker's message after a task; other numbers are units of work, and exceptions are raised in the parent."""
+"""A worker's message when it waits for a task; other numbers are units of work; exceptions are raised in the parent."""
 
 
 def share_out(work: Callable[[Task, Count], None], tasks: Sequence[Task], workers: int, count: Count) -> None:
@@ -38,7 +38,7 @@ def share_out(work: Callable[[Task, Count], None], tasks: Sequence[Task], worker
         for task in tasks:
             work(task, count)
         return
-    waiting, busy = deque(tasks), dict[Connection, tuple[BaseProcess, Task]]()
+    waiting, busy = deque(tasks), dict[Connection, tuple[BaseProcess, Task | None]]()
     processes: list[BaseProcess] = []
     context = multiprocessing.get_context("spawn")
     try:
@@ -49,24 +49,23 @@ def share_out(work: Callable[[Task, Count], None], tasks: Sequence[Task], worker
                 process.start()
                 processes.append(process)
             theirs.close()
-            busy[ours] = process, waiting.popleft()
-            _send(ours, *busy[ours])
+            busy[ours] = process, None
         while busy:
             for connection in cast(list[Connection], wait(list(busy))):
-                process, task = busy[connection]
+                process, task = busy.pop(connection)
                 try:
                     message = connection.recv()
+                    if message == DONE:
+                        if not waiting:
+                            continue
+                        connection.send(task := waiting.popleft())
                 except (EOFError, OSError):
                     raise _lost(process, task) from None
                 if isinstance(message, BaseException):
                     raise message
                 if message != DONE:
                     count(message)
-                elif waiting:
-                    busy[connection] = process, waiting.popleft()
-                    _send(connection, *busy[connection])
-                else:
-                    del busy[connection]
+                busy[connection] = process, task
     finally:
         with _signals_held():
             for process in processes:
@@ -104,8 +103,8 @@ def _serve(work: Callable[[Task, Count], None], parent: Connection) -> None:
     with suppress(EOFError, BrokenPipeError):
         while True:
             try:
-                work(parent.recv(), parent.send)
                 parent.send(DONE)
+                work(parent.recv(), parent.send)
             except (EOFError, BrokenPipeError):
                 raise
             except (UserError, OSError) as error:
@@ -114,18 +113,12 @@ def _serve(work: Callable[[Task, Count], None], parent: Connection) -> None:
                 parent.send(RuntimeError(f"in a worker process:\n{traceback.format_exc()}"))
 
 
-def _send(connection: Connection, process: BaseProcess, task: Task) -> None:
-    try:
-        connection.send(task)
-    except OSError:
-        raise _lost(process, task) from None
-
-
 def _lost(process: BaseProcess, task: object) -> UserError:
     process.join()
     code = process.exitcode or 0
     if code < 0:
-        how = f"was killed by {signal.Signals(-code).name} while it made {task}, perhaps for lack of memory"
+        when = f"while it made {task}" if task else "as it started"
+        how = f"was killed by {signal.Signals(-code).name} {when}, perhaps for lack of memory"
         return UserError(f"worker process {process.pid} {how}; the same command resumes from what is finished.")
     advice = 'a script of your own must start workers below `if __name__ == "__main__":`'
     return UserError(f"worker process {process.pid} ended with status {code}; its error is above; {advice}.")

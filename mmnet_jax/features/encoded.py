@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from mmnet_jax.devices import shardings
 from mmnet_jax.features.resident import free_memory
 from mmnet_jax.features.source import Encoder
-from mmnet_jax.models.network import FewShotNetwork, join_shots, split_shots
+from mmnet_jax.models.network import FewShotNetwork
 
 SHARE = 0.5
 """Fraction of the free memory that features take where ``evaluation.cache_gb`` is None."""
@@ -82,11 +82,10 @@ def decode_images(
     size: tuple[int, ...],
 ) -> dict[str, Any]:
     """Each head's prediction from the results of ``stack_images`` and the supports' foreground on the grid."""
-    support_high = supports.high
+    support_high: Any = supports.high
     if supports.level3 is not None:
         own: Any = next(iter(variables.values()))  # the backbone is that of all heads
-        masked: Any = model.apply(own, join_shots(supports.level3), join_shots(masks), method="masked_high")
-        support_high = split_shots(masked, len(masks))
+        support_high = model.apply(own, supports.level3, masks, method="masked_high")
 
     def decode(head: str) -> Any:
         query, support = queries.heads[head][0], supports.heads[head][-1]

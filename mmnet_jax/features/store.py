@@ -31,7 +31,7 @@ from mmnet_jax.data.transforms.evaluation import PAD
 from mmnet_jax.errors import UserError
 from mmnet_jax.features.source import Encoded, Encoder, Source, image_row
 from mmnet_jax.features.table import Table
-from mmnet_jax.models.network import Features, FewShotNetwork, grid_masks, join_shots, mid_and_high, split_shots
+from mmnet_jax.models.network import Features, FewShotNetwork, grid_masks, mid_and_high
 from mmnet_jax.workdir.provenance import CODE
 
 FOLDER = "features"
@@ -81,9 +81,8 @@ class StoreEncoder(Encoder):
         masks = grid_masks(jnp.asarray(episodes.support_labels) == 1, mid.shape[2:4])
         support_high: Any = high[:, 1:]
         if self.mask_level3:
-            level3 = join_shots(mid[:, 1:])[..., : model.backbone.channels["level3"]]
-            masked: Any = model.apply(variables, level3, join_shots(masks), method="masked_high")
-            support_high = split_shots(masked, len(mid))
+            level3 = mid[:, 1:, ..., : model.backbone.channels["level3"]]
+            support_high = model.apply(variables, level3, masks, method="masked_high")
         return Features(mid[:, 0], high[:, 0], mid[:, 1:], support_high, masks), {}
 
     def levels(self, model: FewShotNetwork, variables: Any, rows: tuple[Array, Array]) -> tuple[Array, Array]:

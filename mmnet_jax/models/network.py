@@ -128,9 +128,12 @@ class FewShotNetwork(nn.Module):
             return mid_and_high(self.backbone, images, masks, batch_statistics)
         return self._run_backbone(mid_and_high, images, masks)
 
-    def masked_high(self, level3: Float[Array, "n h w c"], masks: Float[Array, "n h w"]) -> Float[Array, "n h w c4"]:
+    def masked_high(
+        self, level3: Float[Array, "b k h w c"], masks: Float[Array, "b k h w"]
+    ) -> Float[Array, "b k h w c4"]:
         """Level 4 of (level 3 * masks)."""
-        return self._run_backbone(masked_high, level3, masks)
+        high = self._run_backbone(masked_high, join_shots(level3), join_shots(masks))
+        return split_shots(high, len(masks))
 
     def encode_roles(self, mid: Float[Array, "n h w m"]) -> tuple[Any, ...]:
         """The result of ``encode`` for images as queries and, unless the projection is shared, as supports."""

@@ -85,7 +85,7 @@ def prepare_voc(voc: Path, data_dir: Path, variant: str = "folder") -> Dataset:
 
 
 def a_mask(height: int, width: int, class_id: int) -> np.ndarray:
-    """A third of the rows hold the class, one row is unknown, the rest is background."""
+    """A third of the rows hold the class, one row is ignored, the rest is background."""
     mask = np.zeros((height, width), np.uint8)
     mask[: height // 3] = class_id
     mask[height // 3] = 255

@@ -20,7 +20,7 @@ SMOOTH = WHITE.copy()
 SMOOTH[15:41, 7:33] = 64
 SMOOTH[16:40, 8:32] = 191
 SMOOTH[17:39, 9:31] = 255
-# Class indices with an unknown outline, which is foreground unless --ignore names it.
+# Class indices with an outline of 255, which is foreground unless --ignore names it.
 INDICES = np.where(TRUE, 8, 0).astype(np.uint8)
 INDICES[20:30, 12:20] = 15
 INDICES[16, 8:32] = 255

@@ -75,13 +75,13 @@ def test_vocs_colours_at_other_indices_are_refused():
 
 
 BINARY = np.where(MASK == 15, 255, 0).astype(np.uint8)
-ADVICE = "and 0 is the background and 255 unknown; write the index of each pixel's class, 1 to 20."
+ADVICE = "where 0 is the background and 255 is ignored; write the index of each pixel's class, 1 to 20."
 REFUSED = {
-    "0 and 255": (png_bytes(BINARY), f"a.png shows no class: it holds 0 and 255 alone, {ADVICE}"),
-    "one bit": (encoded(BINARY > 0), f"a.png shows no class: it holds 0 and 255 alone, {ADVICE}"),
-    "a palette of two": (palette_png(BINARY), f"a.png shows no class: it holds 0 and 255 alone, {ADVICE}"),
-    "background": (png_bytes(0 * BINARY), f"a.png shows no class: it holds 0 alone, {ADVICE}"),
-    "unknown": (png_bytes(0 * BINARY + 255), f"a.png shows no class: it holds 255 alone, {ADVICE}"),
+    "0 and 255": (png_bytes(BINARY), f"a.png shows no class: it holds only 0 and 255, {ADVICE}"),
+    "one bit": (encoded(BINARY > 0), f"a.png shows no class: it holds only 0 and 255, {ADVICE}"),
+    "a palette of two": (palette_png(BINARY), f"a.png shows no class: it holds only 0 and 255, {ADVICE}"),
+    "background": (png_bytes(0 * BINARY), f"a.png shows no class: it holds only 0, {ADVICE}"),
+    "ignored": (png_bytes(0 * BINARY + 255), f"a.png shows no class: it holds only 255, {ADVICE}"),
     "in colour": (
         png_bytes(SEEN),
         "a.png is in colour (RGB); class indices have one channel, so take one, or convert the colours to indices.",
@@ -95,7 +95,7 @@ REFUSED = {
     ),
     "another dataset": (
         png_bytes(MASK // 15 * 37 * (MASK < 255)),
-        "a.png holds index 37; its classes are 0 to 20, and 255 for unknown.",
+        "a.png holds index 37; its classes are 0 to 20, and 255 is ignored.",
     ),
 }
 
@@ -118,7 +118,7 @@ def test_a_mask_drawn_from_annotations_may_show_no_class():
 @pytest.mark.parametrize(
     ("case", "sentence"),
     [
-        ("bin255", "shows no class: it holds 0 and 255 alone"),
+        ("bin255", "shows no class: it holds only 0 and 255"),
         ("palette_requantised", "colours and indices of .* disagree"),
     ],
 )

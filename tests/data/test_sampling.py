@@ -15,7 +15,7 @@ from mmnet_jax.data.datasets.lists import packaged_names, pascal_counts
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I
 from mmnet_jax.data.episodes import EpisodeIndex, training_episode, training_index
 
-MIN, EPISODES, BATCH, SEED = 2 * 32 * 32, 10_000, 4, 321
+MIN, EPISODES, BATCH, SEED = 2 * 32 * 32, 5_000, 4, 321
 MOST = 5
 """Largest deviation; a normal variable exceeds it once in two million draws."""
 

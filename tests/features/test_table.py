@@ -1,12 +1,9 @@
-"""Tables on disk: written atomically and once, despite interrupts, kills and full disks."""
+"""Tables on disk: written once, despite damage, concurrent writers and full disks."""
 
 import errno
 import fcntl
-import json
 import os
-import signal
-import subprocess
-import sys
+import threading
 from pathlib import Path
 from unittest import mock
 
@@ -19,27 +16,6 @@ from tests.training.tiny_training import no_file_above
 ROWS = np.arange(12.0, dtype=np.float32).reshape(4, 3)
 ROW = np.dtype([("x", "<f4", (3,))])
 
-MAKE = """
-import json, sys, time
-from pathlib import Path
-import numpy as np
-from mmnet_jax.features.table import Table
-
-folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
-
-def fill():
-    with open(folder.parent / "made", "a") as made:
-        made.write("x")
-    for row in np.arange(12.0, dtype=np.float32).reshape(4, 1, 3):
-        yield row.view(ROW)[..., 0]
-        print("row", flush=True)
-        time.sleep(seconds)
-
-ROW = np.dtype([("x", "<f4", (3,))])
-table = Table(folder, {"of": 1}, 4, ROW)
-print(json.dumps(table.ensure(fill, lambda line: print(line, flush=True))["x"].tolist()))
-"""
-
 
 def table(folder, about=1):
     return Table(folder, {"of": about}, 4, ROW)
@@ -51,11 +27,6 @@ def rows(value=ROWS):
 
 def silent(line):
     pass
-
-
-def maker(folder, seconds):
-    command = [sys.executable, "-c", MAKE, str(folder), str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def test_a_table_is_made_once_and_memory_mapped(tmp_path):
@@ -80,35 +51,24 @@ def test_a_damaged_table_is_made_again(tmp_path, file, left):
     np.testing.assert_array_equal(table(tmp_path / "t").ensure(rows(), silent)["x"], ROWS)
 
 
-def test_an_interrupt_leaves_nothing(tmp_path):
-    def interrupted():
-        yield ROWS[:2].view(ROW)[:, 0]
-        raise KeyboardInterrupt
+def test_of_two_writers_one_makes_a_table_and_the_other_waits(tmp_path):
+    started, waiting, lines = threading.Event(), threading.Event(), []
 
-    with pytest.raises(KeyboardInterrupt):
-        table(tmp_path / "t").ensure(interrupted, silent)
-    assert [path.name for path in tmp_path.iterdir()] == [".t.lock"]
+    def slow_rows():
+        started.set()
+        assert waiting.wait(60)
+        yield from rows()()
 
+    def note(line):
+        lines.append(line)
+        waiting.set()
 
-def test_a_kill_leaves_no_table_and_the_next_run_cleans_up(tmp_path):
-    process = maker(tmp_path / "t", 60)
-    assert process.stdout.readline() == "row\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert table(tmp_path / "t").read() is None
-    assert len(list(tmp_path.glob(".unfinished-*"))) == 1
-    np.testing.assert_array_equal(table(tmp_path / "t").ensure(rows(), silent)["x"], ROWS)
-    assert not list(tmp_path.glob(".unfinished-*"))
-
-
-def test_of_two_processes_one_makes_a_table_and_the_other_waits(tmp_path):
-    first = maker(tmp_path / "t", 0.5)
-    assert first.stdout.readline() == "row\n"
-    second = maker(tmp_path / "t", 0)
-    said = second.communicate(timeout=60)[0].splitlines()
-    assert said == ["waiting for another process that makes t", json.dumps(ROWS.tolist())]
-    assert first.communicate(timeout=60)[0].splitlines()[-1] == said[-1]
-    assert (tmp_path / "made").read_text() == "x"
+    first = threading.Thread(target=table(tmp_path / "t").ensure, args=(slow_rows, silent))
+    first.start()
+    assert started.wait(60)
+    np.testing.assert_array_equal(table(tmp_path / "t").ensure(pytest.fail, note)["x"], ROWS)
+    first.join(60)
+    assert lines == ["waiting for another process that makes t"]
 
 
 def test_a_table_is_made_without_file_locks(tmp_path, monkeypatch):

@@ -94,7 +94,7 @@ def prepare_label(mask: np.ndarray, image_size: int) -> Int[Array, "s s"]:
     if 1 not in found:
         values = " and ".join(str(int(value)) for value in found)
         advice = "; give mask > 0 if 255 is the class" if IGNORE in found else ""
-        raise UserError(f"this label has no foreground, which is 1: it holds {values} alone (255: ignore){advice}.")
+        raise UserError(f"this label has no foreground, which is 1: it holds only {values} (255: ignore){advice}.")
     label = mask.astype(np.uint8)
     return _fit_label(_pad(label), np.array(label.shape, np.int32), image_size)
 

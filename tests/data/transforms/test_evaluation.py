@@ -20,7 +20,7 @@ def unnormalised(image):
     return 255 * (np.asarray(image) * np.array(STD) + np.array(MEAN))
 
 
-def picture(height, width, seed=0):
+def noise(height, width, seed=0):
     random = np.random.default_rng(seed)
     image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
     label = random.choice(np.array([0, 1, 255], np.uint8), (height, width))
@@ -46,7 +46,7 @@ def test_longer_side_becomes_s_and_both_are_floored_to_eights(case):
 @pytest.mark.parametrize("side", [57, 97])
 def test_equals_opencv(size, side):
     cv2 = pytest.importorskip("cv2")
-    image, label = picture(*size)
+    image, label = noise(*size)
     height, width = (int(side / max(size) * s) // 8 * 8 or 8 for s in size)
     expected = np.zeros((side, side, 3), np.float32)
     expected[:height, :width] = cv2.resize(image.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
@@ -81,7 +81,7 @@ def test_padding_is_black_before_normalisation_and_ignored_in_the_label():
     np.testing.assert_array_equal(label, np.where(inside, 1, 255))
 
 
-def test_episodes_are_fitted_like_single_pictures_whatever_the_padding():
+def test_episodes_are_fitted_like_single_images_whatever_the_padding():
     masks = [np.full((20 + i, 30 - i), 3, np.uint8) for i in range(4)]
     for i, mask in enumerate(masks):
         mask[: 5 + i] = 0
@@ -103,7 +103,7 @@ def test_episodes_are_fitted_like_single_pictures_whatever_the_padding():
 
 
 def test_a_file_larger_than_the_padding_step_is_fitted(tmp_path):
-    image, label = picture(700, 1300)
+    image, label = noise(700, 1300)
     Image.fromarray(image).save(tmp_path / "large.png")
     np.testing.assert_array_equal(fitting.prepare_image(tmp_path / "large.png", 33), fitting.prepare_image(image, 33))
     # Longer side 1300 -> 32, shorter 700 -> 16; nearest takes pixel floor(i * 700 / 16), floor(j * 1300 / 32).
@@ -123,10 +123,10 @@ def test_labels_of_other_shapes_and_values_are_refused():
 def test_a_label_without_foreground_is_refused():
     background, found = np.zeros((4, 4), np.uint8), "this label has no foreground, which is 1: it holds"
     for mask, sentence in [
-        (255 * np.eye(4, dtype=np.uint8), f"{found} 0 and 255 alone (255: ignore); give mask > 0 if 255 is the class."),
-        (background + 255, f"{found} 255 alone (255: ignore); give mask > 0 if 255 is the class."),
-        (background, f"{found} 0 alone (255: ignore)."),
-        (background > 0, f"{found} 0 alone (255: ignore)."),
+        (255 * np.eye(4, dtype=np.uint8), f"{found} only 0 and 255 (255: ignore); give mask > 0 if 255 is the class."),
+        (background + 255, f"{found} only 255 (255: ignore); give mask > 0 if 255 is the class."),
+        (background, f"{found} only 0 (255: ignore)."),
+        (background > 0, f"{found} only 0 (255: ignore)."),
     ]:
         with pytest.raises(UserError) as error:
             fitting.prepare_label(mask, 33)

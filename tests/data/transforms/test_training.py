@@ -27,7 +27,7 @@ def parameters(scale=1.0, degrees=0.0, blur=False, flip=False, crops=((0.5, 0.5)
     return Parameters(np.float32(scale), np.float32(degrees), np.bool_(blur), np.bool_(flip), np.float32(crops))
 
 
-def picture(height, width, seed=0):
+def noise(height, width, seed=0):
     """Noise, and a label of blobs of all three values; in the corner of a square of other noise."""
     random = np.random.default_rng(seed)
     image = random.integers(0, 256, (SQUARE, SQUARE, 3), dtype=np.uint8)
@@ -89,7 +89,7 @@ PARTS = {
 @pytest.mark.parametrize("size", [(96, 70), (64, 91), (33, 40)])
 @pytest.mark.parametrize("side", [41, 89])
 def test_equals_opencv(part, size, side):
-    image, label = picture(*size)
+    image, label = noise(*size)
     drawn = parameters(**PARTS[part], crops=[(0.73, 0.21)])
     expected_image, expected_label = opencv(image, label, size, drawn, side)
     got_image, got_label = ours(image, label, size, drawn, side)
@@ -189,7 +189,7 @@ def test_an_episode_has_its_documented_shapes_types_and_values():
 
 
 def test_every_image_of_every_episode_has_its_own_draws():
-    image, label = picture(SQUARE, SQUARE)
+    image, label = noise(SQUARE, SQUARE)
     size = np.array([SQUARE, SQUARE], np.int32)
     alike = RawEpisodes(*(np.tile(x, (8, 3, *[1] * x.ndim)) for x in (image, label, size)))
     episode = jax.device_get(augmented(jax.random.key(3), alike))
