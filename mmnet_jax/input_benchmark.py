@@ -101,7 +101,7 @@ def table(times: Times, unit: str, baseline: str) -> str:
     reference = statistics.median(times[baseline])
     rows = [(name, statistics.median(own), min(own)) for name, own in times.items()]
     texts = [(name, f"{median:.2f}", f"{least:.2f}", f"{median / reference:.2f}") for name, median, least in rows]
-    return "\n".join(markdown_table(("", f"{unit}, median", "fastest", f"over {baseline}"), texts))
+    return "\n".join(markdown_table(("task", f"{unit}, median", "fastest", f"over {baseline}"), texts))
 
 
 def processor() -> str:

@@ -44,8 +44,8 @@ def test_steps_on_one_batch_and_on_new_ones_take_turns():
 def test_the_table_has_medians_and_their_ratios():
     text = benchmark.table({"a": [2.0, 1.0, 4.0], "b": [3.0]}, "ms", "a")
     assert text.splitlines() == [
-        "| | ms, median | fastest | over a |",
-        "|---|---|---|---|",
+        "| task | ms, median | fastest | over a |",
+        "| --- | --- | --- | --- |",
         "| a | 2.00 | 1.00 | 1.00 |",
         "| b | 3.00 | 3.00 | 1.50 |",
     ]
