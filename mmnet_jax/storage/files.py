@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-_NAMES = ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EIO", "ENOTDIR", "EISDIR")
-REFUSED = frozenset(getattr(errno, name) for name in _NAMES if hasattr(errno, name))
+REFUSED = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT))
+REFUSED |= {errno.EFBIG, errno.EIO, errno.ENOTDIR, errno.EISDIR}
 """File-system errors that the user can put right."""
 
 UNFINISHED = ".unfinished-"
@@ -91,11 +91,8 @@ def _unfinished(root: Path) -> Iterator[Path]:
     with removed_if_empty(root):
         root.mkdir(parents=True, exist_ok=True)
         for left in root.glob(f"{UNFINISHED}*"):
-            with (
-                suppress(OSError),
-                (left / LOCK).open("r+") as lock,
-            ):  # in use, or no locks here
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(OSError), (left / LOCK).open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises if it is in use, or without locks
                 shutil.rmtree(left, ignore_errors=True)
         work = new = Path(tempfile.mkdtemp(dir=root, prefix=".new-"))
         try:

@@ -19,7 +19,7 @@ from mmnet_jax.config.values import network_settings
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.models.registry import build_model, frozen_variables, init_head
-from mmnet_jax.storage.files import write_whole
+from mmnet_jax.storage.files import write_json, write_whole
 from mmnet_jax.storage.lock import locked
 from mmnet_jax.workdir.checkpoints import Checkpoints, holds_checkpoint
 from mmnet_jax.workdir.provenance import CODE, Code, read_code
@@ -124,7 +124,7 @@ class Workdir:
 
     def _write(self, config: ConfigDict, **more: Any) -> None:
         text = {"format": FORMAT, **CODE._asdict(), "config": json.loads(config.to_json_best_effort()), **more}
-        write_whole(self.config_file, (json.dumps(text, indent=2) + "\n").encode())
+        write_json(self.config_file, text)
 
     def frozen(self, model: FewShotNetwork, config: ConfigDict) -> dict[str, Any]:
         """The backbone's collections for ``model``, from the workdir's copy of its weights."""
