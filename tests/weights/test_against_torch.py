@@ -94,15 +94,16 @@ def test_a_file_without_checksums_is_read(tmp_path):
 
 @FORMATS
 @pytest.mark.parametrize(
-    ("beside", "epoch"),
+    ("beside", "key", "epoch"),
     [
-        (None, None),
-        ({"epoch": 0}, 0),
-        ({"epoch": "last"}, None),
-        ({"epoch": 10**30}, None),
+        (None, None, None),
+        ({"epoch": 0}, "state_dict", 0),
+        ({"epoch": "last"}, "model_state_dict", None),
+        ({"epoch": 10**30}, "model", None),
+        ({"epoch": 3}, "net", 3),
     ],
 )
-def test_tensors_are_found_in_a_training_checkpoint(tmp_path, beside, epoch, zipped):
+def test_tensors_are_found_in_a_training_checkpoint(tmp_path, beside, key, epoch, zipped):
     tensors = {"module.a": BASE, "module.count": torch.tensor(7)}
     parameter = torch.nn.Parameter(torch.ones(2))
     sgd = torch.optim.SGD([parameter], lr=0.1, momentum=0.9)
@@ -110,17 +111,10 @@ def test_tensors_are_found_in_a_training_checkpoint(tmp_path, beside, epoch, zip
     parameter.sum().backward()
     sgd.step()  # which makes a momentum buffer
     states = {"optimizer": sgd.state_dict(), "schedule": schedule.state_dict(), "device": torch.device("cuda:0")}
-    content = tensors if beside is None else {**beside, "state_dict": tensors, **states}
+    content = tensors if beside is None else {**beside, key: tensors, **states}
     read = read_checkpoint(write(tmp_path / "w.pth", content, zipped))
     assert read.epoch == epoch
     assert_same(read.tensors, {"a": BASE.numpy(), "count": np.array(7)})
-
-
-@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "net"])
-def test_tensors_under_a_usual_key_are_unwrapped(tmp_path, wrapper):
-    tensors, epoch = read_checkpoint(write(tmp_path / "w.pth.tar", {"epoch": 3, wrapper: {"a": BASE}}))
-    assert epoch == 3
-    assert_same(tensors, {"a": BASE.numpy()})
 
 
 @FORMATS

@@ -113,22 +113,17 @@ def test_a_pickle_of_numpy_arrays_is_read(tmp_path, dtype, order):
     )
 
 
-def test_a_big_endian_pickle_is_refused(tmp_path):
-    (tmp_path / "w.ckpt").write_bytes(numpy_pickle({"a": np.ones(2, ">f4")}))
-    with pytest.raises(UserError, match="its bytes are big-endian"):
-        read_state_dict(tmp_path / "w.ckpt")
-
-
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
         ({"a": 1.0}, "is truncated or no weight file (it is no tree of arrays)"),
         ({}, "holds no tensors"),
+        ({"a": np.ones(2, ">f4")}, "is truncated or no weight file (its bytes are big-endian)"),
         ([1, 2], "is truncated or no weight file (it is no tree of arrays)"),
     ],
 )
-def test_a_pickle_without_tensors_is_refused(tmp_path, content, sentence):
-    (tmp_path / "w.ckpt").write_bytes(pickle.dumps(content, protocol=2))
+def test_other_pickles_are_refused(tmp_path, content, sentence):
+    (tmp_path / "w.ckpt").write_bytes(numpy_pickle(content))
     with pytest.raises(UserError) as error:
         read_state_dict(tmp_path / "w.ckpt")
     assert str(error.value) == f"weight file {tmp_path / 'w.ckpt'} {sentence}."
