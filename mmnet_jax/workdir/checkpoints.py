@@ -84,27 +84,27 @@ class Checkpoints:
         return type(like)(**restored["model"], **restored["training"])
 
     def _restore(self, step: int, items: dict[str, Any]) -> Any:
+        self._refuse_misfit(step, items["model"])
         wanted = {name: ocp.args.StandardRestore(tree) for name, tree in items.items()}
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**wanted))
         except (ValueError, OSError, KeyError) as error:
-            place, here = self.path / str(step), _shapes(items["model"])
-            there = self._stored_shapes(step) or here
-            for name in sorted(there.keys() | here.keys()):
-                if there.get(name) != here.get(name):
-                    raise UserError(
-                        f"checkpoint {place} does not fit the network of mmnet_jax {__version__}, this version: "
-                        f"{name} is {there.get(name, 'not')} there, {here.get(name, 'not')} here."
-                    ) from error
-            raise UserError(f"checkpoint {place} cannot be read: {first_line(error)}.") from error
+            raise UserError(f"checkpoint {self.path / str(step)} cannot be read: {first_line(error)}.") from error
 
-    def _stored_shapes(self, step: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of the tensors that evaluation needs; empty if the checkpoint is damaged."""
+    def _refuse_misfit(self, step: int, model: dict[str, Any]) -> None:
+        """Raises a ``UserError`` that names a tensor of another shape; a failed restore would print tracebacks too."""
         try:
             with ocp.StandardCheckpointer() as reader:
-                return _shapes(reader.metadata(self.path / str(step) / "model").item_metadata.tree)
+                there = _shapes(reader.metadata(self.path / str(step) / "model").item_metadata.tree)
         except (ValueError, OSError, KeyError, AttributeError, TypeError):
-            return {}
+            return  # restoring reports the damage
+        here = _shapes(model)
+        for name in sorted(there.keys() | here.keys()):
+            if there.get(name) != here.get(name):
+                raise UserError(
+                    f"checkpoint {self.path / str(step)} does not fit the network of mmnet_jax {__version__}, this "
+                    f"version: {name} is {there.get(name, 'not')} there, {here.get(name, 'not')} here."
+                )
 
     def wait(self) -> None:
         """Returns when everything is on disk, or raises as ``save`` does."""
