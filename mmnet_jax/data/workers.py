@@ -52,20 +52,20 @@ def share_out(work: Callable[[Task, Count], None], tasks: Sequence[Task], worker
             busy[ours] = process, None
         while busy:
             for connection in cast(list[Connection], wait(list(busy))):
-                process, task = busy.pop(connection)
+                process, current = busy.pop(connection)
                 try:
                     message = connection.recv()
                     if message == DONE:
                         if not waiting:
                             continue
-                        connection.send(task := waiting.popleft())
+                        connection.send(current := waiting.popleft())
                 except (EOFError, OSError):
-                    raise _lost(process, task) from None
+                    raise _lost(process, current) from None
                 if isinstance(message, BaseException):
                     raise message
                 if message != DONE:
                     count(message)
-                busy[connection] = process, task
+                busy[connection] = process, current
     finally:
         with _signals_held():
             for process in processes:
@@ -130,7 +130,7 @@ def _signals_held() -> Iterator[None]:
 
     Otherwise Ctrl-C could reach a new worker before it ignores the signal.
     """
-    resource_tracker.ensure_running()  # multiprocessing unblocks signals when it starts it
+    resource_tracker.ensure_running()  # or the first process would start it, which unblocks the signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield

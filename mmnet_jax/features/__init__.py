@@ -1,1 +1,1 @@
-"""Sources of encoded episodes: images, or the one cache of a frozen backbone's features."""
+"""Sources of encoded episodes: images, or stored features of a frozen backbone."""
