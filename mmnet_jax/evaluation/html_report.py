@@ -48,7 +48,8 @@ svg { width: 100%; font-size: 11px; } text { fill: var(--soft); } .caption { fil
 .grid { stroke: var(--line); } circle { fill: var(--accent); }
 polyline { fill: none; stroke: var(--accent); stroke-width: 1.6; stroke-linejoin: round; }
 figure { margin: 0 0 1rem; } figure, .tiles { display: flex; flex-wrap: wrap; gap: 6px; } figcaption { width: 100%; }
-.tiles img { max-width: calc(50% - 3px); height: auto; align-self: flex-start; } summary { cursor: pointer; }
+.tiles img { max-width: 100%; height: auto; align-self: flex-start; } summary { cursor: pointer; }
+@media (max-width: 40rem) { .tiles { display: contents; } .tiles img { max-width: calc(50% - 3px); } }
 """
 
 
