@@ -1,4 +1,4 @@
-"""Sphinx: ``sphinx-build -W docs build/site``. Pages need no network: formulas are MathML."""
+"""Configuration of ``sphinx-build -W docs build/site``; formulas are MathML, so pages need no network."""
 
 import re
 from typing import Any, NewType, NoReturn
@@ -48,7 +48,7 @@ def shorten_signature(app: Any, what: str, name: str, obj: Any, options: Any, te
     return (re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text), returns) if text else None
 
 
-plain: dict[str, list[str]] = {}  # docstrings of attributes, where napoleon takes words before a colon for a type
+plain: dict[str, list[str]] = {}  # docstrings of attributes, in which napoleon takes words before a colon for a type
 
 
 def keep_plain(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:

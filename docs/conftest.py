@@ -1,4 +1,4 @@
-"""The pages' Python blocks are tests, each page's in one namespace and in an empty folder: ``pytest docs``."""
+"""``pytest docs`` runs the Python blocks of the pages: one namespace and one empty folder per page."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The working folder of a page, with ``leaves``: six images of noise a split, each with two of four classes."""
+    """A page's working folder, with the dataset ``leaves``: per split six noise images, each with two of four classes."""
     before, folder = Path.cwd(), tmp_path_factory.mktemp("page")
     random = np.random.default_rng(0)
     for split in ("train", "test"):

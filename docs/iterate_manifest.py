@@ -1,4 +1,4 @@
-"""A manifest's episodes in plain Python: inputs for any predictor, and its masks saved for ``mmnet_jax.score``."""
+"""Reads the episodes of a manifest in plain Python, and saves predicted masks for ``mmnet_jax.score``."""
 
 import gzip
 import json
@@ -31,7 +31,7 @@ def episodes(manifest: str | Path, images: str | Path, masks: str | Path) -> Ite
 
 
 def save(folder: str | Path, episode: Episode, mask: np.ndarray) -> None:
-    """Saves a predicted mask, bool [h, w], as 000000.png and so on, in the size that it is scored in.
+    """Saves a predicted mask, bool [h, w], as 000000.png and so on, at the size at which it is scored.
 
     A resized mask is not the mask of resized logits: a network should resize its logits to ``size`` and then threshold.
     """
