@@ -15,7 +15,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A page's working folder, with the dataset ``leaves``: per split six noise images, each with two of four classes."""
+    """A page's working folder, with the dataset ``leaves``: six noise images per split, with two of four classes."""
     before, folder = Path.cwd(), tmp_path_factory.mktemp("page")
     random = np.random.default_rng(0)
     for split in ("train", "test"):
