@@ -42,6 +42,8 @@ def define_flags() -> None:
     flags.DEFINE_string("split", None, "Variant of --dataset. (default: the first prepared one)")
     files = "its file, the files of its seeds joined by commas, or a shipped name."
     flags.DEFINE_string("manifest", None, f"Repeat the episodes of a manifest: {files}")
+    changes = "evaluation.FIELD=VALUE: change a config field, such as evaluation.batch_size=1; may be repeated."
+    flags.DEFINE_multi_string("set", [], changes)
     flags.DEFINE_string("output", None, "The result's file. (default: in results/ of the workdir)")
     flags.DEFINE_string("save_masks", None, "New folder for the predicted masks, one PNG for each episode.")
     define_cache_flag()
@@ -62,6 +64,7 @@ def main() -> None:
         raise UserError(f"{workdir.results} cannot be written; give another file for the result: --output=FILE.json.")
     if FLAGS.save_masks:
         new_folder("save_masks", FLAGS.save_masks)
+    config = _with_changes(config, FLAGS.set)
     if FLAGS.data_dir:
         config.data.data_dir = FLAGS.data_dir
     dataset, transfer = _open(workdir, config)
@@ -88,6 +91,19 @@ def main() -> None:
     else:
         print(report(scored[0].summary))
     print("written: " + " ".join(map(str, files)))
+
+
+def _with_changes(config: ConfigDict, changes: list[str]) -> ConfigDict:
+    """The config with the fields of ``--set``; a ``UserError`` if one is malformed or not of ``evaluation``."""
+    from mmnet_jax.cli.config_flag import override
+    from mmnet_jax.config import resolve
+
+    for change in changes:
+        field, equals, text = change.partition("=")
+        if not equals or not field.startswith("evaluation."):
+            raise UserError(f"--set={change} must be evaluation.FIELD=VALUE, such as evaluation.batch_size=1.")
+        override(config, field, text)
+    return resolve(config)
 
 
 def _outputs(protocol: str) -> tuple[Path | None, Path | None]:

@@ -108,7 +108,8 @@ def test_the_episode_table_adds_up_to_the_result(folder, result):
 
 
 def test_a_manifest_repeats_the_number(folder, result):
-    done = command(folder, evaluate, "--workdir=work", "--manifest=out/result.manifest.json", "--checkpoint=7")
+    same = "--workdir=work", "--manifest=out/result.manifest.json", "--checkpoint=7"
+    done = command(folder, evaluate, *same, "--set=evaluation.cache_gb=0", "--set=evaluation.batch_size=9")
     assert done.returncode == 0, done.stderr
     (again,) = (folder / "work" / "results").glob("*_step7.json")
     after = json.loads(again.read_text())
@@ -137,6 +138,14 @@ def test_a_manifest_repeats_the_number(folder, result):
             "--workdir=protocol --data_dir=data",
             "data.data_dir data holds pascal5i of data.split = folder, but not of protocol; "
             "prepare it with: python scripts/prepare_data.py pascal5i --source=VOCdevkit --data_dir=data",
+        ),
+        (
+            "--workdir=work --set=seed=4",
+            "=seed=4 must be evaluation.FIELD=VALUE, such as evaluation.batch_size=1.",
+        ),
+        (
+            "--workdir=work --set=evaluation.batch_size=0",
+            "evaluation.batch_size must be a number from 1 to 1e+06, but is 0.",
         ),
         ("--workdir=work --output=data", "--output=data is a folder; give the name of a file."),
         ("--workdir=work --output=work/config.json/r.json", "--output=work/config.json/r.json cannot be written."),
