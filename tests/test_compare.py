@@ -1,4 +1,4 @@
-"""``python -m mmnet_jax.compare``: rows, the table, the figure, and what is refused."""
+"""``python -m mmnet_jax.compare``: rows, the table, the figure and refusals."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The evaluate and predict commands from end to end, on a made-up dataset and a network around a tiny backbone."""
+"""The commands evaluate and predict from end to end, on a made-up dataset and a network with a tiny backbone."""
 
 import contextlib
 import csv
@@ -29,7 +29,7 @@ def command(folder, module, *arguments):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a workdir ``work`` at step 7, others without a checkpoint, data/: 12 test images of 3 classes."""
+    """A folder with data/ (12 test images of 3 classes), a workdir ``work`` at step 7, others without checkpoint."""
     folder = tmp_path_factory.mktemp("evaluate")
     voc = voc_folder(folder / "VOCdevkit", ["train_0"], [f"val_{i}" for i in range(12)])
     random = np.random.default_rng(0)
@@ -133,7 +133,7 @@ def test_a_manifest_repeats_the_number(folder, result):
             "--workdir=work --manifest=out/result.manifest.json --restrict",
             "--restrict contradicts --manifest=out/result.manifest.json, whose episodes are already drawn.",
         ),
-        # what evaluate has no flag for is a fact in its messages, and no advice
+        # messages do not advise to change fields for which evaluate has no flag
         (
             "--workdir=protocol --data_dir=data",
             "data.data_dir data holds pascal5i of data.split = folder, but not of protocol; "
@@ -232,7 +232,7 @@ def test_a_checkpoint_is_scored_under_every_possible_protocol(folder):
 
 
 def test_another_dataset_is_scored_on_classes_unseen_in_training(folder):
-    """It was trained on PASCAL-5i without bus, car, cat, chair and cow."""
+    """The network was trained on PASCAL-5i without bus, car, cat, chair and cow."""
     own = folder / "own"
     for name, picture in ("Cow", 2), ("Dog", 0), ("mug", 1):
         (own / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The manifest command, without images and with them."""
+"""The command manifest, which needs no images."""
 
 import json
 import subprocess

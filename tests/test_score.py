@@ -1,4 +1,4 @@
-"""The score command from end to end, on masks of two predictors that are not ours."""
+"""The command score from end to end, on masks of two simple predictors."""
 
 import contextlib
 import csv
@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
 
 
 def predict(folder, name, manifest="pfenet.json"):
-    """The name of a new folder of a predictor's masks."""
+    """Writes a predictor's masks to a new folder, whose name is returned."""
     output = f"{name}_{manifest.partition('.')[0]}"
     voc = folder / "VOCdevkit" / "VOC2012"
     predictors.predict(name, folder / manifest, voc / "JPEGImages", voc / "SegmentationClassAug", folder / output)
@@ -57,7 +57,7 @@ def predict(folder, name, manifest="pfenet.json"):
 
 @pytest.fixture(scope="module")
 def boxes(folder):
-    """Masks of the pasted box, scored with the prepared labels."""
+    """The masks of the pasted box, scored with the prepared labels."""
     arguments = f"--manifest=pfenet.json --predictions={predict(folder, 'pasted_box')} --data_dir=data"
     done = command(folder, *arguments.split(), "--output=out/box.json", "--name=Pasted box")
     assert done.returncode == 0, done.stderr
@@ -165,7 +165,7 @@ def test_impossible_scores_are_refused_in_one_sentence(folder, boxes, arguments,
 
 
 def test_scoring_imports_no_jax(folder, boxes):
-    """In a process of its own, since the tests have imported it."""
+    """Runs in a new process, because the tests have imported jax."""
     code = """
 import sys
 from mmnet_jax import score

@@ -49,7 +49,7 @@ def open_labels(manifest: Manifest, folder: Path) -> Dataset:
     spec = _with_classes(manifest)
     positions, numbers = ({name: i for i, name in enumerate(names)} for names in (ids, spec.class_names))
     counts = np.zeros((len(ids), len(spec.class_names)), np.int64)
-    for e in manifest.episodes:  # tells which class an image has if it has one
+    for e in manifest.episodes:  # the class of each image, for datasets with one class an image
         counts[[positions[i] for i in (e.query, *e.supports)], numbers.get(e.class_name, 0)] = 1
     test = LabelFiles("test", ids, counts, [], 0, spec.one_class, folder)
     none = dataclasses.replace(test, name="train", ids=[], counts=counts[:0])

@@ -106,7 +106,7 @@ def class_ious(
 
 
 def _draws(count: int, resamples: int, seed: int) -> Iterator[Float[np.ndarray, "r u"]]:
-    """How often each of U units is drawn: once each in the first row, then in each draw with replacement."""
+    """Counts of each of U units: once each in the first row, then as often as each draw with replacement has it."""
     yield np.ones((1, count))
     random = np.random.default_rng(seed)
     chunk = max(1, CHUNK // count)

@@ -40,7 +40,7 @@ class Outputs:
 
 
 class Scoring(NamedTuple):
-    """How a protocol scores masks."""
+    """A protocol's rules for scoring masks."""
 
     side: int | None = None
     """``Protocol.scoring_side``."""

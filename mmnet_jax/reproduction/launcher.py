@@ -69,7 +69,7 @@ def launch(jobs: Sequence[Job], slots: Sequence[Slot], say: Callable[[str], None
         slot = free.pop()
         try:
             with starting:
-                if asked():
+                if interrupted():
                     return None
                 process = job.start(slot)
                 started.append(process)
@@ -84,13 +84,13 @@ def launch(jobs: Sequence[Job], slots: Sequence[Slot], say: Callable[[str], None
             failure = f"{job.name} cannot start: {error.filename}: {error.strerror}"
         finally:
             free.append(slot)
-        say(f"{job.name}: stopped" if asked() else failure or f"{job.name}: done")
+        say(f"{job.name}: stopped" if interrupted() else failure or f"{job.name}: done")
         return failure
 
-    with interrupts(STOPPING) as asked, ThreadPoolExecutor(len(slots)) as pool:
+    with interrupts(STOPPING) as interrupted, ThreadPoolExecutor(len(slots)) as pool:
         futures = [pool.submit(work, job) for job in jobs]
         try:
-            while not asked() and wait(futures, timeout=0.2).not_done:
+            while not interrupted() and wait(futures, timeout=0.2).not_done:
                 pass
             with starting:
                 for process in started:
@@ -99,7 +99,7 @@ def launch(jobs: Sequence[Job], slots: Sequence[Slot], say: Callable[[str], None
         except KeyboardInterrupt:
             for process in started:
                 process.kill()
-    if asked():
+    if interrupted():
         raise Stopped
     return [failure for future in futures if (failure := future.result())]
 

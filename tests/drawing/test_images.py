@@ -1,4 +1,4 @@
-"""Images by their pixels."""
+"""Drawn images, checked by their pixels."""
 
 import io
 
@@ -63,7 +63,7 @@ def test_a_single_pixel_of_a_large_mask_survives_scaling():
 
 @pytest.mark.parametrize("colour", [(0, 0, 0), (90, 90, 90), (255, 255, 255), (250, 200, 40)])
 def test_a_support_tile_distinguishes_a_mask_from_its_inverse(colour):
-    """Whatever colours the image has, the class is the lighter part, and yellowish."""
+    """For any colours of the image, the class is the lighter part, and yellowish."""
     image = np.full((60, 60, 3), colour, np.uint8)
     mask = np.zeros((60, 60), bool)
     mask[20:40, 20:40] = True

@@ -1,4 +1,4 @@
-"""Intervals drawn: where numbers and their intervals stand."""
+"""The positions of numbers and intervals in a figure."""
 
 import numpy as np
 

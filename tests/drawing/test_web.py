@@ -1,4 +1,4 @@
-"""Elements of a web page: what is escaped, and where the points of a chart stand."""
+"""Elements of an HTML page: escaping, and the positions of a chart's points."""
 
 import re
 

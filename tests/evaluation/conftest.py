@@ -1,4 +1,4 @@
-"""A small dataset of coloured rectangles in memory, and a network of two numbers to run through an evaluation."""
+"""A small dataset of coloured rectangles in memory, and a network of two parameters to evaluate."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ SIDE = 48
 
 
 def make_split(name: str, classes: list[int], seed: int) -> Split:
-    """One image a class given: a rectangle of that class, a border of unknown pixels below it, noise behind."""
+    """One image for each given class: a rectangle of that class, ignored pixels below it, and noise elsewhere."""
     random = np.random.default_rng(seed)
     records, counts = [], []
     for c in classes:
@@ -58,7 +58,7 @@ def config():
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-    """In a backbone's place."""
+    """Stands in for a backbone."""
 
     @property
     def channels(self):
@@ -66,9 +66,9 @@ class Pixels:
 
 
 class ColourNetwork(MMNet):
-    """A network's methods around two parameters: red speaks for background, green for foreground.
+    """A network with two parameters: red is evidence for background, green for foreground.
 
-    It compiles in a second, where the real ones take twenty.
+    It compiles in a second instead of twenty.
     """
 
     backbone: Pixels = Pixels()
@@ -101,7 +101,7 @@ def network(config):
 
 
 class BareNetwork(ColourNetwork):
-    """The same logits, from a head with neither confidence nor memory."""
+    """The same logits from a head without a confidence map and a memory."""
 
     def decode_encoded(self, *arguments):
         return Prediction(super().decode_encoded(*arguments).logits)

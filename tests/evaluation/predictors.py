@@ -1,7 +1,7 @@
 """Two predictors that segment a manifest's episodes with neither jax nor this package.
 
-``python tests/evaluation/predictors.py pasted_box MANIFEST IMAGES MASKS OUTPUT`` (or ``colours``) writes one mask an
-episode; IMAGES holds ID.jpg and MASKS ID.png with class indices, as VOC's JPEGImages and SegmentationClassAug do.
+``python tests/evaluation/predictors.py pasted_box MANIFEST IMAGES MASKS OUTPUT`` (or ``colours``) writes one mask for
+each episode; IMAGES contains ID.jpg, and MASKS contains ID.png with class indices, as in VOC.
 """
 
 import sys
@@ -32,7 +32,7 @@ def pasted_box(episode: Episode) -> np.ndarray:
 
 
 def colours(episode: Episode) -> np.ndarray:
-    """Where the query's colours are likelier in the supports' foreground than in their background, smoothed."""
+    """The query's pixels whose colours are likelier in the supports' foreground than background, smoothed."""
 
     def bins(image: np.ndarray) -> np.ndarray:
         return (image >> (8 - BITS)).astype(int) @ (1, 1 << BITS, 1 << 2 * BITS)

@@ -1,10 +1,10 @@
-"""The evaluation protocol written the slow way: one episode at a time, float64, loops over classes."""
+"""A slow reference of the evaluation: one episode at a time, float64, loops over classes."""
 
 import numpy as np
 
 
 def resize_align_corners(image: np.ndarray, height: int, width: int | None = None) -> np.ndarray:
-    """[h, w] -> [height, width], a square if no width is given, corner pixels on corner pixels."""
+    """[h, w] -> [height, width], a square if no width is given, with aligned corners."""
     for side in (height, width or height):
         at, known = np.linspace(0, len(image) - 1, side), np.arange(len(image))
         image = np.stack([np.interp(at, known, column) for column in image.astype(np.float64).T])
@@ -43,7 +43,7 @@ def fb_iou(counts: list[tuple[list[int], list[int]]]) -> float:
 
 
 def scored_label(mask: np.ndarray, value: int, side: int | None, ignored_is_background: bool) -> np.ndarray:
-    """A mask of class indices as a protocol scores it for a class: as it is, or pixel i taken at floor(i n / side)."""
+    """A mask of class indices as a protocol scores it for a class: unchanged, or pixel i from floor(i n / side)."""
     height, width = mask.shape
     rows, columns = range(side or height), range(side or width)
     meaning = [int(index == value) for index in range(255)] + [0 if ignored_is_background else 255]

@@ -1,4 +1,4 @@
-"""Results written by hand: the JSON and the table of episodes."""
+"""Hand-made results: the JSON and the table of episodes."""
 
 import json
 
@@ -10,7 +10,7 @@ HEAD = "query,class,supports,area,intersection,union,iou"
 
 
 def in_memory(hits, classes="aabb", queries=None, *, fold=1, area=50, **summary):
-    """Episode i of a class, and of query i by default, hits ``hits[i]`` of a union of 100 pixels."""
+    """A result whose episode i (of query i by default) has ``hits[i]`` of 100 pixels of its union."""
     queries = range(len(hits)) if queries is None else queries
     named = zip(queries, classes, strict=True)
     episodes = tuple(StoredEpisode(f"q{q}", c, f"s{i}", area) for i, (q, c) in enumerate(named))
@@ -20,7 +20,7 @@ def in_memory(hits, classes="aabb", queries=None, *, fold=1, area=50, **summary)
 
 
 def write(path, hits, *given, baselines=None, **summary):
-    """``in_memory`` as files; ``baselines`` has the hits of each."""
+    """Writes ``in_memory`` to files; ``baselines`` maps each baseline to its hits."""
     result, baselines = in_memory(hits, *given, **summary), baselines or {}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result.summary | {"baselines": {name: {} for name in baselines}}))

@@ -15,7 +15,7 @@ from tests.evaluation.test_coverage import seed_coverage
 
 
 def row(hits, *given, **summary):
-    """By fold and run."""
+    """A row of results; ``hits`` maps fold and run to each episode's hits."""
     return {key: resample(in_memory(own, *given, fold=key[0], **summary)) for key, own in hits.items()}
 
 

@@ -1,4 +1,4 @@
-"""Episodes are drawn as each protocol's authors draw them."""
+"""Episodes drawn as by each protocol's authors."""
 
 import dataclasses
 import gzip
@@ -49,7 +49,7 @@ def test_base_classes_can_be_drawn_and_impossible_requests_are_refused(dataset):
 
 
 def folders(classes=4, images=10):
-    """FSS-1000's layout: classes sorted, files sorted as strings, one class an image, however small."""
+    """A dataset in FSS-1000's layout: sorted classes, files sorted as strings, one class in each image."""
     names = [(c, number) for c in range(1, classes + 1) for number in sorted(range(1, images + 1), key=str)]
     counts = np.zeros((len(names), classes + 1), np.int64)
     counts[np.arange(len(names)), [c for c, _ in names]] = 1
@@ -104,7 +104,7 @@ def test_hsnet_is_refused_where_listed_images_are_missing(dataset):
 
 
 def listed(queries):
-    """Five images of two classes, of which HSNet lists three and two; these queries."""
+    """A dataset of five images, of which HSNet lists three and two of two classes, with these queries."""
     lists = HSNetLists({1: list("abc"), 2: list("de")}, queries)
     spec = dataclasses.replace(PASCAL5I, hsnet=HSNet(lambda *_: lists, "contiguous"))
     split = Split("val", list("edcba"), np.zeros((5, 21), np.int64), [], 1)

@@ -1,4 +1,4 @@
-"""The web page of a result: its facts, and that it stands alone."""
+"""The HTML report of a result: its content, and that it is self-contained."""
 
 import base64
 import dataclasses
@@ -21,7 +21,7 @@ from mmnet_jax.evaluation.saved_masks import pack_mask, unpack_mask
 
 @pytest.fixture(scope="module")
 def result(dataset):
-    """Eleven episodes of IoU 10, 20, ... 110 of 130, and a baseline half as good."""
+    """Eleven episodes with 10, 20, ... 110 of 130 pixels, and a baseline with half of them."""
     manifest = draw_manifest(dataset, fold=1, shots=2, protocol="pfenet", seeds=(0,), min_pixels=20, episodes=11)
     class_ids = np.array([spec.class_id for spec in manifest.specs(dataset)])
     queries = [episode.query for episode in manifest.episodes]

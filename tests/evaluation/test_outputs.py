@@ -1,4 +1,4 @@
-"""Which embeddings are shown, worked by hand."""
+"""The selection of activation maps, and scored labels, worked by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ top_activations = jax.jit(outputs.top_activations)
 
 
 def prediction_of(support, query):
-    """Of one episode, from activations in (0, 1): [k, h, w, n] and [h, w, n]."""
+    """A prediction for one episode with these activations in (0, 1): [k, h, w, n] and [h, w, n]."""
     logits = jax.scipy.special.logit(jnp.asarray(support, jnp.float32))[None]
     return MMNetPrediction(None, activations=jnp.asarray(query, jnp.float32)[None], support_memory_logits=(logits,))
 

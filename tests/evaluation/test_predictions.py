@@ -1,4 +1,4 @@
-"""Masks from files scored on a manifest's episodes, against a slow reference and worked by hand."""
+"""Masks from files scored on a manifest's episodes, beside a slow reference and worked by hand."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ CLASSES = {"bus": 6, "car": 7, "cat": 8}
 
 
 def a_manifest(dataset, protocol="pfenet", episodes=6, seeds=(0,), name="pascal5i", shots=1):
-    """So many episodes of each seed, drawn anyhow."""
+    """A manifest with ``episodes`` random episodes of each seed."""
     random = np.random.default_rng(0)
     asked = []
     for _ in range(episodes * len(seeds)):
@@ -33,7 +33,7 @@ def a_manifest(dataset, protocol="pfenet", episodes=6, seeds=(0,), name="pascal5
 
 
 def save_masks(folder, manifest, dataset):
-    """Random rectangles in the size that is scored, by file."""
+    """Writes random rectangles at the scored size; returns them by file."""
     random, saved = np.random.default_rng(0), {}
     for name, spec in zip(mask_names(manifest.seeds, manifest.per_seed), manifest.specs(dataset), strict=True):
         side = manifest.rules.scoring_side

@@ -1,4 +1,4 @@
-"""Protocols: their declarations, and where they are known."""
+"""The declarations of protocols, and the datasets that support them."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Result files, whole or not there, and the sheet of evaluated episodes by its pixels."""
+"""The files of a result, its text, and the sheet of episodes by its pixels."""
 
 import dataclasses
 import json

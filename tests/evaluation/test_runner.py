@@ -1,4 +1,4 @@
-"""A whole evaluation against a slow float64 reference that starts from the network's logits."""
+"""Evaluations beside a slow float64 reference that starts from the network's logits."""
 
 import csv
 import dataclasses
@@ -185,9 +185,9 @@ def test_progress_shows_the_running_miou(network, config, dataset, result, monke
 
 
 class Device:
-    """Takes 5 seconds a batch, one after the other; ``now`` is the time.
+    """A simulated device that takes 5 seconds for each batch; ``now`` is the time.
 
-    In the first batch's time it compiles for 60 seconds, and the host for 7 when the outputs are there.
+    With the first batch, it compiles for 60 seconds, and the host works for 7 seconds on the outputs.
     """
 
     def __init__(self):
@@ -204,7 +204,7 @@ class Device:
 
 
 class OnDevice:
-    """An array that is there once the device has done all it was asked for before."""
+    """An array that is ready when the device has finished all earlier work."""
 
     def __init__(self, device, values):
         self.device, self.values, self.done = device, values, device.idle_from
@@ -219,7 +219,7 @@ class OnDevice:
 
 
 def test_the_rate_is_that_of_batches_which_arrive_one_by_one(network, config, dataset, result, monkeypatch):
-    """Whatever the first waits for, nothing of the others is done meanwhile."""
+    """No other batch is computed while the first one waits for the compiler or the host."""
     device, lines = Device(), []
     monkeypatch.setattr("mmnet_jax.evaluation.runner.compute_outputs", device.run)
     monkeypatch.setattr("mmnet_jax.cli.progress.time", device)

@@ -1,4 +1,4 @@
-"""Predicted masks on disk: all of them or none, and to the pixel what was counted."""
+"""Predicted masks on disk: their names, and all of them or none."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Results read back from their files."""
+"""Results read from their files."""
 
 import numpy as np
 import pytest

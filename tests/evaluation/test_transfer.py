@@ -1,4 +1,4 @@
-"""Which classes a network that was trained on another dataset has not seen, and the episodes that ask for them."""
+"""Classes unseen in a training on another dataset, and the episodes drawn from them."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Workdirs of finished runs, written by hand."""
+"""Hand-made workdirs of finished runs."""
 
 import json
 
@@ -27,7 +27,7 @@ def begin(run, workdir=None, step=4, code=CODE):
 
 
 def finish(run, hits, workdir=None, code=CODE, classes="aabb", queries=None, **summary):
-    """A workdir with a result: episode i, of query i by default, hits ``hits[i]`` of a union of 100 pixels."""
+    """A workdir with a result: episode i (of query i by default) has ``hits[i]`` of 100 pixels of its union."""
     workdir = begin(run, workdir, step=8, code=code)
     ious = {c: sum(h for h, k in zip(hits, classes, strict=True) if k == c) / classes.count(c) for c in set(classes)}
     (workdir / "results").mkdir()

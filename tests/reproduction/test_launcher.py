@@ -1,4 +1,4 @@
-"""Processes one after the other, in slots and as Slurm jobs; stubs stand in for trainings."""
+"""Jobs one at a time, in slots and as Slurm jobs, with stubs instead of trainings."""
 
 import os
 import signal

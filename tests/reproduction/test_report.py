@@ -1,4 +1,4 @@
-"""The written table: our numbers beside the paper's, and claims."""
+"""The written table: measured numbers beside the paper's, claims and verdicts."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ from tests.reproduction.hand_made import OTHER_CODE, finish, plan_one, settings
 
 
 def fill(folder, table, hits, folds=(1, 2), seeds=(321,), changes=(), **more):
-    """A table whose runs hit so many pixels: by row, or by fold and seed of a row, where that is a dict."""
+    """A table whose runs have these hits: by row, or by row, fold and seed if the row's value is a dict."""
     part, given = select(table, list(hits), [*map(str, folds)]), settings(folder, *changes, seeds=seeds)
     finished = []
     for row, fold, seed in itertools.product(part.rows, folds, seeds):

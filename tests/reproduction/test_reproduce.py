@@ -1,4 +1,4 @@
-"""The script from its flags to its table."""
+"""The script ``reproduce.py`` from its flags to its table."""
 
 import json
 import os
@@ -32,7 +32,7 @@ GENERATED = "data.dataset=creatures"
 
 
 def reproduce(folder, **others):
-    """Calls the script with its defaults, but for two rows of one fold of a generated dataset in ``folder``."""
+    """Calls the script with its defaults on two rows and one fold of a generated dataset in ``folder``."""
     given = {"table": "photographs", "rows": ["paper", "global"], "folds": ["1"], "seeds": ["321"], "list": False}
     given |= {"runs": str(folder / "runs"), "data_dir": str(folder / "data"), "weights": "nowhere"}
     given |= {"set": (*SETTINGS, GENERATED), "dry_run": False, "any_code": False, "output": None}
@@ -42,7 +42,7 @@ def reproduce(folder, **others):
 
 @pytest.fixture
 def trained_by_hand(monkeypatch):
-    """Trainings are stood in for: each writes a finished workdir, or fails."""
+    """Replaces trainings: each run writes a finished workdir, or fails."""
     trained = []
 
     def command(run, workdir):

@@ -1,4 +1,4 @@
-"""Which runs a table needs, the command of each, and which workdirs are reused, resumed, or left alone."""
+"""The runs of a table, their commands, and the reuse of workdirs."""
 
 import json
 import shutil
