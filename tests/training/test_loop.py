@@ -89,7 +89,7 @@ def test_a_training_moves_from_several_devices_to_one_and_back(finished, tmp_pat
         return "\n".join(lines)
 
     assert ", 4 cpu device(s)" in train_until(4, devices=4)
-    assert ", 1 cpu device(s)" in (said := train_until(6, devices=1)) and "at step 2 of 8" in said
+    assert ", 1 cpu device(s)" in (said := train_until(6, devices=1)) and "at step 3 of 8" in said
     assert ", 4 cpu device(s)" in (said := train_until(None, devices=4)) and "at step 4 of 8" in said
     assert_close(final_parameters(Workdir(tmp_path / "run")), final_parameters(finished.workdir))
 

@@ -9,14 +9,13 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 
 from mmnet_jax.evaluation.checkpoint import restore, score_checkpoint
 from mmnet_jax.evaluation.manifest import configured_manifest
 from mmnet_jax.workdir.folder import Workdir
 from tests.training.tiny_job import job_config
-from tests.training.tiny_training import Crash, assert_close, final_parameters, records, tiny_dataset, train_tiny
+from tests.training.tiny_training import Crash, assert_close, final_parameters, tiny_dataset, train_tiny
 
 
 def run_two(*command, signals):
@@ -61,31 +60,22 @@ def test_two_processes_agree_on_the_step_at_which_one_of_them_got_sigterm():
     assert "was killed" not in "".join(errors)
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """The same training in one process."""
-    return train_tiny(tmp_path_factory.mktemp("alone") / "run", job_config())
-
-
 @pytest.mark.slow
-def test_two_processes_stop_together_resume_and_equal_one_process(alone, tmp_path):
+def test_two_processes_stop_together_resume_and_equal_one_process(finished, tmp_path):
     place = tmp_path / "run"
     statuses, outputs, errors = run_two("-m", "tests.training.tiny_job", str(place), signals=("never", "SIGINT"))
     assert statuses == [0, 0], errors
     first, second = outputs
-    stopped = [re.search(r"training stopped at step (\d+) of 12; .*", output) for output in outputs]
+    stopped = [re.search(r"training stopped at step (\d+) of 8; .*", output) for output in outputs]
     step = int(stopped[0][1])
-    assert stopped[0][0] == stopped[1][0] and 7 <= step < 12 and f"'{step}'" in stopped[0][0]
-    assert f"resuming {place} at step {step} of 12" in first and ", 4 cpu device(s);" in first
+    assert stopped[0][0] == stopped[1][0] and 5 <= step < 8 and f"'{step}'" in stopped[0][0]
+    assert f"resuming {place} at step {step} of 8" in first and ", 4 cpu device(s);" in first
     assert not re.search("^step", second, re.MULTILINE)
     together, table = Workdir(place), "result.episodes.csv"
     result = json.loads((together.results / "result.json").read_text())
-    assert result["hardware"] == "4 x cpu" and result["step"] == 12
+    assert result["hardware"] == "4 x cpu" and result["step"] == 8
 
-    assert_close(final_parameters(together), final_parameters(alone))
-    losses = [[record["total"] for record in records(workdir, "total")] for workdir in (together, alone)]
-    assert len(losses[0]) == 12
-    np.testing.assert_allclose(*losses, rtol=1e-4)
+    assert_close(final_parameters(together), final_parameters(finished.workdir))
     config, dataset = job_config(), tiny_dataset()
     manifest = configured_manifest(dataset, config)
     again = score_checkpoint(restore(together), config, dataset, manifest, output=tmp_path / "result.json")
@@ -94,11 +84,11 @@ def test_two_processes_stop_together_resume_and_equal_one_process(alone, tmp_pat
 
 
 @pytest.mark.slow
-def test_when_one_of_two_processes_is_killed_the_other_ends_and_one_process_resumes(alone, tmp_path):
+def test_when_one_of_two_processes_is_killed_the_other_ends_and_one_process_resumes(finished, tmp_path):
     place, lines = tmp_path / "run", []
 
     def crash(line):
-        if line.startswith("step 6/12"):
+        if line.startswith("step 3/"):
             raise Crash
 
     with contextlib.suppress(Crash):
@@ -108,8 +98,8 @@ def test_when_one_of_two_processes_is_killed_the_other_ends_and_one_process_resu
         "-m", "tests.training.tiny_job", str(place), signals=("never", "SIGKILL")
     )
     assert time.monotonic() - begun < 120 and statuses[1] == -9 and statuses[0] not in (0, -9)
-    assert f"resuming {place} at step 4 of 12" in first and "step 10/12" in first
+    assert f"resuming {place} at step 2 of 8" in first and "step 6/8" in first
     assert "process 0 of 2 was killed, or ended because another process of this training did; start all of" in error
     train_tiny(place, job_config(), lines.append)
-    assert f"resuming {place} at step 8 of 12" in lines
-    assert_close(final_parameters(Workdir(place)), final_parameters(alone))
+    assert any(re.match(rf"resuming {place} at step [46] of 8", line) for line in lines)
+    assert_close(final_parameters(Workdir(place)), final_parameters(finished.workdir))

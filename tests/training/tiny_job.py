@@ -1,6 +1,6 @@
 """One of several processes that train together: ``python -m tests.training.tiny_job WORKDIR SIGNAL``.
 
-It sends itself SIGNAL (none for ``never``) before its seventh step; then it resumes the training, and evaluates it.
+It sends itself SIGNAL (none for ``never``) before its fifth step; then it resumes the training, and evaluates it.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from tests.training.tiny_training import tiny_config, train_tiny
 
 
 def job_config():
-    config = tiny_config(steps=12, log_every=1, checkpoint_every=4, evaluate_every=0, evaluation_episodes=0)
+    config = tiny_config(log_every=1, checkpoint_every=2, evaluate_every=0, evaluation_episodes=0)
     config.evaluation.update(after_training=True, episodes=6)
     return config
 
@@ -30,10 +30,10 @@ def main(path: str, name: str) -> None:
 
         def update(state, batch):
             step = next(steps)
-            if step == 7 and name != "never":
+            if step == 5 and name != "never":
                 os.kill(os.getpid(), getattr(signal, name))
-            if 7 <= step <= 10:
-                time.sleep(0.3)  # time for the processes to agree, as a real step takes
+            if step > 2:
+                time.sleep(0.3)  # time to write a checkpoint and to agree on a step, as real steps take
             return job.update(state, batch)
 
         return job._replace(update=update)
