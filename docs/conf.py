@@ -1,11 +1,15 @@
-"""Sphinx: ``sphinx-build -W docs build/site``. Pages need no network: formulas are MathML."""
+"""Configuration of ``sphinx-build -W docs build/site``; formulas are MathML, so pages need no network."""
 
-from typing import Any, NoReturn
+import re
+from typing import Any, NewType, NoReturn
 
+import jax.typing
 from docutils import nodes
 from latex2mathml.converter import convert
 
 import mmnet_jax
+
+jax.typing.DTypeLike = NewType("DTypeLike", object)  # printed by its name, not as the union that it stands for
 
 project = "mmnet_jax"
 author = "the mmnet_jax authors"
@@ -19,6 +23,7 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "mmnet_jax"
 html_copy_source = False
+html_show_copyright = False
 html_math_renderer = "mathml"
 
 autodoc_member_order = "bysource"
@@ -37,7 +42,13 @@ def shorten_types(app: Any, page: nodes.document) -> None:
             text.parent.replace(text, nodes.Text(text.replace("jaxlib._jax.Array", "Array")))
 
 
-plain: dict[str, list[str]] = {}  # docstrings of attributes, where napoleon takes words before a colon for a type
+def shorten_signature(app: Any, what: str, name: str, obj: Any, options: Any, text: str | None, returns: Any) -> Any:
+    """Leaves out Flax's ``parent`` and ``name``, and makes defaults that are classes valid Python."""
+    text = re.sub(r", parent: .*, name: str \| None = None", "", text or "")
+    return (re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text), returns) if text else None
+
+
+plain: dict[str, list[str]] = {}  # docstrings of attributes, in which napoleon takes words before a colon for a type
 
 
 def keep_plain(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -48,5 +59,6 @@ def keep_plain(app: Any, what: str, name: str, obj: Any, options: Any, lines: li
 def setup(app: Any) -> None:
     app.add_html_math_renderer("mathml", (draw_formula, None), (draw_formula, None))
     app.connect("doctree-read", shorten_types)
+    app.connect("autodoc-process-signature", shorten_signature)
     for priority in (400, 600):  # before and after napoleon
         app.connect("autodoc-process-docstring", keep_plain, priority)
