@@ -42,7 +42,7 @@ def define_flags() -> None:
     flags.DEFINE_string("split", None, "Variant of --dataset. (default: the first prepared one)")
     files = "its file, the files of its seeds joined by commas, or a shipped name."
     flags.DEFINE_string("manifest", None, f"Repeat the episodes of a manifest: {files}")
-    changes = "evaluation.FIELD=VALUE: change a config field, such as evaluation.batch_size=1; may be repeated."
+    changes = "evaluation.FIELD=VALUE: change a config field, such as evaluation.batch_size=1."
     flags.DEFINE_multi_string("set", [], changes)
     flags.DEFINE_string("output", None, "The result's file. (default: in results/ of the workdir)")
     flags.DEFINE_string("save_masks", None, "New folder for the predicted masks, one PNG for each episode.")

@@ -128,12 +128,6 @@ def test_a_rule_missing_from_an_older_result_is_not_compared():
     assert comparison.difference(ours, theirs).value == pytest.approx(1)
 
 
-def test_a_result_of_several_seeds_is_the_mean_over_them():
-    found = resample(in_memory([10, 20, 30, 60], "abab", [0, 1, 0, 1], seeds=[510, 365]))
-    assert comparison.miou({(1, 0): found}).value == pytest.approx((15 + 45) / 2)
-    assert comparison.miou({(1, 0): found}, "b").value == pytest.approx((20 + 60) / 2)
-
-
 def test_a_baseline_without_counts_is_refused():
     result = in_memory([1, 2, 3, 4])
     both = dataclasses.replace(result, counts=result.counts | {"confidence": result.counts[OWN] + [[2, 0]]})

@@ -142,8 +142,4 @@ def test_packed_masks_unpack_to_the_same_pixels():
 def test_an_undecodable_name_is_replaced(tmp_path, summary, result, dataset):
     write_result(tmp_path / "result.json", summary, result, dataset, "data\udcff")  # a path's byte 0xff
     assert (tmp_path / "report.html").read_text() == "data?"
-
-
-def test_the_page_is_written_beside_the_result(tmp_path):
-    assert report_file(tmp_path / "result.json") == tmp_path / "report.html"
     assert report_file(tmp_path / "run.2.json") == tmp_path / "run.2.report.html"
