@@ -1,4 +1,4 @@
-"""What users import: networks from configs and workdirs, datasets, and images and labels as a network takes them."""
+"""Public API: networks from configs and workdirs, datasets, and a network's input images and labels."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from mmnet_jax.data.dataset import Dataset
 
 Variables = dict[str, Any]
-"""``params``: what is trained; ``backbone``: what is frozen; ``batch_stats``: the backbone's running statistics."""
+"""``params``: trained; ``backbone``: frozen; ``batch_stats``: the backbone's running statistics."""
 
 
 def create_model(config: ConfigDict, seed: int = 0) -> tuple[FewShotNetwork, Variables]:
-    """The network that ``config`` (resolved or not) describes, with a fresh head and a pretrained backbone.
+    """Creates the network of a config, resolved or not, with a randomly initialised head and a pretrained backbone.
 
-    Gives the module and its variables, for ``model.apply(variables, episode)``; ``seed`` is of the head's parameters.
+    Returns the module and its variables, for ``model.apply(variables, episode)``; ``seed`` initialises the head.
 
     Raises:
-      UserError: ``model.weights`` is not set and ``model.random_backbone`` is not asked for, or its file does not fit.
+      UserError: neither ``model.weights`` nor ``model.random_backbone`` is set, or the file does not fit the backbone.
     """
     config = resolve(config)
     model = build_model(network_settings(config))
@@ -39,9 +39,9 @@ def create_model(config: ConfigDict, seed: int = 0) -> tuple[FewShotNetwork, Var
 
 
 def load_model(workdir: str | Path, checkpoint: str | int = "best") -> tuple[FewShotNetwork, Variables, ConfigDict]:
-    """A trained network: the module, its variables, and the config it was trained with.
+    """Loads a trained network: the module, its variables, and its config.
 
-    ``checkpoint`` is ``"best"`` by the mIoU measured while training, ``"latest"``, or a step.
+    ``checkpoint`` is ``"best"`` by the mIoU during training, ``"latest"``, or a step.
 
     Raises:
       UserError: the folder is not a workdir, or holds no such checkpoint.
@@ -53,10 +53,10 @@ def load_model(workdir: str | Path, checkpoint: str | int = "best") -> tuple[Few
 
 
 def open_dataset(config: ConfigDict) -> Dataset:
-    """The prepared dataset that ``config`` (resolved or not) names.
+    """Opens the prepared dataset of a config, resolved or not.
 
     Raises:
-      UserError: it is not prepared (the sentence holds the command that prepares it), or it is damaged.
+      UserError: it is not prepared, with the command to prepare it, or it is damaged.
     """
     from mmnet_jax.data.dataset import open_dataset
 
@@ -64,25 +64,24 @@ def open_dataset(config: ConfigDict) -> Dataset:
 
 
 def prepare_image(source: ImageSource, config: ConfigDict) -> Float[Array, "s s 3"]:
-    """An image of any size and kind as the network takes it, by the test transform, at ``data.image_size``.
+    """Applies the test transform to an image of any size: fitted to ``data.image_size`` and normalised.
 
     ``source`` is a path, a PIL image, or a uint8 array ``[h, w]``, ``[h, w, 3]`` or ``[h, w, 4]``. Files and PIL images
-    are turned as their EXIF orientation says.
+    are rotated by their EXIF orientation.
 
     Raises:
-      UserError: naming the file that is missing, broken or no image.
+      UserError: the file is missing, broken or no image.
     """
     return evaluation.prepare_image(source, config.data.image_size)
 
 
 def prepare_label(mask: np.ndarray, config: ConfigDict) -> Int[Array, "s s"]:
-    """The label of such an image: 1 for the class, 0 for the rest, 255 for ignore, at ``data.image_size``.
+    """Applies the test transform to an image's mask; gives 1 for the class, 0 for the rest and 255 to ignore.
 
-    ``mask`` is ``[h, w]``, bool or integers 0, 1 and 255, of the image's size; ``mmnet_jax.data.masks.read_mask`` makes
-    one of a mask's file of any kind.
+    ``mask`` is ``[h, w]`` of the image's size, bool or the integers 0, 1 and 255; ``mmnet_jax.data.masks.read_mask``
+    reads it from any mask file.
 
     Raises:
-      UserError: it has another number of axes, holds other values, or has no foreground: a mask of 0 and 255 is one of
-        pixels to ignore, and ``mask > 0`` makes it one of the class.
+      UserError: it has another number of axes, other values, or no foreground (``mask > 0`` converts 0 and 255).
     """
     return evaluation.prepare_label(mask, config.data.image_size)

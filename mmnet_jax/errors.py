@@ -1,17 +1,18 @@
-"""The one exception that users are meant to read, and lists of names for its sentences."""
+"""The exception for errors that users can fix, and helpers for its messages."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class UserError(Exception):
-    """Something the user can put right; its message is one sentence that names the thing at fault.
+    """An error that the user can fix; its message is one sentence that names the thing at fault.
 
-    The commands print the message alone on stderr and exit with status 2.
+    The commands print only the message, on stderr, and exit with status 2.
     """
 
 
 def listed(names: Iterable[str], word: str) -> str:
-    """Names in words, as in ``a, b or c``."""
+    """Joins names with commas and a last ``word``, as in ``a, b or c``."""
     *others, last = names
     return f"{', '.join(others)} {word} {last}" if others else last
 
@@ -25,3 +26,8 @@ def first_of(names: Sequence[str], most: int = 5) -> str:
 def first_line(error: Exception) -> str:
     """The first line of an error's message, without its full stop; the error's type if it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def printable(text: str | Path) -> str:
+    """The text with ``?`` for each unprintable character, since file names may hold any bytes."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text))

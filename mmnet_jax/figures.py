@@ -1,4 +1,4 @@
-"""Draws a network's inner maps on your images: ``python -m mmnet_jax.figures activations --workdir=DIR --support=...``.
+"""Draws a network's maps on your images: ``python -m mmnet_jax.figures activations --workdir=DIR --support=...``.
 
 ``activations``: the memory's activations of supports and queries; repeat ``--workdir`` to compare networks.
 ``propagation``: from the support mask to the predicted one, with the confidence map, activations before and after
@@ -19,7 +19,7 @@ NAMES = ("activations", "propagation", "shots")
 
 
 def define_flags() -> None:
-    flags.DEFINE_multi_string("workdir", None, "Folder of a training; several for activations.", required=True)
+    flags.DEFINE_multi_string("workdir", None, "Folder of a training; activations takes several.", required=True)
     flags.DEFINE_string("checkpoint", "best", "best, latest or a step.")
     flags.DEFINE_multi_string("support", None, "Image that shows the class; repeat it for more shots.", required=True)
     flags.DEFINE_multi_string("mask", None, "Mask of each --support, in the same order.", required=True)
@@ -43,11 +43,11 @@ def main(words: list[str]) -> None:
     configs = {workdir: Workdir(workdir).load_config() for workdir in FLAGS.workdir}
     for workdir, config in configs.items():
         if not has_memory(config):
-            raise UserError(f"{workdir} holds a network without memory, which the figures show; give one of MM-Net.")
+            raise UserError(f"{workdir} holds a network without memory; the figures need an MM-Net with memory.")
         if name == "propagation" and config.model.propagation != "apm":
-            raise UserError(f"{workdir} holds a network without APM (model.propagation); choose another figure.")
+            raise UserError(f"{workdir} holds a network without APM (model.propagation); draw another figure.")
     queries = [Path(query) for query in FLAGS.query]
-    for query in queries:  # mistakes in the files are found before a network is loaded
+    for query in queries:  # check all files before loading a network
         read_image(query)
     supports = [read_supports(FLAGS.support, FLAGS.mask, config) for config in configs.values()]
     say, parts = Printer(error=True), {}
@@ -61,14 +61,14 @@ def main(words: list[str]) -> None:
 
 
 def _check(words: list[str]) -> str:
-    """The figure's name; ``UserError`` if it is missing or unknown, or the flags do not fit it."""
+    """The figure's name; raises ``UserError`` if it is missing or unknown, or if a flag does not fit it."""
     if len(words) != 1 or words[0] not in NAMES:
-        raise UserError(f"name one figure: {listed(NAMES, 'or')}, as in python -m mmnet_jax.figures {NAMES[0]} ...")
+        raise UserError(f"give one figure: {listed(NAMES, 'or')}, as in python -m mmnet_jax.figures {NAMES[0]} ...")
     name = words[0]
     if name != "activations" and len(FLAGS.workdir) > 1:
         raise UserError(f"{name} shows one network; give a single --workdir.")
     if name == "shots" and len(FLAGS.support) < 2:
-        raise UserError("shots compares supports; give at least two --support, each with its --mask.")
+        raise UserError("shots compares supports; give at least two --support, each with a --mask.")
     output = output_file("output", FLAGS.output)
     if output.suffix.lower() != ".png":
         raise UserError(f"--output={output} is no PNG; give a name that ends in .png.")

@@ -36,7 +36,7 @@ def main() -> None:
 
     config = resolve(FLAGS.config)
     if config.model.weights:
-        raise UserError(f"model.weights names {config.model.weights}; a backbone is pretrained where it names nothing.")
+        raise UserError(f"model.weights names {config.model.weights}; unset it to pretrain a backbone.")
     if config.pretraining.dataset == "none":
         raise UserError("pretraining.dataset is none: set it to crops or imagenet2012.")
     workdir = Workdir(FLAGS.workdir)
@@ -45,12 +45,12 @@ def main() -> None:
             resumed = workdir.resumes(config)
             if config.pretraining.dataset == "crops":
                 ensure_dataset(*dataset_choice(config)[:3], _say)
-            check_images(config)  # first, so that missing ones leave no folder behind
+            check_images(config)  # before any folder is made
             if not resumed:
                 workdir.create(config)
             pretrain(config, workdir, _say)
     except Stopped as stopped:
-        _say(f"{stopped}\nto go on: python -m mmnet_jax.pretrain {shlex.join(sys.argv[1:])}")
+        _say(f"{stopped}\nto resume: python -m mmnet_jax.pretrain {shlex.join(sys.argv[1:])}")
         sys.exit(INTERRUPTED)
     file = shlex.quote(str(workdir.backbone_file))
     _say(

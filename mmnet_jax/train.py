@@ -22,9 +22,8 @@ def define_flags() -> None:
     define_config_flag()
     define_cache_flag()
     flags.DEFINE_string("workdir", None, "Folder of this training; one that holds a checkpoint is resumed.")
-    told = "told by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID."
-    several = f"This is one process of several: found by jax on Slurm and its like, or {told}"
-    flags.DEFINE_bool("distributed", False, several)
+    text = "Train with several processes, found by jax on clusters such as Slurm, or by JAX_COORDINATOR_ADDRESS, "
+    flags.DEFINE_bool("distributed", False, text + "JAX_NUM_PROCESSES and JAX_PROCESS_ID.")
 
 
 def main() -> None:
@@ -54,21 +53,21 @@ def main() -> None:
                 raise
             place = error.filename or FLAGS.workdir
             raise UserError(
-                f"{place} cannot be written or read: {error.strerror}; what was saved before is whole, and the same "
-                "command goes on from there."
+                f"{place} cannot be written or read: {error.strerror}; earlier checkpoints are intact, and the same "
+                "command resumes from them."
             ) from error
     except KeyboardInterrupt:
         _end_interrupted("interrupted.")
     import jax
     from jax.experimental import multihost_utils
 
-    multihost_utils.sync_global_devices("trained")  # the first process has written more files than the others
+    multihost_utils.sync_global_devices("trained")  # the first process writes the last files
     if jax.process_index() == 0:
         _say(_closing(scored, time.perf_counter() - start))
 
 
 def _end_interrupted(what: str) -> NoReturn:
-    print(f"{what}\nto go on: python -m mmnet_jax.train {shlex.join(sys.argv[1:])}", flush=True)
+    print(f"{what}\nto resume: python -m mmnet_jax.train {shlex.join(sys.argv[1:])}", flush=True)
     sys.exit(INTERRUPTED)
 
 
@@ -81,7 +80,7 @@ def _closing(scored: Any, seconds: float) -> str:
     workdir = shlex.quote(FLAGS.workdir)
     if scored is None:
         return (
-            f"trained in {duration(seconds)}; the checkpoints, log and curve are in {FLAGS.workdir}\n"
+            f"trained in {duration(seconds)}; checkpoints, log and curves are in {FLAGS.workdir}\n"
             f"next: python -m mmnet_jax.evaluate --workdir={workdir}"
         )
     folder = Path(FLAGS.workdir)
@@ -89,11 +88,11 @@ def _closing(scored: Any, seconds: float) -> str:
     pictures = " and ".join(str(file) for file in others if file.name.endswith((".sheet.png", ".html")))
     results = folder / "results"
     example, found = shlex.quote(str(results / EXAMPLE)), shlex.quote(str(results / "found"))
-    head = f"done in {duration(seconds)}" if scored.fresh else "everything was done before"
+    head = f"done in {duration(seconds)}" if scored.fresh else "already done"
     return (
-        f"\n{head}: few-shot segmentation of classes that training never saw, 95% intervals in brackets\n"
+        f"\n{head}: few-shot segmentation of held-out classes, 95% intervals in brackets\n"
         f"{report(scored.summary)}\nresult:   {result}\npictures: {pictures}\n"
-        f"next, one of these episodes by hand: python -m mmnet_jax.predict --workdir={workdir} "
+        f"next, predict one of these episodes: python -m mmnet_jax.predict --workdir={workdir} "
         f"--support={example}/{SUPPORT} --mask={example}/{MASK} --query={example}/{QUERY} --output={found}"
     )
 

@@ -14,9 +14,9 @@ from mmnet_jax.training import stages
 from tests.cli.call import call
 
 ARGUMENTS = ["--config=pascal_small", "--workdir=my run"]
-GO_ON = f"to go on: python -m mmnet_jax.train {ARGUMENTS[0]} '--workdir=my run'\n"
+RESUME = f"to resume: python -m mmnet_jax.train {ARGUMENTS[0]} '--workdir=my run'\n"
 NOT_USED = "cannot be written or read"
-GOES_ON = "; what was saved before is whole, and the same command goes on from there.\n"
+INTACT = "; earlier checkpoints are intact, and the same command resumes from them.\n"
 
 
 def os_error(number, *place):
@@ -31,10 +31,10 @@ def command(monkeypatch, stage, *arguments):
 @pytest.mark.parametrize(
     ("event", "status", "output", "error"),
     [
-        (Stopped("stopped at step 3."), 130, "stopped at step 3.\n" + GO_ON, ""),
-        (KeyboardInterrupt(), 130, "interrupted.\n" + GO_ON, ""),
-        (os_error(errno.ENOSPC, "run/log"), 2, "", f"run/log {NOT_USED}: No space left on device{GOES_ON}"),
-        (os_error(errno.EDQUOT), 2, "", f"my run {NOT_USED}: Disk quota exceeded{GOES_ON}"),
+        (Stopped("stopped at step 3."), 130, "stopped at step 3.\n" + RESUME, ""),
+        (KeyboardInterrupt(), 130, "interrupted.\n" + RESUME, ""),
+        (os_error(errno.ENOSPC, "run/log"), 2, "", f"run/log {NOT_USED}: No space left on device{INTACT}"),
+        (os_error(errno.EDQUOT), 2, "", f"my run {NOT_USED}: Disk quota exceeded{INTACT}"),
     ],
 )
 def test_an_interrupt_or_a_full_disk_is_reported_with_how_to_resume(monkeypatch, event, status, output, error):

@@ -1,4 +1,4 @@
-"""What the commands share: flags parsed, mistakes told in one sentence on stderr with exit status 2."""
+"""Entry point of all commands: parses flags and turns user errors into one sentence on stderr with exit status 2."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from absl import app, flags, logging
 
 from mmnet_jax.cli.compilation import FLAG, cache_compilations, trim_after_compilation
 from mmnet_jax.cli.config_flag import load_config, take_overrides
-from mmnet_jax.cli.environment import absent_platform, compute_in_float32
+from mmnet_jax.cli.environment import compute_in_float32, missing_platform
 from mmnet_jax.cli.progress import discard_if_lost
-from mmnet_jax.errors import UserError
+from mmnet_jax.errors import UserError, printable
 from mmnet_jax.storage.files import REFUSED, naming, system_error
 
 Out = TypeVar("Out")
@@ -30,98 +30,94 @@ INTERRUPTED = 130
 
 
 def run(main: Callable[..., None], *, words: bool = False) -> NoReturn:
-    """Parses the command line and runs ``main``, with the arguments that are no flags if it takes ``words``; ends the
-    process.
+    """Parses the command line, runs ``main`` and exits; with ``words``, ``main`` gets the arguments that are no flags.
 
-    Exit status: 0; 2 for a ``UserError``, a mistake in a flag or config field, a file that the system refuses, or a
-    device that is not there, each told in one sentence on stderr; 130 when interrupted, or when nobody reads the output
-    any more. Any other exception keeps its traceback.
+    Exit status: 0; 2 for a ``UserError``, an invalid flag or config field, a file-system error or a missing device,
+    each with one sentence on stderr; 130 when interrupted or when the reader of stdout has gone. Any other exception
+    keeps its traceback.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as by ``>&-``
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
 
-    def guarded(rest: list[str]) -> None:
-        logging.get_absl_handler().setFormatter(_Plain())
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that this, too, leaves nothing half-written
-        logging.get_absl_handler().addFilter(_worth_reading)
+    def start(rest: list[str]) -> None:
+        logging.get_absl_handler().setFormatter(_LevelAndMessage())
+        logging.get_absl_handler().addFilter(_is_relevant)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as on SIGINT
         sys.unraisablehook = _show_unraisable
         compute_in_float32()
         if FLAG in flags.FLAGS:
             cache_compilations(flags.FLAGS[FLAG].value)
             trim_after_compilation()
-        _with_sentences(lambda: main(rest[1:]) if words else main())
-        _with_sentences(_write_out)
+        _exit_on_error(lambda: main(rest[1:]) if words else main())
+        _exit_on_error(_flush_stdout)
 
     try:
-        app.run(guarded, flags_parser=lambda argv: _with_sentences(lambda: parse(argv, words)))
+        app.run(start, flags_parser=lambda argv: _exit_on_error(lambda: parse(argv, words)))
     finally:
         discard_if_lost(sys.stdout)
     raise AssertionError("app.run ends the process")
 
 
-def _write_out() -> None:
-    """Writes what is printed and still in memory; an ``OSError`` names the stream, as where its disk is full."""
+def _flush_stdout() -> None:
+    """Flushes stdout; an ``OSError``, such as a full disk, names the stream."""
     with suppress(BrokenPipeError), naming("standard output"):
         sys.stdout.flush()
 
 
 def take_word() -> str | None:
-    """The first argument, taken off the command line if it is no flag: what a script is asked to do."""
+    """Removes and returns the first argument, a script's subcommand, unless it is a flag."""
     return sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else None
 
 
 def parse(argv: list[str], words: bool = False) -> list[str]:
-    """Parses ``argv`` into ``flags.FLAGS``; a ``UserError`` names the flag, config field or recipe at fault.
+    """Parses ``argv`` into ``flags.FLAGS``; raises ``UserError`` naming the invalid flag, config field or recipe.
 
-    Returns the command's name, and the arguments that are no flags, which are refused without ``words``.
+    Returns the command's name and the arguments that are no flags, which raise ``UserError`` too without ``words``.
     """
     overrides: list[tuple[str, str]] = []
-    argv = [_with_home(word) for word in argv]
+    argv = [_expand_home(word) for word in argv]
     if "config" in flags.FLAGS:
         argv, overrides = take_overrides(argv)
     try:
         rest = flags.FLAGS(argv)
     except SystemExit as stop:
-        # Only --help and its kin end the process here; absl calls that a failure.
+        # absl exits here after --help and the like, with status 1
         raise SystemExit(0 if stop.code == 1 else stop.code) from None
     except flags.UnrecognizedFlagError as error:
         near = get_close_matches(error.flagname, list(flags.FLAGS), n=1)
         hint = f"; did you mean --{near[0]}?" if near else "."
         raise UserError(f"unknown flag --{error.flagname}{hint}") from error
     except flags.Error as error:
-        raise UserError(_illegal(str(error))) from error
+        raise UserError(_rephrase(str(error))) from error
     if len(rest) > 1 and not words:
         raise UserError(f"unexpected argument {rest[1]!r}; arguments are given as --flag=value.")
     if "config" in flags.FLAGS:
         load_config(overrides)
     verbosity = flags.FLAGS["verbosity"]
     if verbosity.using_default_value:
-        # The libraries below tell too much, and app.run would raise a default to INFO.
+        # libraries log too much at INFO, to which app.run would raise the default
         verbosity.value, verbosity.using_default_value = logging.WARNING, False
     return rest
 
 
-def _with_home(word: str) -> str:
-    """An argument with the home folder in the place of a ``~`` at its start or at that of its flag's value.
-
-    Shells do so for the start of a word alone, and not within quotes.
-    """
+def _expand_home(word: str) -> str:
+    """Expands ``~`` at the start of an argument or of a flag's value, where shells do not."""
     flag, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
     return flag + equals + os.path.expanduser(value)
 
 
-class _Plain(Formatter):
-    """``warning: what happened``, without the date, process and line that only developers want."""
+class _LevelAndMessage(Formatter):
+    """Formats log records as ``warning: MESSAGE``."""
 
     def format(self, record: LogRecord) -> str:
         return f"{record.levelname.lower()}: {record.getMessage()}"
 
 
-def _worth_reading(record: LogRecord) -> bool:
-    """Orbax warns of its own settings whenever it opens a folder to read, TFDS of a configuration with a new name.
+def _is_relevant(record: LogRecord) -> bool:
+    """Drops warnings of Orbax and TFDS about their own settings, and exceptions of Orbax's threads.
 
-    Orbax and asyncio also log what its threads raise, which comes out of the next call to it as well.
+    Orbax raises those exceptions again from the next call to it.
     """
     error = record.exc_info[1] if record.exc_info else None
     if error and ("orbax" in record.pathname or (record.name == "asyncio" and system_error(error) is not None)):
@@ -130,10 +126,10 @@ def _worth_reading(record: LogRecord) -> bool:
 
 
 def _show_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-    """As always, but without what TensorStore's threads say of the writes that nobody waits for once one has failed.
+    """Drops errors of TensorStore's threads after a failed write; reports all others as usual.
 
-    A signal that came inside a callback, of the garbage collector for example, where Python drops its exception, is
-    sent once more.
+    Python drops the exception of a signal that arrives inside a callback, such as the garbage collector's; the signal
+    is sent again.
     """
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
@@ -141,20 +137,20 @@ def _show_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(unraisable)
 
 
-def _with_sentences(step: Callable[[], Out]) -> Out:
+def _exit_on_error(step: Callable[[], Out]) -> Out:
+    """Runs ``step``; exits with a sentence on stderr for the errors that ``run`` lists."""
     try:
         return step()
     except UserError as error:
         sentence, status = " ".join(str(error).split()), USER_ERROR
-        sentence = "".join(letter if letter.isprintable() else "?" for letter in sentence)  # a file's names may not be
+        sentence = printable(sentence)
     except BrokenPipeError:
         lost = [discard_if_lost(stream) for stream in (sys.stdout, sys.stderr)]
         if not any(lost):
             raise
         sys.exit(INTERRUPTED)
     except OSError as error:
-        # A file that the system refuses. Any other OSError is a fault of ours and keeps its traceback.
-        # Only print names no file where a disk is full.
+        # any other OSError is a bug and keeps its traceback; only ``print`` on a full disk names no file
         file = error.filename or ("standard output" if error.errno == errno.ENOSPC else None)
         if error.errno not in REFUSED or not file:
             raise
@@ -162,23 +158,22 @@ def _with_sentences(step: Callable[[], Out]) -> Out:
     except KeyboardInterrupt:
         sentence, status = "interrupted.", INTERRUPTED
     except Exception:
-        if (told := absent_platform()) is None:
+        if (missing := missing_platform()) is None:
             raise
-        sentence, status = told, USER_ERROR
+        sentence, status = missing, USER_ERROR
     print(sentence, file=sys.stderr)
     sys.exit(status)
 
 
-def _illegal(message: str) -> str:
-    """absl's "flag --name=value: reason" (or another of its messages) in our words."""
+def _rephrase(message: str) -> str:
+    """Rewords absl's "flag --name=value: reason" as the package's other messages."""
     found = re.fullmatch(r"flag --([\w.]+)=(.*?): (.*)", message, re.DOTALL)
     if not found:
         return f"{message.rstrip('.')}."
     name, value, reason = found.groups()
     if "must have a value other than None" in reason:
         return f"--{name} is required."
-    kinds = {"invalid literal for int": "a whole number", "could not convert string to float": "a number"}
-    kinds["Non-boolean argument"] = "True or False"
+    kinds = {"for int": "a whole number", "to float": "a number", "Non-boolean": "True or False"}
     for start, kind in kinds.items():
         if start in reason:
             return f"--{name} must be {kind}, but is {value!r}."

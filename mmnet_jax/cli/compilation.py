@@ -1,4 +1,4 @@
-"""The persistent compilation cache: a program that this machine compiled once is read from a file afterwards."""
+"""The persistent compilation cache: programs compiled once on this machine are later read from files."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from absl import flags
 flags.disclaim_key_flags()  # --help lists the flag as one of the command that defines it
 
 FLAG, OFF = "compilation_cache", "off"
-MAX_BYTES = 2**30  # of one CPU model's folder; jax then deletes the entries that were not read for longest
+MAX_BYTES = 2**30  # for one CPU model; beyond it jax deletes the least recently used entries
 COMPILED = "/jax/core/compile/backend_compile_duration"  # jax's event at the end of a compilation
 CPU_LINES = "vendor_id", "cpu family", "model", "model name", "flags", "CPU implementer", "CPU part", "Features"
 
 
 def define_cache_flag() -> None:
-    """Defines ``--compilation_cache``, which ``cli.command.run`` obeys."""
-    text = "Folder for compiled programs, or off; JAX_COMPILATION_CACHE_DIR wins over it."
-    flags.DEFINE_string(FLAG, None, f"{text} (default: mmnet_jax in the user's cache folder)")
+    """Defines ``--compilation_cache``, which ``cli.command.run`` applies."""
+    text = "Folder for compiled programs, or off (default: mmnet_jax in the user's cache folder). "
+    flags.DEFINE_string(FLAG, None, text + "JAX_COMPILATION_CACHE_DIR takes precedence.")
 
 
 def cache_compilations(choice: str | None) -> None:
-    """Makes jax keep what it compiles in the folder ``choice``; None: in the user's cache folder; ``off``: nowhere.
+    """Caches compiled programs in the folder ``choice``; None: in the user's cache folder; ``off``: nowhere.
 
-    Does nothing where ``JAX_COMPILATION_CACHE_DIR`` has named a folder. If the folder cannot be written, one line on
-    stderr says so and nothing is kept.
+    Does nothing if ``JAX_COMPILATION_CACHE_DIR`` is set. If the folder cannot be written, prints one line on stderr and
+    turns the cache off.
     """
     import jax
 
@@ -49,17 +49,17 @@ def cache_compilations(choice: str | None) -> None:
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         advice = f"--{FLAG}=DIR names another folder, --{FLAG}={OFF} none"
-        print(f"note: compiled programs are not kept: {folder}: {reason}; {advice}.", file=sys.stderr)
+        print(f"note: compiled programs are not cached: {folder}: {reason}; {advice}.", file=sys.stderr)
         return
     settings = {
         "jax_compilation_cache_dir": str(folder),
         "jax_compilation_cache_max_size": MAX_BYTES,
         "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_enable_xla_caches": "none",  # their size has no bound
+        "jax_persistent_cache_enable_xla_caches": "none",  # their size is unbounded
     }
     for name, value in settings.items():
         jax.config.update(name, value)
-    # A disk that fills up, or an entry that is damaged, costs time and nothing else.
+    # a full disk or a damaged entry only costs time
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
 
 
@@ -78,7 +78,10 @@ def trim_after_compilation() -> None:
 
 
 def cpu_key() -> str:
-    """A folder's name for this CPU's model and instructions: code for another one may crash, and homes are shared."""
+    """A folder name for this CPU's model and instruction set.
+
+    Machines may share a home folder, and code compiled for another CPU may crash.
+    """
     try:
         first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
     except OSError:
@@ -91,13 +94,13 @@ def cpu_key() -> str:
 
 
 def _drop_torn(folder: Path) -> None:
-    """Deletes the entries of killed processes: jax writes an entry's time of access last, and needs it ever after.
+    """Deletes entries without their access time, which jax writes last and requires: a process was killed before.
 
-    Raises ``OSError`` unless files can be written, locked and deleted there.
+    Raises ``OSError`` if files cannot be written, locked or deleted there.
     """
     from filelock import FileLock
 
-    with FileLock(folder / ".lockfile", timeout=10):  # as jax locks it
+    with FileLock(folder / ".lockfile", timeout=10):  # jax's own lock
         for entry in folder.glob("*-cache"):
             accessed = entry.with_name(f"{entry.name.removesuffix('-cache')}-atime")
             if not accessed.exists() or accessed.stat().st_size != 8:

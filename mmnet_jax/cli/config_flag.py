@@ -19,14 +19,17 @@ OVERRIDE = re.compile(r"--?(no)?config\.([\w.]+)(?:=(.*))?", re.DOTALL)
 
 
 def define_config_flag() -> None:
-    """Define the flags; once parsed, ``FLAGS.config`` is a ``ConfigDict`` with the overrides in it."""
+    """Defines the flags; after parsing, ``FLAGS.config`` is a ``ConfigDict`` with the overrides applied."""
     text = "A shipped recipe (coco_1shot, ablations:fcm_only) or a recipe file; --config.FIELD=VALUE changes a field."
     flags.DEFINE_string("config", None, text)
     flags.DEFINE_bool("help-config", False, "List every config field with its values, default and meaning, and exit.")
 
 
 def take_overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Split ``argv`` into what absl parses and the (field, text) of each ``--config.FIELD=VALUE``, however spelt."""
+    """Splits ``argv`` into the arguments for absl and the (field, text) of each ``--config.FIELD=VALUE``.
+
+    All of absl's spellings work: ``--FLAG VALUE``, and ``--FLAG`` and ``--noFLAG`` for a bool.
+    """
     rest, overrides, words = [], [], iter(argv)
     for word in words:
         found = OVERRIDE.fullmatch(word)
@@ -43,10 +46,9 @@ def take_overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def load_config(overrides: list[tuple[str, str]]) -> None:
-    """Put the config in the place of the recipe's name in ``FLAGS.config``, or list the fields and end the process.
+    """Replaces the recipe's name in ``FLAGS.config`` by its config; with ``--help-config`` lists the fields and exits.
 
-    Raises:
-      UserError: naming the recipe or field at fault.
+    Raises ``UserError`` naming the invalid recipe or field.
     """
     if flags.FLAGS["help-config"].value:
         print("\n".join(field_help()))
@@ -61,11 +63,7 @@ def load_config(overrides: list[tuple[str, str]]) -> None:
 
 
 def override(config: ConfigDict, name: str, text: str) -> None:
-    """Set the field called ``name`` to what ``text`` says.
-
-    Raises:
-      UserError: the field is unknown, or ``text`` is not of its type.
-    """
+    """Sets the field ``name`` to the value that ``text`` spells; raises ``UserError`` if name or type is wrong."""
     for section in (name[: dot.start()] for dot in re.finditer(r"\.", name)):
         if section in FIELDS:
             raise UserError(f"config field {section} is no section; --config.{name} cannot be set.")
@@ -80,7 +78,7 @@ def override(config: ConfigDict, name: str, text: str) -> None:
 
 
 def field_help() -> Iterator[str]:
-    """Two lines for each field: its flag with what it may be and its default, and what it means."""
+    """Two lines for each field: its flag with allowed values and default, and its meaning."""
     for name, field in FIELDS.items():
         yield f"  --config.{name}={_allowed(field)} (default: {_default(field)})"
         yield f"      {field.help}"

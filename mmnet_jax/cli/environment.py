@@ -1,18 +1,18 @@
-"""The environment variables of jax."""
+"""Environment variables of jax."""
 
 import os
 import sys
 
 
 def compute_in_float32() -> None:
-    """Turns ``JAX_ENABLE_X64`` off, here and in processes started from here: what the commands compute is float32."""
+    """Turns ``JAX_ENABLE_X64`` off in this process and its children: the commands compute in float32."""
     os.environ["JAX_ENABLE_X64"] = "0"
-    if jax := sys.modules.get("jax"):  # which has read it already
+    if jax := sys.modules.get("jax"):  # it has read the variable already
         jax.config.update("jax_enable_x64", False)
 
 
-def absent_platform() -> str | None:
-    """A sentence where ``JAX_PLATFORMS`` names no device of this machine; None if it does, or jax is not imported."""
+def missing_platform() -> str | None:
+    """An error message if ``JAX_PLATFORMS`` names no device of this machine; None otherwise or without jax."""
     jax = sys.modules.get("jax")
     if not jax or not (named := jax.config.jax_platforms):
         return None
@@ -21,5 +21,5 @@ def absent_platform() -> str | None:
         return None
     except (RuntimeError, AssertionError):
         jax.config.update("jax_platforms", None)
-        there = ", ".join(sorted({device.platform for device in jax.devices()}))
-        return f"JAX_PLATFORMS={named} names no device of this machine, which has {there}; unset it, or set it to that."
+        available = ", ".join(sorted({device.platform for device in jax.devices()}))
+        return f"JAX_PLATFORMS={named} names no device of this machine; unset it or set it to {available}."

@@ -1,4 +1,4 @@
-"""Flags that name what a command writes, checked before the work."""
+"""Checks of the flags that name output files and folders, before any work."""
 
 import tempfile
 from pathlib import Path

@@ -26,18 +26,18 @@ Say = Callable[[str], None]
 class Printer:
     """Prints lines to a standard stream; on a terminal a ``Progress`` draws its bar below them."""
 
-    error: bool = False  # to standard error instead of standard output
+    error: bool = False  # standard error instead of standard output
 
     @property
-    def stream(self) -> Any:  # TextIO, but for the capturing streams of tests
-        """The stream as it is now."""
+    def stream(self) -> Any:  # TextIO, or a test's capturing stream
+        """The current stream, which tests replace."""
         return sys.stderr if self.error else sys.stdout
 
     def __call__(self, line: str) -> None:
-        """Prints one line; an ``OSError``, where the stream is a file on a full disk, names the stream.
+        """Prints one line; an ``OSError``, such as a full disk, names the stream.
 
-        Once nobody reads the stream, as after ``| head -1``, a job inside ``interrupts`` is asked to stop; where there
-        is none, that is a ``BrokenPipeError``.
+        When the reader has gone, as after ``| head -1``, stops the job inside ``interrupts``; without such a job raises
+        ``BrokenPipeError``.
         """
         with naming("standard error" if self.error else "standard output"), tqdm.external_write_mode(self.stream):
             try:
@@ -49,7 +49,7 @@ class Printer:
 
 
 def discard_if_lost(stream: Any) -> bool:
-    """Whether a standard stream takes no more, read by nobody or on a full disk; the rest then goes nowhere."""
+    """Whether a standard stream has lost its reader or its disk is full; further output is then discarded."""
     try:
         stream.flush()
         poll = select.poll()
@@ -68,15 +68,15 @@ def discard_if_lost(stream: Any) -> bool:
 class Progress:
     """Reports a job's progress: ``step 40/800  loss 0.5  4.10 episodes/s  ETA 3m02s``.
 
-    A bar is drawn where ``say`` prints to a terminal; elsewhere ``say`` gets a line every few seconds. The rate is that
-    of the time since the last report. The first update, which waits for the compiler, and pauses do not count.
+    Draws a bar if ``say`` prints to a terminal; otherwise calls ``say`` every few seconds. The rate is that since the
+    last report, without pauses and the first update, which includes compilation.
     """
 
     def __init__(self, what: str, total: int, unit: str, say: Say | None, *, start: int = 0, size: int = 1) -> None:
-        """Starts at ``start`` of ``total``; no reports if ``say`` is None.
+        """Starts at ``start`` of ``total``; without ``say`` reports nothing.
 
-        ``what`` is the noun before the count, such as ``step``, ``unit`` the plural of what the rate counts, such as
-        ``episodes``, of which one ``what`` has ``size``.
+        ``what`` names what is counted, such as ``step``. The rate is in ``unit``, such as ``episodes``, of which each
+        ``what`` has ``size``.
         """
         self._what, self._total, self._unit, self._say, self._size = what, total, unit, say, size
         self._reported = time.monotonic()
@@ -88,7 +88,7 @@ class Progress:
             self._bar = tqdm(total=total, initial=start, desc=what, file=say.stream, leave=None, bar_format=layout)
 
     def update(self, done: int, text: str = "") -> None:
-        """Sets how many are done, and reports, with ``text`` such as the loss, if it is time or all are."""
+        """Sets the count and reports it, with ``text`` such as the loss, every few seconds and at the end."""
         if self._counted is None:
             self._counted = done, time.monotonic()
         if self._bar is not None:
@@ -97,7 +97,7 @@ class Progress:
             self.report(done, text)
 
     def report(self, done: int, text: str = "") -> float | None:
-        """Reports now; returns units a second since the last report, None before the second update."""
+        """Reports now; returns units per second since the last report, None before the second update."""
         now = time.monotonic()
         before, since = self._counted or (done, now)
         if done > before:
@@ -116,7 +116,7 @@ class Progress:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The time inside does not count for the rate."""
+        """Excludes the time inside from the rate."""
         start = time.monotonic()
         yield
         if self._counted is not None:
@@ -131,12 +131,12 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """A length of time, such as 1h02m or 2m03s."""
+    """A duration as text, such as ``1h02m`` or ``2m03s``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"
 
 
 def byte_size(count: int) -> str:
-    """Such as ``5.2 GB`` or ``0.03 MB``."""
+    """A size as text, such as ``5.2 GB`` or ``0.03 MB``."""
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"

@@ -1,4 +1,4 @@
-"""Interrupts: SIGINT, SIGTERM and SIGHUP end a long job at a safe place."""
+"""SIGINT, SIGTERM and SIGHUP stop a long job after its current step."""
 
 import os
 import signal
@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-STOPPING = b"stopping after this step, with a checkpoint; once more stops now, without\n"
-_requests: list[Callable[[], None]] = []  # what asks each job inside ``interrupts`` to stop, the innermost last
+STOPPING = b"stopping after this step and its checkpoint; a second signal stops immediately\n"
+_requests: list[Callable[[], None]] = []  # stops of the jobs inside ``interrupts``, the innermost last
 
 
 class Stopped(Exception):
-    """A stage was interrupted and ended with a checkpoint."""
+    """A stage was interrupted and has saved a checkpoint."""
 
 
 def request_stop() -> bool:
-    """Asks the job inside ``interrupts`` to stop after this step, as a first signal does; False if there is none."""
+    """Stops the job inside ``interrupts`` after its current step, as a first signal does; False if there is none."""
     if _requests:
         _requests[-1]()
     return bool(_requests)
@@ -25,14 +25,14 @@ def request_stop() -> bool:
 def interrupts(message: bytes = STOPPING) -> Iterator[Callable[..., bool]]:
     """Catches SIGINT (Ctrl-C), SIGTERM and SIGHUP. First signal: stop after this step; second: stop immediately.
 
-    Of several processes all stop at the same step, whichever got the signal: jax's preemption service agrees on it
-    in the background. It needs the handler of SIGTERM that ``jax.distributed.initialize`` installs, so that one stays,
-    and the other signals are passed on to it. All call ``stop_requested(step)`` at every step.
+    Yields ``stop_requested(step)``, to call at every step. Several processes stop at the same step, whichever received
+    the signal: jax's preemption service agrees on it. The service needs the SIGTERM handler that
+    ``jax.distributed.initialize`` installs; the other signals are forwarded to it.
     """
     import jax
     from jax.experimental import multihost_utils
 
-    # asked first, since counting processes takes hold of the GPUs, which a runner leaves to its processes
+    # process_count initialises the GPUs, which a launcher must leave to its runs
     several = jax.distributed.is_initialized() and jax.process_count() > 1
     caught = 0
     first: int | None = None
@@ -42,7 +42,7 @@ def interrupts(message: bytes = STOPPING) -> Iterator[Callable[..., bool]]:
         caught += 1
         if caught > 1:
             raise KeyboardInterrupt
-        os.write(2, message)  # unbuffered: the signal may have interrupted a print
+        os.write(2, message)  # not print, which the signal may have interrupted
         if several:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -55,15 +55,15 @@ def interrupts(message: bytes = STOPPING) -> Iterator[Callable[..., bool]]:
         if not several:
             return caught > 0
         first = step if first is None else first
-        # A signal that came before the first step is agreed on for number 1.
+        # a signal before the first step is agreed on for number 1
         return multihost_utils.reached_preemption_sync_point(step - first + 1)
 
     wanted = [signal.SIGINT] if several else [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup sets it
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
         wanted.append(signal.SIGHUP)
     try:
         before = {number: signal.signal(number, catch) for number in wanted}
-    except ValueError:  # signals are caught in the main thread alone
+    except ValueError:  # not in the main thread
         yield lambda step=0: False
         return
     _requests.append(request)

@@ -1,1 +1,1 @@
-"""A user's own images: supports, segmentation, result sheets."""
+"""Segmentation of a user's own images: supports, results and figures."""

@@ -1,4 +1,4 @@
-"""Figures of a network's inner maps on a user's images, as the paper's figures 4, 5 and A show them."""
+"""Figures of a network's intermediate maps on a user's images, after the paper's figures 4, 5 and A."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,23 +12,24 @@ from jaxtyping import Array, Float, UInt8
 from mmnet_jax import ops
 from mmnet_jax.drawing.images import RGB, fit_image, fit_mask, fit_size, heat, overlay, support_tile
 from mmnet_jax.drawing.page import Page, shortened
+from mmnet_jax.errors import printable
 from mmnet_jax.evaluation.outputs import top_activations
 from mmnet_jax.evaluation.sheet import map_tile
 from mmnet_jax.inference.segmentation import foreground_margin
 from mmnet_jax.inference.segmenter import Segmenter
-from mmnet_jax.inference.sheet import foreground_probability, printable
+from mmnet_jax.inference.sheet import foreground_probability
 from mmnet_jax.inference.supports import Example, Supports
 from mmnet_jax.models.network import grid_masks
 from mmnet_jax.ops.resize import resize_on_host
 
 TILE, GAP, EDGE, LINE = 200, 6, 14, 20
-"""A tile's longer side, the gap between tiles, the figure's edge, and the height of a line of text, pixels."""
+"""Longer side of a tile, gap between tiles, margin of the figure, and line height, pixels."""
 EMBEDDINGS = 5
-"""Activation maps of a row."""
+"""Activation maps in a row."""
 MARK = (0, 160, 255)
 
 Tiles = list[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]
-"""Images of a row, each with its caption."""
+"""A row's captions and images."""
 
 
 class Query(NamedTuple):
@@ -37,7 +38,7 @@ class Query(NamedTuple):
     name: str
     image: RGB
     maps: Any
-    """Its ``MMNetPrediction`` as NumPy arrays without the batch axis."""
+    """``MMNetPrediction`` as NumPy arrays without the batch axis."""
 
     @property
     def margin(self) -> Float[np.ndarray, "h w"]:
@@ -45,12 +46,12 @@ class Query(NamedTuple):
         return foreground_margin(self.maps.logits, self.image.shape[:2])
 
     def found(self) -> RGB:
-        """Its image with the predicted mask in red."""
+        """The image with the predicted mask in red."""
         mask = resize_on_host(self.margin, self.image.shape[:2]) > 0
         return overlay(fit_image(self.image, TILE), fit_mask(mask, TILE))
 
     def tile(self, values: Float[np.ndarray, "grid grid"]) -> RGB:
-        """A map in [0, 1] over the feature grid."""
+        """Draws a map in [0, 1] over the feature grid."""
         return map_tile(values, self.image.shape[:2], TILE)
 
 
@@ -77,11 +78,11 @@ def activation_rows(segmenter: Segmenter, paths: Sequence[Path]) -> Iterator[Til
 
 
 def propagation_rows(segmenter: Segmenter, paths: Sequence[Path]) -> Iterator[Tiles]:
-    """The steps from the support mask to the query's (figure 4): three blocks of rows a query.
+    """The steps from the support mask to the query's (figure 4), in three blocks of rows for each query.
 
-    Supports, prediction, confidence map (eq. 8) and probability; activations before and after propagation (eq. 5); and
-    the weights (eq. 3) over each support of three query positions: the one of the highest foreground probability, the
-    median one of the predicted mask, and the one of the lowest probability.
+    The blocks are: supports, prediction, confidence map (eq. 8) and probability; activations before and after
+    propagation (eq. 5); and the weights (eq. 3) over each support at the query positions of the highest foreground
+    probability, of the median one within the predicted mask, and of the lowest.
     """
     supports = segmenter.supports
     for query in (predict_maps(segmenter, path) for path in paths):
@@ -108,7 +109,7 @@ def propagation_rows(segmenter: Segmenter, paths: Sequence[Path]) -> Iterator[Ti
 
 
 def shot_rows(segmenter: Segmenter, paths: Sequence[Path]) -> Iterator[Tiles]:
-    """Each support's weight over the query (eq. 9) and the prediction with this support alone, two rows a query."""
+    """Each support's weight at the query positions (eq. 9), and the prediction with that support alone."""
     examples = segmenter.supports.examples
     yield [*map(_support, examples)]
     for path in paths:
@@ -131,7 +132,7 @@ FIGURES: dict[str, Callable[[Segmenter, Sequence[Path]], Iterator[Tiles]]] = {
 
 
 def draw_figure(parts: Mapping[str, Sequence[Tiles]]) -> RGB:
-    """Rows of tiles below their captions, those of each part below its title."""
+    """Draws each part's title and its rows of captioned tiles."""
     most = max(len(tiles) for rows in parts.values() for tiles in rows)
     page = Page(2 * EDGE + most * (TILE + GAP), EDGE)
     for title, rows in parts.items():
@@ -153,14 +154,14 @@ def _top_embeddings(query: Query, supports: Supports, count: int) -> list[int]:
 
 
 def _positions(probability: Float[np.ndarray, "h w"]) -> list[tuple[Any, ...]]:
-    """The position of the highest foreground probability, the median one of the foreground, and that of the lowest."""
+    """Positions of the highest probability, of the median one within the foreground, and of the lowest."""
     order = np.argsort(probability, axis=None)
     found = order[-max(1, int((probability > 0.5).sum())) :]
     return [np.unravel_index(index, probability.shape) for index in (order[-1], found[len(found) // 2], order[0])]
 
 
 def _marked(image: RGB, position: tuple[Any, ...], grid: tuple[int, ...]) -> UInt8[np.ndarray, "_ _ 3"]:
-    """The image with a square at a position of a grid over it."""
+    """The image with a square at a grid position."""
     tile = fit_image(image, TILE).copy()
     y, x = (int((at + 0.5) / number * side) for at, number, side in zip(position, grid, tile.shape, strict=False))
     for half, colour in ((5, (255, 255, 255)), (3, MARK)):
@@ -169,7 +170,7 @@ def _marked(image: RGB, position: tuple[Any, ...], grid: tuple[int, ...]) -> UIn
 
 
 def _weights(segmenter: Segmenter, query: Query, position: tuple[Any, ...]) -> Float[np.ndarray, "k h w"]:
-    """w_qs (eq. 3) of one query position over each support, the mean over memories."""
+    """w_qs (eq. 3) of one query position over each support, averaged over memories."""
     model: Any = segmenter.model
     maps, foreground = query.maps, jnp.asarray(segmenter.supports.labels == 1)
     masks = model.shot_masks(grid_masks(foreground, maps.confidence.shape)[None])[0]
@@ -183,7 +184,7 @@ def _weights(segmenter: Segmenter, query: Query, position: tuple[Any, ...]) -> F
 def _propagate_identity(
     node: Float[Array, " n"], supports: Float[Array, "k h w n"], masks: Float[Array, "k h w"]
 ) -> Float[Array, "k h w"]:
-    """The weights of ``ops.propagate``: what it carries over where each support position has a channel of its own."""
+    """The weights of ``ops.propagate``: its output when the support values are the identity matrix."""
     height, width = masks.shape[1:]
     identity = jnp.eye(height * width).reshape(height, width, -1)
 
@@ -195,7 +196,7 @@ def _propagate_identity(
 
 
 def _weight_tile(example: Example, weights: Float[np.ndarray, "h w"]) -> tuple[str, UInt8[np.ndarray, "_ _ 3"]]:
-    """Weights over a support's foreground, from the lowest to the highest, on the darkened image."""
+    """Draws weights over a support's foreground, scaled to their range, on the darkened image."""
     inside = weights[weights > 0]
     low, high = (float(inside.min()), float(inside.max())) if len(inside) else (0.0, 0.0)
     image, mask = fit_image(example.image, TILE), fit_mask(example.mask, TILE)

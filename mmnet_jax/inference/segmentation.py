@@ -1,4 +1,4 @@
-"""A user's own images segmented with a support set: masks, overlays, sheets and ``predictions.json``."""
+"""Segments a user's images with a support set and writes masks, overlays, sheets and ``predictions.json``."""
 
 import json
 import os
@@ -32,21 +32,21 @@ class QueryResult(NamedTuple):
     size: tuple[int, int]
     """Height and width, pixels."""
     fraction: float
-    """Pixels in the mask over all pixels."""
+    """Predicted foreground, as a fraction of the pixels."""
     probability: float | None
-    """Mean foreground probability over the mask, in [0.5, 1]; None where the mask is empty."""
+    """Mean foreground probability over the predicted mask, in [0.5, 1]; None if the mask is empty."""
     files: list[Path]
-    """Mask, overlay and, if wanted, logits."""
+    """Mask, overlay and optionally logits."""
 
     def summary(self) -> str:
-        """The result in a few words."""
+        """A short description, such as ``12.3% found, mean probability 0.88``."""
         if self.probability is None:
             return "nothing found"
         percent = f"{100 * self.fraction:.1f}" if self.fraction >= 0.001 else "under 0.1"
         return f"{percent}% found, mean probability {self.probability:.2f}"
 
     def entry(self) -> dict[str, Any]:
-        """The result as ``predictions.json`` holds it."""
+        """The entry in ``predictions.json``."""
         (height, width), names = self.size, [file.name for file in self.files]
         numbers = {"width": width, "height": height, "foreground": self.fraction, "probability": self.probability}
         return {"image": str(self.query), **numbers, **dict(zip(("mask", "overlay", "logits"), names, strict=False))}
@@ -58,10 +58,10 @@ def find_queries(
     keep: Sequence[str | Path] = (),
     say: Callable[[str], None] | None = None,
 ) -> list[Path]:
-    """The images to segment, those of a folder as ``find_images`` lists them; each is decoded once as a check.
+    """The images to segment: files, and those of folders by ``find_images``. Each is decoded once as a check.
 
-    ``say`` is told what is left out of a folder. Raises ``UserError`` naming what is missing, broken or empty, or which
-    of these images and the files to ``keep`` a result in the folder ``output`` would overwrite.
+    Reports to ``say`` what it skips in a folder. Raises ``UserError`` naming a path that is missing, broken or empty,
+    or a query or file in ``keep`` that a result in the folder ``output`` would overwrite.
     """
     output = Path(output)
     if output.exists() and not output.is_dir():
@@ -71,19 +71,19 @@ def find_queries(
         found = [path]
         if path.is_dir():
             if output.exists() and path.samefile(output):
-                raise UserError(f"--output {output} is also a --query; its results would be taken for pictures.")
-            found, left_out = find_images(path)
+                raise UserError(f"--output {output} is also a --query; choose another folder.")
+            found, skipped = find_images(path)
             if not found:
-                raise UserError(f"folder {path} holds no picture{left_out and f' that can be read, but {left_out}'}.")
-            if left_out and say:
-                say(f"left out of {path}: {left_out}")
+                raise UserError(f"folder {path} holds no readable picture{skipped and f', but {skipped}'}.")
+            if skipped and say:
+                say(f"skipped in {path}: {skipped}")
         queries += found
     queries = list({os.path.abspath(query): query for query in queries}.values())  # a file named twice is one query
     protected = {file.resolve(): file for file in [*map(Path, keep), *queries]}
     first: dict[str, Path] = {}
     for query in queries:
         if (other := first.setdefault(query.stem, query)) is not query:
-            raise UserError(f"queries {other} and {query} would both be written as {query.stem}_mask.png; rename one.")
+            raise UserError(f"queries {other} and {query} would both write {query.stem}_mask.png; rename one.")
     results = {file: f"the result of {q}" for q in queries for file in result_files(q, output, save_logits=True)}
     results |= dict.fromkeys(summary_files(len(queries), output), "the sheet of results")
     for file, result in results.items():
@@ -108,13 +108,15 @@ def segment_images(
     made_by: Mapping[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> list[QueryResult]:
-    """Segments each query with the same support set, which is encoded once, and writes the results.
+    """Segments all queries with one support set and writes the results.
 
-    For each query ``NAME_mask.png`` (255 foreground, 0 background) and ``NAME_overlay.png``, both of the query's own
-    size; with ``save_logits`` ``NAME.npy`` too: float32 [S, S, 2], background and foreground, padding included. For all
-    together ``sheet.png`` with its further pages, and ``predictions.json``, which begins with ``made_by``. All files
-    appear at the end, or none. Raises ``UserError`` naming a query that has gone or broken since ``find_queries``, and
-    ``OSError`` naming what the file system refuses, ``output`` where its disk is full.
+    Writes ``NAME_mask.png`` (255 foreground, 0 background) and ``NAME_overlay.png`` of each query's own size; with
+    ``save_logits`` also ``NAME.npy``: float32 [S, S, 2], background and foreground, padding included. Writes
+    ``sheet.png`` with its further pages, and ``predictions.json``, which begins with ``made_by``. All files appear at
+    the end, or none.
+
+    Raises ``UserError`` naming a query that is missing or broken, and ``OSError`` naming the file at fault, or
+    ``output`` if its disk is full.
     """
     results: list[QueryResult] = []
     segmenter = Segmenter(model, variables, config, supports)
@@ -150,18 +152,18 @@ def segment_images(
 
 
 def result_files(query: Path, output: str | Path, save_logits: bool) -> list[Path]:
-    """Mask, overlay and, if wanted, logits of a query."""
+    """Files of one query: mask, overlay and optionally logits."""
     names = [query.stem + end for end in ("_mask.png", "_overlay.png", ".npy")]
     return [Path(output) / name for name in names[: 3 if save_logits else 2]]
 
 
 def summary_files(queries: int, output: str | Path) -> list[Path]:
-    """``sheet.png``, where the queries need more than one ``sheet_2.png`` and so on, and ``predictions.json`` last."""
+    """``sheet.png``, ``sheet_2.png`` and so on for many queries, and ``predictions.json`` last."""
     further = [f"sheet_{page + 1}.png" for page in range(1, -(-queries // sheet.QUERIES_PER_SHEET))]
     return [Path(output) / name for name in ("sheet.png", *further, PREDICTIONS)]
 
 
 def foreground_margin(logits: Float[np.ndarray, "s s 2"], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
-    """Foreground minus background logit of an image whose height and width were ``size``, without the padding."""
+    """Foreground minus background logit of an image of height and width ``size``, without the padding."""
     height, width = fitted_size(np.array(size), logits.shape[0]).tolist()
     return logits[:height, :width, 1] - logits[:height, :width, 0]

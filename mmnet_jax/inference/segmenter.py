@@ -1,4 +1,4 @@
-"""A network with a support set that it segments queries by."""
+"""Segmentation of queries with one support set."""
 
 import functools
 import os
@@ -20,7 +20,7 @@ from mmnet_jax.models.network import FewShotNetwork, grid_masks
 
 
 class Segmenter:
-    """Encodes each image file once: the supports', which may be queries too, and then a query at a time."""
+    """A network and a support set; each image file is encoded once, even if it is both support and query."""
 
     def __init__(
         self, model: FewShotNetwork, variables: Mapping[str, Any], config: ConfigDict, supports: Supports
@@ -33,7 +33,7 @@ class Segmenter:
                 self._files[file] = _encode(model, self._variables, image)
 
     def encode(self, path: Path) -> tuple[RGB, EncodedImage]:
-        """A query and its features; raises ``UserError`` naming a file that is missing, broken or no image."""
+        """Reads and encodes a query; raises ``UserError`` naming a file that is missing, broken or no image."""
         image = read_image(path)
         if (encoded := self._files.get(os.path.abspath(path))) is None:
             fitted = prepare_image(image, self.config.data.image_size)
@@ -41,7 +41,7 @@ class Segmenter:
         return image, encoded
 
     def predict(self, query: EncodedImage, shots: slice = slice(None)) -> Any:
-        """The prediction from all supports or some, as NumPy arrays without the batch axis."""
+        """The prediction with all supports or a slice of them, as NumPy arrays without the batch axis."""
         supports = tuple(self._files[file] for file in self._sources()[shots])
         prediction = _predict(self.model, self._variables, query, supports, self.supports.labels[shots])
         return jax.tree.map(np.asarray, prediction)

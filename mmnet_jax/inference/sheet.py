@@ -1,7 +1,6 @@
-"""Sheets of a user's own images: the supports on top, then every query with its mask and probability map."""
+"""Result sheets: the supports on top, then every query with its mask and probability map."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,27 +8,28 @@ from jaxtyping import Float, UInt8
 
 from mmnet_jax.drawing.images import FOREGROUND, RGB, Mask, fit_image, fit_mask, fit_size, heat, overlay, support_tile
 from mmnet_jax.drawing.page import TEXT, Page, shortened, text_width
+from mmnet_jax.errors import printable
 from mmnet_jax.inference.supports import Example
 from mmnet_jax.ops.resize import resize_on_host
 
 QUERIES_PER_SHEET = 24
 WIDTH, EDGE, GAP, BETWEEN = 1160, 16, 6, 24
-"""A sheet, its edge, and the gaps within a query and between queries, pixels."""
+"""Width of a sheet, its margin, and the gaps within and between queries, pixels."""
 COLUMNS, EXAMPLES_IN_A_ROW, EXAMPLE = 3, 6, 180
 LINE, TITLE = 18, 17
-"""Height of a line and size of a title's letters, pixels."""
+"""Line height and font size of titles, pixels."""
 GREY = (110, 110, 110)
 
 
 class Cell(NamedTuple):
-    """Tiles of one height side by side, with lines of text below."""
+    """Tiles of the same height side by side, with two lines of text below."""
 
     tiles: Sequence[UInt8[np.ndarray, "h _ 3"]]
     lines: tuple[str, str]
 
 
 def tile_side(queries: int) -> int:
-    """Longer side of a tile in pixels; fewer queries get larger tiles."""
+    """Longer side of a tile, pixels; fewer queries get larger tiles."""
     columns = min(queries, COLUMNS)
     return ((WIDTH - 2 * EDGE - (columns - 1) * BETWEEN) // columns - GAP) // 2
 
@@ -37,21 +37,24 @@ def tile_side(queries: int) -> int:
 def query_cell(
     image: RGB, mask: Mask, margin: Float[np.ndarray, "h_in w_in"], side: int, lines: tuple[str, str]
 ) -> Cell:
-    """A query with its mask, and the probability map of its ``foreground_margin``, which has any resolution."""
+    """A query with its mask, and the probability map of its ``foreground_margin`` of any resolution."""
     probability = foreground_probability(resize_on_host(margin, fit_size(mask.shape, side)))
     return Cell([overlay(fit_image(image, side), fit_mask(mask, side)), heat(probability)], lines)
 
 
 def foreground_probability(margin: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    """Softmax of two logits for the second, from their difference."""
+    """Foreground probability, the softmax of two logits, from foreground minus background logit."""
     return 0.5 + 0.5 * np.tanh(0.5 * margin)
 
 
 def draw_sheet(examples: Sequence[Example], cells: Sequence[Cell], page: int, pages: int, queries: int) -> RGB:
-    """Page ``page`` (from 0) of ``pages`` with its cells of ``queries`` on all pages; the first shows the supports."""
+    """Draws page ``page`` (from 0) of ``pages``, with the page's cells; page 0 also shows the supports.
+
+    ``queries`` is the number of queries on all pages.
+    """
     sheet = Page(WIDTH, EDGE)
     if page == 0 and examples:
-        _title(sheet, f"the class, shown in yellow by {len(examples):,} example{'s' * (len(examples) > 1)}")
+        _title(sheet, f"{len(examples):,} example{'s' * (len(examples) > 1)} of the class, in yellow")
         shown = [Cell([support_tile(e.image, e.mask, EXAMPLE)], e.lines()) for e in examples]
         _rows(sheet, shown, EXAMPLES_IN_A_ROW, EXAMPLE, 2 * GAP)
         for note in (note for example in examples for note in example.notes):
@@ -59,21 +62,16 @@ def draw_sheet(examples: Sequence[Example], cells: Sequence[Cell], page: int, pa
             sheet.top += LINE
         sheet.top += 10
     number = f", page {page + 1} of {pages}" if pages > 1 else ""
-    _title(sheet, f"where it was found in {queries:,} picture{'s' * (queries > 1)}{number}")
-    legend = "left: the picture, what was found in red     right: the probability of the class, 0"
+    _title(sheet, f"{queries:,} segmented picture{'s' * (queries > 1)}{number}")
+    legend = "left: the picture, the class in red     right: the probability of the class, 0"
     left = EDGE + int(text_width(legend)) + 8
     sheet.text(EDGE, legend, GREY)
     sheet.tile(left, heat(np.tile(np.linspace(0, 1, 120, dtype=np.float32), (TEXT, 1))), down=2)
-    sheet.text(left + 128, "1     (found: above 0.5)", GREY)
+    sheet.text(left + 128, "1     (red: above 0.5)", GREY)
     sheet.top += LINE + 10
     _rows(sheet, cells, min(queries, COLUMNS), 2 * tile_side(queries) + GAP, BETWEEN)
     sheet.top += EDGE
     return sheet.pixels()
-
-
-def printable(name: str | Path) -> str:
-    """A file's name as it can be drawn and printed whatever bytes it is made of."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(name))
 
 
 def _title(sheet: Page, text: str) -> None:
@@ -87,7 +85,7 @@ def _rows(sheet: Page, cells: Sequence[Cell], columns: int, width: int, gap: int
         height = max(len(tile) for cell in row for tile in cell.tiles)
         for i, cell in enumerate(row):
             left = at = EDGE + i * (width + gap)
-            for tile in cell.tiles:  # all stand on one line, each above its text
+            for tile in cell.tiles:  # aligned at their lower edges
                 sheet.tile(at, tile, down=height - len(tile))
                 at += tile.shape[1] + GAP
             for n, line in enumerate(cell.lines):

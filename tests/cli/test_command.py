@@ -261,7 +261,7 @@ def test_a_platform_that_is_not_there_is_named(monkeypatch):
         done = call(lambda: None, jax.devices)
     finally:
         jax.config.update("jax_platforms", before)
-    sentence = "JAX_PLATFORMS=cuda names no device of this machine, which has cpu; unset it, or set it to that.\n"
+    sentence = "JAX_PLATFORMS=cuda names no device of this machine; unset it or set it to cpu.\n"
     assert done == (2, "", sentence)
 
 

@@ -81,7 +81,7 @@ def test_an_unwritable_folder_is_one_line_and_the_run_goes_on(
     compile_something()
     folder = tmp_path / "file" / cpu_key()
     advice = "--compilation_cache=DIR names another folder, --compilation_cache=off none"
-    assert capsys.readouterr().err == f"note: compiled programs are not kept: {folder}: Not a directory; {advice}.\n"
+    assert capsys.readouterr().err == f"note: compiled programs are not cached: {folder}: Not a directory; {advice}.\n"
 
 
 def test_another_cpu_model_has_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,6 @@ def test_the_command_tells_what_it_leaves_out_and_a_mask_without_background(fold
     status, shown, errors = command("--support=a.jpg", "--mask=all.png", "--query=queries")
     assert status == 0 and "segmented 3 pictures" in shown
     first, second, *_ = errors.splitlines()
-    assert first == "mask all.png leaves no background: all of a.jpg is taken for the class."
+    assert first == "mask all.png leaves no background: all of a.jpg counts as the class."
     heic = "1 .heic (HEIC, which the package pillow-heif reads: pip install pillow-heif)"
-    assert second == f"left out of queries: {heic}, 1 .txt"
+    assert second == f"skipped in queries: {heic}, 1 .txt"

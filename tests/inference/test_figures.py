@@ -127,9 +127,9 @@ def test_the_command_draws_several_networks_below_one_another(folder, command):
     [
         (
             "--workdir=w",
-            "name one figure: activations, propagation or shots, as in python -m mmnet_jax.figures activations ...",
+            "give one figure: activations, propagation or shots, as in python -m mmnet_jax.figures activations ...",
         ),
-        ("shots --workdir=w", "shots compares supports; give at least two --support, each with its --mask."),
+        ("shots --workdir=w", "shots compares supports; give at least two --support, each with a --mask."),
         ("propagation --workdir=w --workdir=v", "propagation shows one network; give a single --workdir."),
         ("activations --workdir=w --output=f.jpg", "--output=f.jpg is no PNG; give a name that ends in .png."),
         (
@@ -138,11 +138,11 @@ def test_the_command_draws_several_networks_below_one_another(folder, command):
         ),
         (
             "activations --workdir=pfenet",
-            "pfenet holds a network without memory, which the figures show; give one of MM-Net.",
+            "pfenet holds a network without memory; the figures need an MM-Net with memory.",
         ),
         (
             "propagation --workdir=global",
-            "global holds a network without APM (model.propagation); choose another figure.",
+            "global holds a network without APM (model.propagation); draw another figure.",
         ),
         ("activations --workdir=w --query=gone.jpg", "gone.jpg does not exist."),
     ],

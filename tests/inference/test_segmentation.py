@@ -138,16 +138,16 @@ def test_queries_that_do_not_fit_are_refused(folder):
         (folder / name).mkdir()
     (folder / "texts" / "a.txt").touch()
     for paths, output, message in [
-        (folder / "empty", out, f"folder {folder / 'empty'} holds no picture."),
-        (folder / "texts", out, f"folder {folder / 'texts'} holds no picture that can be read, but 1 .txt."),
+        (folder / "empty", out, f"folder {folder / 'empty'} holds no readable picture."),
+        (folder / "texts", out, f"folder {folder / 'texts'} holds no readable picture, but 1 .txt."),
         (folder / "x.jpg", out, f"{folder / 'x.jpg'} does not exist."),
-        (queries, queries, f"--output {queries} is also a --query; its results would be taken for pictures."),
+        (queries, queries, f"--output {queries} is also a --query; choose another folder."),
         (queries, a, f"--output {a} is a file, not a folder."),
     ]:
         refused(message, find_queries, [paths], output)
     one, other = queries / "one.jpg", queries / "one.webp"
     Image.new("RGB", (9, 9)).save(other)
-    message = f"queries {one} and {other} would both be written as one_mask.png; rename one."
+    message = f"queries {one} and {other} would both write one_mask.png; rename one."
     refused(message, find_queries, [queries], out)
     other.write_bytes((queries / "three.png").read_bytes()[:200])
     with pytest.raises(UserError, match=r"one\.webp is broken and cannot be decoded"):

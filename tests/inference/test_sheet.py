@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from mmnet_jax.drawing.images import FOREGROUND, heat
+from mmnet_jax.errors import printable
 from mmnet_jax.inference.segmentation import summary_files
 from mmnet_jax.inference.sheet import (
     QUERIES_PER_SHEET,
     WIDTH,
     draw_sheet,
     foreground_probability,
-    printable,
     query_cell,
     tile_side,
 )

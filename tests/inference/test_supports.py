@@ -25,7 +25,7 @@ def test_the_label_of_a_box_is_its_inside_and_one_that_does_not_fit_is_refused()
     for axis, box in {"x": "2,0,2,3", "y": "0,3,2,3"}.items():
         message = f"box {box} is empty: {axis}1, the first pixel outside, must be larger than {axis}0."
         refused(message, box_label, parse_box(box), (5, 4))
-    message = "box 3,0,2,3 is reversed: x1 must be larger than x0 (a box is two corners x0,y0,x1,y1, not a corner and "
+    message = "box 3,0,2,3 is reversed: x1 must be larger than x0 (x0,y0,x1,y1 are two corners, not a corner and "
     refused(message + "a size).", box_label, Box(3, 0, 2, 3), (5, 4))
     for box in ("0,0,5,5", "0,0,4,6", "-1,0,3,3", "0,-1,3,3"):
         message = f"box {box} is not inside cow.jpg, which is 4 x 5 pixels."
@@ -95,11 +95,11 @@ def test_supports_that_do_not_fit_are_refused(folder, config):
     text.write_text("not a picture")
     Image.new("L", (60, 40)).save(black)
     one_each = "each --support takes one --mask or one --support_box, but"
-    needed = "say where the class is: each --support needs a --mask=FILE or a --support_box=x0,y0,x1,y1."
+    needed = "each --support needs a --mask=FILE or a --support_box=x0,y0,x1,y1 that marks the class."
     for images, places, message in [
         ([a], [], needed),
-        ([a, b], [label], f"{one_each} 2 --support came with 1 --mask and 0 --support_box."),
-        ([a], [label, Box(0, 0, 9, 9)], f"{one_each} 1 --support came with 1 --mask and 1 --support_box."),
+        ([a, b], [label], f"{one_each} 2 --support, 1 --mask and 0 --support_box are given."),
+        ([a], [label, Box(0, 0, 9, 9)], f"{one_each} 1 --support, 1 --mask and 1 --support_box are given."),
         ([a], [Box(0, 0, 61, 9)], f"box 0,0,61,9 is not inside {a}, which is 60 x 40 pixels."),
         ([b], [label], f"mask {label} is 60 x 40 pixels, but its image {b} is 30 x 50."),
         ([absent], [label], f"{absent} does not exist."),
@@ -123,7 +123,7 @@ def test_where_the_size_cannot_tell_how_a_mask_lies_a_note_does(folder, config):
     image = folder / "turned.png"
     image.write_bytes(turned(np.asarray(Image.open(folder / "a.jpg")), 3))
     supports = read_supports([image], [folder / "a_label.png"], config)
-    expected = "turned.png is turned as its EXIF orientation says; see on the sheet whether mask a_label.png fits it."
+    expected = "turned.png is rotated by its EXIF orientation; check on the sheet that mask a_label.png fits it."
     assert supports.examples[0].notes == (expected,)
     assert read_supports([image], [Box(5, 10, 25, 30)], config).examples[0].notes == ()
     Image.open(folder / "a.jpg").save(folder / "plain.png")
@@ -136,15 +136,15 @@ def test_a_mask_or_a_box_without_background_is_noted(folder, config):
     Image.new("L", (60, 40), 1).save(folder / "all.png")
     for place, name in ((folder / "all.png", "mask all.png"), (Box(0, 0, 60, 40), "box 0,0,60,40")):
         (example,) = read_supports([folder / "a.jpg"], [place], config).examples
-        assert example.notes == (f"{name} leaves no background: all of a.jpg is taken for the class.",)
+        assert example.notes == (f"{name} leaves no background: all of a.jpg counts as the class.",)
 
 
 def test_foreground_that_the_networks_grid_would_miss_is_refused(folder, config):
     """900 pixels become 32, of which the 5 x 5 grid takes each 8th: 225 pixels lie between two of its points."""
     large = folder / "large.png"
     Image.new("RGB", (900, 900)).save(large)
-    message = f"box 30,30,200,200 has too little foreground: in {large} scaled to the network's 33 pixels it slips "
-    message += "between the points of the 5 x 5 grid; crop the picture closer to it."
+    message = "box 30,30,200,200 has too little foreground: scaled to the network's 33 pixels, no point of "
+    message += f"the 5 x 5 grid meets it; crop {large} closer to the object."
     refused(message, read_supports, [large], [Box(30, 30, 200, 200)], config)
     mask = np.zeros((900, 900), np.uint8)
     mask[1, 1] = 1

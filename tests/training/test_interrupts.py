@@ -24,7 +24,7 @@ def test_the_first_signal_requests_a_stop_and_the_second_stops_immediately(numbe
             assert not stop_requested(1)
             send(number)
             assert stop_requested(2)
-            assert capfd.readouterr().err.startswith("stopping after this step, with a checkpoint; once more stops now")
+            assert capfd.readouterr().err.startswith("stopping after this step and its checkpoint")
             send(number)
         assert signal.getsignal(signal.SIGINT) == usual
     finally:
