@@ -1,9 +1,7 @@
 """Public API: networks from configs and workdirs, datasets, and a network's input images and labels."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -11,14 +9,13 @@ from ml_collections import ConfigDict
 
 from mmnet_jax.config import resolve
 from mmnet_jax.config.values import dataset_choice, network_settings
+from mmnet_jax.data import dataset
 from mmnet_jax.data.images import ImageSource
 from mmnet_jax.data.transforms import evaluation
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.models.registry import build_model, frozen_variables, init_head
 from mmnet_jax.weights import backbone_variables
-
-if TYPE_CHECKING:
-    from mmnet_jax.data.dataset import Dataset
+from mmnet_jax.workdir.folder import load_step
 
 Variables = dict[str, Any]
 """``params``: trained; ``backbone``: frozen; ``batch_stats``: the backbone's running statistics."""
@@ -46,21 +43,17 @@ def load_model(workdir: str | Path, checkpoint: str | int = "best") -> tuple[Few
     Raises:
       UserError: the folder is not a workdir, or holds no such checkpoint.
     """
-    from mmnet_jax.workdir.folder import load_step
-
     model, variables, config, _ = load_step(workdir, checkpoint)
     return model, variables, config
 
 
-def open_dataset(config: ConfigDict) -> Dataset:
+def open_dataset(config: ConfigDict) -> dataset.Dataset:
     """Opens the prepared dataset of a config, resolved or not.
 
     Raises:
       UserError: it is not prepared, with the command to prepare it, or it is damaged.
     """
-    from mmnet_jax.data.dataset import open_dataset
-
-    return open_dataset(*dataset_choice(resolve(config)))
+    return dataset.open_dataset(*dataset_choice(resolve(config)))
 
 
 def prepare_image(source: ImageSource, config: ConfigDict) -> Float[Array, "s s 3"]:

@@ -27,27 +27,23 @@ class Segmenter:
     ) -> None:
         self.model, self.config, self.supports = model, config, supports
         self._variables = {"trained": variables}
-        self._files: dict[str, EncodedImage] = {}
-        for file, image in zip(self._sources(), supports.images, strict=True):
-            if file not in self._files:
-                self._files[file] = _encode(model, self._variables, image)
+        files = [os.path.abspath(example.source) for example in supports.examples]
+        images = dict(zip(files, supports.images, strict=True))
+        self._encoded = {file: _encode(model, self._variables, image) for file, image in images.items()}
+        self._shots = tuple(self._encoded[file] for file in files)
 
     def encode(self, path: Path) -> tuple[RGB, EncodedImage]:
         """Reads and encodes a query; raises ``UserError`` naming a file that is missing, broken or no image."""
         image = read_image(path)
-        if (encoded := self._files.get(os.path.abspath(path))) is None:
+        if (encoded := self._encoded.get(os.path.abspath(path))) is None:
             fitted = prepare_image(image, self.config.data.image_size)
             encoded = _encode(self.model, self._variables, fitted)
         return image, encoded
 
     def predict(self, query: EncodedImage, shots: slice = slice(None)) -> Any:
         """The prediction with all supports or a slice of them, as NumPy arrays without the batch axis."""
-        supports = tuple(self._files[file] for file in self._sources()[shots])
-        prediction = _predict(self.model, self._variables, query, supports, self.supports.labels[shots])
+        prediction = _predict(self.model, self._variables, query, self._shots[shots], self.supports.labels[shots])
         return jax.tree.map(np.asarray, prediction)
-
-    def _sources(self) -> list[str]:
-        return [os.path.abspath(example.source) for example in self.supports.examples]
 
 
 @functools.partial(jax.jit, static_argnames="model")

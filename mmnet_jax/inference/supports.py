@@ -76,11 +76,9 @@ def box_label(box: Box, size: tuple[int, int], image: str | Path = "its image") 
     """A label of this height and width with 1 in the box; raises ``UserError`` if the box is empty or not inside."""
     height, width = size
     for axis, first, end in (("x", box.x0, box.x1), ("y", box.y0, box.y1)):
-        if end == first:
-            raise UserError(f"box {box} is empty: {axis}1, the first pixel outside, must be larger than {axis}0.")
-        if end < first:
-            corners = "(x0,y0,x1,y1 are two corners, not a corner and a size)"
-            raise UserError(f"box {box} is reversed: {axis}1 must be larger than {axis}0 {corners}.")
+        if end <= first:
+            corners = "x0,y0,x1,y1 are two corners, not a corner and a size"
+            raise UserError(f"box {box} is empty: {axis}1 must be larger than {axis}0 ({corners}).")
     if min(box) < 0 or box.x1 > width or box.y1 > height:
         raise UserError(f"box {box} is not inside {image}, which is {width} x {height} pixels.")
     label = np.zeros(size, np.uint8)

@@ -1,4 +1,4 @@
-"""A command of ours called in this process, as its own would run it."""
+"""Runs a command of the package in this process."""
 
 import io
 import signal
@@ -22,9 +22,9 @@ class Done(NamedTuple):
 
 
 def call(define_flags: Callable[[], None], main: Callable[..., None], *arguments: object, words: bool = False) -> Done:
-    """Run ``main`` by ``command.run`` with ``arguments`` as its command line.
+    """Runs ``main`` by ``command.run`` with these command-line arguments; raises where a traceback would show.
 
-    Flags, signal handlers and streams are what they were afterwards. Exceptions that would show a traceback are raised.
+    Restores flags, signal handlers and streams.
     """
     out, err = io.StringIO(), io.StringIO()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

@@ -1,6 +1,5 @@
-"""Every mistake on a command line: one sentence on stderr, status 2, no traceback."""
+"""Invalid command lines end with one sentence on stderr, status 2 and no traceback."""
 
-import errno
 import gc
 import os
 import signal
@@ -27,7 +26,6 @@ RECIPES = {
     "syntax.py": "x = 1\ndef get_config(:\n",
     "importing.py": "import nothing_of_this_name",
     "empty.py": "x = 1",
-    "raising.py": "def get_config():\n    return int('x')",
     "unknown.py": "from ml_collections import ConfigDict\n\ndef get_config():\n    return ConfigDict({'fool': 1})",
 }
 
@@ -71,7 +69,6 @@ def command(*arguments):
 
 NO_RECIPES = {
     "none.py": "config file none.py cannot be read: No such file or directory.",
-    "none.py --config.fold=1": "config file none.py cannot be read: No such file or directory.",
     ".": "config file . cannot be read: Is a directory.",
     "coco_1sht": "no recipe coco_1sht is shipped; did you mean coco_1shot?",
     "pfenet:pascal_1shot:2": "configs/pfenet.py:pascal_1shot:2 is no configuration;",
@@ -79,7 +76,6 @@ NO_RECIPES = {
     "importing.py": "config file importing.py cannot be used: "
     "ModuleNotFoundError: No module named 'nothing_of_this_name'.",
     "empty.py": "config file empty.py cannot be used: AttributeError: module 'empty' has no attribute 'get_config'.",
-    "raising.py": "config file raising.py cannot be used: ValueError: invalid literal for int() with base 10: 'x'.",
     "unknown.py": "unknown config field fool; did you mean fold?",
 }
 BAD_FIELDS = {
@@ -89,7 +85,6 @@ BAD_FIELDS = {
     "fold": "Missing value for flag --config.fold.",
     "fold=abc": "config field fold must be a whole number, but is 'abc'.",
     "fold=1.5": "config field fold must be a whole number, but is '1.5'.",
-    "training.steps=ten": "config field training.steps must be a whole number, but is 'ten'.",
     "optimizer.learning_rate=fast": "config field optimizer.learning_rate must be a number, but is 'fast'.",
     "model.random_backbone=maybe": "config field model.random_backbone must be True or False, but is 'maybe'.",
     "model.bins=large": "config field model.bins must be numbers, as in 60,30,15,8, but is 'large'.",
@@ -100,7 +95,6 @@ BAD_FIELDS = {
     ("arguments", "sentence"),
     [
         ("", "--workdir is required."),
-        ("--workdir", "Missing value for flag --workdir."),
         ("--workdir=x --wokdir=y", "unknown flag --wokdir; did you mean --workdir?"),
         ("--workdir=x --qqq", "unknown flag --qqq."),
         ("--workdir=x extra", "unexpected argument 'extra'; arguments are given as --flag=value."),
@@ -114,7 +108,7 @@ BAD_FIELDS = {
         *[(f"--workdir=x --config=good.py --config.{field}", sentence) for field, sentence in BAD_FIELDS.items()],
     ],
 )
-def test_a_mistake_is_told_in_one_sentence_with_status_2(arguments, sentence):
+def test_an_invalid_command_line_ends_in_one_sentence_with_status_2(arguments, sentence):
     done = command(*arguments.split())
     assert done.stderr.startswith(sentence) and (done.stderr == sentence + "\n" or sentence.endswith(";"))
     assert (done.returncode, done.stdout) == (2, "")
@@ -132,17 +126,16 @@ def test_a_mistake_is_told_in_one_sentence_with_status_2(arguments, sentence):
         ("--config=good.py --noconfig.model.random_backbone", "pascal5i 0 None False None"),
         ("--config=good.py --config.model.random_backbone=1", "pascal5i 0 None True None"),
         ("--config=good.py --config.model.bins=1.0,0.5", "pascal5i 0 None False (1.0, 0.5)"),
-        ("--config=good.py --config.model.bins=(9,)", "pascal5i 0 None False (9,)"),
         ("--config=good.py --config.model.bins=9", "pascal5i 0 None False (9,)"),
     ],
 )
-def test_recipes_and_their_fields_are_read(arguments, printed):
+def test_recipes_and_overrides_are_read(arguments, printed):
     done = command("--workdir=x", *arguments.split())
     assert (done.returncode, done.stdout) == (0, printed + "\n")
     assert done.stderr == "warning: class bus is left out\n"
 
 
-def test_a_tilde_is_the_home_folder_in_every_flag_and_path_field(tmp_path, monkeypatch):
+def test_a_tilde_is_expanded_in_every_flag_and_path_field(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ann")
     (tmp_path / "home.py").write_text(
         "from mmnet_jax.config import get_config as base\n"
@@ -169,7 +162,7 @@ def test_a_tilde_is_the_home_folder_in_every_flag_and_path_field(tmp_path, monke
     assert command("--workdir=x", "--config=~/good.py").returncode == 0
 
 
-def test_a_bug_keeps_its_traceback_and_an_interrupt_ends_with_130():
+def test_a_bug_keeps_its_traceback_and_an_interrupt_exits_with_130():
     with pytest.raises(ValueError, match="a bug"):
         command("--workdir=bug")
     with pytest.raises(FileNotFoundError):
@@ -178,9 +171,7 @@ def test_a_bug_keeps_its_traceback_and_an_interrupt_ends_with_130():
     assert done.returncode == 130 and done.stderr.endswith("interrupted.\n")
 
 
-def test_a_signal_that_python_drops_is_sent_once_more():
-    """What a callback of the garbage collector raises is ignored."""
-
+def test_a_signal_inside_a_callback_of_the_garbage_collector_is_sent_again():
     def callback(phase, info):
         gc.callbacks.remove(callback)
         signal.raise_signal(signal.SIGTERM)
@@ -199,18 +190,22 @@ def test_a_signal_that_python_drops_is_sent_once_more():
     [(print, 0), (lambda line: print(line, flush=True), 130), (lambda line: Printer()(line), 130)],
     ids=["at the end", "at once", "progress"],
 )
-def test_output_that_nobody_reads_ends_a_command_in_silence(unread, say, status):
+def test_a_command_whose_output_nobody_reads_ends_silently(unread, say, status):
     def main():
         sys.stdout = unread  # until ``call`` puts its own back
         say("done")
 
     assert call(lambda: None, main) == (status, "", "")
-    unread.write("more")  # goes nowhere
+    unread.write("more")  # is discarded
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-@pytest.mark.parametrize("say", [print, lambda line: Printer()(line)], ids=["at the end", "progress"])
-def test_output_to_a_full_disk_is_told_in_one_sentence(say):
+@pytest.mark.parametrize(
+    "say",
+    [print, lambda line: Printer()(line), lambda line: print(10**5 * line)],
+    ids=["at the end", "progress", "longer than the buffer"],
+)
+def test_output_to_a_full_disk_ends_in_one_sentence(say):
     with open("/dev/full", "w") as full:
 
         def main():
@@ -218,19 +213,10 @@ def test_output_to_a_full_disk_is_told_in_one_sentence(say):
             say("done")
 
         assert call(lambda: None, main) == (2, "", "standard output: No space left on device.\n")
-        full.write("more")  # goes nowhere
+        full.write("more")  # is discarded
 
 
-def test_an_error_of_a_full_disk_without_a_file_is_one_of_standard_output():
-    """As ``print`` raises it for output that is longer than the stream's buffer."""
-
-    def main():
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    assert call(lambda: None, main) == (2, "", "standard output: No space left on device.\n")
-
-
-def test_another_broken_pipe_is_a_bug():
+def test_a_broken_pipe_that_is_not_stdout_is_a_bug():
     def main():
         raise BrokenPipeError
 
@@ -248,11 +234,11 @@ def test_commands_compute_in_float32(monkeypatch):
     assert done == (0, "float32 0\n", "")
 
 
-def test_a_platform_that_is_not_there_is_named(monkeypatch):
+def test_a_missing_platform_is_named(monkeypatch):
     devices, before = jax.devices, jax.config.jax_platforms
 
     def absent():
-        assert jax.config.jax_platforms != "cuda"  # as jax itself puts it
+        assert jax.config.jax_platforms != "cuda"  # jax's own error
         return devices()
 
     monkeypatch.setattr(jax, "devices", absent)
@@ -265,21 +251,22 @@ def test_a_platform_that_is_not_there_is_named(monkeypatch):
     assert done == (2, "", sentence)
 
 
+def shell(*arguments, **environment):
+    """Runs Python in a process of its own."""
+    environment |= {"PYTHONPATH": str(ROOT), "PATH": ""}
+    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+
+
 @pytest.mark.slow
-def test_a_process_of_its_own_reads_the_environment_alike():
+def test_a_process_reads_the_environment():
     command = "import jax; from mmnet_jax.cli import command; command.run(lambda: print(jax.numpy.zeros(1).dtype))"
-
-    def shell(**environment):
-        environment |= {"PYTHONPATH": str(ROOT), "PATH": ""}
-        return subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True)
-
-    done = shell(JAX_PLATFORMS="cpu", JAX_ENABLE_X64="1")
+    done = shell("-c", command, JAX_PLATFORMS="cpu", JAX_ENABLE_X64="1")
     assert (done.returncode, done.stdout) == (0, "float32\n")
-    done = shell(JAX_PLATFORMS="abacus")
+    done = shell("-c", command, JAX_PLATFORMS="abacus")
     assert done.returncode == 2 and done.stderr.startswith("JAX_PLATFORMS=abacus names no device of this machine")
 
 
-def test_help_config_lists_every_field_with_its_values_default_and_meaning():
+def test_help_config_lists_every_field():
     done = call(train.define_flags, train.main, "--help-config")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -291,13 +278,7 @@ def test_help_config_lists_every_field_with_its_values_default_and_meaning():
     assert "(default: activations in the paper's reading, logits in the released)" in lines[where]
 
 
-def test_a_process_of_its_own_ends_alike():
-    """What a shell sees of ``--help``, and of an exception that is a bug."""
-
-    def shell(*arguments):
-        environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
-        return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=60)
-
+def test_a_process_exits_with_0_after_help_and_1_after_a_bug():
     done = shell("-m", "mmnet_jax.train", "--help")
     assert done.returncode == 0
     assert all(f"--{flag}:" in done.stdout for flag in ("config", "workdir")) and "--[no]help-config:" in done.stdout

@@ -1,4 +1,4 @@
-"""The persistent compilation cache: where it is, what it is keyed by, and that a run goes on without it."""
+"""Location, key and failure of the persistent compilation cache."""
 
 import platform
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def compile_something() -> None:
     jax.jit(lambda x: 3 * x + 1)(jnp.ones(7))
 
 
-def test_compiled_programs_are_kept_and_read_again(tmp_path: Path) -> None:
+def test_programs_are_cached_and_read_again(tmp_path: Path) -> None:
     events: list[str] = []
     jax.monitoring.register_event_listener(lambda name, **_: events.append(name))
     cache_compilations(str(tmp_path))
@@ -59,21 +59,21 @@ def test_the_users_cache_folder_is_the_default(tmp_path: Path, monkeypatch: pyte
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mmnet_jax" / cpu_key())
 
 
-def test_jax_own_variable_wins(tmp_path: Path) -> None:
+def test_the_variable_of_jax_takes_precedence(tmp_path: Path) -> None:
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
     cache_compilations(str(tmp_path / "other"))
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "own")
     assert not (tmp_path / "other").exists()
 
 
-def test_off_keeps_nothing(tmp_path: Path) -> None:
+def test_off_disables_the_cache(tmp_path: Path) -> None:
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     cache_compilations("off")
     compile_something()
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unwritable_folder_is_one_line_and_the_run_goes_on(
+def test_an_unwritable_folder_prints_one_line_and_disables_the_cache(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
@@ -95,7 +95,7 @@ def test_another_cpu_model_has_another_folder(monkeypatch: pytest.MonkeyPatch) -
     assert key(block.format(0, 2400, "avx")).startswith("amd-epyc-")
 
 
-def test_entries_of_killed_processes_are_dropped(tmp_path: Path) -> None:
+def test_incomplete_entries_are_deleted(tmp_path: Path) -> None:
     folder = tmp_path / cpu_key()
     folder.mkdir()
     for name in ("torn-cache", "whole-cache"):
@@ -106,7 +106,7 @@ def test_entries_of_killed_processes_are_dropped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [train, pretrain, evaluate, predict])
-def test_a_command_obeys_the_flag(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_apply_the_flag(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[str | None] = []
     monkeypatch.setattr("mmnet_jax.cli.command.cache_compilations", chosen.append)
     required = ("support", "query", "output") if command is predict else ()

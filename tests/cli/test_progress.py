@@ -1,4 +1,4 @@
-"""Progress as lines and as a bar."""
+"""Progress lines and the progress bar."""
 
 import io
 import re
@@ -12,13 +12,13 @@ from mmnet_jax.cli.progress import Printer, Progress, duration
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time, which only the test moves."""
+    """A function that advances the clock by seconds."""
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: sum(now))
     return now.append
 
 
-def test_the_first_update_and_pauses_do_not_count_for_the_rate(clock):
+def test_the_rate_excludes_the_first_update_and_pauses(clock):
     lines = []
     steps = Progress("step", 800, "episodes", lines.append, size=4)
     clock(60)  # compiling
@@ -49,7 +49,7 @@ def test_updates_report_every_few_seconds_and_at_the_end(clock):
     assert lines[3:] == ["image 3/3"]
 
 
-def test_a_terminal_gets_a_bar_with_lines_above_it(monkeypatch, clock):
+def test_a_terminal_shows_a_bar_below_printed_lines(monkeypatch, clock):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)

@@ -1,4 +1,4 @@
-"""Images of two supports and three queries, and a tiny network to segment them."""
+"""Two support images, three queries and a tiny network."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ SIZE = 33
 
 
 def refused(message, call, *arguments):
-    """The call raises a ``UserError`` with this very message."""
+    """Asserts that the call raises a ``UserError`` with exactly this message."""
     with pytest.raises(UserError) as error:
         call(*arguments)
     assert str(error.value) == message
@@ -30,7 +30,7 @@ def config():
 
 @pytest.fixture(scope="session")
 def network():
-    """Its foreground raised so far that some of the images is found and some is not."""
+    """A tiny network whose foreground bias makes masks neither empty nor full."""
     model, variables = tiny_network()
     bias = variables["params"]["fem"]["classifier"]["output"]["bias"]
     variables["params"]["fem"]["classifier"]["output"]["bias"] = bias.at[1].add(0.213)
@@ -39,7 +39,7 @@ def network():
 
 @pytest.fixture
 def folder(tmp_path):
-    """a.jpg, 60 x 40, and b.png, 30 x 50, with masks of columns 5 to 24 and rows 10 to 29; three more in queries/."""
+    """a.jpg, 60 x 40, and b.png, 30 x 50, with masks of columns 5 to 24 and rows 10 to 29; three images in queries/."""
     random = np.random.default_rng(0)
     (tmp_path / "queries").mkdir()
     sizes = {"a.jpg": (40, 60), "b.png": (50, 30), "one.jpg": (20, 90), "three.png": (33, 33), "two.JPEG": (70, 50)}
@@ -57,7 +57,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def supports_of(folder, config):
-    """The supports of these names, by their masks."""
+    """A function that reads the supports of these names with their masks."""
     images = {"a": folder / "a.jpg", "b": folder / "b.png"}
 
     def read(names="a", **options):

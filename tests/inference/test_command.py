@@ -1,4 +1,4 @@
-"""The predict command with a tiny network in the workdir's place."""
+"""The predict command with a tiny network instead of a workdir."""
 
 import json
 
@@ -11,14 +11,14 @@ from tests.cli.call import call
 
 @pytest.fixture
 def command(folder, config, network, monkeypatch):
-    """The command, run in ``folder`` with the tiny network in the workdir's place."""
+    """The command, run in ``folder`` with the tiny network."""
     monkeypatch.setattr("mmnet_jax.workdir.folder.Workdir.load_config", lambda self: config)
     monkeypatch.setattr("mmnet_jax.workdir.folder.load_step", lambda *_: (*network, config, 7))
     monkeypatch.chdir(folder)
     return lambda *arguments: call(predict.define_flags, predict.main, "--workdir=w", "--output=out", *arguments)
 
 
-def test_the_command_pairs_masks_and_boxes_in_their_order_and_says_where_to_look(folder, command):
+def test_the_command_pairs_masks_and_boxes_in_order_and_lists_the_results(folder, command):
     supports = "--support=a.jpg --support_box=5,10,25,30 --support=b.png --mask=b_label.png"
     status, shown, errors = command(*supports.split(), "--query=queries/one.jpg", "--query=queries/two.JPEG")
     assert status == 0 and errors.startswith("image 2/2")
@@ -33,14 +33,14 @@ def test_the_command_pairs_masks_and_boxes_in_their_order_and_says_where_to_look
     assert last == "segmented 2 pictures; look first at out/sheet.png, numbers are in out/predictions.json."
 
 
-def test_the_command_refuses_in_one_sentence_and_writes_nothing(folder, command):
+def test_an_invalid_box_ends_the_command_and_writes_nothing(folder, command):
     status, shown, errors = command("--support=a.jpg", "--support_box=0,0,70,40", "--query=queries")
     assert (status, shown) == (2, "")
     assert errors == "box 0,0,70,40 is not inside a.jpg, which is 60 x 40 pixels.\n"
     assert not (folder / "out").exists()
 
 
-def test_the_command_tells_what_it_leaves_out_and_a_mask_without_background(folder, command):
+def test_skipped_files_and_a_mask_without_background_are_reported(folder, command):
     Image.new("L", (60, 40), 255).save(folder / "all.png")
     (folder / "queries" / "IMG_1.HEIC").touch()
     status, shown, errors = command("--support=a.jpg", "--mask=all.png", "--query=queries")

@@ -1,4 +1,4 @@
-"""Figures of inner maps: what their tiles show, by hand, and what the command refuses."""
+"""Figures of intermediate maps against values computed by hand, and errors of the command."""
 
 import re
 
@@ -45,7 +45,7 @@ def masks_on_grid(segmenter, value):
     return np.asarray(grid_masks(jnp.asarray(segmenter.supports.labels == value), 5))
 
 
-def test_activations_are_those_that_the_foreground_excites_most(shown):
+def test_the_shown_activations_are_highest_on_the_foreground(shown):
     segmenter, paths, prediction = shown
     first, second, query = activation_rows(segmenter, paths)
     activations = sigmoid(prediction.support_memory_logits[0][0])
@@ -62,7 +62,7 @@ def test_activations_are_those_that_the_foreground_excites_most(shown):
         np.testing.assert_allclose(row[1][1].astype(int), expected, atol=1)
 
 
-def test_the_weights_of_a_position_are_the_softmax_of_its_cosines(shown):
+def test_the_weights_of_a_position_are_a_softmax_of_cosines(shown):
     segmenter, paths, prediction = shown
     overview, pairs, *positions = propagation_rows(segmenter, paths)
     assert [caption for caption, _ in overview] == ["a.jpg", "b.png", "two.JPEG", "confidence C_Q", "probability"]
@@ -81,7 +81,7 @@ def test_the_weights_of_a_position_are_the_softmax_of_its_cosines(shown):
     assert probabilities == sorted(probabilities, reverse=True)
 
 
-def test_shots_have_their_weights_and_their_own_predictions(shown, network, config, supports_of):
+def test_shots_show_weights_and_predictions_with_one_support(shown, network, config, supports_of):
     segmenter, paths, prediction = shown
     examples, weights, alone = shot_rows(segmenter, paths)
     assert [caption for caption, _ in examples] == ["a.jpg", "b.png"]
@@ -94,7 +94,7 @@ def test_shots_have_their_weights_and_their_own_predictions(shown, network, conf
 
 @pytest.fixture
 def command(folder, config, network, monkeypatch):
-    """The command, run in ``folder`` with the tiny network in the workdirs' place; pfenet/ and global/ hold others."""
+    """The command, run in ``folder`` with the tiny network; the workdirs pfenet/ and global/ hold other heads."""
     others = {"pfenet": {"model.network": "pfenet"}, "global": {"model.propagation": "global"}}
     monkeypatch.setattr(
         "mmnet_jax.workdir.folder.Workdir.load_config",
@@ -113,7 +113,7 @@ SUPPORT = "--support=a.jpg --mask=a_label.png "
 QUERY = "--query=queries/one.jpg "
 
 
-def test_the_command_draws_several_networks_below_one_another(folder, command):
+def test_activations_of_several_networks_are_drawn_in_one_figure(folder, command):
     one, two = ("--workdir=w ", "--workdir=w --workdir=v ")
     for name, workdirs in {"one": one, "two": two}.items():
         done = command(f"activations {workdirs}{SUPPORT}{QUERY}--output={name}.png")
@@ -147,7 +147,7 @@ def test_the_command_draws_several_networks_below_one_another(folder, command):
         ("activations --workdir=w --query=gone.jpg", "gone.jpg does not exist."),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_sentence(folder, command, words, sentence):
+def test_invalid_arguments_end_in_one_sentence(folder, command, words, sentence):
     before = set(folder.rglob("*"))
     done = command(f"{words} {SUPPORT}{QUERY}" + ("" if "--output" in words else "--output=f.png"))
     assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence + "\n")

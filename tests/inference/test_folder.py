@@ -1,4 +1,4 @@
-"""The images of a folder, and what is left out of it."""
+"""Images of a folder, and the summary of skipped files."""
 
 import json
 
@@ -17,7 +17,7 @@ WRITABLE = {suffix for suffix, kind in Image.registered_extensions().items() if 
 
 
 @pytest.mark.parametrize("suffix", sorted(WRITABLE - NO_PICTURE - DEPRECATED))
-def test_every_format_that_pillow_writes_is_found_by_its_name_and_read(tmp_path, suffix):
+def test_every_format_that_pillow_writes_is_found_and_read(tmp_path, suffix):
     image = Image.fromarray(PIXELS)
     one_bit = suffix in (".msp", ".xbm")
     image.convert("1" if one_bit else "P" if suffix == ".blp" else "RGB").save(tmp_path / f"a{suffix}")
@@ -36,7 +36,7 @@ def test_no_format_without_pixels_is_found():
     assert (".avif" in readable_suffixes()) == features.check("avif")
 
 
-def test_what_is_left_out_is_counted_by_its_suffix(tmp_path):
+def test_skipped_files_are_counted_by_suffix(tmp_path, monkeypatch):
     for name in ("b.png", "a.JPG", "x.txt", "y.TXT", "notes", "c.heic", "d.HEIF", ".hidden.png", "e.xcf"):
         (tmp_path / name).touch()
     for name in ("deeper.png", "other"):
@@ -46,9 +46,13 @@ def test_what_is_left_out_is_counted_by_its_suffix(tmp_path):
     package = "(HEIC, which the package pillow-heif reads: pip install pillow-heif)"
     heic = f"1 .heic {package}, 1 .heif {package}"
     assert left_out == f"{heic}, 2 .txt, 1 .xcf, 2 folders, 1 without a suffix"
+    (tmp_path / "other" / "a.avif").touch()
+    monkeypatch.setattr("mmnet_jax.inference.folder.readable_suffixes", lambda: {".jpg"})
+    avif = "1 .avif (AVIF, which newer releases of Pillow read: pip install --upgrade pillow)"
+    assert find_images(tmp_path / "other") == ([], avif)
 
 
-def test_what_predict_wrote_is_left_out(tmp_path):
+def test_results_of_predict_are_skipped(tmp_path):
     results = ["a_mask.png", "a_overlay.png", "a.npy", "sheet.png", "predictions.json"]
     for name in ["a.png", "b_mask.png", *results]:
         (tmp_path / name).touch()
@@ -64,18 +68,9 @@ def test_what_predict_wrote_is_left_out(tmp_path):
         assert left_out.endswith("1 mask")
 
 
-def test_masks_beside_their_images_are_left_out(tmp_path):
+def test_masks_beside_their_images_are_skipped(tmp_path):
     for name in ("1.jpg", "1_mask.png", "2.png", "2_mask.PNG", "3.jpg", "3.png", "4_mask.png", "5_mask.jpg", "5.jpg"):
         (tmp_path / name).touch()
     images, left_out = find_images(tmp_path)
     assert [image.name for image in images] == ["1.jpg", "2.png", "3.jpg", "4_mask.png", "5.jpg", "5_mask.jpg"]
     assert left_out == "3 masks"
-
-
-def test_avif_is_explained_where_pillow_does_not_read_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("mmnet_jax.inference.folder.readable_suffixes", lambda: {".jpg"})
-    (tmp_path / "a.avif").touch()
-    assert find_images(tmp_path) == (
-        [],
-        "1 .avif (AVIF, which newer releases of Pillow read: pip install --upgrade pillow)",
-    )

@@ -1,4 +1,4 @@
-"""Images segmented by example: what is written, and what is refused before anything is."""
+"""Segmentation of images: results, and errors before anything is written."""
 
 import errno
 import json
@@ -22,22 +22,28 @@ from tests.evaluation.reference import resize_align_corners
 from tests.inference.conftest import SIZE, refused
 
 
-def test_each_query_gets_a_mask_and_an_overlay_of_its_own_size(folder, config, network, supports_of):
-    queries = find_queries([folder / "queries", folder / "b.png"], folder / "out")
+def test_a_query_of_any_mode_gets_a_mask_and_an_overlay_of_its_own_size(folder, config, network, supports_of):
+    kinds = folder / "kinds"
+    kinds.mkdir()
+    sizes = [(5, 7), (1, 400), (300, 2), (1, 1), (640, 480), (8, 8)]
+    for mode, size in zip(("L", "RGBA", "P", "1", "CMYK", "I;16"), sizes, strict=True):
+        image = Image.new("RGB", size, "teal").convert("L" if mode == "I;16" else mode)
+        image.convert(mode).save(kinds / f"{mode[0]}.tif")
+    queries = find_queries([kinds, folder / "b.png"], folder / "out")
     out = folder / "out" / "deep"
-    answers = segment_images(*network, config, supports_of(), queries, out)
-    results = {f"{name}_{kind}.png" for name in ("one", "two", "three", "b") for kind in ("mask", "overlay")}
-    assert {file.name for file in out.iterdir()} == results | {"sheet.png", "predictions.json"}
-    assert {file for answer in answers for file in answer.files} == {out / name for name in results}
-    for query in queries:
-        mask, overlay = (Image.open(out / f"{query.stem}_{kind}.png") for kind in ("mask", "overlay"))
-        assert mask.size == Image.open(query).size
+    results = segment_images(*network, config, supports_of(), queries, out)
+    names = {f"{name}_{kind}.png" for name in "LRP1CIb" for kind in ("mask", "overlay")}
+    assert {file.name for file in out.iterdir()} == names | {"sheet.png", "predictions.json"}
+    assert {file for result in results for file in result.files} == {out / name for name in names}
+    for query, result in zip(queries, results, strict=True):
+        mask, overlay = map(Image.open, result.files)
+        assert mask.size == Image.open(query).size == result.size[::-1]
         assert mask.mode == "L" and set(np.unique(np.array(mask))) <= {0, 255}
         assert (overlay.size, overlay.mode) == (mask.size, "RGB")
 
 
 @pytest.mark.parametrize("names", ["a", "ab"])
-def test_the_mask_is_the_networks_own_answer(config, network, folder, supports_of, names):
+def test_logits_and_mask_are_those_of_the_network(config, network, folder, supports_of, names):
     model, variables = network
     supports = supports_of(names)
     queries = find_queries([folder / "queries"], folder / "out")
@@ -58,7 +64,7 @@ def test_the_mask_is_the_networks_own_answer(config, network, folder, supports_o
         np.testing.assert_array_equal(mask[decided], (full > 0)[decided])
 
 
-def test_each_file_is_encoded_once_also_as_two_supports_and_a_query(folder, config, network, monkeypatch):
+def test_a_file_that_is_two_supports_and_a_query_is_encoded_once(folder, config, network, monkeypatch):
     encoded = []
 
     def encode(*arguments):
@@ -73,7 +79,7 @@ def test_each_file_is_encoded_once_also_as_two_supports_and_a_query(folder, conf
     assert len(encoded) == 2
 
 
-def test_the_numbers_are_those_of_the_files_and_told_in_a_few_words(folder, config, network):
+def test_predictions_json_and_summaries_describe_the_files(folder, config, network):
     out, queries = folder / "out", find_queries([folder / "queries"], folder / "out")
     supports = read_supports([folder / "a.jpg", folder / "b.png"], [Box(5, 10, 25, 30), folder / "b_label.png"], config)
     answers = segment_images(*network, config, supports, queries, out, save_logits=True, made_by={"step": 7})
@@ -99,7 +105,7 @@ def test_the_numbers_are_those_of_the_files_and_told_in_a_few_words(folder, conf
     assert result._replace(fraction=0.0, probability=None).summary() == "nothing found"
 
 
-def test_many_queries_fill_further_sheets(folder, config, network, supports_of):
+def test_many_queries_fill_several_sheets(folder, config, network, supports_of):
     many = folder / "many"
     many.mkdir()
     for i in range(QUERIES_PER_SHEET + 1):
@@ -111,20 +117,9 @@ def test_many_queries_fill_further_sheets(folder, config, network, supports_of):
     assert not (folder / "out" / "sheet_3.png").exists()
 
 
-def test_any_kind_of_image_is_segmented_at_its_own_size(folder, config, network, supports_of):
-    sizes = [(5, 7), (1, 400), (300, 2), (1, 1), (640, 480), (8, 8)]
-    for mode, size in zip(("L", "RGBA", "P", "1", "CMYK", "I;16"), sizes, strict=True):
-        image = Image.new("RGB", size, "teal").convert("L" if mode == "I;16" else mode)
-        image.convert(mode).save(folder / f"{mode[0]}.tif")
-    queries = find_queries([folder / f"{mode}.tif" for mode in "LRP1CI"], folder / "out")
-    answers = segment_images(*network, config, supports_of(), queries, folder / "out")
-    assert [answer.size[::-1] for answer in answers] == sizes
-    assert [Image.open(file).size for answer in answers for file in answer.files] == [s for s in sizes for _ in "mo"]
-
-
-def test_the_margin_is_resized_with_corners_on_corners_and_without_padding():
+def test_the_margin_has_no_padding_and_is_resized_with_align_corners():
     logits = np.zeros((SIZE, SIZE, 2), np.float32)
-    logits[:16, :32, 1] = 1  # where a picture twice as wide as high lies
+    logits[:16, :32, 1] = 1  # an image twice as wide as high
     logits[16:, :, 0] = logits[:, 32:, 0] = 100
     assert (resize_on_host(foreground_margin(logits, (64, 128)), (64, 128)) == 1).all()
     logits = np.random.default_rng(1).normal(size=(SIZE, SIZE, 2)).astype(np.float32)
@@ -132,7 +127,7 @@ def test_the_margin_is_resized_with_corners_on_corners_and_without_padding():
     np.testing.assert_array_equal(resize_on_host(foreground_margin(logits, (50, 50)), (50, 50)) > 0, expected)
 
 
-def test_queries_that_do_not_fit_are_refused(folder):
+def test_invalid_queries_raise_a_user_error(folder):
     out, queries, a = folder / "out", folder / "queries", folder / "a.jpg"
     for name in ("empty", "texts"):
         (folder / name).mkdir()
@@ -155,7 +150,7 @@ def test_queries_that_do_not_fit_are_refused(folder):
     assert not out.exists()
 
 
-def test_no_picture_of_the_users_is_overwritten_and_no_folder_replaced(folder):
+def test_results_never_overwrite_inputs_or_folders(folder):
     mask, sheet, a, query = folder / "a_mask.png", folder / "sheet.png", folder / "a.jpg", folder / "queries/sheet.png"
     for image in (mask, sheet, query):
         Image.new("RGB", (9, 9)).save(image)
@@ -183,7 +178,7 @@ def test_an_image_named_twice_is_segmented_once(folder):
     assert [query.name for query in found] == ["one.jpg", "three.png", "two.JPEG"]
 
 
-def test_a_failure_leaves_nothing_behind_and_a_full_disk_is_told(folder, config, network, supports_of, monkeypatch):
+def test_a_failure_writes_nothing_and_a_full_disk_is_named(folder, config, network, supports_of, monkeypatch):
     queries, supports = find_queries([folder / "queries"], folder / "out"), supports_of()
 
     def failing(error, output):

@@ -1,4 +1,4 @@
-"""Examples of a class: what a mask or a box means, and what is refused."""
+"""Support sets from masks and boxes, and their errors."""
 
 import numpy as np
 import pytest
@@ -10,29 +10,28 @@ from tests.data.making import turned
 from tests.inference.conftest import SIZE, refused
 
 
-def test_a_box_is_read_and_written_as_its_corners_which_are_four_whole_numbers():
+def test_a_box_is_parsed_from_four_whole_numbers():
     assert parse_box("5, 10,+25,30") == Box(x0=5, y0=10, x1=25, y1=30)
     assert str(Box(-1, 0, 2, 3)) == "-1,0,2,3"
     for text in ("", "1,2,3", "1,2,3,4,5", "1,2,3,x", "1.5,2,3,4", "1,2,,4", "1_0,2,30,4", "1;2;3;4"):
         refused(f"box {text!r} is not four whole numbers x0,y0,x1,y1.", parse_box, text)
 
 
-def test_the_label_of_a_box_is_its_inside_and_one_that_does_not_fit_is_refused():
+def test_the_label_of_a_box_and_errors_of_boxes_that_do_not_fit():
     expected = [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
     np.testing.assert_array_equal(box_label(Box(1, 1, 3, 4), (5, 4)), expected)
     assert box_label(Box(0, 0, 4, 5), (5, 4)).all()
     assert box_label(Box(3, 4, 4, 5), (5, 4)).sum() == 1
-    for axis, box in {"x": "2,0,2,3", "y": "0,3,2,3"}.items():
-        message = f"box {box} is empty: {axis}1, the first pixel outside, must be larger than {axis}0."
+    corners = "(x0,y0,x1,y1 are two corners, not a corner and a size)"
+    for axis, box in [("x", "2,0,2,3"), ("y", "0,3,2,3"), ("x", "3,0,2,3")]:
+        message = f"box {box} is empty: {axis}1 must be larger than {axis}0 {corners}."
         refused(message, box_label, parse_box(box), (5, 4))
-    message = "box 3,0,2,3 is reversed: x1 must be larger than x0 (x0,y0,x1,y1 are two corners, not a corner and "
-    refused(message + "a size).", box_label, Box(3, 0, 2, 3), (5, 4))
     for box in ("0,0,5,5", "0,0,4,6", "-1,0,3,3", "0,-1,3,3"):
         message = f"box {box} is not inside cow.jpg, which is 4 x 5 pixels."
         refused(message, box_label, parse_box(box), (5, 4), "cow.jpg")
 
 
-def test_masks_and_boxes_take_turns_and_mean_the_same(folder, config, supports_of):
+def test_masks_and_boxes_of_the_same_pixels_are_equivalent(folder, config, supports_of):
     images = [folder / "a.jpg", folder / "b.png"]
     box = Box(5, 10, 25, 30)
     expected = supports_of("ab")
@@ -43,8 +42,7 @@ def test_masks_and_boxes_take_turns_and_mean_the_same(folder, config, supports_o
         assert [example.annotation for example in supports.examples] == places
 
 
-def test_a_box_is_of_the_image_as_it_is_seen(folder, config):
-    """A camera held upright stores the picture on its side."""
+def test_a_box_refers_to_the_upright_image(folder, config):
     (folder / "stored.png").write_bytes(turned(np.asarray(Image.open(folder / "b.png")), 6))
     stored, upright = (read_supports([folder / name], [Box(5, 10, 25, 45)], config) for name in ("stored.png", "b.png"))
     np.testing.assert_array_equal(stored.labels, upright.labels)
@@ -53,7 +51,7 @@ def test_a_box_is_of_the_image_as_it_is_seen(folder, config):
         read_supports([folder / "stored.png"], [Box(0, 0, 50, 30)], config)
 
 
-def test_examples_are_kept_small_for_people(folder, config):
+def test_examples_are_scaled_down_for_display(folder, config):
     Image.new("RGB", (3000, 1500), "blue").save(folder / "large.png")
     (example,) = read_supports([folder / "large.png"], [Box(0, 0, 1500, 1500)], config).examples
     assert example.image.shape == (DISPLAYED // 2, DISPLAYED, 3)
@@ -61,7 +59,7 @@ def test_examples_are_kept_small_for_people(folder, config):
     assert (example.image == (0, 0, 255)).all()
 
 
-def test_every_kind_of_mask_means_the_same(folder, supports_of):
+def test_masks_of_all_modes_are_equivalent(folder, supports_of):
     expected = supports_of().labels
     mask = Image.open(folder / "a_label.png")
     palette = Image.fromarray(np.where(np.array(mask) > 0, 7, 0).astype(np.uint8), mode="P")
@@ -75,7 +73,7 @@ def test_every_kind_of_mask_means_the_same(folder, supports_of):
         np.testing.assert_array_equal(supports_of().labels, expected)
 
 
-def test_ignored_pixels_become_unknown(folder, supports_of):
+def test_ignored_pixels_become_255(folder, supports_of):
     mask = np.array(Image.open(folder / "a_label.png"))
     mask[10:30, 5:15] = 9
     Image.fromarray(mask).save(folder / "a_label.png")
@@ -89,7 +87,7 @@ def test_ignored_pixels_become_unknown(folder, supports_of):
         supports_of("b", ignore=255)
 
 
-def test_supports_that_do_not_fit_are_refused(folder, config):
+def test_invalid_supports_raise_a_user_error(folder, config):
     a, b, label, black = (folder / name for name in ("a.jpg", "b.png", "a_label.png", "black.png"))
     absent, text = folder / "c.jpg", folder / "text.jpg"
     text.write_text("not a picture")
@@ -109,7 +107,7 @@ def test_supports_that_do_not_fit_are_refused(folder, config):
         refused(message, read_supports, images, places, config)
 
 
-def test_a_mask_in_the_frame_that_is_stored_gets_a_sentence_that_names_exif(folder, config):
+def test_a_mask_with_the_image_s_unrotated_size_names_exif(folder, config):
     image, label = folder / "turned.png", folder / "stored.png"
     image.write_bytes(turned(np.asarray(Image.open(folder / "a.jpg")), 6))
     Image.open(folder / "a_label.png").transpose(Image.Transpose.ROTATE_90).save(label)
@@ -119,7 +117,7 @@ def test_a_mask_in_the_frame_that_is_stored_gets_a_sentence_that_names_exif(fold
     assert example.notes == ()
 
 
-def test_where_the_size_cannot_tell_how_a_mask_lies_a_note_does(folder, config):
+def test_a_rotated_image_of_equal_mask_size_gets_a_note(folder, config):
     image = folder / "turned.png"
     image.write_bytes(turned(np.asarray(Image.open(folder / "a.jpg")), 3))
     supports = read_supports([image], [folder / "a_label.png"], config)
@@ -132,15 +130,15 @@ def test_where_the_size_cannot_tell_how_a_mask_lies_a_note_does(folder, config):
     np.testing.assert_array_equal(supports.labels, plain.labels)
 
 
-def test_a_mask_or_a_box_without_background_is_noted(folder, config):
+def test_an_annotation_without_background_gets_a_note(folder, config):
     Image.new("L", (60, 40), 1).save(folder / "all.png")
     for place, name in ((folder / "all.png", "mask all.png"), (Box(0, 0, 60, 40), "box 0,0,60,40")):
         (example,) = read_supports([folder / "a.jpg"], [place], config).examples
         assert example.notes == (f"{name} leaves no background: all of a.jpg counts as the class.",)
 
 
-def test_foreground_that_the_networks_grid_would_miss_is_refused(folder, config):
-    """900 pixels become 32, of which the 5 x 5 grid takes each 8th: 225 pixels lie between two of its points."""
+def test_foreground_between_the_grid_points_raises_a_user_error(folder, config):
+    """900 pixels become 32, and the 5 x 5 grid takes every 8th: its points are 225 pixels apart."""
     large = folder / "large.png"
     Image.new("RGB", (900, 900)).save(large)
     message = "box 30,30,200,200 has too little foreground: scaled to the network's 33 pixels, no point of "
