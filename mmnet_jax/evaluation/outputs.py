@@ -10,8 +10,9 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from mmnet_jax.data.transforms.squash import squash_label
 from mmnet_jax.evaluation.pixel_counts import PixelCounts, count_pixels, predicted_foreground, threshold_bins
-from mmnet_jax.features.encoded import EncodedImage, Networks, decode_images, stack_images
+from mmnet_jax.features.encoded import Networks
 from mmnet_jax.labels import IGNORE
+from mmnet_jax.models.encoded import EncodedImage, decode_images, stack_images
 from mmnet_jax.models.network import grid_masks
 from mmnet_jax.ops.resize import resize_bilinear, resize_to_sides
 

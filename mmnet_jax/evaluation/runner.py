@@ -26,9 +26,10 @@ from mmnet_jax.evaluation.pixel_counts import count_above_thresholds
 from mmnet_jax.evaluation.result import Baseline, Result, Sample
 from mmnet_jax.evaluation.saved_masks import SaveMask
 from mmnet_jax.evaluation.sheet import spread_over_classes
-from mmnet_jax.features.encoded import EncodedImage, Networks, encode_images, image_capacity
+from mmnet_jax.features.encoded import Networks, encode_images, image_capacity
 from mmnet_jax.features.plan import plan_turns
 from mmnet_jax.features.source import Source, image_source
+from mmnet_jax.models.encoded import EncodedImage
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.models.registry import init_head
 

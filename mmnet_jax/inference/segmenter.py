@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 from mmnet_jax.data.images import read_image
 from mmnet_jax.data.transforms.evaluation import prepare_image
 from mmnet_jax.drawing.images import RGB
-from mmnet_jax.features.encoded import EncodedImage, decode_images, encode_levels, stack_images
 from mmnet_jax.inference.supports import Supports
+from mmnet_jax.models.encoded import EncodedImage, decode_images, encode_levels, stack_images
 from mmnet_jax.models.network import FewShotNetwork, grid_masks
 
 
