@@ -39,6 +39,7 @@ def centred_padding(kernel_size: int, dilation: int) -> Padding:
     return dilation * (kernel_size // 2), dilation * (kernel_size // 2)
 
 
+@partial(jax.jit, static_argnames=("stride", "dilation", "padding"))  # traced once for layers of the same shape
 def convolve(
     x: Float[Array, "n h w c"],
     kernel: Float[Array, "k k i o"],
