@@ -28,7 +28,7 @@ html_math_renderer = "mathml"
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True, "exclude-members": "setup, name, parent, scope, replace"}
+autodoc_default_options = {"members": True, "exclude-members": "setup, name, parent, scope, replace, BACKBONES, DAMAGE"}
 
 
 def draw_formula(translator: Any, node: nodes.Element) -> NoReturn:
@@ -43,9 +43,11 @@ def shorten_types(app: Any, page: nodes.document) -> None:
 
 
 def shorten_signature(app: Any, what: str, name: str, obj: Any, options: Any, text: str | None, returns: Any) -> Any:
-    """Leaves out Flax's ``parent`` and ``name``, and makes defaults that are classes valid Python."""
+    """Leaves out Flax's ``parent`` and ``name``, and makes defaults that are classes or functions valid Python."""
     text = re.sub(r", parent: .*, name: str \| None = None", "", text or "")
-    return (re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text), returns) if text else None
+    text = re.sub(r"<(?:class|function) '?(?:\w+\.)*(\w+)'?>", r"\1", text)
+    text = re.sub(r"<(?:function [\w.]*<lambda>|factory)>", "...", text)
+    return (text, returns) if text else None
 
 
 plain: dict[str, list[str]] = {}  # docstrings of attributes, in which napoleon takes words before a colon for a type
