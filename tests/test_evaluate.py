@@ -109,7 +109,7 @@ def test_the_episode_table_adds_up_to_the_result(folder, result):
 
 def test_a_manifest_repeats_the_number(folder, result):
     same = "--workdir=work", "--manifest=out/result.manifest.json", "--checkpoint=7"
-    done = command(folder, evaluate, *same, "--set=evaluation.cache_gb=0", "--set=evaluation.batch_size=9")
+    done = command(folder, evaluate, *same, "--set=evaluation.cache_gb=0")
     assert done.returncode == 0, done.stderr
     (again,) = (folder / "work" / "results").glob("*_step7.json")
     after = json.loads(again.read_text())
