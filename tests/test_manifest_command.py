@@ -56,10 +56,13 @@ def test_repris_episodes_need_neither_images_nor_a_network(tmp_path):
     ("flags", "sentence"),
     [
         ("--dataset=voc", "unknown dataset voc: use one of pascal5i, coco20i, fss1000, custom, creatures."),
-        ("--dataset=custom", "the package has no lists of custom; give --data_dir=DATA, where it is prepared."),
+        (
+            "--dataset=custom",
+            "the package has no lists of custom (folder); give --data_dir=DATA, where it is prepared.",
+        ),
         (
             "--dataset=pascal5i --split=folder",
-            "the lists of --split=folder lie with the images; give --data_dir=DATA, where it is prepared.",
+            "the package has no lists of pascal5i (folder); give --data_dir=DATA, where it is prepared.",
         ),
         ("--dataset=pascal5i --coco_masks=all", "--coco_masks does not apply to pascal5i."),
         (

@@ -167,9 +167,9 @@ def listed_dataset(name: str, variant: str, folds: str | None = None) -> Dataset
       UserError: the package has no lists of the dataset, or there is no such variant or division into folds.
     """
     spec, folds = _choose(name, variant, folds)
-    if spec.listed is None:
-        raise UserError(f"the package has no lists of {name}; give --data_dir=DATA, where it is prepared.")
-    ids, counts = spec.listed(variant)
+    if (listed := spec.listed(variant)) is None:
+        raise UserError(f"the package has no lists of {name} ({variant}); give --data_dir=DATA, where it is prepared.")
+    ids, counts = listed
     nothing = Split("train", [], np.zeros((0, len(spec.class_names)), np.int64), [], 1, spec.one_class)
     if counts is None:
         counts = np.zeros((len(ids), len(spec.class_names)), np.int64)

@@ -64,7 +64,9 @@ def make_record(identity: str, example: Example, classes: int) -> tuple[dict[str
     image, (pixels, orientation) = example.image, decode_upright(example.image, example.image_name)
     if orientation != 1:
         image = png_bytes(pixels)
-    indices = decode_mask(example.mask, example.mask_name)
+    indices = example.mask
+    if isinstance(indices, bytes):
+        indices = decode_mask(indices, example.mask_name)
     check_size(indices.shape, example.mask_name, pixels.shape, example.image_name, orientation)
     own = example.class_id
     counts = count_classes(indices, classes if own is None else 2, example.mask_name, example.may_be_empty)

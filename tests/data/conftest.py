@@ -1,4 +1,4 @@
-"""A VOCdevkit folder of small made-up images, and where it is prepared to."""
+"""A VOCdevkit folder of small synthetic images, and a data folder."""
 
 import pytest
 
@@ -17,5 +17,5 @@ def voc(tmp_path):
 
 @pytest.fixture
 def data(tmp_path):
-    """A data folder, not there yet."""
+    """A data folder that does not exist yet."""
     return tmp_path / "data"

@@ -59,4 +59,4 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(voc, tmp_path):
     assert os.listdir(final.parent) == ["1.0.0"]
     lines = []
     check(killed, lines.append)
-    assert lines == [f"{final}: whole, {IMAGES + 2:,} images, {len(contents(whole)) - 3} files with their checksums"]
+    assert lines == [f"{final}: complete, {IMAGES + 2:,} images, {len(contents(whole)) - 3} files with their checksums"]

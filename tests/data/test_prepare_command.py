@@ -21,7 +21,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_data.py"
 
 @pytest.fixture(scope="module")
 def script():
-    """The script as a module; its flags are those of the tests' process until the module ends."""
+    """The script as a module, whose flags are defined in the test process until the module ends."""
     spec = importlib.util.spec_from_file_location("prepare_data", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     before = set(flags.FLAGS)
@@ -33,46 +33,34 @@ def script():
         delattr(flags.FLAGS, name)
 
 
-def test_prepares_tells_progress_and_what_comes_next(voc, data):
+def test_it_logs_progress_and_prints_the_next_command(voc, data):
     arguments = ["pascal5i", f"--source={voc.parent}", f"--data_dir={data}"]
     done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"pascal5i is prepared: {data}/pascal5i/protocol/1.0.0\n")
     assert "train: found 3 of 5,953 images\nval: found 2 of 1,449 images\n" in done.stdout
     assert "python -m mmnet_jax.train --config=configs/pascal_1shot.py" in done.stdout.splitlines()[-1]
-    assert done.stderr.startswith(f"pascal5i: reading what is in {voc.parent}\n")
+    assert done.stderr.startswith(f"pascal5i: reading {voc.parent}\n")
     assert "pascal5i: image 5/5 " in done.stderr
     assert [file.name for file in data.iterdir()] == ["pascal5i"]
 
 
+UNUSED = [("check", "workers"), ("check", "split"), ("check", "folds"), ("fss1000", "folds"), ("pascal5i", "seed")]
+UNUSED += [("pascal5i", "coco_masks"), ("creatures", "split")]
 MISTAKES = [
-    (
-        None,
-        {},
-        r"the first argument is the dataset to prepare \(pascal5i, coco20i, fss1000, custom or creatures\) or check\.",
-    ),
-    ("check", {"workers": "2"}, r"--workers means nothing to check\."),
-    ("check", {"split": "folder"}, r"--split means nothing to check\."),
-    ("fss1000", {"folds": "3"}, r"--folds means nothing to fss1000\."),
-    ("check", {"folds": "3"}, r"--folds means nothing to check\."),
-    ("pascal5i", {"seed": "3"}, r"--seed means nothing to pascal5i\."),
-    ("pascal5i", {"coco_masks": "published"}, r"--coco_masks means nothing to pascal5i\."),
-    (
-        "coco20i",
-        {"coco_masks": "best", "source": "."},
-        r"coco20i comes in the variants all and published, but not best\.",
-    ),
-    ("creatures", {"split": "folder"}, r"--split means nothing to creatures\."),
+    (None, {}, r"give the dataset to prepare first \(pascal5i, coco20i, fss1000, custom or creatures\), or check\."),
+    ("coco20i", {"coco_masks": "best"}, r"coco20i comes in the variants all and published, but not best\."),
+    *((name, {flag: "3"}, rf"--{flag} does not apply to {name}\.") for name, flag in UNUSED),
 ]
 
 
 @pytest.mark.parametrize(("name", "values", "sentence"), MISTAKES)
-def test_a_mistake_is_told(script, name, values, sentence):
+def test_a_wrong_flag_is_an_error(script, name, values, sentence):
     with flagsaver.as_parsed(**values), pytest.raises(UserError, match=f"^{sentence}$"):
         script.main(name)
 
 
-def test_what_is_prepared_is_left_as_it_is(script, voc, data, capsys):
+def test_a_prepared_dataset_is_not_prepared_again(script, voc, data, capsys):
     with flagsaver.as_parsed(source=str(voc), data_dir=str(data), split="folder"):
         script.main("pascal5i")
         script.main("pascal5i")
@@ -82,7 +70,7 @@ def test_what_is_prepared_is_left_as_it_is(script, voc, data, capsys):
     assert again == f"pascal5i is already prepared (remove the folder to prepare it again): {folder}"
 
 
-def test_folds_of_own_data_are_a_flag(script, data, tmp_path, capsys):
+def test_a_flag_sets_the_folds_of_own_data(script, data, tmp_path, capsys):
     for name in ("ant", "bee", "crow"):
         (tmp_path / "own" / name).mkdir(parents=True)
         for i in range(2):
@@ -93,7 +81,7 @@ def test_folds_of_own_data_are_a_flag(script, data, tmp_path, capsys):
     assert "\nfold 2 holds out crow\n" in capsys.readouterr().out
 
 
-def test_terminated_it_keeps_finished_shards_alone_and_goes_on_from_them(voc, data):
+def test_terminated_it_keeps_finished_shards_and_resumes(voc, data):
     write_many(voc, 1000)
     small = "import runpy, mmnet_jax.data.shards as shards; shards.SIZE = 100; "  # images of a shard
     script = [sys.executable, "-c", f"{small}runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"]
@@ -110,16 +98,16 @@ def test_terminated_it_keeps_finished_shards_alone_and_goes_on_from_them(voc, da
             process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(10)
-        told = process.stderr.read()
-        assert process.returncode == 130, told
+        output = process.stderr.read()
+        assert process.returncode == 130, output
     finally:
         process.kill()
         process.communicate()
-    assert "images are done and kept; the same command goes on from there.\ninterrupted.\n" in told
+    assert "images are finished and kept; rerun the command to continue.\ninterrupted.\n" in output
     assert os.listdir(work.parent) == [work.name]
     notes, records = ({file.name for file in (work / name).iterdir()} for name in ("notes", "records"))
     assert notes == {f"{name}.json" for name in records}
     again = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert "train: found 1,000 of 1,000 images" in again.stdout
-    assert "of 1,002 images are there from an earlier run." in again.stderr
+    assert "of 1,002 images exist from an earlier run." in again.stderr
     assert os.listdir(work.parent) == ["1.0.0"]

@@ -76,14 +76,14 @@ def test_finished_shards_are_kept_and_the_next_run_makes_the_rest(voc, data, tmp
     lines = []
     with pytest.raises(UserError, match=r"train_4\.jpg is broken.*; --on_error=skip leaves out such images\.$"):
         prepare("pascal5i", voc, data, "folder", lines.append)
-    assert lines[-1] == "pascal5i: 4 of 7 images are done and kept; the same command goes on from there."
+    assert lines[-1] == "pascal5i: 4 of 7 images are finished and kept; rerun the command to continue."
     assert os.listdir(unfinished(data).parent) == [".1.0.0.unfinished"]
     before = files(unfinished(data) / "records")
     assert list(before) == FILES[:2]
     image_of(voc, "train_4").write_bytes(good)
     monkeypatch.chdir(voc.parent)
     folder = prepare("pascal5i", voc.name, data, "folder", lines.append)  # the same source in other words
-    assert "pascal5i: 4 of 7 images are there from an earlier run." in lines
+    assert "pascal5i: 4 of 7 images exist from an earlier run." in lines
     after = files(folder)
     assert {name: after[name] for name in before} == before and contents(folder) == whole
     assert os.listdir(folder.parent) == ["1.0.0"]
@@ -103,9 +103,8 @@ def test_finished_shards_are_made_again_if_their_images_have_changed(voc, data, 
     lines = []
     prepare("pascal5i", voc, data, "folder", lines.append)
     made = 1 if change == "a mask" else 2
-    assert f"pascal5i: {made} files of an earlier run are made again: their images have changed or were left out." in (
-        lines
-    )
+    remade = f"pascal5i: remaking {made} files of an earlier run, since their images changed or were left out."
+    assert remade in lines
     dataset = open_dataset("pascal5i", data, "folder")
     if change == "a mask":
         assert dataset.train.counts[2, 20] == 64
@@ -237,7 +236,7 @@ def test_images_that_are_missing_or_turned_are_named(voc, data):
     lines = []
     prepare("pascal5i", voc, data, "folder", lines.append)
     assert "pascal5i: not found, or without a mask, for the train split: train_0, train_3" in lines
-    expected = "pascal5i: turned as EXIF says: train_1; make sure that their masks are upright too."
+    expected = "pascal5i: rotated by EXIF: train_1; make sure that their masks are upright too."
     assert lines[-1] == expected and not any("val split" in line for line in lines)
 
 

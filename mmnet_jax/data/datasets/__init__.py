@@ -1,4 +1,4 @@
-"""The datasets: one file each, and one entry here."""
+"""Registry of the datasets; each is declared in a file of its own."""
 
 from mmnet_jax.data.datasets.coco20i import COCO20I
 from mmnet_jax.data.datasets.creatures.builder import CREATURES

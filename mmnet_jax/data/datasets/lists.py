@@ -1,9 +1,9 @@
-"""Lists of images and of classes: those of the package, and those in a dataset's own folder."""
+"""Lists of images and classes, packaged or in a source folder."""
 
 import gzip
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
@@ -15,17 +15,16 @@ from mmnet_jax.errors import UserError
 from mmnet_jax.labels import IGNORE
 
 _PATH = re.compile(r"""([A-Za-z]:/)?[^\s"'#,;:?*<>|\x00-\x1f]*(?<!/)""")
-"""No spaces, and no signs of another format (a table, JSON, comments) in a path, which ends in a name."""
+"""A path without spaces or characters of other formats (tables, JSON, comments), and not a folder's."""
 _FORMS = "a line holds an id, an image's path, an image's and a mask's path, or an id with 1, 0 or -1"
 
 
 def read_list(file: Path) -> list[str]:
-    """The ids in a list of images, one a line, in its order and each once.
+    """The ids in a list of images, one a line, without duplicates.
 
-    An image is an id, or a file or path whose name without suffix is the id. After it may stand its mask's path (the
-    form of PFENet's lists), or 1 (taken), 0 or -1 (left out; the form of VOC's ImageSets/Main). The text is UTF-8 or
-    UTF-16, with any line ends. A ``UserError`` tells a file that cannot be read, the line that has another form, or an
-    empty list.
+    A line holds an id, or a file or path whose name without suffix is the id; then, optionally, the path of its mask
+    (as in PFENet's lists), or 1 (included), 0 or -1 (left out; as in VOC's ImageSets/Main). The text is UTF-8 or UTF-16
+    with any line ends. Raises a ``UserError`` for an unreadable file, a line of another form or an empty list.
     """
     ids = []
     for number, line in enumerate(_text(file).splitlines(), 1):
@@ -44,10 +43,10 @@ def read_list(file: Path) -> list[str]:
 
 
 def read_names(file: Path) -> list[str]:
-    """The lines of a text file without the blanks around them, such as class names; empty lines are passed over.
+    """The lines of a text file, such as class names, stripped and without empty ones.
 
-    The text is UTF-8 or UTF-16, with any line ends. A ``UserError`` tells a file that cannot be read, is empty or
-    holds a line twice.
+    The text is UTF-8 or UTF-16 with any line ends. Raises a ``UserError`` for a file that is unreadable or empty, or
+    that repeats a line.
     """
     names = [line.strip() for line in _text(file).splitlines() if line.strip()]
     if not names:
@@ -58,20 +57,19 @@ def read_names(file: Path) -> list[str]:
 
 
 def repeated(names: Iterable[str]) -> str | None:
-    """The first name that stands more than once."""
+    """The first name that occurs more than once."""
     return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
-def refuse_shared(lists: Mapping[str, Sequence[str]], folder: Path, advice: str = "") -> None:
-    """Raises a ``UserError`` if the ids of the lists ``train`` and ``val`` of a folder overlap."""
-    if shared := sorted(set(lists["train"]) & set(lists["val"])):
-        raise UserError(
-            f"train.txt and val.txt of {folder} share {len(shared)} images, {shared[0]} among them{advice}."
-        )
+def refuse_shared(ids: Mapping[str, Iterable[str]], folder: Path, name: str = "{}.txt", advice: str = "") -> None:
+    """Raises a ``UserError`` if the ids of ``train`` and ``val`` overlap; ``name`` is the form of the files' names."""
+    if shared := sorted(set(ids["train"]) & set(ids["val"])):
+        files = f"{name.format('train')} and {name.format('val')} of {folder}"
+        raise UserError(f"{files} share {len(shared)} images, such as {shared[0]}{advice}.")
 
 
 def image_id(path: str) -> str:
-    """The name of a file or path without the suffix of an image."""
+    """The name of a file or path, without an image's suffix."""
     name = PurePosixPath(path)
     return name.stem if name.suffix.lower() in IMAGE_SUFFIXES else name.name
 
@@ -87,29 +85,25 @@ def _text(file: Path) -> str:
 
 
 def packaged(name: str) -> bytes:
-    """The content of a packaged list, unpacked."""
+    """The content of a packaged list, decompressed."""
     data = resources.files("mmnet_jax.data").joinpath("lists", name).read_bytes()
     return gzip.decompress(data) if name.endswith(".gz") else data
 
 
 def packaged_names(name: str) -> list[str]:
-    """The names in a packaged list, in its order.
-
-    These are image ids (pascal5i_train, sbd_train_noval, voc2012_train, voc2012_val) or classes (fss1000_train,
-    fss1000_val, fss1000_test).
-    """
+    """The names in a packaged list, in its order: image ids (``voc2012_val``) or classes (``fss1000_test``)."""
     return packaged(f"{name}.txt").decode().split()
 
 
 def coco_val_order() -> list[int]:
-    """The 40,137 ids of COCO's published val list in its order, which decides the order of test episodes."""
+    """The 40,137 ids of COCO's published val list; their order decides the order of test episodes."""
     return [int(line) for line in packaged("coco_val_order.txt.gz").split()]
 
 
 def pascal_counts() -> dict[str, Int[np.ndarray, "21"]]:
-    """Pixels of every class, 0 the background, in the masks of all 12,031 images of VOC 2012 and SBD, by ascending id.
+    """Pixels of every class, background first, in the masks of all 12,031 images of VOC 2012 and SBD, by ascending id.
 
-    With them admission, episodes and manifests of the whole of PASCAL-5i need no image.
+    They allow drawing the episodes of PASCAL-5i without images.
     """
     counts = {}
     for line in packaged("pascal_counts.tsv.gz").decode().splitlines()[1:]:

@@ -2,15 +2,14 @@
 
 import io
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 from mmnet_jax.data.datasets.hsnet import HSNet, pascal_lists
 from mmnet_jax.data.datasets.lists import packaged_names, pascal_counts, read_list, refuse_shared
 from mmnet_jax.data.datasets.sources import image_files, read_file
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, TestList, contiguous
-from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
 
 CLASSES = """
@@ -18,31 +17,24 @@ background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable 
 sheep sofa train tvmonitor
 """
 VOC, AUGMENTED, SBD = "SegmentationClass", "SegmentationClassAug", "benchmark_RELEASE/dataset"
-"""Folders of masks: VOC's own, SBD's with VOC's as PNG files, and SBD's original archive."""
-
-
-class Files(NamedTuple):
-    """The files of a source folder, by image id."""
-
-    images: dict[str, Path]
-    masks: dict[str, Path]
-    """Of masks of one image VOC's own is taken, then SegmentationClassAug's."""
-    with_sbd: bool
-    """Whether there is a folder of SBD's masks, which VOC's own lack."""
+"""Folders of masks: VOC's own; SBD's and VOC's as PNG files; SBD's original archive."""
 
 
 def find_voc(source: Path) -> Path:
-    """The VOC2012 folder at, in, or one level below ``source``; a ``UserError`` if there is none."""
+    """The folder VOC2012: ``source``, or in it, or in a VOCdevkit in it; raises a ``UserError`` if there is none."""
     for folder in (source, source / "VOC2012", source / "VOCdevkit" / "VOC2012"):
         if (folder / "JPEGImages").is_dir():
             return folder
-    raise UserError(f"{source} holds no VOC2012/JPEGImages; the VOCdevkit folder is wanted.")
+    raise UserError(f"{source} holds no VOC2012/JPEGImages; give the VOCdevkit folder.")
 
 
-def find_files(source: Path, voc: Path) -> Files:
-    """All images and masks of VOC 2012 and SBD; SBD's archive lies in ``source``, or beside or in VOCdevkit.
+def find_files(source: Path, voc: Path) -> tuple[dict[str, Path], dict[str, Path], bool]:
+    """All images and masks of VOC 2012 and SBD, by id, and whether SBD's masks are among them.
 
-    A ``UserError`` tells that there is no folder of masks, or what SBD's archive lacks.
+    SBD's archive may lie in ``source``, or beside or in VOCdevkit. A mask is VOC's own if there is one, else
+    SegmentationClassAug's, else SBD's.
+
+    Raises a ``UserError`` if no folder of masks exists or SBD's archive is incomplete.
     """
     places = [folder / SBD for folder in (source, voc, *voc.absolute().parents[:2])]
     sbd = next((folder for folder in places if folder.parent.is_dir()), None)
@@ -51,19 +43,19 @@ def find_files(source: Path, voc: Path) -> Files:
     images = image_files(voc / "JPEGImages")
     folders = {folder: image_files(voc / folder, (".png",)) for folder in (AUGMENTED, VOC)}
     if not sbd and not any((voc / folder).is_dir() for folder in folders):
-        needed = f"{AUGMENTED}, the masks of VOC 2012 and SBD as PNG files, nor {VOC}, nor SBD's {SBD}/cls"
-        raise UserError(f"{voc} has no masks: there is neither {needed}.")
+        needed = f"{AUGMENTED} (the masks of VOC 2012 and SBD as PNG files), {VOC} or SBD's {SBD}/cls"
+        raise UserError(f"{voc} has no masks; add {needed}.")
     masks = folders[AUGMENTED] | folders[VOC]
     if sbd:
         images = image_files(sbd / "img") | images
         masks = image_files(sbd / "cls", (".mat",)) | masks
-    return Files(images, masks, bool(sbd) or (voc / AUGMENTED).is_dir())
+    return images, masks, bool(sbd) or (voc / AUGMENTED).is_dir()
 
 
 def list_ids(voc: Path, variant: str) -> dict[str, list[str]]:
-    """The train and val lists: ``protocol``, ``trainaug``, or ``folder``, those in the folder's ImageSets/Segmentation.
+    """The train and val lists of a variant; those of ``folder`` lie in its ImageSets/Segmentation.
 
-    A ``UserError`` tells a list that is missing or cannot be read, or that the two share an image.
+    Raises a ``UserError`` for a list that is missing or unreadable, and for lists that share an image.
     """
     val = packaged_names("voc2012_val")
     if variant == "protocol":  # VOC 2012 train and SBD's train_noval
@@ -79,54 +71,49 @@ def list_ids(voc: Path, variant: str) -> dict[str, list[str]]:
     return lists
 
 
-def list_test(variant: str) -> TestList:
-    """VOC 2012's val images with their pixel counts; a ``UserError`` of the variant whose lists lie with the images."""
+def list_test(variant: str) -> TestList | None:
+    """VOC 2012's val images with their pixel counts; None for the folder's own lists."""
     if variant == "folder":
-        raise UserError("the lists of --split=folder lie with the images; give --data_dir=DATA, where it is prepared.")
+        return None
     ids, counts = packaged_names("voc2012_val"), pascal_counts()
     return TestList(ids, np.stack([counts[i] for i in ids]))
 
 
-def list_images(source: Path | None, variant: str) -> dict[str, Listing]:
-    """The images of the train and val lists that lie in a VOCdevkit folder or SBD's with a mask, in the lists' order.
+def list_images(source: Path, variant: str) -> dict[str, Listing]:
+    """The images of the train and val lists, in their order.
 
-    It is a ``UserError`` if a folder or list is missing, no image at all is found, or published lists are asked for
-    where there are no masks of SBD.
+    Raises a ``UserError`` if a folder or list is missing, or published lists lack SBD's masks.
     """
-    assert source is not None
     voc = find_voc(source)
-    files, lists = find_files(source, voc), list_ids(voc, variant)
-    every = [identity for ids in lists.values() for identity in ids]
-    if variant != "folder" and not files.with_sbd:
-        missing = sum(identity not in files.masks for identity in every)
+    (images, masks, with_sbd), lists = find_files(source, voc), list_ids(voc, variant)
+    if variant != "folder" and not with_sbd:
+        missing = [identity not in masks for ids in lists.values() for identity in ids]
         raise UserError(
-            f"{missing:,} of the {len(every):,} masks of --split={variant} are missing: {voc} has {VOC} alone, which "
-            f"holds VOC 2012's. Get SBD's, the folder {AUGMENTED} or the archive benchmark_RELEASE beside VOCdevkit; "
-            "or take the folder's own lists with --split=folder."
+            f"{sum(missing):,} of the {len(missing):,} masks of --split={variant} are missing: {voc} has {VOC} alone, "
+            f"which holds VOC 2012's. Get SBD's, the folder {AUGMENTED} or the archive benchmark_RELEASE beside "
+            "VOCdevkit; or use the folder's own lists with --split=folder."
         )
-    listings = {}
-    for split, ids in lists.items():
-        listings[split] = Listing.of_files({i: (files.images.get(i), files.masks.get(i)) for i in ids}, read_example)
-    if not any(listing.ids for listing in listings.values()):
-        raise UserError(f"none of the {len(every):,} images of the {variant} lists lies in {voc} with a mask.")
-    return listings
+    return {
+        split: Listing.of_files({i: (images.get(i), masks.get(i)) for i in ids}, read_example)
+        for split, ids in lists.items()
+    }
 
 
 def read_example(files: tuple[Path, Path]) -> Example:
-    """The example of an image's file and its mask's; a ``UserError`` names one that cannot be read."""
+    """The example of an image and its mask; raises a ``UserError`` that names a file that cannot be read."""
     image, mask = files
-    encoded = read_file(mask)
-    encoded = _png_of_mat(encoded, mask) if mask.suffix == ".mat" else encoded
-    return Example(read_file(image), encoded, str(image), str(mask))
+    stored = read_file(mask)
+    indices = _read_mat(stored, mask) if mask.suffix == ".mat" else stored
+    return Example(read_file(image), indices, str(image), str(mask))
 
 
-def _png_of_mat(data: bytes, file: Path) -> bytes:
-    """The mask in a MATLAB file of SBD's, as PNG."""
+def _read_mat(data: bytes, file: Path) -> UInt8[np.ndarray, "h w"]:
+    """The mask in one of SBD's MATLAB files."""
     import scipy.io
 
     try:
-        return png_bytes(np.asarray(scipy.io.loadmat(io.BytesIO(data))["GTcls"]["Segmentation"][0, 0], np.uint8))
-    except Exception as error:  # whatever scipy raises on a broken file
+        return np.asarray(scipy.io.loadmat(io.BytesIO(data))["GTcls"]["Segmentation"][0, 0], np.uint8)
+    except Exception as error:  # scipy has no common error for broken files
         raise UserError(f"{file} is broken or holds no mask of SBD's, GTcls.Segmentation ({error}).") from None
 
 
@@ -137,6 +124,7 @@ PASCAL5I = DatasetSpec(
     build=list_images,
     variants={"protocol": "pascal_1shot", "trainaug": "pascal_1shot", "folder": "pascal_small"},
     source="VOCdevkit",
+    layout="the lists name other images than JPEGImages and the folders of masks hold",
     listed=list_test,
     hsnet=HSNet(pascal_lists, "contiguous"),
 )

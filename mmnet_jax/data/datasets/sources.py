@@ -1,4 +1,4 @@
-"""Files of a dataset's source folder: images by name, and their bytes."""
+"""Files of a source folder: images by name, and their content."""
 
 import os
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from mmnet_jax.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-"""Suffixes of images, in any case; of two files with one name the first suffix here wins."""
+"""Suffixes of images, in any case; for two files of one name the first suffix here wins."""
 
 
 def image_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, Path]:
-    """The files of a folder with one of some suffixes, by their names without it; empty if there is no such folder.
+    """Files of a folder with one of the suffixes, by name without suffix; empty if the folder does not exist.
 
-    Hidden files, such as the ``._NAME`` that macOS puts beside each file on other disks, are passed over.
+    Hidden files are ignored, such as the ``._NAME`` that macOS puts beside each file on other disks.
     """
     found: dict[str, tuple[int, str]] = {}
     for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
@@ -24,7 +24,7 @@ def image_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dic
 
 
 def read_file(file: Path) -> bytes:
-    """The content of a file; a ``UserError`` names one that cannot be read."""
+    """The content of a file; raises a ``UserError`` that names it if it cannot be read."""
     try:
         return file.read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Folds of one dataset by a training on another: the classes that the training did not hold (RePRI's rule)."""
+"""Folds for testing on one dataset after training on another: classes unseen in training (RePRI's rule)."""
 
 import dataclasses
 import re
@@ -12,33 +12,36 @@ SYNONYMS = {
     "tvmonitor": "tv",
     "doughnut": "donut",
 }
-"""Names of one class in two datasets, without blanks and punctuation: VOC's and FSS-1000's as COCO's."""
+"""Name of a class in VOC or FSS-1000 -> its name in COCO, without blanks and punctuation."""
 EPISODES = 1_000
-"""Test episodes of such a fold by PFENet's protocol, where the dataset declares no other number."""
+"""Default number of test episodes of such a fold by PFENet's protocol."""
 
 
 def unseen_name(trained: DatasetSpec, folds: str) -> str:
-    """What such folds are called, ``coco20i_interleaved`` for example; ``folds`` is a key of ``trained.novel``."""
+    """Name of such folds, such as ``coco20i_interleaved``; ``folds`` is a key of ``trained.novel``."""
     return f"{trained.name}_{folds}"
 
 
 def seen_classes(spec: DatasetSpec, trained: DatasetSpec, folds: str, fold: int) -> tuple[int, ...]:
-    """The classes that ``spec`` holds out in a fold of its own, and whose name is that of a base class of the training.
+    """Classes that are novel in some fold of ``spec`` and share their name with a base class of the training.
 
     Names are compared without case, blanks and punctuation, and by ``SYNONYMS``.
     """
-    base = {_key(trained.class_names[c]) for c in trained.classes(fold, "base", folds)}
-    return tuple(c for c in _held_out(spec) if _key(spec.class_names[c]) in base)
+    base = {_normalised(trained.class_names[c]) for c in trained.classes(fold, "base", folds)}
+    return tuple(c for c in _novel_somewhere(spec) if _normalised(spec.class_names[c]) in base)
 
 
 def with_unseen(spec: DatasetSpec, trained: DatasetSpec, folds: str) -> DatasetSpec:
-    """``spec`` with the folds ``unseen_name`` beside its own: of fold i all classes that it holds out in any of its
-    own folds, without those that a training on fold i of ``trained`` has seen."""
-    held_out = _held_out(spec)
+    """``spec`` with the additional folds ``unseen_name``.
+
+    Fold i tests all classes that are novel in any of its own folds, except those seen by a training on fold i of
+    ``trained``.
+    """
+    tested = _novel_somewhere(spec)
 
     def novel(fold: int) -> tuple[int, ...]:
         seen = seen_classes(spec, trained, folds, fold)
-        return tuple(c for c in held_out if c not in seen)
+        return tuple(c for c in tested if c not in seen)
 
     return dataclasses.replace(
         spec,
@@ -48,11 +51,11 @@ def with_unseen(spec: DatasetSpec, trained: DatasetSpec, folds: str) -> DatasetS
     )
 
 
-def _held_out(spec: DatasetSpec) -> list[int]:
+def _novel_somewhere(spec: DatasetSpec) -> list[int]:
     own = spec.novel[spec.default_folds]
     return sorted({c for fold in range(spec.folds) for c in own(fold)})
 
 
-def _key(name: str) -> str:
+def _normalised(name: str) -> str:
     plain = re.sub(r"[\W_]", "", name.lower())
     return SYNONYMS.get(plain, plain)

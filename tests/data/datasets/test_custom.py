@@ -24,7 +24,7 @@ def photograph(grey):
 
 @pytest.fixture
 def indexed(tmp_path):
-    """Three images of each class; the last image of a class holds the next class too."""
+    """Three images of each class; the third also holds the next class."""
     source = tmp_path / "source"
     for name in ("images", "masks"):
         (source / name).mkdir(parents=True)
@@ -74,7 +74,7 @@ def test_without_lists_training_can_leave_out_images_with_novel_pixels(indexed, 
     assert training_index(dataset, 1, 1, 1).admitted.tolist() == sorted({*range(15)} - {6, 7})
 
 
-def test_class_folders_with_masks_of_every_kind(class_folders, tmp_path):
+def test_class_folders_with_masks_of_several_kinds(class_folders, tmp_path):
     dataset = prepared(class_folders, tmp_path / "data")
     assert dataset.class_names == ["background", *sorted(NAMES)] and dataset.spec.one_class
     assert list(dataset.train.ids) == [f"{name}/{i}" for name in sorted(NAMES) for i in range(3)]
@@ -101,15 +101,11 @@ def test_an_image_may_be_a_png_beside_its_mask(class_folders, tmp_path):
 
 
 def test_folds_are_equal_parts_or_those_of_a_file(class_folders, tmp_path):
-    names = sorted(NAMES)
     halves = prepared(class_folders, tmp_path / "halves", folds=2)
     assert [halves.classes(fold, "novel") for fold in range(halves.spec.folds)] == [(1, 2, 3), (4, 5)]
     (class_folders / "folds.txt").write_text("plate, cup\nold spoon\n")
     dataset = prepared(class_folders, tmp_path / "data")
-    assert [[names[c - 1] for c in dataset.classes(fold, "novel")] for fold in (0, 1)] == [
-        ["cup", "plate"],
-        ["old spoon"],
-    ]
+    assert [dataset.classes(fold, "novel") for fold in (0, 1)] == [(1, 5), (3,)]
     text = summary("custom", tmp_path / "data", "folder")
     assert "\nfold 0 holds out cup, plate\nfold 1 holds out old spoon\n" in text
     before, now = halves.fingerprints(), dataset.fingerprints()
@@ -128,58 +124,43 @@ def test_lists_divide_the_images(indexed, tmp_path):
     assert list(dataset.train.ids) == [f"img {i:02}" for i in range(14, 1, -1)]
     assert "custom: not found, or without a mask, for the val split: none" in lines
     text = summary("custom", tmp_path / "data", "folder")
-    few = "where even a 1-shot episode needs 2 of a class"
-    assert f"\ntoo few images in train, {few}: cup (1)\n" in text
-    assert f"\ntoo few images in val, {few}: fork (0), old spoon (0), plate (0), pan (0)\n" in text
+    few = "a 1-shot episode needs 2 of a class"
+    assert f"\ntoo few images in train; {few}: cup (1)\n" in text
+    assert f"\ntoo few images in val; {few}: fork (0), old spoon (0), plate (0), pan (0)\n" in text
     assert text.endswith(" --config.model.weights=FILE.safetensors") and "--config=configs/custom.py" in text
 
 
-def test_a_single_class_is_held_out_with_nothing_to_train_on(class_folders, tmp_path):
+def test_a_single_class_is_novel_and_leaves_no_base_class(class_folders, tmp_path):
     for name in NAMES[1:]:
         shutil.rmtree(class_folders / name)
     dataset = prepared(class_folders, tmp_path / "data")
     assert dataset.classes(0, "novel") == (1,) and not dataset.classes(0, "base") and dataset.spec.folds == 1
-    text = summary("custom", tmp_path / "data", "folder")
-    assert "\nfold 0 holds out cup, and no class is left to train on\n" in text
+    assert "\nfold 0 holds out cup, which leaves no class" in summary("custom", tmp_path / "data", "folder")
 
 
-MISTAKES = [
+INDEXED = [
+    ({"masks": None}, r"source has no masks; a dataset holds images/, masks/ and classes\.txt, or one folder"),
+    ({"classes.txt": None}, r"source has no classes\.txt; a dataset holds"),
+    ({"classes.txt": "cup\nfork"}, r"masks/img 05\.png holds index 3; its classes are 0 to 2, and 255 is ignored"),
+    ({"classes.txt": "cup\nfork\ncup"}, r"classes\.txt holds 'cup' twice\."),
+    ({"classes.txt": "background"}, r"classes\.txt names 0 classes, but must name 1 to 254 beside the"),
+    ({"train.txt": "img 01"}, r"train\.txt needs \S+/val\.txt beside it; without both lists every"),
     (
-        "indexed",
-        {"masks": None},
-        r"source has no masks; a dataset holds images/, masks/ and classes\.txt, or one folder",
+        {"train.txt": "a\nimg 02", "val.txt": "img 02"},
+        r"train\.txt and val\.txt of \S+ share 1 images, such as img 02; ",
     ),
-    ("indexed", {"classes.txt": None}, r"source has no classes\.txt; a dataset holds"),
-    ("indexed", {"classes.txt": "cup\nfork"}, r"masks/img 05\.png holds index 3; its classes are 0 to 2, and 255 for"),
-    ("indexed", {"classes.txt": "cup\nfork\ncup"}, r"classes\.txt holds 'cup' twice\."),
-    ("indexed", {"classes.txt": "background"}, r"classes\.txt names 0 classes; a mask's indices tell 1 to 254 apart\."),
-    ("indexed", {"train.txt": "img 01"}, r"train\.txt is there, but no val\.txt; give both, or none: then every image"),
-    (
-        "indexed",
-        {"train.txt": "img 01\nimg 02", "val.txt": "img 02"},
-        r"train\.txt and val\.txt of \S+ share 1 images, img 02 among them; without lists every image is in both",
-    ),
-    (
-        "indexed",
-        {"folds.txt": "cup\nknife"},
-        r"folds\.txt names the class 'knife', but there is cup, fork, old spoon, ",
-    ),
-    ("indexed", {"folds.txt": "cup, pan\nfork, cup"}, r"folds\.txt holds out the class 'cup' twice\."),
-    (
-        "class_folders",
-        {"val.txt": "0.jpg"},
-        r"val\.txt does not go with class folders, whose images are in both splits",
-    ),
-    (
-        "class_folders",
-        {"pan/0.png": encoded(np.zeros(SIZE, np.uint8))},
-        r"pan/0\.png has no foreground: every pixel is",
-    ),
+    ({"folds.txt": "cup\nknife"}, r"folds\.txt names the class 'knife', but the classes are cup, fork, old spoon, "),
+    ({"folds.txt": "cup, pan\nfork, cup"}, r"folds\.txt holds out the class 'cup' twice\."),
 ]
+FOLDERS = [
+    ({"val.txt": "0.jpg"}, r"val\.txt does not go with class folders, whose images are in both splits"),
+    ({"pan/0.png": encoded(np.zeros(SIZE, np.uint8))}, r"pan/0\.png has no foreground: every pixel is"),
+]
+MISTAKES = [("indexed", *mistake) for mistake in INDEXED] + [("class_folders", *mistake) for mistake in FOLDERS]
 
 
 @pytest.mark.parametrize(("layout", "changes", "sentence"), MISTAKES)
-def test_mistakes_are_told_and_leave_nothing(layout, changes, sentence, request, tmp_path):
+def test_mistakes_are_errors_that_leave_no_dataset(layout, changes, sentence, request, tmp_path):
     source = request.getfixturevalue(layout)
     for name, content in changes.items():
         if content is None:
@@ -191,31 +172,27 @@ def test_mistakes_are_told_and_leave_nothing(layout, changes, sentence, request,
     assert not (tmp_path / "data").exists()
 
 
-def test_more_folds_than_classes_or_two_divisions_are_refused(class_folders, tmp_path):
+def test_more_folds_than_classes_and_two_divisions_are_errors(class_folders, tmp_path):
     with pytest.raises(UserError, match=r"^--folds=6, but there are only 5 classes to hold out\.$"):
         prepare("custom", class_folders, tmp_path / "data", folds=6)
     (class_folders / "folds.txt").write_text("cup")
-    with pytest.raises(UserError, match=r"^--folds=2 contradicts \S+folds\.txt, which divides the classes; give one"):
+    with pytest.raises(UserError, match=r"^--folds=2 contradicts \S+folds\.txt, which divides the classes; give only"):
         prepare("custom", class_folders, tmp_path / "data", folds=2)
 
 
-def test_folders_that_hold_no_dataset_are_told(tmp_path):
-    (tmp_path / "source" / "notes").mkdir(parents=True)
-    with pytest.raises(
-        UserError, match=r"holds no image with its mask: the mask of NAME\.jpg is NAME\.png or NAME_mask"
-    ):
-        prepare("custom", tmp_path / "source", tmp_path / "data")
-    (tmp_path / "source" / "notes" / "a.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match=r": the mask of a\.jpg is a\.png or a_mask\.png, and images are \.jpg, "):
-        prepare("custom", tmp_path / "source", tmp_path / "data")
-    (tmp_path / "source" / "notes").rename(tmp_path / "source" / ".notes")
-    with pytest.raises(
-        UserError, match=r"source holds no folders; a dataset holds images/, masks/ and classes\.txt, or"
-    ):
-        prepare("custom", tmp_path / "source", tmp_path / "data")
+def test_folders_without_a_dataset_are_errors(tmp_path):
+    source, notes = tmp_path / "source", tmp_path / "source" / "notes"
+    notes.mkdir(parents=True)
+    (notes / "a.jpg").write_bytes(b"")
+    sentence = r"holds no image of custom \(folder\) with its mask; the mask of NAME\.jpg is NAME\.png or NAME_mask"
+    with pytest.raises(UserError, match=sentence):
+        prepare("custom", source, tmp_path / "data")
+    notes.rename(source / ".notes")
+    with pytest.raises(UserError, match=r"source holds no folders; a dataset holds images/, masks/ and classes\.txt"):
+        prepare("custom", source, tmp_path / "data")
 
 
-def test_the_number_of_folds_is_known_when_the_dataset_is_open():
+def test_folds_are_checked_once_the_dataset_is_open():
     assert resolve(from_dict({"fold": 5, "data": {"dataset": "custom"}})).fold == 5
     with pytest.raises(UserError, match=r"^fold of custom must be 0 or more, but is -1\.$"):
         resolve(from_dict({"fold": -1, "data": {"dataset": "custom"}}))

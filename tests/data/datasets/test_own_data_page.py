@@ -1,4 +1,4 @@
-"""The conversions on the page about data of one's own run, and what they leave is a dataset of class folders."""
+"""The conversions in docs/own_data.md run and give datasets of class folders."""
 
 import re
 from pathlib import Path

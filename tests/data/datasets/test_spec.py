@@ -1,4 +1,4 @@
-"""What a dataset's declaration says of its folds, and that it is all that a new dataset needs."""
+"""Folds of the declared datasets, and a new dataset made by a declaration alone."""
 
 import dataclasses
 import functools
@@ -22,20 +22,14 @@ from mmnet_jax.evaluation.manifest import draw_manifest
 PASCAL, COCO = DATASETS["pascal5i"], DATASETS["coco20i"]
 
 
-def test_pascal_folds_are_contiguous():
-    assert PASCAL.classes(0, "novel") == (1, 2, 3, 4, 5)
+def test_folds_of_pascal_are_contiguous_and_those_of_coco_interleaved_or_contiguous():
     assert PASCAL.classes(3, "novel") == (16, 17, 18, 19, 20)
     assert [PASCAL.class_names[c] for c in PASCAL.classes(1, "novel")] == ["bus", "car", "cat", "chair", "cow"]
-
-
-def test_coco_folds_take_every_fourth_class():
-    assert COCO.classes(0, "novel")[:3] == (1, 5, 9)
-    assert COCO.classes(3, "novel")[-2:] == (76, 80)
-
-
-def test_coco_folds_may_be_contiguous():
+    assert COCO.classes(0, "novel")[:3] == (1, 5, 9) and COCO.classes(3, "novel")[-2:] == (76, 80)
     assert COCO.classes(1, "novel", "contiguous") == tuple(range(21, 41))
     assert COCO.classes(1, "base", "contiguous")[:21] == (*range(1, 21), 41)
+    with pytest.raises(UserError, match="fold of pascal5i must be 0 to 3, but is 7"):
+        PASCAL.classes(7, "novel")
 
 
 FOLDED = [(spec, folds) for spec in DATASETS.values() if spec.folds > 1 for folds in spec.novel]
@@ -56,11 +50,6 @@ def test_val_classes_are_neither_base_nor_novel():
     assert PASCAL.classes(0, "val") == ()
 
 
-def test_other_folds_are_refused():
-    with pytest.raises(UserError, match="fold of pascal5i must be 0 to 3, but is 7"):
-        PASCAL.classes(7, "novel")
-
-
 def draw_stripe(n):
     """A grey image; the upper half of number n is class 1 + n % 4."""
     image, mask = np.full((8, 8), n, np.uint8), np.zeros((8, 8), np.uint8)
@@ -69,7 +58,7 @@ def draw_stripe(n):
 
 
 def list_stripes(source, variant):
-    """The numbers in a file."""
+    """Listings of the numbers in a file."""
     numbers = [int(n) for n in (source / f"{variant}.txt").read_text().split()]
     halves = {"train": numbers[::2] + numbers[1::2], "val": numbers}
     return {

@@ -1,1 +1,1 @@
-"""A generated dataset: animals and vehicles put together from shared parts, drawn on cluttered grounds."""
+"""A generated dataset: animals and vehicles assembled from shared parts, on cluttered backgrounds."""

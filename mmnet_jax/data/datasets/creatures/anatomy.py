@@ -1,11 +1,8 @@
-"""Twenty classes of animals and vehicles, each put together from the same few parts.
+"""Twenty classes of animals and vehicles, each a combination of 18 shared parts.
 
-A creature has a body, something it moves on, a head, and perhaps something on its back and behind. No part belongs to
-one class or one fold alone: a class is defined by its combination of parts. Colours, pose and proportions are drawn
-anew for each creature; its main hue depends on its body alone.
+A creature has a body, legs or the like, a head, and optionally a part on its back and a tail. No part belongs to one
+class or one fold alone. Colours, pose and proportions are random for each creature; its body decides its main hue.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -20,7 +17,7 @@ Colour = Float[np.ndarray, "3"]
 
 
 class Paint(NamedTuple):
-    """Where to paint, and with what."""
+    """A painted region."""
 
     where: Region
     colour: Colour
@@ -30,7 +27,7 @@ class Paint(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What differs between creatures of one class."""
+    """Random appearance, which varies between creatures of one class."""
 
     main: Colour
     second: Colour
@@ -43,8 +40,8 @@ class Look(NamedTuple):
     """Length of the limbs, a factor about 1."""
 
     @classmethod
-    def draw(cls, draws: Draws, hue: float) -> Look:
-        """A random look; the main colour's hue is within 0.12 of ``hue``."""
+    def draw(cls, draws: Draws, hue: float) -> "Look":
+        """Draws a look whose main colour has a hue within 0.12 of ``hue``."""
         return cls(
             main=draws.colour(hue=(hue - 0.12, hue + 0.12)),
             second=draws.colour(),
@@ -56,7 +53,7 @@ class Look(NamedTuple):
 
 
 Part = Callable[[Plane, Plane, Look], Iterator[Paint]]
-"""From coordinates and look to regions and their colours, those behind first."""
+"""Function from coordinates and look to painted regions, from back to front."""
 
 
 # Bodies, about 1.2 long.
@@ -78,7 +75,7 @@ def tube(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     yield Paint(box(u, v, (0, 0.04), (0.78, 0.22)), look.main, "rings", look.phase)
 
 
-# What it moves on, below the body.
+# Legs and the like, below the body.
 def legs(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     for i, hip in enumerate((-0.45, -0.2, 0.2, 0.45)):
         foot = hip + 0.14 * look.swing * (-1) ** i
@@ -175,7 +172,7 @@ def rotor(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     yield Paint(ellipse(u, v, (-0.05, -0.64), (0.1, 0.08)), look.second)
 
 
-# Behind.
+# Tails, at the left end.
 def fan(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
     swing = 0.1 * look.swing
     upper = [(-0.5, 0.06), (-0.5, -0.1), (-1.02, -0.42 + swing), (-0.9, 0.0)]
@@ -196,7 +193,7 @@ def pipe(u: Plane, v: Plane, look: Look) -> Iterator[Paint]:
 
 
 HUES: dict[Part, float] = {oval: 0.08, shell: 0.3, hull: 0.58, tube: 0.85}
-"""Body -> the hue about which a creature's main colours lie."""
+"""Body -> centre of the main colour's hue."""
 
 SPECIES: dict[str, tuple[Part, ...]] = {
     "tortoise": (whip, legs, shell, beak),
@@ -220,4 +217,4 @@ SPECIES: dict[str, tuple[Part, ...]] = {
     "whale": (fan, hull, fins, snout),
     "beetle": (wings, shell, legs, cab),
 }
-"""Name -> parts, those behind first; the n-th species is class n."""
+"""Name -> parts, from back to front; the n-th species is class n."""

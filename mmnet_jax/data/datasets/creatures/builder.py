@@ -1,4 +1,4 @@
-"""Creatures: animals and vehicles put together from shared parts, on cluttered grounds; generated, with exact masks."""
+"""Declaration of the generated dataset ``creatures``."""
 
 import functools
 from collections.abc import Mapping
@@ -10,25 +10,23 @@ from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, contiguo
 from mmnet_jax.drawing.images import png_bytes
 
 
-def list_scenes(source: Path | None, variant: str, *, images: Mapping[str, int]) -> dict[str, Listing]:
-    """The images to draw: so many for each split; the variant ``seed0``, ``seed1`` and so on names the seed."""
-    seed = int(variant.removeprefix("seed"))
-    return {
-        split: Listing(
-            [f"{split}_{i:05}" for i in range(count)], range(count), functools.partial(draw_example, seed, part), count
-        )
-        for part, (split, count) in enumerate(images.items())
-    }
+def list_scenes(source: Path, variant: str, *, images: Mapping[str, int]) -> dict[str, Listing]:
+    """The images to draw, ``images[split]`` of each split; ``variant`` is ``seed0``, ``seed1`` and so on."""
+    seed, listings = int(variant.removeprefix("seed")), {}
+    for part, (split, count) in enumerate(images.items()):
+        ids = [f"{split}_{i:05}" for i in range(count)]
+        listings[split] = Listing(ids, range(count), functools.partial(draw_example, seed, part), count)
+    return listings
 
 
 def draw_example(seed: int, part: int, number: int) -> Example:
-    """Image ``number`` of a part, encoded as PNG."""
-    image, mask = (png_bytes(pixels, compress_level=1) for pixels in draw_scene(seed, part, number))
-    return Example(image, mask, f"image {number}", f"mask {number}")
+    """The example of ``draw_scene``."""
+    image, mask = draw_scene(seed, part, number)
+    return Example(png_bytes(image, compress_level=1), mask, f"image {number}", f"mask {number}")
 
 
 def creatures(name: str = "creatures", train: int = 1600, val: int = 400) -> DatasetSpec:
-    """The dataset with the given numbers of images."""
+    """The dataset with ``train`` training and ``val`` test images."""
     return DatasetSpec(
         name=name,
         class_names=("background", *SPECIES),

@@ -1,4 +1,4 @@
-"""Shapes and surfaces as functions of a creature's own coordinates (u to the right, v down), one value a pixel."""
+"""Shapes and surfaces as functions of coordinates (u to the right, v down), one value a pixel."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,23 +11,22 @@ Point = tuple[float, float]
 
 
 def ellipse(u: Plane, v: Plane, centre: Point, radii: Point, turn: float = 0.0) -> Region:
-    """The inside of an ellipse, turned by ``turn`` radians."""
+    """The inside of an ellipse, rotated by ``turn`` radians."""
     x, y = _turned(u - centre[0], v - centre[1], turn)
     return (x / radii[0]) ** 2 + (y / radii[1]) ** 2 < 1
 
 
 def box(u: Plane, v: Plane, centre: Point, sides: Point, turn: float = 0.0) -> Region:
-    """The inside of a rectangle of half sides ``sides``, its corners rounded."""
+    """The inside of a rectangle with half sides ``sides`` and rounded corners."""
     x, y = _turned(u - centre[0], v - centre[1], turn)
     x2, y2 = (x / sides[0]) ** 2, (y / sides[1]) ** 2
     return x2 * x2 * x2 + y2 * y2 * y2 < 1
 
 
 def bar(u: Plane, v: Plane, start: Point, end: Point, radius: float) -> Region:
-    """All within ``radius`` of the line from ``start`` to ``end``."""
+    """The points within ``radius`` of the line from ``start`` to ``end``."""
     du, dv = end[0] - start[0], end[1] - start[1]
-    along = ((u - start[0]) * du + (v - start[1]) * dv) / (du * du + dv * dv)
-    along = np.clip(along, 0, 1)
+    along = np.clip(((u - start[0]) * du + (v - start[1]) * dv) / (du * du + dv * dv), 0, 1)
     return (u - start[0] - along * du) ** 2 + (v - start[1] - along * dv) ** 2 < radius * radius
 
 
@@ -78,4 +77,4 @@ SURFACES: dict[str, Callable[[Plane, Plane, float], Plane]] = {
     "hoops": lambda u, v, phase: 1 + 0.35 * np.sign(np.sin(24 * v + phase)),
     "links": lambda u, v, phase: 1 + 0.5 * np.sign(np.sin(26 * u + phase)),
 }
-"""Name -> function from coordinates and a phase to a factor about 1 by which a colour is brighter or darker there."""
+"""Name -> function from coordinates and a phase to brightness, a factor about 1."""
