@@ -129,7 +129,7 @@ def test_a_stored_config_without_folds_resolves_to_the_defaults(dataset):
             {"model": {"fem_input": "confidence", "propagation": "global"}},
             "model.propagation means nothing with model.fem_input = confidence; leave it as it is.",
         ),
-        ({"quality": {"module": "mean", "normalise": "mean"}}, "quality.normalise is of eq. 9's sums"),
+        ({"quality": {"module": "mean", "normalise": "mean"}}, "quality.normalise applies to eq. 9's sums"),
         ({"training": {"cache_features": True}}, "training.cache_features needs data.augment = False"),
         (
             {"reading": "released", "data": {"augment": False}, "training": {"cache_features": True}},

@@ -172,7 +172,7 @@ def _check_network(config: ConfigDict) -> None:
     if not has_memory(config) and config.loss.reconstruction_on != "none":
         raise UserError("loss.reconstruction_on must be none, since this network has no memory to reconstruct with.")
     if config.quality.normalise != "none" and config.quality.module != "qmm":
-        raise UserError("quality.normalise is of eq. 9's sums: it must be none unless quality.module is qmm.")
+        raise UserError("quality.normalise applies to eq. 9's sums: it must be none unless quality.module is qmm.")
 
 
 def _check_training(config: ConfigDict) -> None:
@@ -180,7 +180,7 @@ def _check_training(config: ConfigDict) -> None:
     if training.select_on == "val" and not _dataset(config).val:
         raise UserError(f"training.select_on must be novel or base: {config.data.dataset} has no val classes.")
     if training.cache_features and config.data.augment:
-        raise UserError("training.cache_features needs data.augment = False: features of one fixed image can be kept.")
+        raise UserError("training.cache_features needs data.augment = False: only fixed images can be cached.")
     if training.cache_features and moving:
         raise UserError("training.cache_features needs model.batch_norm = frozen: moving statistics change features.")
     if training.batch_size % training.accumulate:
@@ -189,5 +189,5 @@ def _check_training(config: ConfigDict) -> None:
         )
     if training.accumulate > 1 and moving:
         raise UserError(
-            "training.accumulate must be 1 where model.batch_norm is batch: statistics are of a whole call."
+            "training.accumulate must be 1 where model.batch_norm is batch: statistics are those of the whole batch."
         )

@@ -1,4 +1,4 @@
-"""Strict porting: a table of patterns renames tensors, and every source and target must be used."""
+"""Strict porting: a table of patterns renames tensors, and none may be unexpected or missing."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -34,17 +34,17 @@ def port(
     target's tensor, float32.
 
     Raises:
-      UserError: listing all unused names, unfilled targets, targets filled twice and wrong shapes.
+      UserError: listing all unexpected names, missing targets, targets filled twice and wrong shapes.
     """
     ported: dict[str, np.ndarray] = {}
     filled_by: dict[str, str] = {}
-    unused, twice, shapes = [], [], []
+    unexpected, twice, shapes = [], [], []
     for name, tensor in source.items():
         if any(re.fullmatch(pattern, name) for pattern in ignored):
             continue
         target, axes = _find(name, rules)
         if target not in targets:
-            unused.append(name)
+            unexpected.append(name)
         elif target in filled_by:
             twice.append(f"{target} by {filled_by[target]} and {name}")
         else:
@@ -55,9 +55,9 @@ def port(
                 ported[target] = np.ascontiguousarray(array, np.float32)
             else:
                 shapes.append(f"{name} is {_sides(tensor.shape)}, not {_sides(_before(targets[target], axes))}")
-    unfilled = [_with_name(target, rules) for target in targets if target not in filled_by]
-    kinds = {"nothing uses": unused, "nothing fills": unfilled, "filled twice:": twice, "wrong shape:": shapes}
-    errors = [f"{label} {first_of(names, MAX_NAMES)}" for label, names in kinds.items() if names]
+    missing = [_with_name(target, rules) for target in targets if target not in filled_by]
+    kinds = {"unexpected": unexpected, "missing": missing, "filled twice": twice, "wrong shape": shapes}
+    errors = [f"{kind}: {first_of(names, MAX_NAMES)}" for kind, names in kinds.items() if names]
     if errors:
         raise UserError(f"{what}: {'; '.join(errors)}.")
     return ported

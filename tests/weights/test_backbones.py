@@ -131,7 +131,7 @@ def test_a_checkpoint_of_another_backbone_is_named(requested, found, tensors):
 
 
 def test_an_unknown_depth_is_refused():
-    with pytest.raises(UserError, match=r"does not hold resnet50: nothing uses layer3\.6\.conv1\.weight, "):
+    with pytest.raises(UserError, match=r"does not hold resnet50: unexpected: layer3\.6\.conv1\.weight, "):
         port_backbone("resnet50", resnet50_tensors(PLAIN["torchvision"], depths=(3, 4, 7, 3)))
 
 
@@ -172,7 +172,7 @@ def test_load_backbone_refuses_files_that_do_not_fit(tmp_path, ported):
     safetensors.numpy.save_file({"conv1.weight": np.zeros((64, 3, 7, 7))}, tmp_path / "timm")
     for name, sentence in {
         "cut": "is truncated",
-        "changed": ".*nothing fills batch_stats/stem/mean; wrong shape: backbone/stem/scale is 31",
+        "changed": ".*missing: batch_stats/stem/mean; wrong shape: backbone/stem/scale is 31",
         "newer": "is of format version 2, not 1",
         "timm": "was not written by port_weights",
     }.items():

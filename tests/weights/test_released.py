@@ -199,7 +199,7 @@ def test_all_tensor_errors_are_reported_together(names):
         weights.from_released(shaped(names, **changes), config, "authors.pth")
     network = "MM-Net of reading released" if names == "released" else "PFENet"
     assert str(error.value) == (
-        f"authors.pth does not hold {network} with resnet50_v2: nothing uses cls.4.bias; nothing fills "
+        f"authors.pth does not hold {network} with resnet50_v2: unexpected: cls.4.bias; missing: "
         "params/fem/merge/kernel (res1.0.weight), batch_stats/backbone/stage3_2/conv1/var (layer3.2.bn1.running_var); "
         "wrong shape: cls.3.bias is 3, not 2."
     )

@@ -38,7 +38,7 @@ def test_tensors_are_renamed_and_transposed():
         (
             {"block0.weight": (2, 3, 4, 4), "block0.bias": None, "block1.bias": (2,), "old.weight": (2, 3)},
             [],
-            "nothing uses block0.count, block1.bias; nothing fills blocks_0/bias (block0.bias); "
+            "unexpected: block0.count, block1.bias; missing: blocks_0/bias (block0.bias); "
             "filled twice: dense/kernel by new.weight and old.weight; "
             "wrong shape: block0.weight is 2 x 3 x 4 x 4, not 2 x 3 x 5 x 4.",
         ),
@@ -47,11 +47,11 @@ def test_tensors_are_renamed_and_transposed():
             COUNTERS,
             "wrong shape: block0.bias is a scalar, not 2, new.weight is 2 x 3 x 1 x 1, not 2 x 3.",
         ),
-        ({"ema.block0.bias": (2,)}, COUNTERS, "nothing uses ema.block0.bias."),  # a pattern matches whole names
+        ({"ema.block0.bias": (2,)}, COUNTERS, "unexpected: ema.block0.bias."),  # a pattern matches whole names
         (
             {f"x{i}": (1,) for i in range(13)},
             COUNTERS,
-            "nothing uses x0, x1, x2, x3, x4, x5, x6, x7, x8, x9 and 3 more.",
+            "unexpected: x0, x1, x2, x3, x4, x5, x6, x7, x8, x9 and 3 more.",
         ),
     ],
 )
@@ -76,4 +76,4 @@ def test_all_errors_are_reported_together(changes, ignored, sentence):
 def test_an_unfilled_target_is_reported_with_its_source_name(rule, target, reported):
     with pytest.raises(UserError) as error:
         port({}, [rule], {target: (1,)})
-    assert str(error.value) == f"the weights: nothing fills {reported}."
+    assert str(error.value) == f"the weights: missing: {reported}."
