@@ -80,7 +80,8 @@ def compute_outputs(
     episode, ``labels`` their labels as stored.
     """
     model, variables = networks.model, networks.variables()
-    queries, supports = jax.lax.with_sharding_constraint(stack_images(sets), networks.by_row)
+    stacked = stack_images([query for query, *_ in sets]), stack_images([stack_images(shots) for _, *shots in sets])
+    queries, supports = jax.lax.with_sharding_constraint(stacked, networks.by_row)
     fitted = networks.encoder.fit_labels(labels, sizes)
     support_labels, image_size = fitted[:, 1:], fitted.shape[2:]
     support_masks = grid_masks(support_labels == 1, queries.high.shape[1:3])

@@ -15,7 +15,7 @@ from mmnet_jax.data.images import read_image
 from mmnet_jax.data.transforms.evaluation import prepare_image
 from mmnet_jax.drawing.images import RGB
 from mmnet_jax.inference.supports import Supports
-from mmnet_jax.models.encoded import EncodedImage, decode_images, encode_levels, stack_images
+from mmnet_jax.models.encoded import EncodedImage, decode_images, encode_levels, mask_supports, stack_images
 from mmnet_jax.models.network import FewShotNetwork, grid_masks
 
 
@@ -30,7 +30,8 @@ class Segmenter:
         files = [os.path.abspath(example.source) for example in supports.examples]
         images = dict(zip(files, supports.images, strict=True))
         self._encoded = {file: _encode(model, self._variables, image) for file, image in images.items()}
-        self._shots = tuple(self._encoded[file] for file in files)
+        shots = tuple(self._encoded[file] for file in files)
+        self._shots = _stack_supports(model, self._variables, shots, supports.labels)
 
     def encode(self, path: Path) -> tuple[RGB, EncodedImage]:
         """Reads and encodes a query; raises ``UserError`` naming a file that is missing, broken or no image."""
@@ -42,8 +43,9 @@ class Segmenter:
 
     def predict(self, query: EncodedImage, shots: slice = slice(None)) -> Any:
         """The prediction with all supports or a slice of them, as NumPy arrays without the batch axis."""
-        prediction = _predict(self.model, self._variables, query, self._shots[shots], self.supports.labels[shots])
-        return jax.tree.map(np.asarray, prediction)
+        supports, masks = jax.tree.map(lambda x: x[:, shots], self._shots)
+        size = self.supports.labels.shape[1:]
+        return jax.tree.map(np.asarray, _predict(self.model, self._variables, query, supports, masks, size))
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -53,13 +55,25 @@ def _encode(model: FewShotNetwork, variables: Mapping[str, Any], image: Float[Ar
 
 
 @functools.partial(jax.jit, static_argnames="model")
+def _stack_supports(
+    model: FewShotNetwork,
+    variables: Mapping[str, Any],
+    shots: tuple[EncodedImage, ...],
+    labels: Int[Array, "k s s"],
+) -> tuple[EncodedImage, Float[Array, "1 k h w"]]:
+    """The support set as ``decode_images`` takes it, with the foreground on the grid."""
+    masks = grid_masks(labels == 1, shots[0].high.shape[:2])[None]
+    return mask_supports(model, variables, stack_images([stack_images(shots)]), masks), masks
+
+
+@functools.partial(jax.jit, static_argnames=("model", "size"))
 def _predict(
     model: FewShotNetwork,
     variables: Mapping[str, Any],
     query: EncodedImage,
-    supports: tuple[EncodedImage, ...],
-    labels: Int[Array, "k s s"],
+    supports: EncodedImage,
+    masks: Float[Array, "1 k h w"],
+    size: tuple[int, ...],
 ) -> Any:
-    masks = grid_masks(labels == 1, query.high.shape[:2])[None]
-    predictions = decode_images(model, variables, *stack_images(((query, *supports),)), masks, labels.shape[1:])
-    return jax.tree.map(lambda x: x[0], predictions["trained"])
+    queries = jax.tree.map(lambda x: x[None], query)
+    return jax.tree.map(lambda x: x[0], decode_images(model, variables, queries, supports, masks, size)["trained"])

@@ -1,6 +1,7 @@
 """Images encoded once for many episodes: the features of an image that depend on no mask, and predictions from them."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -32,6 +33,17 @@ def encode_levels(
     return EncodedImage(high, level3, encoded)
 
 
+def mask_supports(
+    model: FewShotNetwork, variables: Mapping[str, Any], supports: EncodedImage, masks: Float[Array, "b k h w"]
+) -> EncodedImage:
+    """The supports with level 4 of masked level 3, where the network takes it; it depends on no query."""
+    if supports.level3 is None:
+        return supports
+    own = next(iter(variables.values()))  # the backbone is that of all heads
+    high: Any = model.apply(own, supports.level3, masks, method="masked_high")
+    return dataclasses.replace(supports, high=high, level3=None)
+
+
 def decode_images(
     model: FewShotNetwork,
     variables: Mapping[str, Any],
@@ -40,24 +52,17 @@ def decode_images(
     masks: Float[Array, "b k h w"],
     size: tuple[int, ...],
 ) -> dict[str, Any]:
-    """Each head's prediction from the results of ``stack_images`` and the supports' foreground on the grid."""
-    support_high: Any = supports.high
-    if supports.level3 is not None:
-        own: Any = next(iter(variables.values()))  # the backbone is that of all heads
-        support_high = model.apply(own, supports.level3, masks, method="masked_high")
+    """Each head's prediction from queries with axis B, supports with axes B and K, and the supports' foreground."""
+    supports = mask_supports(model, variables, supports, masks)
 
     def decode(head: str) -> Any:
         query, support = queries.heads[head][0], supports.heads[head][-1]
-        encoded = query, queries.high, support, support_high, masks
+        encoded = query, queries.high, support, supports.high, masks
         return model.apply(variables[head], *encoded, size, method="decode_encoded")
 
     return {head: decode(head) for head in variables}
 
 
-def stack_images(sets: tuple[tuple[EncodedImage, ...], ...]) -> tuple[EncodedImage, EncodedImage]:
-    """The queries, which come first in each set, and the supports with axes B and K in front."""
-
-    def stack(images: Any) -> EncodedImage:
-        return jax.tree.map(lambda *x: jnp.stack(x), *images)
-
-    return stack([query for query, *_ in sets]), stack([stack(supports) for _, *supports in sets])
+def stack_images(images: Sequence[EncodedImage]) -> EncodedImage:
+    """Images of one shape, stacked along a new first axis."""
+    return jax.tree.map(lambda *x: jnp.stack(x), *images)

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import jax
 import numpy as np
@@ -42,9 +43,10 @@ def test_a_query_of_any_mode_gets_a_mask_and_an_overlay_of_its_own_size(folder, 
         assert (overlay.size, overlay.mode) == (mask.size, "RGB")
 
 
-@pytest.mark.parametrize("names", ["a", "ab"])
-def test_logits_and_mask_are_those_of_the_network(config, network, folder, supports_of, names):
+@pytest.mark.parametrize("names, masked_twice", [("a", False), ("ab", True)])
+def test_logits_and_mask_are_those_of_the_network(config, network, folder, supports_of, names, masked_twice):
     model, variables = network
+    model = model.clone(mask_level3=masked_twice)
     supports = supports_of(names)
     queries = find_queries([folder / "queries"], folder / "out")
     segment_images(model, variables, config, supports, queries, folder / "out", save_logits=True)
@@ -65,18 +67,20 @@ def test_logits_and_mask_are_those_of_the_network(config, network, folder, suppo
 
 
 def test_a_file_that_is_two_supports_and_a_query_is_encoded_once(folder, config, network, monkeypatch):
-    encoded = []
-
-    def encode(*arguments):
-        encoded.append(arguments)
-        return encode_image(*arguments)
-
-    encode_image = segmenter._encode
+    encode = MagicMock(side_effect=segmenter._encode)
     monkeypatch.setattr(segmenter, "_encode", encode)
     supports = read_supports([folder / "a.jpg"] * 2, [Box(5, 10, 25, 30), folder / "a_label.png"], config)
     queries = [folder / "a.jpg", folder / "queries" / "one.jpg"]
     segment_images(*network, config, supports, queries, folder / "out")
-    assert len(encoded) == 2
+    assert encode.call_count == 2
+
+
+def test_level_4_of_masked_supports_is_computed_once_for_all_queries(config, network, supports_of, monkeypatch):
+    model, variables = network
+    opened = segmenter.Segmenter(model.clone(mask_level3=True), variables, config, supports_of("ab"))
+    monkeypatch.setattr(type(model), "masked_high", None)  # from here on nothing computes it
+    for query in supports_of("ab").examples:
+        assert opened.predict(opened.encode(query.source)[1]).logits.shape == (SIZE, SIZE, 2)
 
 
 def test_predictions_json_and_summaries_describe_the_files(folder, config, network):
