@@ -79,8 +79,12 @@ def resample(result: StoredResult, method: str = OWN) -> Resampled:
 
 
 def miou(parts: Parts, class_name: str | None = None) -> Estimate:
-    """mIoU, or the IoU of one class."""
-    return _estimate({key: part.draws(class_name) for key, part in parts.items()}, _several_trainings(parts))
+    """mIoU, or the IoU of one class; its intervals are within 0 and 100."""
+    found = _estimate({key: part.draws(class_name) for key, part in parts.items()}, _several_trainings(parts))
+    if found.seeds95 is None:
+        return found
+    low, high = found.seeds95
+    return found._replace(seeds95=(max(low, 0.0), min(high, 100.0)))
 
 
 def difference(ours: Parts, theirs: Parts, class_name: str | None = None) -> Estimate:

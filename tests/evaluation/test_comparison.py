@@ -71,12 +71,15 @@ def test_equal_runs_of_a_fold_do_not_narrow_the_interval():
 
 def test_the_interval_over_two_seeds_worked_by_hand():
     # Every query image has the IoU 10 with one seed and 20 with the other. The draws of two seeds have the means 10,
-    # 15, 15 and 20; deviations from 15 are scaled by sqrt(2) and by Student's 12.706 over the normal 1.960.
+    # 15, 15 and 20; deviations from 15 are scaled by sqrt(2) and by Student's 12.706 over the normal 1.960. An IoU
+    # is at least 0; a difference need not be.
     parts = row({(1, 5): [10] * 40, (1, 6): [20] * 40}, "a" * 40)
     value, interval, opposite, seeds, _ = comparison.miou(parts)
     assert (value, opposite, interval) == (pytest.approx(15), 0, pytest.approx((15, 15)))
     away = 5 * np.sqrt(2) * 12.706 / 1.960
-    assert seeds == pytest.approx((15 - away, 15 + away), rel=1e-3)
+    assert seeds == pytest.approx((0, 15 + away), rel=1e-3)
+    level = comparison.difference(parts, row({(1, 5): [0] * 40, (1, 6): [0] * 40}, "a" * 40))
+    assert level.seeds95 == pytest.approx((15 - away, 15 + away), rel=1e-3)
     lead = comparison.difference(parts, row({(1, 5): [5] * 40, (1, 6): [20] * 40}, "a" * 40))
     assert lead.value == pytest.approx(2.5) and lead.opposite == 0
     assert lead.seeds_opposite == pytest.approx(1 / 4, abs=0.05)  # both draws are of the seed without a difference
