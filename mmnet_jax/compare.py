@@ -23,7 +23,7 @@ def define_flags() -> None:
     flags.DEFINE_string("output", None, output)
 
 
-def main(words: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     from mmnet_jax.drawing.images import png_bytes
     from mmnet_jax.evaluation.comparison_table import (
         comparison_figure,
@@ -31,12 +31,12 @@ def main(words: list[str]) -> None:
         comparison_markdown,
         read_row,
     )
-    from mmnet_jax.storage.files import write_json, write_whole
+    from mmnet_jax.storage.files import write_atomically, write_json
 
-    if len(words) < 2:
+    if len(arguments) < 2:
         raise UserError("give the results of at least two rows, such as A.json B.json; differences are from the first.")
     output = output_file("output", FLAGS.output) if FLAGS.output else None
-    content = comparison_json([read_row(word) for word in words])
+    content = comparison_json([read_row(argument) for argument in arguments])
     text = comparison_markdown(content)
     print(text, end="")
     if output is None:
@@ -46,11 +46,11 @@ def main(words: list[str]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     files = [output.with_name(f"{output.name}.{suffix}") for suffix in ("json", "png", "md")]
     write_json(files[0], content)
-    write_whole(files[1], png_bytes(comparison_figure(content)))
-    write_whole(files[2], text.encode())
+    write_atomically(files[1], png_bytes(comparison_figure(content)))
+    write_atomically(files[2], text.encode())
     print("written: " + " ".join(map(str, files)))
 
 
 if __name__ == "__main__":
     define_flags()
-    run(main, words=True)
+    run(main, positional=True)

@@ -28,8 +28,8 @@ def define_flags() -> None:
     define_cache_flag()
 
 
-def main(words: list[str]) -> None:
-    name = _check(words)
+def main(arguments: list[str]) -> None:
+    name = _check(arguments)
     from mmnet_jax.cli.progress import Printer
     from mmnet_jax.config import has_memory
     from mmnet_jax.data.images import read_image
@@ -37,7 +37,7 @@ def main(words: list[str]) -> None:
     from mmnet_jax.inference.figures import FIGURES, draw_figure
     from mmnet_jax.inference.segmenter import Segmenter
     from mmnet_jax.inference.supports import read_supports
-    from mmnet_jax.storage.files import write_whole
+    from mmnet_jax.storage.files import write_atomically
     from mmnet_jax.workdir.folder import Workdir, load_step
 
     configs = {workdir: Workdir(workdir).load_config() for workdir in FLAGS.workdir}
@@ -56,22 +56,22 @@ def main(words: list[str]) -> None:
         title = f"{name}: {workdir}, step {step}, levels {config.model.levels}, reading {config.reading}"
         parts[title] = list(FIGURES[name](Segmenter(model, variables, config, examples), queries))
         say(f"drawn: {workdir}")
-    write_whole(Path(FLAGS.output), png_bytes(draw_figure(parts)))
+    write_atomically(Path(FLAGS.output), png_bytes(draw_figure(parts)))
     print(f"written: {FLAGS.output}")
 
 
-def _check(words: list[str]) -> str:
+def _check(arguments: list[str]) -> str:
     """The figure's name; raises ``UserError`` if it is missing or unknown, or if a flag does not fit it."""
-    if len(words) != 1 or words[0] not in NAMES:
+    if len(arguments) != 1 or arguments[0] not in NAMES:
         raise UserError(f"give one figure: {listed(NAMES, 'or')}, as in python -m mmnet_jax.figures {NAMES[0]} ...")
-    name = words[0]
+    name = arguments[0]
     if name != "activations" and len(FLAGS.workdir) > 1:
         raise UserError(f"{name} shows one network; give a single --workdir.")
     if name == "shots" and len(FLAGS.support) < 2:
         raise UserError("shots compares supports; give at least two --support, each with a --mask.")
     output = output_file("output", FLAGS.output)
     if output.suffix.lower() != ".png":
-        raise UserError(f"--output={output} is no PNG; give a name that ends in .png.")
+        raise UserError(f"--output={output} is not a PNG; give a name that ends in .png.")
     if output.resolve() in {Path(file).resolve() for file in (*FLAGS.support, *FLAGS.mask, *FLAGS.query)}:
         raise UserError(f"{output} would be overwritten by the figure; choose another --output.")
     return name
@@ -79,4 +79,4 @@ def _check(words: list[str]) -> str:
 
 if __name__ == "__main__":
     define_flags()
-    run(main, words=True)
+    run(main, positional=True)

@@ -1,4 +1,4 @@
-"""Speed of a training's input: decoding beside plain Pillow, and steps on new batches beside steps on one batch."""
+"""Speed of a training's input: decoding compared with plain Pillow, steps on new batches with steps on one batch."""
 
 import io
 import statistics

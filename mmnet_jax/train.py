@@ -85,13 +85,13 @@ def _closing(scored: Any, seconds: float) -> str:
         )
     folder = Path(FLAGS.workdir)
     result, *others = (folder / file.relative_to(folder.absolute()) for file in scored.files)
-    pictures = " and ".join(str(file) for file in others if file.name.endswith((".sheet.png", ".html")))
+    figures = " and ".join(str(file) for file in others if file.name.endswith((".sheet.png", ".html")))
     results = folder / "results"
     example, found = shlex.quote(str(results / EXAMPLE)), shlex.quote(str(results / "found"))
     head = f"done in {duration(seconds)}" if scored.fresh else "already done"
     return (
         f"\n{head}: few-shot segmentation of held-out classes, 95% intervals in brackets\n"
-        f"{report(scored.summary)}\nresult:   {result}\npictures: {pictures}\n"
+        f"{report(scored.summary)}\nresult:  {result}\nfigures: {figures}\n"
         f"next, predict one of these episodes: python -m mmnet_jax.predict --workdir={workdir} "
         f"--support={example}/{SUPPORT} --mask={example}/{MASK} --query={example}/{QUERY} --output={found}"
     )

@@ -52,7 +52,7 @@ def main() -> None:
     from mmnet_jax.benchmark.turns import measure
     from mmnet_jax.drawing.images import png_bytes
     from mmnet_jax.input_benchmark import processor
-    from mmnet_jax.storage.files import write_whole
+    from mmnet_jax.storage.files import write_atomically
 
     groups = list(cells())
     (matrix,) = measure([MatrixProduct(FLAGS.dtype).open], 5)
@@ -63,8 +63,8 @@ def main() -> None:
     record = {"date": date, "jax": jax.__version__, "matrix": matrix, "cells": measured}
     for number, group in enumerate(groups):
         print(f"[{number + 1}/{len(groups)}] {group[0].backbone}, {group[0].image_size} px", flush=True)
-        beside = [cell for cell in group if cell.task != "query" and cell.backbone in RESNETS]
-        theirs = [PeerCell(cell, FLAGS.peer, precision) for cell in beside for precision in peers]
+        comparable = [cell for cell in group if cell.task != "query" and cell.backbone in RESNETS]
+        theirs = [PeerCell(cell, FLAGS.peer, precision) for cell in comparable for precision in peers]
         by = [(OURS, cell) for cell in group] + [(PEER, peer.cell) for peer in theirs]
         records = measure([cell.open for cell in (*group, *theirs)], FLAGS.repeats)
         for (who, cell), facts in zip(by, records, strict=True):
@@ -72,10 +72,10 @@ def main() -> None:
             result = facts.get("error") or f"{1e3 * statistics.median(facts['seconds']):.1f} ms"
             print(f"  {label(measured[-1])}: {result}", flush=True)
         if output:
-            write_whole(output, (json.dumps(record, indent=1) + "\n").encode())
-            write_whole(output.with_suffix(".md"), markdown(measured, matrix).encode())
+            write_atomically(output, (json.dumps(record, indent=1) + "\n").encode())
+            write_atomically(output.with_suffix(".md"), markdown(measured, matrix).encode())
             if any("error" not in cell for cell in measured):
-                write_whole(output.with_suffix(".png"), png_bytes(figure(measured)))
+                write_atomically(output.with_suffix(".png"), png_bytes(figure(measured)))
     print(markdown(measured, matrix), end="")
 
 

@@ -1,4 +1,4 @@
-"""Measures a training's input: decoding beside plain Pillow, and steps on new batches beside steps on one batch.
+"""Measures a training's input: decoding compared with plain Pillow, steps on new batches with steps on one batch.
 
 python scripts/benchmark_input.py --config=configs/NAME.py --config.data.data_dir=DATA --config.model.weights=FILE
     [--config.data.resident=True --steps=20 --repeats=5 --output=FILE.json]

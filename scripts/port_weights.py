@@ -66,6 +66,6 @@ def _number(text: str) -> float:
 
 
 if __name__ == "__main__":
-    word = command.take_word()
+    word = command.take_subcommand()
     define_flags(word)
     command.run(lambda: main(word))

@@ -72,5 +72,5 @@ def main(name: str | None) -> None:
 
 
 if __name__ == "__main__":
-    word = command.take_word()
+    word = command.take_subcommand()
     command.run(lambda: main(word))

@@ -8,7 +8,7 @@ from typing import TextIO
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")  # nothing is written into the user's cache
-# on arrays this small PyTorch's threads mostly wait for each other
+# on arrays as small as these, PyTorch's threads mostly wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jax

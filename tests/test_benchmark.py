@@ -75,7 +75,7 @@ def test_a_killed_process_is_reported(monkeypatch):
     forked = partial(ProcessPoolExecutor, 1, multiprocessing.get_context("fork"))
     monkeypatch.setattr(turns, "start_worker", forked)
     (failed,) = measure([Dies("one").open], 1)
-    assert failed["error"] == "its process was killed, probably for want of memory"
+    assert failed["error"] == "its process was killed, probably because memory ran out"
 
 
 def benchmark(*arguments):

@@ -14,7 +14,7 @@ CLASSES = "ab" * 30
 
 
 def compare(*arguments):
-    return call(define_flags, main, *arguments, words=True)
+    return call(define_flags, main, *arguments, positional=True)
 
 
 @pytest.fixture

@@ -30,9 +30,9 @@ def test_a_field_allows_its_default_and_has_a_help(name):
     field = FIELDS[name]
     assert field.help.endswith(".") and get_field(get_config(), name) == field.default
     for reading in READINGS:
-        field.check(name, field.usual(reading))
+        field.check(name, field.default_in(reading))
     if isinstance(field.allowed, ByReading):
-        assert field.usual("paper") != field.usual("released") and field.default is None
+        assert field.default_in("paper") != field.default_in("released") and field.default is None
     if isinstance(field.allowed, Range):
         assert field.allowed.low < field.allowed.high
     if field.choices and field.default is not None:
@@ -123,11 +123,11 @@ def test_a_stored_config_without_folds_resolves_to_the_defaults(dataset):
         ({"model": {"nodes": "features"}}, "loss.reconstruction_on must be none, since this network has no memory"),
         (
             {"model": {"network": "pfenet", "shot_mask": "last"}},
-            "model.shot_mask means nothing with model.network = pfenet; leave it as it is.",
+            "model.shot_mask has no effect with model.network = pfenet; leave it at its default.",
         ),
         (
             {"model": {"fem_input": "confidence", "propagation": "global"}},
-            "model.propagation means nothing with model.fem_input = confidence; leave it as it is.",
+            "model.propagation has no effect with model.fem_input = confidence; leave it at its default.",
         ),
         ({"quality": {"module": "mean", "normalise": "mean"}}, "quality.normalise applies to eq. 9's sums"),
         ({"training": {"cache_features": True}}, "training.cache_features needs data.augment = False"),
@@ -149,7 +149,7 @@ def test_pfenet_has_its_own_presets_in_both_readings():
         config = resolve(from_dict(fields))
         assert (config.model.projection_kernel, config.model.projection_shared) == (1, False)
         assert config.model.support_level4 == "masked_twice"
-        assert config.model.batch_norm == FIELDS["model.batch_norm"].usual(reading)
+        assert config.model.batch_norm == FIELDS["model.batch_norm"].default_in(reading)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_rows_of_recipes_resolve_in_both_readings(name):
                 assert get_field(resolved, field) == named[field], (row, field)
     with pytest.raises(UserError) as error:
         load_recipe(f"{name}:nothing")
-    assert str(error.value).startswith(f"configs/{name}.py:nothing is no configuration")
+    assert str(error.value).startswith(f"configs/{name}.py:nothing is not a config;")
     assert all(row in str(error.value) for row in rows)
 
 

@@ -103,7 +103,7 @@ def test_the_episode_table_adds_up_to_the_result(folder, result):
             own = [r for r in rows if r["class"] == name]
             hit, union = (sum(int(r[f"{baseline}_{count}"]) for r in own) for count in ("intersection", "union"))
             assert iou == pytest.approx(100 * hit / union)
-    # the sheet has one row an episode: 9 of the 12 asked for are all there are
+    # the sheet has one row an episode: only 9 of the 12 requested episodes exist
     assert Image.open(folder / "out" / "result.sheet.png").height == 22 + 9 * 156
 
 
@@ -208,7 +208,7 @@ def test_bams_five_seeds_are_scored_together_and_their_masks_saved(folder):
         truth = label == CLASSES[row["class"]]
         assert int(row["intersection"]) == (mask & truth).sum() and int(row["union"]) == (mask | truth).sum()
     again = command(folder, evaluate, *arguments)
-    assert (again.returncode, again.stderr) == (2, "--save_masks=masks/bam is there already; give a new folder.\n")
+    assert (again.returncode, again.stderr) == (2, "--save_masks=masks/bam already exists; give a new folder.\n")
     inside = command(folder, evaluate, "--workdir=work", "--save_masks=out/bam.json/masks")
     assert (inside.returncode, inside.stderr) == (2, "--save_masks=out/bam.json/masks cannot be written.\n")
 
@@ -254,7 +254,7 @@ def test_another_dataset_is_scored_on_classes_unseen_in_training(folder):
     own_masks = "--manifest=out/own.manifest.json --predictions=masks/own --data_dir=data --output=out/masks.json"
     assert command(folder, score, *own_masks.split()).returncode == 0
     assert json.loads((folder / "out/masks.json").read_text())["class_iou"] == result["class_iou"]
-    # the same episodes are repeated by name, and none may ask for the dog
+    # the same episodes are repeated by name, and none may be of class dog
     manifest = json.loads((folder / "out/own.manifest.json").read_text())
     again = "--workdir=work --dataset=custom --manifest=out/own.manifest.json --output=out/again.json"
     assert command(folder, evaluate, *again.split()).returncode == 0

@@ -1,6 +1,6 @@
-"""A table of outputs for the current NUMERICS: whoever changes a number must raise it.
+"""A table of outputs for the current NUMERICS, which must be raised when a number changes.
 
-``python -m tests.test_numerics`` writes the table anew, after NUMERICS was raised.
+After raising NUMERICS, rewrite the table by ``python -m tests.test_numerics``.
 """
 
 import json

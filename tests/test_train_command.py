@@ -54,7 +54,7 @@ def test_a_finished_training_prints_its_result_and_a_predict_command(monkeypatch
     ]
     done = command(monkeypatch, lambda config, workdir, say: Scored(summary, files, fresh=True), *ARGUMENTS)
     assert done.returncode == 0, done.stderr
-    assert "mIoU 41.00 [40.00, 42.00]" in done.stdout and "pictures: my run/results/result.sheet.png and" in done.stdout
+    assert "mIoU 41.00 [40.00, 42.00]" in done.stdout and "figures: my run/results/result.sheet.png and" in done.stdout
     last = done.stdout.splitlines()[-1]
     words = shlex.split(last[last.index("python -m") :])
     assert words[:4] == ["python", "-m", "mmnet_jax.predict", "--workdir=my run"]

@@ -1,4 +1,4 @@
-"""Run by itself against an installed wheel, outside the checkout: every recipe loads and a network runs."""
+"""Checks an installed wheel, outside the checkout: every recipe loads and a network runs."""
 
 import importlib.metadata
 

@@ -16,7 +16,7 @@ OURS, PEER = "mmnet_jax", "PyTorch"
 HEAD = (*NAMES, *NUMBERS, "of the matrix peak", "PyTorch's time over ours")
 
 Record = dict[str, Any]
-"""Fields of the ``Cell``, ``by``, and the facts from ``measure``."""
+"""The fields of the ``Cell``, the implementation ``by`` which it was measured, and the facts from ``measure``."""
 
 
 def markdown(cells: Sequence[Record], matrix: Record) -> str:

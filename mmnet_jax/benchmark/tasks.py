@@ -145,7 +145,7 @@ def resident_peak() -> int | None:
 
 
 def reset_resident_peak() -> None:
-    """Restarts ``resident_peak`` from the present resident memory, on a system with /proc."""
+    """Resets ``resident_peak`` to the current resident memory, on a system with /proc."""
     clear_refs = Path("/proc/self/clear_refs")
     if clear_refs.exists():
         clear_refs.write_text("5")

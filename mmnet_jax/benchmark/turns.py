@@ -1,4 +1,4 @@
-"""Runs tasks in turns, each in a process of its own, so that memory is measured apart and a crash ends one task."""
+"""Runs tasks in turns, each in its process, so that memory is measured for each and a crash ends only one."""
 
 import multiprocessing
 import threading
@@ -28,8 +28,8 @@ def start_worker() -> Executor:
 def measure(tasks: Sequence[Open], repeats: int) -> list[Facts]:
     """Runs each task once untimed and ``repeats`` times timed, in turns, so that a slow moment affects all of them.
 
-    Returns the facts of each task with ``seconds`` of its runs, ``peak_bytes`` and, of imports, compilation and the
-    untimed run, ``setup_peak_bytes``; or with ``error``, one line, if it failed.
+    Returns the facts of each task, with the ``seconds`` of its runs, their ``peak_bytes``, and ``setup_peak_bytes``
+    (the peak of imports, compilation and the untimed run); if it failed, with ``error``, one line.
     """
     records: list[Facts] = [{"seconds": []} for _ in tasks]
     with ExitStack() as stack:
@@ -53,7 +53,7 @@ def _call(worker: Executor, function: Callable[[], Facts]) -> Facts:
     try:
         return worker.submit(_facts_or_error, function).result()
     except BrokenProcessPool:
-        return {"error": "its process was killed, probably for want of memory"}
+        return {"error": "its process was killed, probably because memory ran out"}
 
 
 def _facts_or_error(function: Callable[[], Facts]) -> Facts:

@@ -29,12 +29,12 @@ USER_ERROR = 2
 INTERRUPTED = 130
 
 
-def run(main: Callable[..., None], *, words: bool = False) -> NoReturn:
-    """Parses the command line, runs ``main`` and exits; with ``words``, ``main`` gets the arguments that are no flags.
+def run(main: Callable[..., None], *, positional: bool = False) -> NoReturn:
+    """Parses the command line, runs ``main`` and exits; with ``positional``, ``main`` gets the positional arguments.
 
     Exit status: 0; 2 for a ``UserError``, an invalid flag or config field, a file-system error or a missing device,
-    each with one sentence on stderr; 130 when interrupted or when the reader of stdout has gone. Any other exception
-    keeps its traceback.
+    each with one sentence on stderr; 130 when interrupted or when the reader of stdout has closed it. Other exceptions
+    keep their traceback.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as by ``>&-``
@@ -49,11 +49,11 @@ def run(main: Callable[..., None], *, words: bool = False) -> NoReturn:
         if FLAG in flags.FLAGS:
             cache_compilations(flags.FLAGS[FLAG].value)
             trim_after_compilation()
-        _exit_on_error(lambda: main(rest[1:]) if words else main())
+        _exit_on_error(lambda: main(rest[1:]) if positional else main())
         _exit_on_error(_flush_stdout)
 
     try:
-        app.run(start, flags_parser=lambda argv: _exit_on_error(lambda: parse(argv, words)))
+        app.run(start, flags_parser=lambda argv: _exit_on_error(lambda: parse(argv, positional)))
     finally:
         discard_if_lost(sys.stdout)
     raise AssertionError("app.run ends the process")
@@ -65,15 +65,15 @@ def _flush_stdout() -> None:
         sys.stdout.flush()
 
 
-def take_word() -> str | None:
+def take_subcommand() -> str | None:
     """Removes and returns the first argument, a script's subcommand, unless it is a flag."""
     return sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else None
 
 
-def parse(argv: list[str], words: bool = False) -> list[str]:
+def parse(argv: list[str], positional: bool = False) -> list[str]:
     """Parses ``argv`` into ``flags.FLAGS``; raises ``UserError`` naming the invalid flag, config field or recipe.
 
-    Returns the command's name and the arguments that are no flags, which raise ``UserError`` too without ``words``.
+    Returns the command's name and the positional arguments; without ``positional`` the latter raise ``UserError`` too.
     """
     overrides: list[tuple[str, str]] = []
     argv = [_expand_home(word) for word in argv]
@@ -90,7 +90,7 @@ def parse(argv: list[str], words: bool = False) -> list[str]:
         raise UserError(f"unknown flag --{error.flagname}{hint}") from error
     except flags.Error as error:
         raise UserError(_rephrase(str(error))) from error
-    if len(rest) > 1 and not words:
+    if len(rest) > 1 and not positional:
         raise UserError(f"unexpected argument {rest[1]!r}; arguments are given as --flag=value.")
     if "config" in flags.FLAGS:
         load_config(overrides)

@@ -45,10 +45,10 @@ def cache_compilations(choice: str | None) -> None:
     folder = Path(choice or user_cache_dir("mmnet_jax", appauthor=False)) / cpu_key()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _drop_torn(folder)
+        _delete_incomplete(folder)
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
-        advice = f"--{FLAG}=DIR names another folder, --{FLAG}={OFF} none"
+        advice = f"set --{FLAG}=DIR for another folder, or --{FLAG}={OFF}"
         print(f"note: compiled programs are not cached: {folder}: {reason}; {advice}.", file=sys.stderr)
         return
     settings = {
@@ -93,8 +93,8 @@ def cpu_key() -> str:
     return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _drop_torn(folder: Path) -> None:
-    """Deletes entries without their access time, which jax writes last and requires: a process was killed before.
+def _delete_incomplete(folder: Path) -> None:
+    """Deletes entries without an access time, left by killed processes: jax writes this file last and requires it.
 
     Raises ``OSError`` if files cannot be written, locked or deleted there.
     """

@@ -66,7 +66,7 @@ def override(config: ConfigDict, name: str, text: str) -> None:
     """Sets the field ``name`` to the value that ``text`` spells; raises ``UserError`` if name or type is wrong."""
     for section in (name[: dot.start()] for dot in re.finditer(r"\.", name)):
         if section in FIELDS:
-            raise UserError(f"config field {section} is no section; --config.{name} cannot be set.")
+            raise UserError(f"config field {section} is not a section; --config.{name} cannot be set.")
     value: Any = text
     if name in FIELDS:
         what, parse = PARSERS[FIELDS[name].kind]

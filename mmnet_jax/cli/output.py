@@ -19,7 +19,7 @@ def new_folder(flag: str, value: str) -> Path:
     """The folder that a flag names; raises ``UserError`` unless it is empty, or absent and can be made."""
     folder = Path(value)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--{flag}={value} is there already; give a new folder.")
+        raise UserError(f"--{flag}={value} already exists; give a new folder.")
     if not can_be_made(folder):
         raise UserError(f"--{flag}={value} cannot be written.")
     return folder

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 STOPPING = b"stopping after this step and its checkpoint; a second signal stops immediately\n"
-_requests: list[Callable[[], None]] = []  # stops of the jobs inside ``interrupts``, the innermost last
+_requests: list[Callable[[], None]] = []  # functions that stop the jobs inside ``interrupts``, the innermost last
 
 
 class Stopped(Exception):
@@ -55,7 +55,7 @@ def interrupts(message: bytes = STOPPING) -> Iterator[Callable[..., bool]]:
         if not several:
             return caught > 0
         first = step if first is None else first
-        # a signal before the first step is agreed on for number 1
+        # numbers start at 1: for a signal before the first step, the processes agree on number 1
         return multihost_utils.reached_preemption_sync_point(step - first + 1)
 
     wanted = [signal.SIGINT] if several else [signal.SIGINT, signal.SIGTERM]

@@ -59,7 +59,7 @@ class Field:
             return type(self.default)
         return type(self.allowed.low) if isinstance(self.allowed, Range) else str
 
-    def usual(self, reading: str) -> Any:
+    def default_in(self, reading: str) -> Any:
         """The default in a reading."""
         return getattr(self.allowed, reading) if isinstance(self.allowed, ByReading) else self.default
 
@@ -125,7 +125,7 @@ FIELDS = {
         473, Range(9, 4097), "Side S of the network's input, pixels; 8k + 1, unless the backbone says otherwise."
     ),
     "data.min_pixels": Field(
-        None, Range(1, 10**9), "Pixels of a class that admit an image; open: the dataset's own number."
+        None, Range(1, 10**9), "Pixels of a class that admit an image; open: the dataset's default."
     ),
     "data.drop_novel": Field(False, bool, "Leave out training images that hold pixels of novel classes (as BAM does)."),
     "data.class_sampling": Field(
@@ -134,7 +134,9 @@ FIELDS = {
         "Training episodes: draw a query, then one of its classes (image), or a class, then a query (uniform).",
     ),
     "data.distinct_supports": Field(
-        True, bool, "Training episodes: draw supports without replacement; False: with it, so 2 images of a class do."
+        True,
+        bool,
+        "Training episodes: draw supports without replacement; False: with it, so 2 images of a class suffice.",
     ),
     "data.augment": Field(True, bool, "Augment training images; False: prepare them as in evaluation."),
     "data.resident": Field(
@@ -151,7 +153,7 @@ FIELDS = {
     "model.network": Field("mmnet", NETWORKS, "Head: MM-Net, or the baseline PFENet with the same decoder."),
     "model.backbone": Field("resnet50_v2", BACKBONES, "Frozen backbone; v2: a stem of three 3x3 convolutions."),
     "model.weights": Field(None, str, "Backbone weights that port_weights.py or pretrain wrote.", free=True, path=True),
-    "model.random_backbone": Field(False, bool, "Run without pretrained weights; for tests, results mean nothing."),
+    "model.random_backbone": Field(False, bool, "Run without pretrained weights, for tests: results are meaningless."),
     "model.memory_size": Field(50, Range(1, 100_000), "Number N of meta-class embeddings."),
     "model.channels": Field(256, Range(1, 100_000), "Channels D of the projection and the decoder."),
     "model.nodes": Field(

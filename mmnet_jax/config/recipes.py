@@ -34,7 +34,7 @@ def apply(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
 def pick(rows: Mapping[str, Row], name: str, file: str, base: ConfigDict) -> ConfigDict:
     """``base`` with the fields of row ``name``; the error message calls the recipe ``file``."""
     if name not in rows:
-        raise UserError(f"{file}:{name} is no configuration; after the colon comes one of {', '.join(rows)}.")
+        raise UserError(f"{file}:{name} is not a config; after the colon give one of {', '.join(rows)}.")
     return apply(base, rows[name].fields)
 
 

@@ -56,7 +56,7 @@ def get_field(config: ConfigDict, field: str) -> Any:
 
 
 def set_field(config: ConfigDict, field: str, value: Any) -> None:
-    """Set a field by its full name; ``~`` in a path is expanded."""
+    """Sets a field by its full name; ``~`` in a path is expanded."""
     if field not in FIELDS:
         near = difflib.get_close_matches(field, FIELDS, n=1)
         raise UserError(f"unknown config field {field}" + (f"; did you mean {near[0]}?" if near else "."))
@@ -82,7 +82,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
     presets = _head(resolved).presets
     for name in READING_FIELDS:
         if get_field(resolved, name) is None:
-            set_field(resolved, name, presets.get(name, FIELDS[name].usual(resolved.reading)))
+            set_field(resolved, name, presets.get(name, FIELDS[name].default_in(resolved.reading)))
     if resolved.model.bins is None:
         fixed = resolved.data.image_size == 473
         resolved.model.bins = (60, 30, 15, 8) if fixed else (1.0, 0.5, 0.25, 0.125)
@@ -167,8 +167,8 @@ def _check_network(config: ConfigDict) -> None:
     if head.bypass is not None and get_field(config, head.bypass[0]) == head.bypass[1]:
         idle = {field: f"{head.bypass[0]} = {head.bypass[1]}" for field in head.own_fields if field != head.bypass[0]}
     for field, reason in idle.items():
-        if get_field(config, field) != FIELDS[field].usual(config.reading):
-            raise UserError(f"{field} means nothing with {reason}; leave it as it is.")
+        if get_field(config, field) != FIELDS[field].default_in(config.reading):
+            raise UserError(f"{field} has no effect with {reason}; leave it at its default.")
     if not has_memory(config) and config.loss.reconstruction_on != "none":
         raise UserError("loss.reconstruction_on must be none, since this network has no memory to reconstruct with.")
     if config.quality.normalise != "none" and config.quality.module != "qmm":

@@ -221,7 +221,7 @@ def _choose(name: str, variant: str, folds: str | None) -> tuple[DatasetSpec, st
 
 
 def _open(spec: DatasetSpec, folder: Path, variant: str, folds: str) -> Dataset:
-    import tensorflow_datasets as tfds  # takes a second, and packaged lists do without
+    import tensorflow_datasets as tfds  # takes a second; packaged lists do not need it
 
     from mmnet_jax.data.records import Records, unpack_counts
 

@@ -133,7 +133,7 @@ class EpisodeIndex:
         passed = np.flatnonzero(eligible == query).tolist()
         chosen: list[int] = []
         for number in numbers:
-            # A place among those not taken yet: each taken place at or before it moves it one further.
+            # Each draw is an index into the images not taken yet: every taken image at or before it shifts it by one.
             taken = sorted([*passed, *chosen]) if self.distinct_supports else passed
             place = _below(number, len(eligible) - len(taken))
             for other in taken:

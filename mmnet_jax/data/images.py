@@ -56,7 +56,7 @@ def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
 
 def decode_upright(data: bytes, name: str) -> Upright:
     """``decode_image`` with the EXIF orientation applied."""
-    image, orientation = turn(open_image(data, name), name)
+    image, orientation = orient(open_image(data, name), name)
     return Upright(_rgb(image, name), orientation)
 
 
@@ -76,7 +76,7 @@ def read_upright(source: ImageSource) -> Upright:
     """``read_image`` and the orientation that was applied (1 for an array)."""
     if not isinstance(source, np.ndarray):
         image, name = load_image(source, "the image")
-        image, orientation = turn(image, name)
+        image, orientation = orient(image, name)
         return Upright(_rgb(image, name).copy(), orientation)
     if source.dtype != np.uint8 or not (source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (3, 4))):
         kind = f"{source.dtype} {list(source.shape)}"
@@ -111,7 +111,7 @@ def load_image(source: str | os.PathLike[str] | Image.Image, name: str) -> tuple
         raise UserError(f"{name} cannot be read: {error.strerror or error}.") from None
 
 
-def turn(image: Image.Image, name: str) -> tuple[Image.Image, int]:
+def orient(image: Image.Image, name: str) -> tuple[Image.Image, int]:
     """The image with its EXIF orientation applied, and the orientation."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)

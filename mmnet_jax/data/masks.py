@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 
-from mmnet_jax.data.images import ImageSource, load_image, open_image, turn
+from mmnet_jax.data.images import ImageSource, load_image, open_image, orient
 from mmnet_jax.errors import UserError
 from mmnet_jax.labels import IGNORE
 
@@ -14,12 +14,12 @@ _PALETTE = {"P", "PA"}
 _ONE_CHANNEL = {"1", "L", "LA", "F", "I", "I;16", "I;16L", "I;16B", "I;16N", *_PALETTE}
 """Pillow's modes of one channel, with or without alpha."""
 _FEW = 16
-"""Most colours of a flat mask; smooth or lossily compressed edges make more."""
+"""Maximum number of colours of a mask with hard edges; smooth or lossily compressed edges add colours."""
 _BITS = np.arange(256)[:, None] >> np.arange(9) & 1
 _VOC_PALETTE = np.stack([_BITS[:, channel::3] @ [128, 64, 32] for channel in range(3)], axis=1)
 """VOC's colours: bits 0, 1, 2 of an index are the highest bits of red, green and blue, bits 3, 4, 5 the next."""
 _SMALL = 32
-"""Grey values from here to 254 are no class indices but come from smooth or lossily compressed edges."""
+"""Grey values from here to 254 come from smooth or lossily compressed edges; they are not class indices."""
 
 
 def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
@@ -28,7 +28,7 @@ def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
     Raises:
       UserError: ``name`` is broken, in colour or a JPEG, or its palette has VOC's colours at other indices.
     """
-    image, _ = turn(open_image(data, name), name)
+    image, _ = orient(open_image(data, name), name)
     values = _indices(image, name)
     if image.mode == "1":
         values = values * 255  # black and white, not class 1
@@ -46,7 +46,7 @@ def decode_stored(data: bytes, name: str) -> np.ndarray:
     Raises:
       UserError: ``name`` is broken, or a JPEG.
     """
-    image, _ = turn(open_image(data, name), name)
+    image, _ = orient(open_image(data, name), name)
     if image.format in ("JPEG", "MPO"):
         raise UserError(f"{name} is a JPEG image, which blurs the edges of a mask; save masks as PNG.")
     values = np.asarray(image)
@@ -76,14 +76,14 @@ def count_classes(
 def check_size(mask: tuple[int, ...], name: str, image: tuple[int, ...], image_name: str, orientation: int = 1) -> None:
     """Raises a ``UserError`` unless mask and upright image have the same height and width.
 
-    ``orientation`` is ``Upright.orientation`` of the image; a mask that fits the image as stored gets its own sentence.
+    ``orientation`` is ``Upright.orientation`` of the image; the message says if the mask fits the image as stored.
     """
     if mask[:2] == image[:2]:
         return
     (height, width), (wanted_height, wanted_width) = mask[:2], image[:2]
     sentence = f"{name} is {width} x {height} pixels, but its image {image_name} is {wanted_width} x {wanted_height}"
     if orientation >= 5 and (height, width) == (wanted_width, wanted_height):
-        sentence += " once its EXIF orientation is applied; turn the mask as the image is seen"
+        sentence += " once its EXIF orientation is applied; rotate the mask to match"
     raise UserError(f"{sentence}.")
 
 
@@ -110,10 +110,10 @@ def read_mask(source: ImageSource, ignore: int | None = None) -> UInt8[np.ndarra
         name, image = "the mask", _array(source)
     else:
         image, name = load_image(source, "the mask")
-        image, _ = turn(image, name)
+        image, _ = orient(image, name)
         name = name if isinstance(source, Image.Image) else f"mask {name}"
     if ignore is None:
-        return _as_it_looks(image, name).astype(np.uint8)
+        return _by_appearance(image, name).astype(np.uint8)
     values = _indices(image if isinstance(image, np.ndarray) else _grey(image) or image, name)
     label = np.where(values == ignore, IGNORE, _not_negative(values, name) > 0).astype(np.uint8)
     if not (label == 1).any():
@@ -150,7 +150,7 @@ def _values(image: Image.Image) -> np.ndarray:
     return values if values.ndim == 2 else values[..., 0]
 
 
-def _as_it_looks(mask: np.ndarray | Image.Image, name: str) -> Bool[np.ndarray, "h w"]:
+def _by_appearance(mask: np.ndarray | Image.Image, name: str) -> Bool[np.ndarray, "h w"]:
     if isinstance(mask, np.ndarray):
         return _foreground(mask, name)
     if (alpha := _varying_alpha(mask)) is not None:

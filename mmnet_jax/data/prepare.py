@@ -14,10 +14,10 @@ from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.spec import DatasetSpec, Listing, Part
 from mmnet_jax.data.records import features
 from mmnet_jax.data.shards import RECORDS, Note, Shard, cut, is_finished, keep, make, read_note
-from mmnet_jax.data.workers import available_cores, share_out
+from mmnet_jax.data.workers import available_cores, distribute
 from mmnet_jax.errors import UserError, first_of
 from mmnet_jax.storage.files import LOCK, naming, removed_if_empty
-from mmnet_jax.storage.lock import turn
+from mmnet_jax.storage.lock import exclusive
 
 OnError = Literal["stop", "skip"]
 """Whether an unusable image ends the preparation or is left out."""
@@ -74,7 +74,7 @@ def prepare(
     if folder.exists():
         if not is_prepared(name, data_dir, variant):
             raise UserError(f"{folder} exists but holds no complete dataset; remove it and prepare {name} again.")
-        shutil.rmtree(work, ignore_errors=True)  # a run may have been killed before it did so
+        shutil.rmtree(work, ignore_errors=True)  # a run may have been killed before it removed this folder
         return folder
     say = say or (lambda line: None)
     if not spec.generated:
@@ -92,7 +92,7 @@ def prepare(
     shards = cut(name, listings, len(class_names))
     with naming(data_dir), removed_if_empty(work):
         data_dir.mkdir(parents=True, exist_ok=True)
-        with turn(work / LOCK, lambda: say(f"waiting for another process that prepares {folder}")):
+        with exclusive(work / LOCK, lambda: say(f"waiting for another process that prepares {folder}")):
             try:
                 if not is_prepared(name, data_dir, variant):
                     notes = _make(shards, work, workers, on_error == "skip", name, say)
@@ -109,7 +109,7 @@ def _make(shards: Sequence[Shard], work: Path, workers: int | None, skip: bool, 
     """Makes the shards that earlier runs have not finished; returns the notes of all."""
     missing = {shard.file: shard for shard in shards if not is_finished(shard, work, skip)}
     if removed := keep([shard for shard in shards if shard.file not in missing], work):
-        say(f"{name}: remaking {removed:,} files of an earlier run, since their images changed or were left out.")
+        say(f"{name}: making {removed:,} files of an earlier run again, since their images changed or were left out.")
     total = sum(len(shard.ids) for shard in shards)
     left = sum(len(shard.ids) for shard in missing.values())
     if left < total:
@@ -124,7 +124,7 @@ def _make(shards: Sequence[Shard], work: Path, workers: int | None, skip: bool, 
         workers = workers or min(MAX_WORKERS, available_cores())
         task = functools.partial(make, folder=work, skip=skip)
         try:
-            share_out(task, list(missing.values()), workers if left >= FEW else 1, count)
+            distribute(task, list(missing.values()), workers if left >= FEW else 1, count)
         except BaseException:
             finished = [shard for shard in shards if read_note(shard, work)]
             keep(finished, work)

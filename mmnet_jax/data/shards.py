@@ -16,7 +16,7 @@ from mmnet_jax.data.datasets.spec import Example, Listing
 from mmnet_jax.data.records import features, make_record, pack_counts, serialise
 from mmnet_jax.data.workers import Count
 from mmnet_jax.errors import UserError
-from mmnet_jax.storage.files import naming, sha256, write_whole
+from mmnet_jax.storage.files import naming, sha256, write_atomically
 
 SIZE = 500
 """Images of a shard, whatever the number of workers; a killed worker loses one shard."""
@@ -90,7 +90,7 @@ def make(shard: Shard, count: Count, *, folder: Path, skip: bool) -> None:
 
     An image that cannot be used is a ``UserError``; with ``skip`` it is left out instead.
     """
-    inputs = shard.inputs()  # before the files are read, so that the next run sees a change meanwhile
+    inputs = shard.inputs()  # before the files are read, so that the next run notices a change during the reading
     ids, counts, turned, left_out, longest = [], [], list[str](), dict[str, str](), 0
     fields, part = features(shard.classes), folder / NOTES / f".{shard.file}.{os.getpid()}.part"
     try:
@@ -117,7 +117,7 @@ def make(shard: Shard, count: Count, *, folder: Path, skip: bool) -> None:
             about = inputs, sha256(part), part.stat().st_size, longest, ids, counts, left_out, turned
             note = Note(shard.split, shard.file, *about)
             part.replace(folder / RECORDS / shard.file)
-            write_whole(_note_file(shard, folder), json.dumps(dataclasses.asdict(note)).encode())
+            write_atomically(_note_file(shard, folder), json.dumps(dataclasses.asdict(note)).encode())
     finally:
         part.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Worker processes: tasks shared out among them, their signals and errors."""
+"""Distribution of tasks to worker processes; their signals and errors."""
 
 import multiprocessing
 import os
@@ -23,7 +23,7 @@ DONE = 0
 """A worker's message when it waits for a task; other numbers are units of work; exceptions are raised in the parent."""
 
 
-def share_out(work: Callable[[Task, Count], None], tasks: Sequence[Task], workers: int, count: Count) -> None:
+def distribute(work: Callable[[Task, Count], None], tasks: Sequence[Task], workers: int, count: Count) -> None:
     """Calls ``work(task, count)`` for every task, in several worker processes or, with one worker, in this process.
 
     Workers are spawned, since a process that uses jax must not be forked; ``work`` and the tasks are pickled. No worker
@@ -118,7 +118,7 @@ def _lost(process: BaseProcess, task: object) -> UserError:
     code = process.exitcode or 0
     if code < 0:
         when = f"while it made {task}" if task else "as it started"
-        how = f"was killed by {signal.Signals(-code).name} {when}, perhaps for lack of memory"
+        how = f"was killed by {signal.Signals(-code).name} {when}, perhaps because memory ran out"
         return UserError(f"worker process {process.pid} {how}; the same command resumes from what is finished.")
     advice = 'a script of your own must start workers below `if __name__ == "__main__":`'
     return UserError(f"worker process {process.pid} ended with status {code}; its error is above; {advice}.")

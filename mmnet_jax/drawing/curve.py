@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mmnet_jax.drawing.images import png_bytes
-from mmnet_jax.storage.files import write_whole
+from mmnet_jax.storage.files import write_atomically
 from mmnet_jax.workdir.log import METRICS, read_lines
 
 WIDTH, HEIGHT, MARGIN = 900, 260, 56
@@ -32,7 +32,7 @@ def draw_curve(log: Path, output: Path) -> None:
     for row, (title, points) in enumerate(series):
         _panel(ImageDraw.Draw(image), row * HEIGHT, title, points, last)
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(output, png_bytes(np.asarray(image)))
+    write_atomically(output, png_bytes(np.asarray(image)))
 
 
 def _panel(draw: ImageDraw.ImageDraw, top: int, title: str, points: Sequence[tuple[int, float]], last: int) -> None:

@@ -191,10 +191,10 @@ def _existing_result(output: Path, run: dict[str, Any], manifest: Manifest) -> d
         summary = json.loads(output.read_text())
         for file, part in zip(files[1:], manifest.by_seed(), strict=False):
             stored, drawn = json.loads(file.read_text()), json.loads(manifest_text(part))
-            if drawn | stored != drawn:  # older manifests lack some of the fields
+            if drawn | stored != drawn:  # manifests of earlier versions lack some of the fields
                 return None
         same = all(summary[name] == run[name] for name in ("checkpoint", "step", "parameters_sha256", "weights_sha256"))
-        same &= all(summary.get(name, run[name]) == run[name] for name in ("data_sha256", "dtype"))  # likewise
+        same &= all(summary.get(name, run[name]) == run[name] for name in ("data_sha256", "dtype"))  # results too
     except (ValueError, KeyError, TypeError):
         return None
     return summary if same else None

@@ -35,7 +35,7 @@ class Estimate(NamedTuple):
     value: float
     interval95: tuple[float, float]
     opposite: float
-    """Share of the draws in which a difference has the opposite sign or is 0."""
+    """Fraction of the draws in which a difference has the opposite sign or is 0."""
     seeds95: tuple[float, float] | None = None
     """Interval over training seeds and query images; None if a fold has results of a single training."""
     seeds_opposite: float | None = None

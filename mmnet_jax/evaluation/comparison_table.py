@@ -30,7 +30,7 @@ INTERVALS = (
 )
 SEEDS = "Intervals after the word seeds do: a hierarchical bootstrap over training seeds, then query images."
 OPPOSITE = (
-    "Differences are in points, on the same episodes and bootstrap draws; in parentheses is the share of draws in "
+    "Differences are in points, on the same episodes and bootstrap draws; in parentheses is the fraction of draws in "
     "which the difference has the opposite sign or is 0, which says how much of it may be chance."
 )
 FEWEST = 30
@@ -154,7 +154,7 @@ def _row(row: Row, first: Row) -> dict[str, Any]:
 
 
 def numbers(name: str, estimate: Estimate) -> dict[str, Any]:
-    """An estimate as JSON, with the share of opposite draws if it is a ``difference``."""
+    """An estimate as JSON, with the fraction of opposite draws if it is a ``difference``."""
     found: dict[str, Any] = {name: estimate.value, "interval95": list(estimate.interval95)}
     if estimate.seeds95:
         found["seeds95"] = list(estimate.seeds95)

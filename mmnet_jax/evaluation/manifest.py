@@ -17,7 +17,7 @@ from mmnet_jax.data.episodes import EpisodeSpec
 from mmnet_jax.errors import UserError, first_of, listed
 from mmnet_jax.evaluation.draws import Episode, Request
 from mmnet_jax.evaluation.protocols import PROTOCOLS, Protocol, default_episodes, find_protocol
-from mmnet_jax.storage.files import write_whole
+from mmnet_jax.storage.files import write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +200,7 @@ def write_manifest(path: Path, manifest: Manifest) -> list[Path]:
     files = manifest_files(path, manifest.seeds)
     for file, part in zip(files, manifest.by_seed(), strict=True):
         content = manifest_text(part).encode()
-        write_whole(file, gzip.compress(content, mtime=0) if file.suffix == ".gz" else content)
+        write_atomically(file, gzip.compress(content, mtime=0) if file.suffix == ".gz" else content)
     return files
 
 

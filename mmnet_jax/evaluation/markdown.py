@@ -16,7 +16,7 @@ def with_interval(value: float, interval: Sequence[float], form: str = ".1f") ->
 
 
 def with_intervals(cell: Mapping[str, Any], name: str, form: str) -> str:
-    """A number from ``comparison_table.numbers`` with its intervals, each followed by its ``opposite`` share."""
+    """A number from ``comparison_table.numbers`` with its intervals, each followed by its ``opposite`` fraction."""
     text = with_interval(cell[name], cell["interval95"], form)
     text += f" ({cell['opposite']:.3f})" if "opposite" in cell else ""
     if "seeds95" in cell:

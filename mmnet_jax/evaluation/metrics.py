@@ -49,7 +49,7 @@ def score(
     """The metrics of E episodes from the pixel counts of intersection and union of prediction and label.
 
     Args:
-      intersection: the last axis is background, foreground; likewise ``union``.
+      intersection: the last axis is background, foreground; also that of ``union``.
       queries: the id of each episode's query image.
       seeds: number of episode seeds; their episodes follow one another in equal parts.
       fold: seed of the bootstrap, so that folds are drawn independently.

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmnet_jax.evaluation.markdown import markdown_table, with_interval
 from mmnet_jax.evaluation.protocols import PROTOCOLS
-from mmnet_jax.storage.files import write_json, write_whole
+from mmnet_jax.storage.files import write_atomically, write_json
 
 IMAGE_RULES = {"pad": "padded", "squash": "squashed"}
 """``Protocol.fit`` -> text of the column ``image``."""
@@ -52,7 +52,10 @@ def protocols_markdown(table: Mapping[str, Any]) -> str:
     lines = markdown_table(head + [f"{name} mIoU" for name in baselines], body)
     if len(rows) > 1:
         lowest, *_, highest = (row["protocol"] for row in sorted(rows, key=lambda row: row["miou"]))
-        lines += ["", f"The protocol alone moves the mIoU by {table['range']:.2f} points, from {lowest} to {highest}."]
+        lines += [
+            "",
+            f"The protocol alone changes the mIoU by {table['range']:.2f} points, from {lowest} to {highest}.",
+        ]
     if notes := table.get("notes"):
         lines += ["", *(f"Note: {note}." for note in notes)]
     if refused := table["refused"]:
@@ -64,6 +67,6 @@ def write_protocols(path: Path, table: Mapping[str, Any]) -> list[Path]:
     """Writes the table as JSON to ``path``, and as Markdown beside it with the ending ``.md``."""
     markdown = path.with_name(f"{path.name.removesuffix('.json')}.md")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(markdown, protocols_markdown(table).encode())
+    write_atomically(markdown, protocols_markdown(table).encode())
     write_json(path, table)
     return [path, markdown]

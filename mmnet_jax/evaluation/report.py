@@ -21,7 +21,7 @@ from mmnet_jax.evaluation.markdown import with_interval
 from mmnet_jax.evaluation.metrics import Scores
 from mmnet_jax.evaluation.result import Result
 from mmnet_jax.evaluation.sheet import episode_sheet
-from mmnet_jax.storage.files import write_json, write_whole
+from mmnet_jax.storage.files import write_atomically, write_json
 from mmnet_jax.workdir.provenance import CODE
 
 COLUMNS = ("query", "class", "supports", "area", "intersection", "union", "iou", "seed")
@@ -118,11 +118,11 @@ def write_result(path: Path, summary: dict[str, Any], result: Result, dataset: D
     path, manifest, table, sheet = result_files(path)  # the manifest's name without a seed
     path.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(manifest, result.manifest)
-    write_whole(table, episode_table(result).encode())
+    write_atomically(table, episode_table(result).encode())
     if result.samples:
-        write_whole(sheet, png_bytes(episode_sheet(result, dataset)))
+        write_atomically(sheet, png_bytes(episode_sheet(result, dataset)))
     if page:
-        write_whole(report_file(path), page.encode(errors="replace"))  # paths may be no Unicode
+        write_atomically(report_file(path), page.encode(errors="replace"))  # paths may be no Unicode
     write_json(path, summary)
 
 
@@ -135,7 +135,7 @@ def write_example(folder: Path, manifest: Manifest, dataset: Dataset, summary: d
     folder.mkdir(parents=True, exist_ok=True)
     mask = np.where(label == 1, 255, 0).astype(np.uint8)
     for name, content in {SUPPORT: image, MASK: mask, QUERY: query}.items():
-        write_whole(folder / name, png_bytes(content))
+        write_atomically(folder / name, png_bytes(content))
 
 
 def report(summary: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ class Baseline:
 
     scores: Scores
     intersection: Integer[np.ndarray, "e 2"]
-    """Pixels of each episode, background and foreground; likewise ``union``."""
+    """Pixels of each episode, background and foreground; ``union`` has the same axes."""
     union: Integer[np.ndarray, "e 2"]
     threshold: float | None = None
     """Least confidence of foreground; None for a baseline without a threshold."""
@@ -46,7 +46,7 @@ class Result:
     baselines: dict[str, Baseline]
     """``untrained``: a head at initialisation; ``confidence``: the confidence map at its best threshold."""
     intersection: Integer[np.ndarray, "e 2"]
-    """Pixels of each episode, background and foreground; likewise the next two."""
+    """Pixels of each episode, background and foreground; ``union`` and ``area`` have the same axes."""
     union: Integer[np.ndarray, "e 2"]
     area: Integer[np.ndarray, "e 2"]
     samples: tuple[Sample, ...] = ()

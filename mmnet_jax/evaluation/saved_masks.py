@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from mmnet_jax.drawing.images import png_bytes
-from mmnet_jax.storage.files import whole_folder
+from mmnet_jax.storage.files import atomic_folder
 
 SaveMask = Callable[[int, Bool[np.ndarray, "h w"]], None]
 """Takes an episode's number and its mask at the scored size, True where foreground is predicted."""
@@ -39,7 +39,7 @@ def saved_masks(folder: Path, seeds: Sequence[int], per_seed: int) -> Iterator[S
     The folder appears when all masks are written, or not at all.
     """
     names = mask_names(seeds, per_seed)
-    with whole_folder(folder) as made:
+    with atomic_folder(folder) as made:
         for place in {(made / name).parent for name in names}:
             place.mkdir(parents=True)
 

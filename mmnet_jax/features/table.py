@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmnet_jax.cli.progress import Say
-from mmnet_jax.storage.files import naming, whole_folder
-from mmnet_jax.storage.lock import turn
+from mmnet_jax.storage.files import atomic_folder, naming
+from mmnet_jax.storage.lock import exclusive
 
 ABOUT, ROWS = "about.json", "rows.npy"
 
@@ -50,11 +50,11 @@ class Table(NamedTuple):
             with naming(self.folder):
                 parent.mkdir(parents=True, exist_ok=True)
                 lock, waiting = parent / f".{name}.lock", f"waiting for another process that makes {name}"
-                with turn(lock, lambda: say(waiting)) as alone:
+                with exclusive(lock, lambda: say(waiting)) as alone:
                     if self.read() is None:
                         if alone:
                             shutil.rmtree(self.folder, ignore_errors=True)
-                        with whole_folder(self.folder) as part:
+                        with atomic_folder(self.folder) as part:
                             self._write(part, fill())
             rows = self.read()
             assert rows is not None

@@ -22,7 +22,7 @@ from mmnet_jax.inference.segmenter import Segmenter
 from mmnet_jax.inference.supports import Supports
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.ops.resize import resize_on_host
-from mmnet_jax.storage.files import whole_files
+from mmnet_jax.storage.files import atomic_files
 
 
 class QueryResult(NamedTuple):
@@ -90,7 +90,7 @@ def find_queries(
         if file.resolve() in protected:
             raise UserError(f"{protected[file.resolve()]} would be overwritten by {result}; choose another --output.")
         if file.is_dir():
-            raise UserError(f"{file} is a folder, in the way of {result}; choose another --output.")
+            raise UserError(f"{file} is a folder, so {result} cannot be written; choose another --output.")
     with ThreadPoolExecutor() as threads:
         list(threads.map(lambda query: read_image(query).shape, queries))
     return queries
@@ -121,7 +121,7 @@ def segment_images(
     results: list[QueryResult] = []
     segmenter = Segmenter(model, variables, config, supports)
     count, side = len(queries), sheet.tile_side(len(queries))
-    with Progress("image", count, "images", say) as progress, whole_files(output, PREDICTIONS) as folder:
+    with Progress("image", count, "images", say) as progress, atomic_files(output, PREDICTIONS) as folder:
         *sheets, predictions = summary_files(count, folder)
         for page, file in enumerate(sheets):
             cells = []

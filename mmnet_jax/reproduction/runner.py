@@ -32,17 +32,17 @@ from mmnet_jax.reproduction.runs import (
     training_seeds,
 )
 from mmnet_jax.reproduction.tables import TABLES, Table
-from mmnet_jax.storage.files import write_json, write_whole
+from mmnet_jax.storage.files import write_atomically, write_json
 from mmnet_jax.workdir.folder import Workdir
 
-LIST_HEAD = """# Configurations
+LIST_HEAD = """# Configs
 
-A configuration is a file of `configs/`, with a name after a colon if the file has several:
+A config is a file of `configs/`, with a name after a colon if the file has several:
 `python -m mmnet_jax.train --config=configs/ablations.py:fcm_only --workdir=DIR`. Any field can be changed on the
 command line, such as `--config.fold=2`; `--help-config` lists the fields. The numbers of trained parameters exclude the
 frozen backbone. Written by `python scripts/reproduce.py --list`.
 
-| configuration | trained parameters | description |
+| config | trained parameters | description |
 | --- | ---: | --- |
 """
 
@@ -118,7 +118,7 @@ def _write_table(output: Path, table: Table, settings: Settings, plan: Sequence[
     text = table_markdown(content)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_json(output.with_name(f"{output.name}.json"), content)
-    write_whole(output.with_name(f"{output.name}.md"), text.encode())
+    write_atomically(output.with_name(f"{output.name}.md"), text.encode())
     _say(f"\n{text}\nwritten: {output}.md {output}.json")
 
 

@@ -18,7 +18,7 @@ REFUSED |= {errno.EFBIG, errno.EIO, errno.ENOTDIR, errno.EISDIR}
 """File-system errors that the user can put right."""
 
 UNFINISHED = ".unfinished-"
-"""Prefix of the hidden folders that ``whole_folder`` and ``whole_files`` write to first."""
+"""Prefix of the hidden folders that ``atomic_folder`` and ``atomic_files`` write to first."""
 
 LOCK = ".lock"
 """Name of the lock file in a folder; its writer holds the lock."""
@@ -28,7 +28,7 @@ _TENSORSTORE = re.compile(r"\[[^]]*os_error_code='(\d+)'")  # ValueError: ... Fi
 _ARRAY_RECORD = re.compile(r"\w+\(\) failed: ([^;]+); (?:opening|reading|writing) ")  # RuntimeError
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file atomically, through a hidden ``.NAME.part`` beside it; errors name the file."""
     unfinished = path.with_name(f".{path.name}.part")
     try:
@@ -40,8 +40,8 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file, indented, with ``write_whole``; ``ValueError`` for NaN and infinity, which JSON lacks."""
-    write_whole(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    """Writes a JSON file, indented, with ``write_atomically``; ``ValueError`` for NaN and infinity."""
+    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def sha256(file: Path) -> str:
@@ -51,7 +51,7 @@ def sha256(file: Path) -> str:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Makes a folder atomically; if another process makes it first, that one is kept.
 
     Yields:
@@ -68,7 +68,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_files(folder: Path, last: str) -> Iterator[Path]:
+def atomic_files(folder: Path, last: str) -> Iterator[Path]:
     """Adds files to a folder, which is created if absent: all of them or none. Errors name it, as in ``naming``.
 
     Yields:

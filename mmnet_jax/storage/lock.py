@@ -48,8 +48,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def turn(path: Path, waiting: Callable[[], None]) -> Iterator[bool]:
-    """Holds the lock file ``path``, after waiting for other processes; only the holder may remove the file.
+def exclusive(path: Path, waiting: Callable[[], None]) -> Iterator[bool]:
+    """Holds the lock file ``path``, after waiting for other processes to release it; only the holder may remove it.
 
     ``waiting`` is called first if another process holds it. The file and its folder are created if absent.
 

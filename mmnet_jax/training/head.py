@@ -23,7 +23,7 @@ from mmnet_jax.features.resident import resident
 from mmnet_jax.features.source import image_source
 from mmnet_jax.features.store import stored_sources
 from mmnet_jax.models.registry import build_model, init_head
-from mmnet_jax.storage.files import write_whole
+from mmnet_jax.storage.files import write_atomically
 from mmnet_jax.training.loop import Job, Terms, run_steps
 from mmnet_jax.training.state import TrainState, create_optimizer, create_state, learning_rate, state_variables
 from mmnet_jax.training.step import train_step
@@ -41,7 +41,7 @@ def train_head(config: ConfigDict, workdir: Workdir, dataset: Dataset, say: Say,
     if first:
         workdir.log.mkdir(parents=True, exist_ok=True)
         overview = parameter_overview.get_parameter_overview(job.state.params, include_stats=False)
-        write_whole(workdir.log / "parameters.txt", (overview + "\n").encode())
+        write_atomically(workdir.log / "parameters.txt", (overview + "\n").encode())
     run_steps(job, config.training, Checkpoints(workdir.checkpoints, config), workdir.log, say)
     if first:
         draw_curve(workdir.log, workdir.results / "training.png")

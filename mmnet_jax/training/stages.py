@@ -37,7 +37,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
 
     Args:
       config: resolved.
-      workdir: made if it is new; locked meanwhile.
+      workdir: created if it does not exist; locked during the call.
       dataset: instead of the prepared one that ``config`` names.
 
     Returns:

@@ -17,7 +17,7 @@ from mmnet_jax.weights.layouts import IGNORED, backbone_rules, find_layout, port
 from mmnet_jax.weights.released import infer_head
 from mmnet_jax.weights.table import Rule, port
 
-VERSION = "1"  # of the ported files' format
+VERSION = "1"  # format version of the ported files
 DTYPES = ("float32", "float16")
 
 
@@ -49,7 +49,7 @@ def port_backbone(name: str, state_dict: Mapping[str, np.ndarray], source: str =
 
 
 def save_backbone(path: str | Path, name: str, variables: Mapping[str, Any], dtype: str = "float32") -> None:
-    """Write a backbone's variables atomically as ``.safetensors``, with its name in the metadata.
+    """Writes a backbone's variables atomically as ``.safetensors``, with its name in the metadata.
 
     ``dtype`` is the type of the kernels on disk: ``float32``, or ``float16`` (half the size, three decimal digits);
     BN's tensors stay float32. Collections other than ``backbone`` and ``batch_stats`` are left out.
@@ -100,7 +100,7 @@ def backbone_variables(name: str, file: str | None, random: bool = False) -> dic
 
 
 def port_file(name: str, source: str | Path, output: str | Path, dtype: str = "float32") -> int:
-    """Port the checkpoint ``source`` to the file ``output``; returns the number of tensors written.
+    """Ports the checkpoint ``source`` to the file ``output``; returns the number of tensors written.
 
     If an archive has several weight files, the one that holds ``name`` is taken.
     """

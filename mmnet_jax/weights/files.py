@@ -28,14 +28,14 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
 
 
 def write_safetensors(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write tensors and metadata atomically; the same arguments give the same bytes."""
+    """Writes tensors and metadata atomically; the same arguments give the same bytes."""
     path = Path(path)
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     # one entry, since safetensors writes several in random order
     data = safetensors.numpy.save(contiguous, {METADATA: json.dumps(metadata, sort_keys=True)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_whole(path, data)
+        files.write_atomically(path, data)
     except OSError as error:
         raise UserError(f"weight file {path} cannot be written ({first_line(error)}).") from error
 

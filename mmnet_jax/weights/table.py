@@ -28,7 +28,7 @@ def port(
     ignored: Sequence[str] = (),
     what: str = "the weights",
 ) -> dict[str, np.ndarray]:
-    """Rename and transpose every tensor of ``source`` by the first rule that matches its whole name.
+    """Renames and transposes every tensor of ``source`` by the first rule that matches its whole name.
 
     ``targets`` holds the shape of every target by path, ``ignored`` patterns of names to leave out. Returns every
     target's tensor, float32.

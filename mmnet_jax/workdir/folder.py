@@ -19,12 +19,12 @@ from mmnet_jax.config.values import network_settings
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.network import FewShotNetwork
 from mmnet_jax.models.registry import build_model, frozen_variables, init_head
-from mmnet_jax.storage.files import write_json, write_whole
+from mmnet_jax.storage.files import write_atomically, write_json
 from mmnet_jax.storage.lock import locked
 from mmnet_jax.workdir.checkpoints import Checkpoints, holds_checkpoint
 from mmnet_jax.workdir.provenance import CODE, Code, read_code
 
-FORMAT = 1  # of a workdir's files; raised when a version cannot read earlier workdirs
+FORMAT = 1  # format version of a workdir; raised when the package can no longer read earlier workdirs
 
 PORTED = "ported"  # key of ``config.json`` for the origin of a ported checkpoint
 
@@ -72,11 +72,11 @@ class Workdir:
         if not pretrains(config):  # first, so that bad weights leave no folder
             variables = weights.backbone_variables(model.backbone, model.weights, model.random_backbone)
         self.path.mkdir(parents=True, exist_ok=True)
-        self.config_file.unlink(missing_ok=True)  # it describes what is about to change
+        self.config_file.unlink(missing_ok=True)  # until the new backbone is written, the folder is not a workdir
         if pretrains(config):
             self.backbone_file.unlink(missing_ok=True)
         elif model.weights:
-            write_whole(self.backbone_file, Path(model.weights).read_bytes())
+            write_atomically(self.backbone_file, Path(model.weights).read_bytes())
         else:
             weights.save_backbone(self.backbone_file, model.backbone, variables)
         self._write(config, **({"data_sha256": dict(data_sha256)} if data_sha256 else {}))

@@ -10,7 +10,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
-from mmnet_jax.storage.files import naming, write_whole
+from mmnet_jax.storage.files import naming, write_atomically
 
 METRICS = "metrics.jsonl"
 
@@ -28,10 +28,10 @@ class MetricLog:
             return
         folder.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_lines(folder / METRICS) if json.loads(line)["step"] <= step]
-        write_whole(folder / METRICS, "".join(line + "\n" for line in kept).encode())
+        write_atomically(folder / METRICS, "".join(line + "\n" for line in kept).encode())
         with naming(folder):
             self._events = EventsWriter(str(folder / "events"))
-            if step:  # tells TensorBoard to drop later events
+            if step:  # makes TensorBoard drop later events
                 self._events.write_event(Event(wall_time=time.time(), step=step + 1, file_version="brain.Event:2"))
             self._events.flush()
 

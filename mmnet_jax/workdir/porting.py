@@ -14,7 +14,7 @@ from mmnet_jax.config import FIELDS, from_dict, get_field, has_memory, resolve
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.errors import UserError
 from mmnet_jax.models.heads import HEADS
-from mmnet_jax.storage.files import whole_folder
+from mmnet_jax.storage.files import atomic_folder
 from mmnet_jax.workdir.folder import Workdir
 
 # config fields that a checkpoint does not imply, by flag of ``scripts/port_weights.py``
@@ -47,7 +47,7 @@ class Ported(NamedTuple):
 
 
 def port_released(source: str | Path, workdir: str | Path, given: Mapping[str, Any]) -> Ported:
-    """Port the MM-Net or PFENet in the authors' checkpoint ``source``; ``workdir`` is created atomically.
+    """Ports the MM-Net or PFENet in the authors' checkpoint ``source``; ``workdir`` is created atomically.
 
     The running statistics are the checkpoint's. The epoch is the step of the workdir's only checkpoint.
 
@@ -67,7 +67,7 @@ def port_released(source: str | Path, workdir: str | Path, given: Mapping[str, A
     config = _configure(state_dict, given, str(source))
     variables = weights.from_released(state_dict, config, str(source))
     origin = {"from": Path(source).name, "sha256": weights.sha256(source), "epoch": epoch}
-    with whole_folder(place) as made:
+    with atomic_folder(place) as made:
         Workdir(made).create_ported(config, variables, epoch or 0, origin)
     return Ported(config, len(jax.tree.leaves(variables)), epoch)
 
@@ -76,7 +76,7 @@ def _configure(state_dict: Mapping[str, Any], given: Mapping[str, Any], source: 
     inferred = weights.infer_config(state_dict, source)
     dataset = given.get("data.dataset", FIELDS["data.dataset"].default)
     for field in _idle_fields(dataset) & given.keys():
-        raise UserError(f"{field} = {given[field]} means nothing to {dataset}.")
+        raise UserError(f"{field} = {given[field]} has no effect on {dataset}.")
     for field in inferred.keys() & given.keys():
         if inferred[field] != given[field]:
             raise UserError(f"{source} holds {field} = {inferred[field]}, not {given[field]}.")

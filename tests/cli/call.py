@@ -21,7 +21,9 @@ class Done(NamedTuple):
     stderr: str
 
 
-def call(define_flags: Callable[[], None], main: Callable[..., None], *arguments: object, words: bool = False) -> Done:
+def call(
+    define_flags: Callable[[], None], main: Callable[..., None], *arguments: object, positional: bool = False
+) -> Done:
     """Runs ``main`` by ``command.run`` with these command-line arguments; raises where a traceback would show.
 
     Restores flags, signal handlers and streams.
@@ -39,7 +41,7 @@ def call(define_flags: Callable[[], None], main: Callable[..., None], *arguments
             redirect_stderr(err),
         ):
             define_flags()
-            command.run(main, words=words)
+            command.run(main, positional=positional)
     except SystemExit as stop:
         return Done(0 if stop.code is None else int(stop.code), out.getvalue(), err.getvalue())
     finally:

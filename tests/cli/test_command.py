@@ -72,7 +72,7 @@ NO_RECIPES = {
     "none.py": "config file none.py cannot be read: No such file or directory.",
     ".": "config file . cannot be read: Is a directory.",
     "coco_1sht": "no recipe coco_1sht is shipped; did you mean coco_1shot?",
-    "pfenet:pascal_1shot:2": "configs/pfenet.py:pascal_1shot:2 is no configuration;",
+    "pfenet:pascal_1shot:2": "configs/pfenet.py:pascal_1shot:2 is not a config;",
     "syntax.py": "config file syntax.py has a syntax error in line 2: invalid syntax.",
     "importing.py": "config file importing.py cannot be used: "
     "ModuleNotFoundError: No module named 'nothing_of_this_name'.",
@@ -82,7 +82,7 @@ NO_RECIPES = {
 BAD_FIELDS = {
     "fool=2": "unknown config field fool; did you mean fold?",
     "dta.fold=2": "unknown config field dta.fold; did you mean data.folds?",
-    "fold.x=2": "config field fold is no section; --config.fold.x cannot be set.",
+    "fold.x=2": "config field fold is not a section; --config.fold.x cannot be set.",
     "fold": "Missing value for flag --config.fold.",
     "fold=abc": "config field fold must be a whole number, but is 'abc'.",
     "fold=1.5": "config field fold must be a whole number, but is '1.5'.",
@@ -193,7 +193,7 @@ def test_a_signal_inside_a_callback_of_the_garbage_collector_is_sent_again():
 )
 def test_a_command_whose_output_nobody_reads_ends_silently(unread, say, status):
     def main():
-        sys.stdout = unread  # until ``call`` puts its own back
+        sys.stdout = unread  # until ``call`` restores its own
         say("done")
 
     assert call(lambda: None, main) == (status, "", "")
@@ -257,7 +257,7 @@ def test_a_missing_platform_is_named(monkeypatch):
 
 
 def shell(*arguments, **environment):
-    """Runs Python in a process of its own."""
+    """Runs Python in a new process."""
     environment |= {"PYTHONPATH": str(ROOT), "PATH": ""}
     return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=60)
 

@@ -27,7 +27,7 @@ SETTINGS = (
 
 @pytest.fixture(autouse=True)
 def unset() -> Iterator[None]:
-    """jax as where JAX_COMPILATION_CACHE_DIR is not set, and afterwards as before."""
+    """Configures jax as without JAX_COMPILATION_CACHE_DIR, and restores its settings afterwards."""
     before = {name: getattr(jax.config, name) for name in SETTINGS}
     jax.config.update("jax_compilation_cache_dir", None)
     compilation_cache.reset_cache()
@@ -80,7 +80,7 @@ def test_an_unwritable_folder_prints_one_line_and_disables_the_cache(
     cache_compilations(str(tmp_path / "file"))
     compile_something()
     folder = tmp_path / "file" / cpu_key()
-    advice = "--compilation_cache=DIR names another folder, --compilation_cache=off none"
+    advice = "set --compilation_cache=DIR for another folder, or --compilation_cache=off"
     assert capsys.readouterr().err == f"note: compiled programs are not cached: {folder}: Not a directory; {advice}.\n"
 
 

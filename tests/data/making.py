@@ -49,7 +49,7 @@ def with_palette(indices: np.ndarray, colours: Sequence[int] | Sequence[Sequence
 
 
 def palette_png(mask: np.ndarray) -> bytes:
-    """A mask as VOC stores it: palette colours that have nothing to do with the indices."""
+    """A mask as VOC stores it: palette colours unrelated to the indices."""
     return encoded(with_palette(mask, [(7 * i + 91) % 256 for i in range(768)]))
 
 

@@ -39,7 +39,7 @@ def test_a_mask_of_the_unturned_image_is_refused_with_advice():
     with pytest.raises(UserError) as error:
         record_of(turned(SEEN, 6), png_bytes(np.rot90(MASK)))
     expected = "a.png is 4 x 6 pixels, but its image a.jpg is 6 x 4 once its EXIF orientation is applied; "
-    assert str(error.value) == expected + "turn the mask as the image is seen."
+    assert str(error.value) == expected + "rotate the mask to match."
     with pytest.raises(UserError, match=r"^a\.png is 5 x 6 pixels, but its image a\.jpg is 6 x 4\.$"):
         record_of(turned(SEEN, 6), png_bytes(np.ones((6, 5), np.uint8)))
 

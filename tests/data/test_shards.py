@@ -82,7 +82,7 @@ def test_finished_shards_are_kept_and_the_next_run_makes_the_rest(voc, data, tmp
     assert list(before) == FILES[:2]
     image_of(voc, "train_4").write_bytes(good)
     monkeypatch.chdir(voc.parent)
-    folder = prepare("pascal5i", voc.name, data, "folder", lines.append)  # the same source in other words
+    folder = prepare("pascal5i", voc.name, data, "folder", lines.append)  # the same source by another path
     assert "pascal5i: 4 of 7 images exist from an earlier run." in lines
     after = files(folder)
     assert {name: after[name] for name in before} == before and contents(folder) == whole
@@ -103,7 +103,7 @@ def test_finished_shards_are_made_again_if_their_images_have_changed(voc, data, 
     lines = []
     prepare("pascal5i", voc, data, "folder", lines.append)
     made = 1 if change == "a mask" else 2
-    remade = f"pascal5i: remaking {made} files of an earlier run, since their images changed or were left out."
+    remade = f"pascal5i: making {made} files of an earlier run again, since their images changed or were left out."
     assert remade in lines
     dataset = open_dataset("pascal5i", data, "folder")
     if change == "a mask":

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from mmnet_jax.data.workers import begin_worker, share_out
+from mmnet_jax.data.workers import begin_worker, distribute
 from mmnet_jax.errors import UserError
 
 CONTEXT = multiprocessing.get_context("spawn")
@@ -75,7 +75,7 @@ def kill(number):
 def test_tasks_are_shared_out_and_counted(tmp_path, workers):
     counted, ours = [], os.getpid()
     files = [tmp_path / f"{i}" for i in range(7)]
-    share_out(do, [(write_number, file) for file in files], workers, counted.append)
+    distribute(do, [(write_number, file) for file in files], workers, counted.append)
     assert sum(counted) == 21 and len(counted) == 14
     numbers = {int(file.read_text()) for file in files}
     assert numbers == {ours} if workers == 1 else ours not in numbers and 1 <= len(numbers) <= 3
@@ -85,10 +85,10 @@ def test_a_killed_worker_is_reported_and_ends_the_others():
     start = time.monotonic()
     sentence = r"^worker process \d+ was killed by SIGKILL while it made \(<function kill at 0x\w+>, 9\), "
     with pytest.raises(UserError, match=sentence):
-        share_out(do, [(time.sleep, 60), (kill, signal.SIGKILL.value)], 2, lambda more: None)
+        distribute(do, [(time.sleep, 60), (kill, signal.SIGKILL.value)], 2, lambda more: None)
     assert time.monotonic() - start < 30 and not multiprocessing.active_children()
     with pytest.raises(UserError, match=r"^worker process \d+ ended with status 3; its error is above; "):
-        share_out(do, [(os._exit, 3), (time.sleep, 60)], 2, lambda more: None)
+        distribute(do, [(os._exit, 3), (time.sleep, 60)], 2, lambda more: None)
 
 
 ERRORS = [UserError("a.png is broken."), OSError(errno.ENOSPC, "No space left on device", "a.png"), KeyError("a")]
@@ -97,7 +97,7 @@ ERRORS = [UserError("a.png is broken."), OSError(errno.ENOSPC, "No space left on
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_errors_of_a_worker_reach_the_caller(error):
     with pytest.raises(RuntimeError if isinstance(error, KeyError) else type(error)) as raised:
-        share_out(do, [("raise", error), (time.sleep, 60)], 2, lambda more: None)
+        distribute(do, [("raise", error), (time.sleep, 60)], 2, lambda more: None)
     if isinstance(error, KeyError):
         assert "KeyError: 'a'" in str(raised.value) and "raise value" in str(raised.value)
     else:

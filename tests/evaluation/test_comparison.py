@@ -58,7 +58,7 @@ def test_the_share_of_the_opposite_sign_counts_draws_by_hand():
 
 def test_draws_without_a_class_are_left_out_of_its_interval():
     ours, theirs = row({(1, 0): [20, 60, 60, 60]}, "abbb"), row({(1, 0): [10, 60, 60, 60]}, "abbb")
-    value, interval, opposite, *_ = comparison.difference(ours, theirs, "a")  # which a third of the draws miss
+    value, interval, opposite, *_ = comparison.difference(ours, theirs, "a")  # a third of the draws lack this class
     assert (value, interval, opposite) == (pytest.approx(10), pytest.approx((10, 10)), 0)
 
 

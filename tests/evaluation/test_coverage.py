@@ -1,4 +1,4 @@
-"""How often the 95% intervals hold the truth, by simulation; ``python -m tests.evaluation.test_coverage`` writes the
+"""Coverage of the 95% intervals, by simulation; ``python -m tests.evaluation.test_coverage`` writes the
 table of ``results/coverage.md`` (about ten minutes on two cores).
 
 A population of query images stands for all that could have been tested. Its images are drawn as a test set is, with
@@ -83,11 +83,11 @@ class Coverage(NamedTuple):
 
     miou: float
     difference: float
-    """Shares of intervals that hold the truth."""
+    """Fractions of intervals that contain the true value."""
     width: float
-    """Mean width of the difference's, points."""
+    """Mean width of the intervals of the difference, points."""
     found: float
-    """Share of the difference's that lie above 0."""
+    """Fraction of the intervals of the difference that are above 0."""
 
 
 def coverage(images: int, pairs: int) -> Coverage:
@@ -109,7 +109,7 @@ def test_intervals_have_their_nominal_coverage():
 
 
 class SeedCoverage(NamedTuple):
-    """Shares of simulated intervals of a mean over training seeds that hold the mean of all trainings."""
+    """Fractions of simulated intervals of a mean over training seeds that contain the mean of all trainings."""
 
     episodes: float
     seeds: float

@@ -72,7 +72,7 @@ def test_a_query_image_is_drawn_with_all_its_episodes():
     classes, queries = np.arange(30) % 3, [f"{i:03d}" for i in range(30)]
     once = bootstrap(counts, np.full(30, 100), classes)
     four = [np.tile(array, 4) for array in (counts, np.full(30, 100), classes)]
-    np.testing.assert_allclose(bootstrap(*four, queries * 4), once)  # copies tell nothing new
+    np.testing.assert_allclose(bootstrap(*four, queries * 4), once)  # copies add no information
     assert bootstrap(*four).std() < 0.7 * once.std()
 
 

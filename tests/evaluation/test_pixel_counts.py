@@ -1,4 +1,4 @@
-"""Pixel counts on the device, beside hand-worked numbers and a slow float64 reference."""
+"""Pixel counts on the device against hand-worked numbers and a slow float64 reference."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Masks from files scored on a manifest's episodes, beside a slow reference and worked by hand."""
+"""Scores of masks from files on a manifest's episodes, against a slow reference and hand-worked numbers."""
 
 import dataclasses
 

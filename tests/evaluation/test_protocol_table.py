@@ -37,7 +37,7 @@ def test_the_table_gives_the_range_of_miou_over_protocols(tmp_path):
         "| bam | padded | label size | 2 x 1,000 | 50.50 [49.00, 52.25] | 70.25 | 40.12 |",
         "| hsnet, 48 of 451 queries | squashed | 400 x 400 | 1,000 | 53.75 [50.00, 56.00] | 70.25 |  |",
         "",
-        "The protocol alone moves the mIoU by 3.25 points, from bam to hsnet, 48 of 451 queries.",
+        "The protocol alone changes the mIoU by 3.25 points, from bam to hsnet, 48 of 451 queries.",
         "",
         "Not scored: no class has 6 images.",
     ]

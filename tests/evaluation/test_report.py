@@ -46,8 +46,8 @@ def test_the_result_is_written_last_and_a_name_without_its_ending_kept(result, s
     order = []
     for module, name in (
         (report_module, "write_json"),
-        (report_module, "write_whole"),
-        (manifest_module, "write_whole"),
+        (report_module, "write_atomically"),
+        (manifest_module, "write_atomically"),
     ):
         monkeypatch.setattr(module, name, lambda path, content: order.append(path.name))
     write_result(tmp_path / "new" / "r.json", summary, result, dataset)

@@ -1,4 +1,4 @@
-"""Evaluations beside a slow float64 reference that starts from the network's logits."""
+"""Evaluations against a slow float64 reference that starts from the network's logits."""
 
 import csv
 import dataclasses
@@ -237,7 +237,7 @@ def test_bam_is_the_mean_over_its_seeds(network, config, dataset):
     assert result.scores.by_seed == pytest.approx([one.scores.miou for one in own])
     assert result.scores.miou == pytest.approx(np.mean(result.scores.by_seed))
     low, high = result.scores.interval95
-    # the seeds ask for the same images, so that all together tell hardly more than one
+    # the seeds use the same images, so all of them together add little information to one
     widths = [one.scores.interval95[1] - one.scores.interval95[0] for one in own]
     assert high - low > 0.7 * np.mean(widths)
     summary = result_json(result, dataset, {})

@@ -64,7 +64,7 @@ def test_a_store_is_computed_once_and_then_reads_no_image(tmp_path, monkeypatch)
     lines = []
     first = opened(tmp_path, say=lines.append).load(SPECS)
     assert re.match(r"features of train: image 8/8  .* images/s  ETA 0m00s$", lines[-1])
-    # the key is of the imported code, whatever happens to its source meanwhile
+    # the key is that of the imported code, even if its source changes afterwards
     monkeypatch.setattr(provenance, "describe_checkout", lambda root: ("c" * 40 + "+dirty", "3" * 64))
     monkeypatch.setattr(provenance.subprocess, "run", lambda *_, **__: pytest.fail("the checkout was read again"))
     monkeypatch.setattr(Split, "read_image", lambda *_: pytest.fail("an image was read"))

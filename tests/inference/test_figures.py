@@ -104,7 +104,7 @@ def command(folder, config, network, monkeypatch):
     monkeypatch.chdir(folder)
 
     def run(words):
-        return call(figures.define_flags, figures.main, *words.split(), words=True)
+        return call(figures.define_flags, figures.main, *words.split(), positional=True)
 
     return run
 
@@ -131,7 +131,7 @@ def test_activations_of_several_networks_are_drawn_in_one_figure(folder, command
         ),
         ("shots --workdir=w", "shots compares supports; give at least two --support, each with a --mask."),
         ("propagation --workdir=w --workdir=v", "propagation shows one network; give a single --workdir."),
-        ("activations --workdir=w --output=f.jpg", "--output=f.jpg is no PNG; give a name that ends in .png."),
+        ("activations --workdir=w --output=f.jpg", "--output=f.jpg is not a PNG; give a name that ends in .png."),
         (
             "activations --workdir=w --output=a_label.png",
             "a_label.png would be overwritten by the figure; choose another --output.",

@@ -171,7 +171,7 @@ def test_results_never_overwrite_inputs_or_folders(folder):
     sheet.unlink()
     for name, result in {"a_overlay.png": f"the result of {a}", "sheet.png": "the sheet of results"}.items():
         (folder / name).mkdir()
-        message = f"{folder / name} is a folder, in the way of {result}; choose another --output."
+        message = f"{folder / name} is a folder, so {result} cannot be written; choose another --output."
         refused(message, find_queries, [a], folder)
         (folder / name).rmdir()
 

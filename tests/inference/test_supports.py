@@ -112,7 +112,7 @@ def test_a_mask_with_the_image_s_unrotated_size_names_exif(folder, config):
     image.write_bytes(turned(np.asarray(Image.open(folder / "a.jpg")), 6))
     Image.open(folder / "a_label.png").transpose(Image.Transpose.ROTATE_90).save(label)
     message = f"mask {label} is 40 x 60 pixels, but its image {image} is 60 x 40 once its EXIF orientation is applied; "
-    refused(message + "turn the mask as the image is seen.", read_supports, [image], [label], config)
+    refused(message + "rotate the mask to match.", read_supports, [image], [label], config)
     (example,) = read_supports([image], [folder / "a_label.png"], config).examples
     assert example.notes == ()
 

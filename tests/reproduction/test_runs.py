@@ -28,7 +28,7 @@ def test_a_run_has_its_fold_seed_data_weights_and_changes(tmp_path):
     run = plan_run("ablations:memory_20", 2, 7, Settings(tmp_path, (7,), "d", "w", changes))
     assert (run.config.fold, run.config.seed, run.config.training.steps) == (2, 7, 9)
     assert run.config.model.memory_size == 20 and tuple(run.config.data.scale) == (0.5, 0.6)
-    assert run.config.data.augment is False and run.config.model.levels == "2"  # read by the type of the field
+    assert run.config.data.augment is False and run.config.model.levels == "2"  # parsed by the type of the field
     own = ("fold=2", "seed=7", "data.data_dir=d", "evaluation.after_training=True")
     fields = (*changes, *own, "model.weights=w/resnet50_v2.safetensors")
     assert run.command(tmp_path / "here")[1:] == [

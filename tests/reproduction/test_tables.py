@@ -1,4 +1,4 @@
-"""The rows of the tables: the paper's numbers, and recipes that are what the rows say."""
+"""The rows of the tables: the paper's numbers, and recipes that match their rows."""
 
 import json
 

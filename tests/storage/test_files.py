@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.storage.files import naming, whole_files, whole_folder, write_whole
+from mmnet_jax.storage.files import atomic_files, atomic_folder, naming, write_atomically
 
 
 def names(folder):
@@ -20,7 +20,7 @@ def names(folder):
 def test_a_file_is_replaced_unless_the_write_fails(tmp_path, monkeypatch):
     file = tmp_path / "x.json"
     for content in (b"one", b"two"):
-        write_whole(file, content)
+        write_atomically(file, content)
         assert names(tmp_path) == ["x.json"] and file.read_bytes() == content
 
     def no_space(self, content):
@@ -29,13 +29,13 @@ def test_a_file_is_replaced_unless_the_write_fails(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", no_space)
     with pytest.raises(OSError) as error:
-        write_whole(file, b"three")
+        write_atomically(file, b"three")
     assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(file))
     assert names(tmp_path) == ["x.json"] and file.read_bytes() == b"two"
 
 
 def test_a_folder_appears_when_complete(tmp_path):
-    with whole_folder(tmp_path / "a" / "b" / "new") as made:
+    with atomic_folder(tmp_path / "a" / "b" / "new") as made:
         made.mkdir()
         (made / "x").write_text("1")
         assert not (tmp_path / "a" / "b" / "new").exists()
@@ -44,19 +44,19 @@ def test_a_folder_appears_when_complete(tmp_path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, UserError])
 def test_a_failure_leaves_no_files(tmp_path, error):
-    with pytest.raises(error), whole_folder(tmp_path / "a" / "new") as made:
+    with pytest.raises(error), atomic_folder(tmp_path / "a" / "new") as made:
         made.mkdir()
         raise error
-    with pytest.raises(error), whole_files(tmp_path / "b" / "c", "z") as folder:
+    with pytest.raises(error), atomic_files(tmp_path / "b" / "c", "z") as folder:
         (folder / "x").touch()
         raise error
     assert names(tmp_path) == []
 
 
 def test_the_first_of_two_writers_wins(tmp_path):
-    with whole_folder(tmp_path / "new") as second:
+    with atomic_folder(tmp_path / "new") as second:
         second.mkdir()
-        with whole_folder(tmp_path / "new") as first:
+        with atomic_folder(tmp_path / "new") as first:
             first.mkdir()
             (first / "first").touch()
     assert names(tmp_path) == ["new", "new/first"]
@@ -68,7 +68,7 @@ def test_files_are_added_to_a_folder_with_the_last_named_one_last(tmp_path, monk
     order = []
     replace = Path.replace
     monkeypatch.setattr(Path, "replace", lambda path, to: (order.append(path.name), replace(path, to)))
-    with whole_files(tmp_path, last="a.json") as folder:
+    with atomic_files(tmp_path, last="a.json") as folder:
         for name in ("a.json", "b", "c"):
             (folder / name).write_text("after")
         assert names(tmp_path / "a.json") == [] and (tmp_path / "a.json").read_text() == "before"
@@ -82,20 +82,20 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     source = """
 import sys, time
 from pathlib import Path
-from mmnet_jax.storage.files import whole_folder
-with whole_folder(Path(sys.argv[1])) as made:
+from mmnet_jax.storage.files import atomic_folder
+with atomic_folder(Path(sys.argv[1])) as made:
     made.mkdir()
     print("here", flush=True)
     time.sleep(60)
 """
     process = subprocess.Popen([sys.executable, "-c", source, str(tmp_path / "new")], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "here\n"
-    with whole_folder(tmp_path / "other") as made:
+    with atomic_folder(tmp_path / "other") as made:
         made.mkdir()
     assert len(list(tmp_path.glob(".unfinished-*/new"))) == 1  # its process is running
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with whole_folder(tmp_path / "new") as made:
+    with atomic_folder(tmp_path / "new") as made:
         made.mkdir()
     assert names(tmp_path) == ["new", "other"]
 

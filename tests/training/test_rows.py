@@ -38,7 +38,7 @@ def row_update(config, model):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_an_update_of_a_row_keeps_the_shapes_of_its_state_and_returns_its_losses(name):
-    """Only traced, with one shot: the numbers are tested with each part."""
+    """Rows are only traced, with one shot; the tests of their parts check the numbers."""
     config = configured(name, 1)
     model = build_model(network_settings(config))
     optimizer, update = row_update(config, model)

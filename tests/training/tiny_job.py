@@ -33,7 +33,7 @@ def main(path: str, name: str) -> None:
             if step == 5 and name != "never":
                 os.kill(os.getpid(), getattr(signal, name))
             if step > 2:
-                time.sleep(0.3)  # time to write a checkpoint and to agree on a step, as real steps take
+                time.sleep(0.3)  # as long as a real step: time to write a checkpoint and to agree on a step
             return job.update(state, batch)
 
         return job._replace(update=update)

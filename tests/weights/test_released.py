@@ -173,7 +173,7 @@ def write(folder, tensors):
         (SHAPES["pfenet"], {"model.network": "mmnet"}, r"holds model\.network = pfenet, not mmnet\.$"),
         (RELEASED, {"model.backbone": "vgg16"}, r"holds model\.backbone = resnet50_v2, not vgg16\.$"),
         (RELEASED, {"model.bins": (60, 30, 15)}, r"holds 4 bins, not 3 \(60, 30, 15\); give theirs as --b"),
-        (RELEASED, {"data.dataset": "coco20i", "data.split": "folder"}, r"split = folder means nothing to coco20i\.$"),
+        (RELEASED, {"data.dataset": "coco20i", "data.split": "folder"}, r"split = folder has no effect on coco20i\.$"),
         (RELEASED, {"data.folds": "interleaved"}, r"data\.folds of pascal5i must be contiguous, but is interleaved\.$"),
         (RELEASED, {"data.image_size": 480}, r"image_size must be 8k \+ 1, but is 480"),
     ],

@@ -1,4 +1,4 @@
-"""Registry of the datasets; each is declared in a file of its own."""
+"""Registry of the datasets; each is declared in one file."""
 
 from mmnet_jax.data.datasets.coco20i import COCO20I
 from mmnet_jax.data.datasets.creatures.builder import CREATURES

@@ -82,7 +82,7 @@ def read_annotations(file: Path, images: Mapping[int, Path]) -> tuple[dict[int, 
       images: id -> image file.
 
     Returns:
-      Of the annotated images those in ``images``, by id; the ids of the others, ascending; category id -> mask index.
+      The annotated images in ``images``, by id; the ids of those not in it, ascending; category id -> mask index.
 
     Raises:
       UserError: the file is missing, no COCO annotation file, or has other categories.

@@ -63,7 +63,7 @@ def draw_all(mask: Mask, annotation: Annotation, index: int) -> None:
 def draw_published(mask: Mask, annotation: Annotation, index: int) -> None:
     """Draws the first polygon of an object, in whole pixels, and no crowds.
 
-    The published numbers on COCO-20i stand on masks drawn so, by a script that circulates among users.
+    The published numbers on COCO-20i are based on such masks, drawn by a widely copied script.
     """
     import cv2
 

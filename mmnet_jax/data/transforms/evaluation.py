@@ -1,4 +1,4 @@
-"""The test transform (PFENet's): an image resized and padded to S x S, with nearly its own shape."""
+"""The test transform (PFENet's): an image resized and padded to S x S, with nearly its aspect ratio."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""HSNet's transform: images and labels resized to a square, whatever their shape."""
+"""HSNet's transform: images and labels resized to a square, whatever their aspect ratio."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8, UInt32

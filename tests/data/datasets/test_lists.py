@@ -32,7 +32,7 @@ def test_the_counts_are_of_all_masks_of_voc_and_sbd():
     assert len(counts) == 12_031 and list(counts) == sorted(counts)
     assert counts.keys() > set(packaged_names("pascal5i_train")) | set(packaged_names("voc2012_val"))
     expected = np.zeros(21, int)
-    expected[[0, 1, 15]] = 129545, 4734, 866  # and 5355 unknown
+    expected[[0, 1, 15]] = 129545, 4734, 866  # and 5355 ignored
     np.testing.assert_array_equal(counts["2007_000032"], expected)
 
 

@@ -73,5 +73,5 @@ def test_it_is_trained_and_evaluated(config):
 
 def test_fields_of_other_heads_are_refused(config):
     config.model.nodes = "features"
-    with pytest.raises(UserError, match=r"^model\.nodes means nothing with model\.network = prototype; leave it"):
+    with pytest.raises(UserError, match=r"^model\.nodes has no effect with model\.network = prototype; leave it"):
         create_model(config)
