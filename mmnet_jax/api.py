@@ -63,7 +63,7 @@ def prepare_image(source: ImageSource, config: ConfigDict) -> Float[Array, "s s 
     are rotated by their EXIF orientation.
 
     Raises:
-      UserError: the file is missing, broken or no image.
+      UserError: the file is missing, broken or not an image.
     """
     return evaluation.prepare_image(source, config.data.image_size)
 

@@ -23,8 +23,8 @@ from mmnet_jax.training.loop import Job
 BATCH = 8
 """Images that are read at a time: 4 episodes of two images."""
 
-JPEG, BOTH, OURS, EPISODES = "Pillow: image", "Pillow: image and mask", "decode_image", "load_episodes"
-FIXED, REAL = "one batch", "the training's batches"
+JPEG, IMAGE_AND_MASK, OURS, EPISODES = "Pillow: image", "Pillow: image and mask", "decode_image", "load_episodes"
+ONE_BATCH, NEW_BATCHES = "one batch", "the training's batches"
 
 Times = dict[str, list[float]]
 
@@ -57,7 +57,7 @@ def measure_decoding(split: Split, images: int, repeats: int) -> Times:
     tasks = {
         JPEG: each(lambda record: _plain(record["image"])),
         OURS: each(lambda record: decode_image(record["image"], "")),
-        BOTH: each(lambda record: (_plain(record["image"]), _plain(record["mask"]))),
+        IMAGE_AND_MASK: each(lambda record: (_plain(record["image"]), _plain(record["mask"]))),
         EPISODES: load,
     }
     times: Times = {name: [] for name in tasks}
@@ -79,10 +79,10 @@ def measure_steps(job: Job, steps: int, repeats: int, warm_up: int = 12) -> Time
     Blocks of ``steps`` take turns. Each begins with ``warm_up`` steps that are not counted, more than the batches read
     ahead.
     """
-    state, times = job.state, Times({FIXED: [], REAL: []})
+    state, times = job.state, Times({ONE_BATCH: [], NEW_BATCHES: []})
     with closing(job.batches(0)) as incoming:
         fixed = job.place(next(incoming))
-        sources = {FIXED: lambda: fixed, REAL: lambda: job.place(next(incoming))}
+        sources = {ONE_BATCH: lambda: fixed, NEW_BATCHES: lambda: job.place(next(incoming))}
         for name, batch_fn in [*sources.items()] * repeats:
             batch = batch_fn()
             for step in range(warm_up + steps):

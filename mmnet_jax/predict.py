@@ -15,7 +15,7 @@ from mmnet_jax.cli.command import run
 from mmnet_jax.cli.compilation import define_cache_flag
 
 FLAGS = flags.FLAGS
-MOST_LINES = 30
+MAX_LINES = 30
 """Most queries that are reported one by one."""
 
 
@@ -74,9 +74,9 @@ def main() -> None:
         say=say,
     )
     *sheets, numbers = summary_files(len(results), FLAGS.output)
-    lines = [f"{result.query}: {result.summary()}, {result.files[0]}" for result in results[:MOST_LINES]]
-    if len(results) > MOST_LINES:
-        lines.append(f"... and {len(results) - MOST_LINES:,} more in {numbers}")
+    lines = [f"{result.query}: {result.summary()}, {result.files[0]}" for result in results[:MAX_LINES]]
+    if len(results) > MAX_LINES:
+        lines.append(f"... and {len(results) - MAX_LINES:,} more in {numbers}")
     further = f" (to {sheets[-1].name})" if len(sheets) > 1 else ""
     found = f"segmented {len(results):,} picture{'s' * (len(results) > 1)}; look first at {sheets[0]}{further}"
     print(*map(printable, [*lines, f"{found}, numbers are in {numbers}."]), sep="\n")

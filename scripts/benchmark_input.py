@@ -38,12 +38,12 @@ def main() -> None:
     config = resolve(FLAGS.config)
     dataset = open_dataset(*dataset_choice(config))
     decoding = benchmark.measure_decoding(dataset.train, FLAGS.images, FLAGS.repeats)
-    print(benchmark.table(decoding, "processor ms an image", benchmark.BOTH) + "\n")
+    print(benchmark.table(decoding, "processor ms an image", benchmark.IMAGE_AND_MASK) + "\n")
     with tempfile.TemporaryDirectory() as folder:
         workdir = Workdir(folder)
         workdir.create(config, dataset.fingerprints())
         steps = benchmark.measure_steps(open_training(config, workdir, dataset, print), FLAGS.steps, FLAGS.repeats)
-    print(benchmark.table(steps, "ms a step", benchmark.FIXED))
+    print(benchmark.table(steps, "ms a step", benchmark.ONE_BATCH))
     if FLAGS.output:
         record = {"backbone": config.model.backbone, "image_size": config.data.image_size, "shots": config.shots}
         record |= {"cache_features": config.training.cache_features, "resident": config.data.resident}

@@ -16,7 +16,7 @@ def test_every_task_decodes_the_same_images(monkeypatch):
     monkeypatch.setattr(Split, "record", lambda split, i: read.append(i) or original(split, i))
     split = split_of_masks([np.full((9, 12), i % 3, np.uint8) for i in range(19)])
     times = benchmark.measure_decoding(split, images=100, repeats=2)
-    assert set(times) == {benchmark.JPEG, benchmark.OURS, benchmark.BOTH, benchmark.EPISODES}
+    assert set(times) == {benchmark.JPEG, benchmark.OURS, benchmark.IMAGE_AND_MASK, benchmark.EPISODES}
     assert all(len(own) == 2 and min(own) > 0 for own in times.values())
     # whole batches of 8; once for the records, and once in each of two runs
     assert sorted(read) == sorted(3 * list(range(16)))
@@ -36,7 +36,7 @@ def test_steps_on_one_batch_and_on_new_ones_take_turns():
         place=lambda batch: placed.append(batch) or batch,
     )
     times = benchmark.measure_steps(job, steps=2, repeats=2, warm_up=1)
-    assert [len(times[name]) for name in (benchmark.FIXED, benchmark.REAL)] == [2, 2]
+    assert [len(times[name]) for name in (benchmark.ONE_BATCH, benchmark.NEW_BATCHES)] == [2, 2]
     assert taken == [0, 0, 0, 1, 2, 3, 0, 0, 0, 5, 6, 7]
     assert placed == [*range(9)]  # the one batch; each block's own, and one that its last step put on the devices
 

@@ -111,7 +111,7 @@ class Dataset:
     """The prepared variant; None: the dataset is not prepared."""
     folds: str | None = None
     """The division of classes into folds, a key of ``DatasetSpec.novel``; None: the default."""
-    brought: Classes | None = None
+    source_classes: Classes | None = None
     """The classes of a user's own source, which are part of ``spec``; None: the declared ones."""
 
     @property
@@ -136,8 +136,8 @@ class Dataset:
     def fingerprints(self) -> dict[str, str]:
         """``Split.fingerprint`` of both splits by name; ``classes``: a hash of the source's own classes, if any."""
         found = {split.name: split.fingerprint() for split in (self.train, self.test)}
-        if self.brought:
-            found["classes"] = hashlib.sha256(json.dumps(self.brought).encode()).hexdigest()
+        if self.source_classes:
+            found["classes"] = hashlib.sha256(json.dumps(self.source_classes).encode()).hexdigest()
         return found
 
 
@@ -227,8 +227,8 @@ def _open(spec: DatasetSpec, folder: Path, variant: str, folds: str) -> Dataset:
 
     builder = tfds.builder_from_directory(folder)
     metadata = builder.info.metadata
-    brought = Classes(**metadata["classes"]) if "classes" in metadata else None
-    spec = _with_folds(spec.with_classes(brought), folds)
+    source_classes = Classes(**metadata["classes"]) if "classes" in metadata else None
+    spec = _with_folds(spec.with_classes(source_classes), folds)
     if metadata["class_names"] != list(spec.class_names):
         raise ValueError(f"its classes are not those of {spec.name}")
     splits = {}
@@ -243,4 +243,4 @@ def _open(spec: DatasetSpec, folder: Path, variant: str, folds: str) -> Dataset:
                 raise ValueError(f"record {i} of {split} is {found}, {ids[i]} expected")
         counts = unpack_counts(packed, len(spec.class_names))
         splits[split] = Split(split, ids, counts, records, metadata["max_side"], spec.one_class)
-    return Dataset(spec, splits["train"], splits["val"], variant, folds, brought)
+    return Dataset(spec, splits["train"], splits["val"], variant, folds, source_classes)

@@ -21,7 +21,7 @@ from mmnet_jax.errors import UserError
 ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
 """A user's own image: a path, a PIL image, or a uint8 array [h, w], [h, w, 3] or [h, w, 4]."""
 
-# Pillow's errors, which depend on the format, on a broken file and on a file that is no image.
+# Pillow's errors, which depend on the format, on a broken file and on a file that is not an image.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, MemoryError, RuntimeError, struct.error, zlib.error)
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 # Pillow warns at half the size that it refuses; such an image is read.
@@ -49,7 +49,7 @@ def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
     """RGB pixels, read-only, of an encoded image, without its EXIF orientation.
 
     Raises:
-      UserError: ``name`` is broken or no image.
+      UserError: ``name`` is broken or not an image.
     """
     return _rgb(open_image(data, name), name)
 
@@ -67,7 +67,7 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "h w 3"]:
     scaled by the number of bits that their largest value needs.
 
     Raises:
-      UserError: a file is missing, broken, too large or no image, or an array has another shape or type.
+      UserError: a file is missing, broken, too large or not an image, or an array has another shape or type.
     """
     return read_upright(source).pixels
 
@@ -128,7 +128,7 @@ def open_image(data: bytes, name: str) -> Image.Image:
     """The first frame of an encoded image, decoded at once, since Pillow's lazy reading finds a truncated file later.
 
     Raises:
-      UserError: ``name`` is broken, too large or no image.
+      UserError: ``name`` is broken, too large or not an image.
     """
     _register_heif()
     try:

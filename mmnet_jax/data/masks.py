@@ -13,12 +13,12 @@ from mmnet_jax.labels import IGNORE
 _PALETTE = {"P", "PA"}
 _ONE_CHANNEL = {"1", "L", "LA", "F", "I", "I;16", "I;16L", "I;16B", "I;16N", *_PALETTE}
 """Pillow's modes of one channel, with or without alpha."""
-_FEW = 16
+_MAX_FLAT_COLOURS = 16
 """Maximum number of colours of a mask with hard edges; smooth or lossily compressed edges add colours."""
 _BITS = np.arange(256)[:, None] >> np.arange(9) & 1
 _VOC_PALETTE = np.stack([_BITS[:, channel::3] @ [128, 64, 32] for channel in range(3)], axis=1)
 """VOC's colours: bits 0, 1, 2 of an index are the highest bits of red, green and blue, bits 3, 4, 5 the next."""
-_SMALL = 32
+_MIN_SMOOTH_GREY = 32
 """Grey values from here to 254 come from smooth or lossily compressed edges; they are not class indices."""
 
 
@@ -140,7 +140,7 @@ def _indices(mask: np.ndarray | Image.Image, name: str) -> np.ndarray:
             raise UserError(f"{name} is a JPEG image, which does not keep class indices; save masks as PNG.")
         mask = _values(mask)
     if mask.dtype.kind == "f":
-        raise UserError(f"{name} has floating-point values, which are no class indices; save them as 8-bit grey.")
+        raise UserError(f"{name} has floating-point values, which are not class indices; save them as 8-bit grey.")
     return mask
 
 
@@ -164,8 +164,8 @@ def _by_appearance(mask: np.ndarray | Image.Image, name: str) -> Bool[np.ndarray
         raise UserError(f"{name} has no foreground: every pixel is black{advice}.")
     if (grey := _grey(coloured)) is not None:
         return _foreground(_values(grey), name)
-    few = coloured.getcolors(_FEW) is not None
-    flat = few or not ((largest > 0) & (largest < _SMALL)).any()
+    few = coloured.getcolors(_MAX_FLAT_COLOURS) is not None
+    flat = few or not ((largest > 0) & (largest < _MIN_SMOOTH_GREY)).any()
     return largest > 0 if flat else _foreground(largest, name)
 
 
@@ -213,7 +213,7 @@ def _least_foreground(values: np.ndarray) -> int:
     """The smallest foreground value of a mask of these values, none negative."""
     found = np.unique(values)
     full = 2 ** max(8, int(found[-1]).bit_length()) - 1  # 255, or what 10, 12, 14 or 16 bits reach
-    between = (found >= _SMALL) & (found < full) & (found != IGNORE)
+    between = (found >= _MIN_SMOOTH_GREY) & (found < full) & (found != IGNORE)
     return (full + 1) // 2 if found.size > 2 and between.any() else 1
 
 

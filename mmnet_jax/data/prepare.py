@@ -34,7 +34,7 @@ MIN_IMAGES = 2
 SHOWN = 5
 """Ids that a message shows."""
 
-FEW = 100
+MIN_FOR_WORKERS = 100
 """Number of images below which starting worker processes does not pay."""
 
 
@@ -124,7 +124,7 @@ def _make(shards: Sequence[Shard], work: Path, workers: int | None, skip: bool, 
         workers = workers or min(MAX_WORKERS, available_cores())
         task = functools.partial(make, folder=work, skip=skip)
         try:
-            distribute(task, list(missing.values()), workers if left >= FEW else 1, count)
+            distribute(task, list(missing.values()), workers if left >= MIN_FOR_WORKERS else 1, count)
         except BaseException:
             finished = [shard for shard in shards if read_note(shard, work)]
             keep(finished, work)
@@ -193,7 +193,7 @@ def summary(name: str, data_dir: str | Path, variant: str) -> str:
         more = ", ".join(f"{number:,} more {fault}" for fault, number in rest.items() if number)
         found = f"{split}: found {len(index['ids']):,} of {index['wanted']:,} images"
         lines.append(f"{found} ({more})" if more else found)
-    own = [*_folds(dataset), *_too_few(dataset)] if dataset.brought else []
+    own = [*_folds(dataset), *_too_few(dataset)] if dataset.source_classes else []
     command = f"  {dataset.spec.train_command(data_dir, variant)}"
     return "\n".join([*lines, "", *_class_table(dataset), *own, "", "Next:", command])
 

@@ -45,7 +45,7 @@ class Records(Sequence[Mapping[str, Any]]):
         return len(self._raw)
 
     def __getitem__(self, i: SupportsIndex) -> Mapping[str, Any]:  # type: ignore[override]  # slices are not needed
-        index = range(len(self))[i]  # ArrayRecord's error beyond the end is no IndexError
+        index = range(len(self))[i]  # ArrayRecord's error beyond the end is not an IndexError
         fields = tf_example_pb2.Example.FromString(self._raw[index]).features.feature
         record = {name: fields[name].bytes_list.value[0] for name in ("id", "image", "mask")}
         return record | {"counts": np.array(fields["counts"].int64_list.value)}

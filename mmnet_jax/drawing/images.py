@@ -11,7 +11,7 @@ Mask = Bool[np.ndarray, "h w"]
 FOREGROUND = (230, 60, 40)
 TRUTH = (60, 170, 90)
 SUPPORT = (250, 200, 40)
-THINNEST = 8
+MIN_SIDE = 8
 """Least length of the shorter side of a tile, in pixels."""
 
 # From dark to light, evenly spaced; lightness increases throughout, so the map is also readable in grey.
@@ -52,8 +52,8 @@ def heat(values: Float[np.ndarray, "h w"]) -> RGB:
 
 
 def fit_size(size: tuple[int, ...], side: int) -> tuple[int, int]:
-    """Height and width scaled so that the longer side is ``side`` pixels and the shorter one at least ``THINNEST``."""
-    height, width = (max(THINNEST, round(length * side / max(size))) for length in size)
+    """Height and width scaled so that the longer side is ``side`` pixels and the shorter one at least ``MIN_SIDE``."""
+    height, width = (max(MIN_SIDE, round(length * side / max(size))) for length in size)
     return height, width
 
 

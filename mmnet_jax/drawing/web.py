@@ -13,7 +13,7 @@ from mmnet_jax.drawing.intervals import nice_scale
 
 CHART, EDGES, POINTS = (360, 190), (44, 12, 26, 24), 300
 """Width and height of a chart; its left, right, upper and lower margins; most points of a curve, more are averaged."""
-EMPTY = ("img", "meta", "circle", "line", "polyline")
+VOID_ELEMENTS = ("img", "meta", "circle", "line", "polyline")
 """Elements without content."""
 
 
@@ -25,7 +25,7 @@ def element(tag: str, /, *content: str, **attributes: object) -> Markup:
     """An element; content is escaped unless it is ``Markup``. ``class_`` sets the attribute ``class``."""
     given = "".join(f' {key.rstrip("_")}="{html.escape(str(value))}"' for key, value in attributes.items())
     inner = "".join(part if isinstance(part, Markup) else html.escape(part) for part in content)
-    return Markup(f"<{tag}{given}/>" if tag in EMPTY else f"<{tag}{given}>{inner}</{tag}>")
+    return Markup(f"<{tag}{given}/>" if tag in VOID_ELEMENTS else f"<{tag}{given}>{inner}</{tag}>")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], **attributes: object) -> Markup:

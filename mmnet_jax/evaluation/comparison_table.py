@@ -33,7 +33,7 @@ OPPOSITE = (
     "Differences are in points, on the same episodes and bootstrap draws; in parentheses is the fraction of draws in "
     "which the difference has the opposite sign or is 0, which says how much of it may be chance."
 )
-FEWEST = 30
+MIN_QUERY_IMAGES = 30
 """Least number of query images for which the coverage of the intervals was measured (results/coverage.md)."""
 
 
@@ -158,8 +158,10 @@ def numbers(name: str, estimate: Estimate) -> dict[str, Any]:
     found: dict[str, Any] = {name: estimate.value, "interval95": list(estimate.interval95)}
     if estimate.seeds95:
         found["seeds95"] = list(estimate.seeds95)
-    shares = {"opposite": estimate.opposite, "seeds_opposite": estimate.seeds_opposite}
-    return found | {key: share for key, share in shares.items() if name == "difference" and share is not None}
+    fractions = {"opposite": estimate.opposite, "seeds_opposite": estimate.seeds_opposite}
+    return found | {
+        key: fraction for key, fraction in fractions.items() if name == "difference" and fraction is not None
+    }
 
 
 def comparison_markdown(content: Mapping[str, Any]) -> str:
@@ -176,9 +178,12 @@ def comparison_markdown(content: Mapping[str, Any]) -> str:
     lines += ["", *_class_table(content)]
     counts = {fold: images["all"] for fold, images in content["query_images"].items()}
     counts |= {name: count for images in content["query_images"].values() for name, count in images["classes"].items()}
-    few = [f"{name} ({count})" for name, count in counts.items() if count < FEWEST]
+    few = [f"{name} ({count})" for name, count in counts.items() if count < MIN_QUERY_IMAGES]
     if few:
-        lines += ["", f"Warning: with fewer than {FEWEST} query images the intervals are too narrow: {', '.join(few)}."]
+        lines += [
+            "",
+            f"Warning: with fewer than {MIN_QUERY_IMAGES} query images the intervals are too narrow: {', '.join(few)}.",
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -14,9 +14,9 @@ from mmnet_jax.drawing.web import Markup, element, inline_image, line_chart, tab
 from mmnet_jax.evaluation.markdown import with_interval
 from mmnet_jax.evaluation.report import remarks, report
 from mmnet_jax.evaluation.result import Result
-from mmnet_jax.evaluation.sheet import MOST_SUPPORTS, query_tiles
+from mmnet_jax.evaluation.sheet import MAX_SUPPORTS, query_tiles
 
-EACH, TILE = 3, 200
+EPISODES_PER_RANK, TILE = 3, 200
 """Number of best, median and worst episodes; longer side of an image in pixels, half of it for several supports."""
 SCORES = ("miou", "fb_iou", "class_iou", "class_interval95", "interval95", "by_seed", "baselines", "left_out", "notes")
 """Fields of a result that the page shows above; the section on provenance has the others."""
@@ -96,7 +96,7 @@ def html_report(
 
 
 def pick_episodes(result: Result) -> dict[str, list[int]]:
-    """At most ``EACH`` episodes with the highest, the middle and the lowest IoU, all of different query images.
+    """At most ``EPISODES_PER_RANK`` episodes each of the highest, median and lowest IoU, all of different query images.
 
     Episodes without foreground in label and prediction have no IoU and are skipped.
     """
@@ -109,7 +109,7 @@ def pick_episodes(result: Result) -> dict[str, list[int]]:
     for rank, numbers in {"Best": order[::-1], "Worst": order, "Median": order[middle]}.items():
         of_rank = picked[rank] = []
         for number in numbers.tolist():
-            if len(of_rank) < EACH and (query := result.manifest.episodes[number].query) not in taken:
+            if len(of_rank) < EPISODES_PER_RANK and (query := result.manifest.episodes[number].query) not in taken:
                 of_rank.append(number)
                 taken.add(query)
     return {rank: picked[rank] for rank in ("Best", "Median", "Worst")}
@@ -141,7 +141,7 @@ def _classes(summary: dict[str, Any]) -> list[Markup]:
 
 
 def _episodes(result: Result, dataset: Dataset, read_mask: Callable[[int], Any]) -> list[Markup]:
-    specs, shown = result.manifest.specs(dataset), min(result.manifest.shots, MOST_SUPPORTS)
+    specs, shown = result.manifest.specs(dataset), min(result.manifest.shots, MAX_SUPPORTS)
     side = TILE if shown == 1 else TILE // 2
     legend = "Supports, the class in yellow; query; ground truth in green, ignored pixels in white; prediction in red."
     parts = [element("p", legend, class_="soft")]

@@ -25,7 +25,7 @@ from mmnet_jax.storage.files import write_atomically, write_json
 from mmnet_jax.workdir.provenance import CODE
 
 COLUMNS = ("query", "class", "supports", "area", "intersection", "union", "iou", "seed")
-MOST_CLASSES, EXTREMES = 20, 5
+MAX_CLASSES, EXTREMES = 20, 5
 """Largest number of classes that the text lists; of more classes, it lists this many lowest and highest IoUs."""
 NETWORK: tuple[str, ...] = ("checkpoint", "step", "weights_sha256", "parameters_sha256", "network", "backbone")
 NETWORK += ("reading", "image_size", "dtype", "trained_dataset", "trained_fold", "trained_shots", "trained_seed")
@@ -122,7 +122,7 @@ def write_result(path: Path, summary: dict[str, Any], result: Result, dataset: D
     if result.samples:
         write_atomically(sheet, png_bytes(episode_sheet(result, dataset)))
     if page:
-        write_atomically(report_file(path), page.encode(errors="replace"))  # paths may be no Unicode
+        write_atomically(report_file(path), page.encode(errors="replace"))  # paths may not be Unicode
     write_json(path, summary)
 
 
@@ -168,13 +168,13 @@ def remarks(summary: dict[str, Any]) -> list[str]:
         means = [f"{seed} {value:.2f}" for seed, value in zip(summary["seeds"], by_seed, strict=True)]
         lines.append(f"mIoU of each seed: {'  '.join(means)}")
     if left_out := summary["left_out"]:
-        lines.append(f"without episodes, so not in the mean: {first_of(left_out, MOST_CLASSES)}")
+        lines.append(f"without episodes, so not in the mean: {first_of(left_out, MAX_CLASSES)}")
     return lines + [f"note: {note}." for note in summary.get("notes", ())]
 
 
 def _class_lines(class_iou: Mapping[str, float]) -> list[str]:
     """The IoU of each class; of many classes, the lowest and the highest."""
-    if len(class_iou) <= MOST_CLASSES:
+    if len(class_iou) <= MAX_CLASSES:
         parts = {"": list(class_iou)}
     else:
         ascending = sorted(class_iou, key=class_iou.__getitem__)

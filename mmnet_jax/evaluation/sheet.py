@@ -11,7 +11,7 @@ from mmnet_jax.labels import IGNORE
 
 TILE, GAP, HEADER, MARGIN, CAPTION = 150, 6, 22, 96, 36
 """Longer side of a tile, gap between tiles, height of the header, width and height of captions, in pixels."""
-MOST_SUPPORTS = 5
+MAX_SUPPORTS = 5
 """Number of supports shown of an episode."""
 SAMPLES = 12
 """Number of episodes on the sheet."""
@@ -25,7 +25,7 @@ def episode_sheet(result: Result, dataset: Dataset) -> UInt8[np.ndarray, "h w 3"
     """
     first = result.samples[0]
     maps = ["confidence"] * (first.confidence is not None) + ["activation"] * len(first.embeddings)
-    shown = min(result.manifest.shots, MOST_SUPPORTS)
+    shown = min(result.manifest.shots, MAX_SUPPORTS)
     columns = ["support"] * shown + ["query", "truth", "prediction"] + maps
     page = Page(MARGIN + len(columns) * (TILE + GAP))
     for c, name in enumerate(columns):

@@ -12,7 +12,7 @@ from jaxtyping import Integer
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.report import result_files
 
-NEEDED = ("dataset", "fold", "shots", "protocol", "episodes")
+REQUIRED = ("dataset", "fold", "shots", "protocol", "episodes")
 """Required fields of a result."""
 OWN = "own"
 """Key of the evaluated network or masks among the methods of a result; the other keys are baselines."""
@@ -62,7 +62,7 @@ def read_result(path: Path) -> StoredResult:
             name: np.array([(int(row[f"{prefix}intersection"]), int(row[f"{prefix}union"])) for row in rows], np.int64)
             for name, prefix in columns.items()
         }
-        needed = {name: summary[name] for name in NEEDED}
+        needed = {name: summary[name] for name in REQUIRED}
         result = StoredResult(needed | summary | {"fold": int(summary["fold"])}, episodes, counts)
         number = int(summary["episodes"]) * result.seeds
     except FileNotFoundError as error:

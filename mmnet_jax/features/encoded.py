@@ -14,7 +14,7 @@ from mmnet_jax.features.source import Encoder
 from mmnet_jax.models.encoded import EncodedImage, encode_levels
 from mmnet_jax.models.network import FewShotNetwork
 
-SHARE = 0.5
+CACHE_FRACTION = 0.5
 """Fraction of the free memory that features take where ``evaluation.cache_gb`` is None."""
 
 
@@ -53,6 +53,8 @@ def encode_images(networks: Networks, rows: Any) -> tuple[EncodedImage, ...]:
 def image_capacity(image: EncodedImage, cache_gb: float | None, everywhere: NamedSharding) -> tuple[int, int]:
     """The number of such images that each device may keep, the same in all processes, and the bytes of one."""
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(image))
-    room = SHARE * min(map(free_memory, everywhere.addressable_devices)) if cache_gb is None else 1e9 * cache_gb
+    room = (
+        CACHE_FRACTION * min(map(free_memory, everywhere.addressable_devices)) if cache_gb is None else 1e9 * cache_gb
+    )
     capacity = min(int(room / size), np.iinfo(np.int32).max)
     return int(np.min(multihost_utils.process_allgather(np.int32(capacity)))), size

@@ -22,7 +22,7 @@ from mmnet_jax.inference.supports import Example, Supports
 from mmnet_jax.models.network import grid_masks
 from mmnet_jax.ops.resize import resize_on_host
 
-TILE, GAP, EDGE, LINE = 200, 6, 14, 20
+TILE, GAP, MARGIN, LINE = 200, 6, 14, 20
 """Longer side of a tile, gap between tiles, margin of the figure, and line height, pixels."""
 EMBEDDINGS = 5
 """Activation maps in a row."""
@@ -56,7 +56,7 @@ class Query(NamedTuple):
 
 
 def predict_maps(segmenter: Segmenter, path: Path) -> Query:
-    """Segments one query; raises ``UserError`` naming a file that is missing, broken or no image."""
+    """Segments one query; raises ``UserError`` naming a file that is missing, broken or not an image."""
     image, encoded = segmenter.encode(path)
     return Query(printable(path.name), image, segmenter.predict(encoded))
 
@@ -134,17 +134,17 @@ FIGURES: dict[str, Callable[[Segmenter, Sequence[Path]], Iterator[Tiles]]] = {
 def draw_figure(parts: Mapping[str, Sequence[Tiles]]) -> RGB:
     """Draws each part's title and its rows of captioned tiles."""
     most = max(len(tiles) for rows in parts.values() for tiles in rows)
-    page = Page(2 * EDGE + most * (TILE + GAP), EDGE)
+    page = Page(2 * MARGIN + most * (TILE + GAP), MARGIN)
     for title, rows in parts.items():
-        page.text(EDGE, shortened(title, page.width - 2 * EDGE), size=16)
+        page.text(MARGIN, shortened(title, page.width - 2 * MARGIN), size=16)
         page.top += LINE + 8
         for tiles in rows:
             for column, (caption, tile) in enumerate(tiles):
-                left = EDGE + column * (TILE + GAP)
+                left = MARGIN + column * (TILE + GAP)
                 page.text(left, shortened(caption, TILE))
                 page.tile(left, tile, down=LINE)
             page.top += LINE + max(len(tile) for _, tile in tiles) + 2 * GAP
-        page.top += EDGE
+        page.top += MARGIN
     return page.pixels()
 
 

@@ -34,7 +34,7 @@ class Segmenter:
         self._shots = _stack_supports(model, self._variables, shots, supports.labels)
 
     def encode(self, path: Path) -> tuple[RGB, EncodedImage]:
-        """Reads and encodes a query; raises ``UserError`` naming a file that is missing, broken or no image."""
+        """Reads and encodes a query; raises ``UserError`` naming a file that is missing, broken or not an image."""
         image = read_image(path)
         if (encoded := self._encoded.get(os.path.abspath(path))) is None:
             fitted = prepare_image(image, self.config.data.image_size)

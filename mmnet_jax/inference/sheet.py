@@ -13,7 +13,7 @@ from mmnet_jax.inference.supports import Example
 from mmnet_jax.ops.resize import resize_on_host
 
 QUERIES_PER_SHEET = 24
-WIDTH, EDGE, GAP, BETWEEN = 1160, 16, 6, 24
+WIDTH, MARGIN, GAP, CELL_GAP = 1160, 16, 6, 24
 """Width of a sheet, its margin, and the gaps within and between queries, pixels."""
 COLUMNS, EXAMPLES_IN_A_ROW, EXAMPLE = 3, 6, 180
 LINE, TITLE = 18, 17
@@ -31,7 +31,7 @@ class Cell(NamedTuple):
 def tile_side(queries: int) -> int:
     """Longer side of a tile, pixels; fewer queries get larger tiles."""
     columns = min(queries, COLUMNS)
-    return ((WIDTH - 2 * EDGE - (columns - 1) * BETWEEN) // columns - GAP) // 2
+    return ((WIDTH - 2 * MARGIN - (columns - 1) * CELL_GAP) // columns - GAP) // 2
 
 
 def query_cell(
@@ -52,30 +52,30 @@ def draw_sheet(examples: Sequence[Example], cells: Sequence[Cell], page: int, pa
 
     ``queries`` is the number of queries on all pages.
     """
-    sheet = Page(WIDTH, EDGE)
+    sheet = Page(WIDTH, MARGIN)
     if page == 0 and examples:
         _title(sheet, f"{len(examples):,} example{'s' * (len(examples) > 1)} of the class, in yellow")
         shown = [Cell([support_tile(e.image, e.mask, EXAMPLE)], e.lines()) for e in examples]
         _rows(sheet, shown, EXAMPLES_IN_A_ROW, EXAMPLE, 2 * GAP)
         for note in (note for example in examples for note in example.notes):
-            sheet.text(EDGE, shortened(printable(note), WIDTH - 2 * EDGE), FOREGROUND)
+            sheet.text(MARGIN, shortened(printable(note), WIDTH - 2 * MARGIN), FOREGROUND)
             sheet.top += LINE
         sheet.top += 10
     number = f", page {page + 1} of {pages}" if pages > 1 else ""
     _title(sheet, f"{queries:,} segmented picture{'s' * (queries > 1)}{number}")
     legend = "left: the picture, the class in red     right: the probability of the class, 0"
-    left = EDGE + int(text_width(legend)) + 8
-    sheet.text(EDGE, legend, GREY)
+    left = MARGIN + int(text_width(legend)) + 8
+    sheet.text(MARGIN, legend, GREY)
     sheet.tile(left, heat(np.tile(np.linspace(0, 1, 120, dtype=np.float32), (TEXT, 1))), down=2)
     sheet.text(left + 128, "1     (red: above 0.5)", GREY)
     sheet.top += LINE + 10
-    _rows(sheet, cells, min(queries, COLUMNS), 2 * tile_side(queries) + GAP, BETWEEN)
-    sheet.top += EDGE
+    _rows(sheet, cells, min(queries, COLUMNS), 2 * tile_side(queries) + GAP, CELL_GAP)
+    sheet.top += MARGIN
     return sheet.pixels()
 
 
 def _title(sheet: Page, text: str) -> None:
-    sheet.text(EDGE, text, size=TITLE)
+    sheet.text(MARGIN, text, size=TITLE)
     sheet.top += TITLE + 12
 
 
@@ -84,7 +84,7 @@ def _rows(sheet: Page, cells: Sequence[Cell], columns: int, width: int, gap: int
         row = cells[start : start + columns]
         height = max(len(tile) for cell in row for tile in cell.tiles)
         for i, cell in enumerate(row):
-            left = at = EDGE + i * (width + gap)
+            left = at = MARGIN + i * (width + gap)
             for tile in cell.tiles:  # aligned at their lower edges
                 sheet.tile(at, tile, down=height - len(tile))
                 at += tile.shape[1] + GAP

@@ -21,7 +21,7 @@ AREA = (0.08, 1.0)
 """Range of a random crop's area, as a fraction of the image's."""
 ASPECT = (3 / 4, 4 / 3)
 """Range of a random crop's width over its height."""
-TRIES = 10
+MAX_TRIES = 10
 """Attempts at a random crop that fits into the image."""
 CENTRE = 0.875
 """Side of the central crop, as a fraction of the image's shorter side."""
@@ -88,8 +88,8 @@ def _cropped(
 def random_box(size: tuple[int, int], seed: int, draw: int) -> Box:
     """A crop of random area and shape (Szegedy et al., 2015), as a pure function of image size, seed and draw."""
     width, height = size
-    numbers = (streams.numbers(seed, streams.CROP, draw, 4 * TRIES) >> np.uint64(11)) / 2.0**53
-    for area, aspect, across, down in numbers.reshape(TRIES, 4).tolist():
+    numbers = (streams.numbers(seed, streams.CROP, draw, 4 * MAX_TRIES) >> np.uint64(11)) / 2.0**53
+    for area, aspect, across, down in numbers.reshape(MAX_TRIES, 4).tolist():
         pixels = (AREA[0] + (AREA[1] - AREA[0]) * area) * width * height
         ratio = math.exp(math.log(ASPECT[0]) + aspect * math.log(ASPECT[1] / ASPECT[0]))
         w, h = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))

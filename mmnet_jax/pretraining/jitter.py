@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from mmnet_jax.data.transforms.geometry import half_pixel_product, normalise
 
-SMALLEST = 0.7
+MIN_WINDOW = 0.7
 """Smallest side of a random window, as a fraction of the image's side."""
 ASPECT = 1.15
 """Largest ratio of a window's sides to those of a square."""
@@ -35,7 +35,7 @@ def jitter(
         x = jnp.where(flip[:, None, None, None], images[:, :, ::-1], images).astype(jnp.float32)
     else:
         scale, aspect, top, left = jax.random.uniform(window_key, (4, count))
-        scale = size * (SMALLEST + (1 - SMALLEST) * scale)
+        scale = size * (MIN_WINDOW + (1 - MIN_WINDOW) * scale)
         stretch = jnp.exp(math.log(ASPECT) * (aspect - 0.5))
         height, width = (jnp.minimum(scale * by, size) for by in (stretch, 1 / stretch))
         rows = _positions(top * (size - height), height, side)

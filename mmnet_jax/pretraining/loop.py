@@ -32,7 +32,7 @@ from mmnet_jax.training.state import TrainState
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
 
-ROOM = 1.25  # side of a crop over the side of the classifier's input: room for random windows
+CROP_RATIO = 1.25  # side of a crop over the side of the classifier's input: room for random windows
 
 
 def pretrain(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Dataset | None = None) -> None:
@@ -117,7 +117,7 @@ def open_images(config: ConfigDict, say: Say, dataset: Dataset | None = None) ->
         return open_imagenet(settings.data_dir or config.data.data_dir, settings.image_size, config.seed)
     dataset = dataset or open_dataset(*dataset_choice(config))
     classes = dataset.classes(config.fold, "base")
-    side = math.ceil(ROOM * settings.image_size)
+    side = math.ceil(CROP_RATIO * settings.image_size)
     train, held_out = (
         open_crops(split, classes, config.data.min_pixels, side, say) for split in (dataset.train, dataset.test)
     )

@@ -34,7 +34,7 @@ OWN_FIELDS = {
     "evaluation.after_training": "the runner, because a table needs the result of every run",
 }
 """Config fields that ``--set`` cannot change -> what sets them."""
-FIRST_SEED, MOST_SEEDS = 321, 100
+FIRST_SEED, MAX_SEEDS = 321, 100
 
 
 class Settings(NamedTuple):
@@ -113,11 +113,11 @@ def whole_numbers(flag: str, words: Sequence[str], last: int) -> tuple[int, ...]
 
 
 def training_seeds(words: Sequence[str]) -> tuple[int, ...]:
-    """The seeds of ``--seeds``: a single number up to ``MOST_SEEDS`` is a count, starting from ``FIRST_SEED``."""
+    """The seeds of ``--seeds``: a single number up to ``MAX_SEEDS`` is a count, starting from ``FIRST_SEED``."""
     seeds = whole_numbers("seeds", words, 2**31 - 1)
     if not any(seeds):
         raise UserError("--seeds is empty: give a number of seeds such as 3, or seeds such as 321,322.")
-    return tuple(range(FIRST_SEED, FIRST_SEED + seeds[0])) if len(words) == 1 and seeds[0] <= MOST_SEEDS else seeds
+    return tuple(range(FIRST_SEED, FIRST_SEED + seeds[0])) if len(words) == 1 and seeds[0] <= MAX_SEEDS else seeds
 
 
 def plan_runs(table: Table, settings: Settings) -> list[Run]:

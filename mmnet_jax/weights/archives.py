@@ -10,7 +10,7 @@ MIN_LIMIT = 2**20  # bytes of content that every archive may hold
 
 
 def unpack(data: bytes) -> dict[str, bytes] | None:
-    """The files in a zip, tar or tar.gz archive by path; None if ``data`` is no such archive.
+    """The files in a zip, tar or tar.gz archive by path; None if ``data`` is not such an archive.
 
     Nothing is written to the disk, and links are left out.
 

@@ -23,7 +23,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
             metadata = dict(json.loads((file.metadata() or {}).get(METADATA, "{}")))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"weight file {path} is truncated or no safetensors file ({first_line(error)}).") from error
+        raise UserError(f"weight file {path} is truncated or not a safetensors file ({first_line(error)}).") from error
     return tensors, metadata
 
 

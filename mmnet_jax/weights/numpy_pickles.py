@@ -42,7 +42,7 @@ def flatten(tree: Any) -> dict[str, np.ndarray]:
     """The arrays of unpickled nested dicts, by their keys joined with dots.
 
     Raises:
-      ValueError: it is no tree of arrays.
+      ValueError: it is not a tree of arrays.
     """
     arrays: dict[str, np.ndarray] = {}
     seen: set[int] = set()
@@ -50,7 +50,7 @@ def flatten(tree: Any) -> dict[str, np.ndarray]:
     while rest:
         name, node = rest.pop()
         if id(node) in seen or not isinstance(node, dict | _Array):  # a node seen twice may contain itself
-            raise ValueError("it is no tree of arrays")
+            raise ValueError("it is not a tree of arrays")
         seen.add(id(node))
         if isinstance(node, _Array):
             arrays[name.removeprefix(".")] = node.values

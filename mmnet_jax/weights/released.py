@@ -23,7 +23,7 @@ from mmnet_jax.weights.table import CONVOLUTION, DENSE, Rule, port
 MEMORY = "part_emb_2_level"
 PROJECTIONS = {"mmnet": ("down_query_level_2.0", "down_supp_level_2.0"), "pfenet": ("down_query.0", "down_supp.0")}
 """Names of the query's and the support's projection, by head."""
-OTHERS = {"BAM": r"(learner_base|gram_merge)\..*", "HSNet": r"hpn_learner\..*"}
+OTHER_METHODS = {"BAM": r"(learner_base|gram_merge)\..*", "HSNet": r"hpn_learner\..*"}
 """Other methods with some of the same tensor names, and patterns of names that only they have."""
 UNUSED = (r"alpha\..*", r"beta\..*")  # layers that the released network never calls
 
@@ -42,7 +42,7 @@ def infer_config(state_dict: Mapping[str, np.ndarray], source: str = "the state 
     if head is None:
         mmnet, pfenet = (f"{projections[0]}.weight" for projections in PROJECTIONS.values())
         raise UserError(
-            f"{source} is no checkpoint of MM-Net's or PFENet's authors: it has neither {mmnet} nor {pfenet}; a "
+            f"{source} is not a checkpoint of MM-Net's or PFENet's authors: it has neither {mmnet} nor {pfenet}; a "
             "backbone alone is ported by: python scripts/port_weights.py BACKBONE "
             f"--source={shlex.quote(source)} --output=FILE.safetensors"
         )
@@ -66,7 +66,7 @@ def infer_head(state_dict: Mapping[str, np.ndarray], source: str) -> str | None:
       UserError: it is another method's checkpoint.
     """
     tensors = strip_prefixes(state_dict)
-    for method, pattern in OTHERS.items():
+    for method, pattern in OTHER_METHODS.items():
         if name := next((name for name in tensors if re.fullmatch(pattern, name)), None):
             raise UserError(
                 f"{source} is a checkpoint of {method} or a method built on it (it has {name}); the whole networks "

@@ -150,7 +150,7 @@ def test_with_an_index_to_ignore_the_stored_values_are_class_indices():
         (WHITE, r"the mask has no foreground: every pixel is 0 or 255\."),
         (MASKS["VOC's colours"], r"the mask is in colour \(RGB\); "),
         (MASKS["JPEG"], r"the mask is a JPEG image, which does not keep class indices; save masks as PNG\."),
-        (WHITE / 255, r"the mask has floating-point values, which are no class indices; save them as 8-bit grey\."),
+        (WHITE / 255, r"the mask has floating-point values, which are not class indices; save them as 8-bit grey\."),
     ]:
         with pytest.raises(UserError, match=f"^{sentence}"):
             read_mask(mask, 255)

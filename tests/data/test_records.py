@@ -91,7 +91,7 @@ REFUSED = {
     "16 bits": (encoded(BINARY.astype(np.uint16) * 257), "a.png holds values from 0 to 65535; a mask's are 0 to 255."),
     "floating-point": (
         encoded(MASK.astype(np.float32), "TIFF"),
-        "a.png has floating-point values, which are no class indices; save them as 8-bit grey.",
+        "a.png has floating-point values, which are not class indices; save them as 8-bit grey.",
     ),
     "another dataset": (
         png_bytes(MASK // 15 * 37 * (MASK < 255)),

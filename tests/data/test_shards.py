@@ -57,7 +57,7 @@ def mask_of(voc: Path, identity: str) -> Path:
 
 
 def test_worker_processes_make_what_one_process_makes(voc, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(preparation, "FEW", 0)
+    monkeypatch.setattr(preparation, "MIN_FOR_WORKERS", 0)
     lines = []
     one = prepare("pascal5i", voc, data, "folder", workers=1)
     two = prepare("pascal5i", voc, tmp_path / "other", "folder", lines.append, workers=2)

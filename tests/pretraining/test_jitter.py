@@ -38,7 +38,7 @@ def test_a_window_lies_inside_the_image_and_covers_most_of_it():
     assert y.min() >= -1e-3 and y.max() <= 39 + 1e-3
     assert (y[:, 0] < y[:, -1]).all()
     shown = (y[:, -1, 0] - y[:, 0, 0]) * 32 / 31
-    smallest = 40 * module.SMALLEST / module.ASPECT**0.5
+    smallest = 40 * module.MIN_WINDOW / module.ASPECT**0.5
     assert shown.min() > 0.95 * smallest and shown.max() <= 40 * 32 / 31
     assert shown.std() > 1
     assert np.ptp(y[:, 0, 0]) > 2  # windows begin at different rows

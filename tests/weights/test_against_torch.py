@@ -125,7 +125,7 @@ def test_tensors_are_found_in_a_training_checkpoint(tmp_path, beside, key, epoch
         ({"a": BASE.to_sparse()}, r"holds more than tensors, .* \(torch\._utils\._rebuild_sparse_tensor\)"),
         (
             {"a": torch.ones(2, dtype=torch.complex64).conj()},
-            r"is truncated or no weight file \(a tensor of an unknown",
+            r"is truncated or not a weight file \(a tensor of an unknown",
         ),
         ([BASE], "holds no table of named tensors"),
         ({0: BASE}, "holds no table of named tensors"),

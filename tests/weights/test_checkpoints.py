@@ -96,7 +96,7 @@ def test_big_endian_files_are_refused(tmp_path, name):
         with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(tmp_path / "w.pth", "w") as after:
             for entry in before.namelist():
                 after.writestr(entry, b"big" if entry.endswith("/byteorder") else before.read(entry))
-    with pytest.raises(UserError, match=r"w\.pth is truncated or no weight file \(its bytes are big-endian\)\.$"):
+    with pytest.raises(UserError, match=r"w\.pth is truncated or not a weight file \(its bytes are big-endian\)\.$"):
         read_state_dict(tmp_path / "w.pth")
 
 
@@ -116,10 +116,10 @@ def test_a_pickle_of_numpy_arrays_is_read(tmp_path, dtype, order):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ({"a": 1.0}, "is truncated or no weight file (it is no tree of arrays)"),
+        ({"a": 1.0}, "is truncated or not a weight file (it is not a tree of arrays)"),
         ({}, "holds no tensors"),
-        ({"a": np.ones(2, ">f4")}, "is truncated or no weight file (its bytes are big-endian)"),
-        ([1, 2], "is truncated or no weight file (it is no tree of arrays)"),
+        ({"a": np.ones(2, ">f4")}, "is truncated or not a weight file (its bytes are big-endian)"),
+        ([1, 2], "is truncated or not a weight file (it is not a tree of arrays)"),
     ],
 )
 def test_other_pickles_are_refused(tmp_path, content, sentence):
@@ -133,7 +133,7 @@ def test_other_pickles_are_refused(tmp_path, content, sentence):
 @pytest.mark.parametrize("content", [(STORED / "zip.pth").read_bytes()[:1800], b"not a weight file", b""])
 def test_a_damaged_file_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=rf"{name} is truncated or no (weight|safetensors) file \(.*\)\.$") as error:
+    with pytest.raises(UserError, match=rf"{name} is truncated or not a (weight|safetensors) file \(.*\)\.$") as error:
         read_state_dict(tmp_path / name)
     assert "\n" not in str(error.value)
 

@@ -135,7 +135,7 @@ def test_the_allow_list_is_that_of_the_format(tmp_path):
 )
 def test_unknown_opcodes_and_sizes_beyond_the_file_are_refused(tmp_path, opcode):
     for write in FORMATS:
-        assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", write(opcode))
+        assert "is truncated or not a weight file" in refusal(tmp_path / "w.pth", write(opcode))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_deep_and_recursive_nesting_is_refused(tmp_path, content):
 )
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path, content):
     for write in (as_zip, as_stream):
-        assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", write(table(a=content)))
+        assert "is truncated or not a weight file" in refusal(tmp_path / "w.pth", write(table(a=content)))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path, content):
     [((), ()), (("1",), (4,)), (("0", "0"), (4, 4)), (("0",), (2**62,)), (("0",), (-1,)), (("0",), (3,)), ((0,), (4,))],
 )
 def test_a_stream_with_storages_that_do_not_fit_its_tensors_is_refused(tmp_path, keys, sizes):
-    assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", as_stream(table(a=tensor()), keys, sizes))
+    assert "is truncated or not a weight file" in refusal(tmp_path / "w.pth", as_stream(table(a=tensor()), keys, sizes))
 
 
 def array(shape, dtype="f4", data=b""):
@@ -210,7 +210,7 @@ def array(shape, dtype="f4", data=b""):
     ],
 )
 def test_an_array_that_does_not_fit_its_content_is_refused(tmp_path, content):
-    assert "is truncated or no weight file" in refusal(tmp_path / "w.ckpt", whole(table(a=content)))
+    assert "is truncated or not a weight file" in refusal(tmp_path / "w.ckpt", whole(table(a=content)))
 
 
 def zipped(name, data, compression=zipfile.ZIP_DEFLATED):

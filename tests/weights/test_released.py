@@ -155,7 +155,7 @@ def write(folder, tensors):
         (
             ["conv1.weight", "layer1.0.conv1.weight"],
             {},
-            r"authors\.safetensors is no checkpoint of MM-Net's or PFENet's authors: it has neither "
+            r"authors\.safetensors is not a checkpoint of MM-Net's or PFENet's authors: it has neither "
             r"down_query_level_2\.0\.weight nor down_query\.0\.weight; a backbone alone is ported by: .*=FILE",
         ),
         (

@@ -105,7 +105,7 @@ def read_annotations(file: Path, images: Mapping[int, Path]) -> tuple[dict[int, 
         categories = {int(item["id"]): item["name"] for item in content["categories"]}
     except (ValueError, TypeError, KeyError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise UserError(f"{file} is broken or no COCO annotation file ({reason}); {advice}.") from None
+        raise UserError(f"{file} is broken or not a COCO annotation file ({reason}); {advice}.") from None
     ids = sorted(categories)
     if [categories[i] for i in ids] != list(NAMES):
         raise UserError(f"{file} has other categories than COCO's {len(NAMES)}; {advice}.")

@@ -42,7 +42,7 @@ def list_classes(folder: Path, variant: str) -> dict[str, list[str]]:
         lists[part] = read_names(file) if file.is_file() else []
         for name in lists[part]:
             if not (folder / name).is_dir():
-                raise UserError(f"{file} names the class {name}, but {folder / name} is no folder.")
+                raise UserError(f"{file} names the class {name}, but {folder / name} is not a folder.")
     if twice := repeated(name for part in PARTS for name in lists[part]):
         raise UserError(f"two of the lists {', '.join(f'{part}.txt' for part in PARTS)} of {folder} hold {twice}.")
     return lists

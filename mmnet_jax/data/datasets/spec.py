@@ -178,7 +178,7 @@ class DatasetSpec:
             raise UserError(f"fold of {self.name} must be 0{others}, but is {fold!r}.")
 
     def check_folds(self, folds: str) -> None:
-        """Raises a ``UserError`` if ``folds`` is no key of ``novel``."""
+        """Raises a ``UserError`` if ``folds`` is not a key of ``novel``."""
         if folds not in self.novel:
             raise UserError(f"data.folds of {self.name} must be {listed(self.novel, 'or')}, but is {folds}.")
 

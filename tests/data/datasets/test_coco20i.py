@@ -215,7 +215,10 @@ FAULTS = {
         {"categories": [{"id": i, "name": name.replace("bicycle", "bike")} for i, name in CATEGORIES.items()]},
         "{} has other categories than COCO's 80; unpack COCO's annotations_trainval2014.zip in ",
     ),
-    "no size": ({"images": [{"id": 9}]}, "{} is broken or no COCO annotation file (it lacks 'height'); unpack COCO's"),
+    "no size": (
+        {"images": [{"id": 9}]},
+        "{} is broken or not a COCO annotation file (it lacks 'height'); unpack COCO's",
+    ),
     "the same images twice": ({"images": [{"id": 9, "height": 1, "width": 1}]}, "instances_train2014.json and inst"),
     "nothing annotated": ({"annotations": []}, "{} annotates no image; unpack COCO's annotations_trainval2014.zip in "),
 }
@@ -253,7 +256,7 @@ def test_a_truncated_annotation_file_is_an_error(coco):
     whole = file.read_text()
     for length in (0, 30, len(whole) // 2, len(whole) - 1):
         file.write_text(whole[:length])
-        with pytest.raises(UserError, match=rf"^{file} is broken or no COCO annotation file \(.*\); unpack COCO's "):
+        with pytest.raises(UserError, match=rf"^{file} is broken or not a COCO annotation file \(.*\); unpack COCO's "):
             list_images(coco, "all")
 
 

@@ -26,7 +26,7 @@ def truth(name):
 
 
 def write_class(folder, name, images=10):
-    """Images of a class with RGBA masks of greys about 128 and an alpha that is no mask."""
+    """Images of a class with RGBA masks of greys about 128 and an alpha channel that is not a mask."""
     (folder / name).mkdir(parents=True)
     grey = np.where(truth(name), 128, 127).astype(np.uint8)
     alpha = np.tile(np.uint8([0, 255]), (SIZE[0], SIZE[1] // 2))
@@ -126,7 +126,7 @@ def test_a_mask_without_foreground_is_named(source, tmp_path):
 MISTAKES = [
     ({}, r"train\.txt does not exist; --split=folder reads the folder's own lists of classes\."),
     ({"train": "bus", "test": "bus"}, r"two of the lists train\.txt, val\.txt, test\.txt of \S+ hold bus\."),
-    ({"train": "bus", "test": "cow"}, r"test\.txt names the class cow, but \S+/cow is no folder\."),
+    ({"train": "bus", "test": "cow"}, r"test\.txt names the class cow, but \S+/cow is not a folder\."),
     ({"train": "bus\nbus", "test": "swan"}, r"train\.txt holds 'bus' twice\."),
     ({"train": "bus", "test": "\n"}, r"test\.txt is empty\."),
 ]
