@@ -72,7 +72,7 @@ def _end_interrupted(what: str) -> NoReturn:
 
 
 def _closing(scored: Any, seconds: float) -> str:
-    """The last message of a training."""
+    """The closing lines of a training: duration, result, files and the next command."""
     from mmnet_jax.cli.progress import duration
     from mmnet_jax.evaluation.report import MASK, QUERY, SUPPORT, report
     from mmnet_jax.training.stages import EXAMPLE

@@ -152,7 +152,7 @@ def open_image(data: bytes, name: str) -> Image.Image:
 
 @functools.cache
 def _register_heif() -> None:
-    """Registers the HEIF format if the package pillow-heif is installed."""
+    """Makes Pillow read HEIF files if the package pillow-heif is installed."""
     with suppress(ImportError):
         importlib.import_module("pillow_heif").register_heif_opener()
 

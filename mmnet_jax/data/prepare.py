@@ -13,14 +13,14 @@ from mmnet_jax.data.dataset import VERSION, Dataset, dataset_folder, find_spec, 
 from mmnet_jax.data.datasets import DATASETS
 from mmnet_jax.data.datasets.spec import DatasetSpec, Listing, Part
 from mmnet_jax.data.records import features
-from mmnet_jax.data.shards import RECORDS, Note, Shard, cut, is_finished, keep, make, read_note
+from mmnet_jax.data.shards import RECORDS, Note, Shard, cut_shards, is_finished, keep_shards, make_shard, read_note
 from mmnet_jax.data.workers import available_cores, distribute
 from mmnet_jax.errors import UserError, first_of
 from mmnet_jax.storage.files import LOCK, naming, removed_if_empty
 from mmnet_jax.storage.lock import exclusive
 
 OnError = Literal["stop", "skip"]
-"""Whether an unusable image ends the preparation or is left out."""
+"""Behaviour on an unusable image: end the preparation, or leave the image out."""
 
 MAX_WORKERS = 8
 """Maximum of the default number of worker processes."""
@@ -89,7 +89,7 @@ def prepare(
         if listing.missing:
             say(f"{name}: not found, or without a mask, for the {split} split: {first_of(listing.missing, SHOWN)}")
     class_names = spec.with_classes(classes).class_names
-    shards = cut(name, listings, len(class_names))
+    shards = cut_shards(name, listings, len(class_names))
     with naming(data_dir), removed_if_empty(work):
         data_dir.mkdir(parents=True, exist_ok=True)
         with exclusive(work / LOCK, lambda: say(f"waiting for another process that prepares {folder}")):
@@ -108,7 +108,7 @@ def prepare(
 def _make(shards: Sequence[Shard], work: Path, workers: int | None, skip: bool, name: str, say: Say) -> list[Note]:
     """Makes the shards that earlier runs have not finished; returns the notes of all."""
     missing = {shard.file: shard for shard in shards if not is_finished(shard, work, skip)}
-    if removed := keep([shard for shard in shards if shard.file not in missing], work):
+    if removed := keep_shards([shard for shard in shards if shard.file not in missing], work):
         say(f"{name}: making {removed:,} files of an earlier run again, since their images changed or were left out.")
     total = sum(len(shard.ids) for shard in shards)
     left = sum(len(shard.ids) for shard in missing.values())
@@ -122,12 +122,12 @@ def _make(shards: Sequence[Shard], work: Path, workers: int | None, skip: bool, 
             progress.update(total - left)
 
         workers = workers or min(MAX_WORKERS, available_cores())
-        task = functools.partial(make, folder=work, skip=skip)
+        task = functools.partial(make_shard, folder=work, skip=skip)
         try:
             distribute(task, list(missing.values()), workers if left >= MIN_FOR_WORKERS else 1, count)
         except BaseException:
             finished = [shard for shard in shards if read_note(shard, work)]
-            keep(finished, work)
+            keep_shards(finished, work)
             if kept := sum(len(shard.ids) for shard in finished):
                 say(f"{name}: {kept:,} of {total:,} images are finished and kept; rerun the command to continue.")
             raise

@@ -73,7 +73,7 @@ class Note:
     """Ids of images whose EXIF orientation was applied."""
 
 
-def cut(name: str, listings: Mapping[str, Listing], classes: int) -> list[Shard]:
+def cut_shards(name: str, listings: Mapping[str, Listing], classes: int) -> list[Shard]:
     """The shards of all splits, in order."""
     shards = []
     for split, listing in listings.items():
@@ -85,7 +85,7 @@ def cut(name: str, listings: Mapping[str, Listing], classes: int) -> list[Shard]
     return shards
 
 
-def make(shard: Shard, count: Count, *, folder: Path, skip: bool) -> None:
+def make_shard(shard: Shard, count: Count, *, folder: Path, skip: bool) -> None:
     """Makes a shard in ``folder``/records and its note in ``folder``/notes; calls ``count(1)`` for each image.
 
     An image that cannot be used is a ``UserError``; with ``skip`` it is left out instead.
@@ -123,7 +123,7 @@ def make(shard: Shard, count: Count, *, folder: Path, skip: bool) -> None:
 
 
 def read_note(shard: Shard, folder: Path) -> Note | None:
-    """The note that ``make`` wrote for a shard; None if the shard has not been made."""
+    """The note that ``make_shard`` wrote for a shard; None if the shard has not been made."""
     try:
         note = Note(**json.loads(_note_file(shard, folder).read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -137,7 +137,7 @@ def is_finished(shard: Shard, folder: Path, skip: bool) -> bool:
     return note is not None and (skip or not note.left_out) and note.inputs == shard.inputs()
 
 
-def keep(shards: Sequence[Shard], folder: Path) -> int:
+def keep_shards(shards: Sequence[Shard], folder: Path) -> int:
     """Makes the folders of a preparation, and removes all other shards from them; returns how many had a note."""
     kept = {RECORDS: {shard.file for shard in shards}, NOTES: {_note_file(shard, folder).name for shard in shards}}
     removed = 0

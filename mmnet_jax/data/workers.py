@@ -120,7 +120,7 @@ def _lost(process: BaseProcess, task: object) -> UserError:
         when = f"while it made {task}" if task else "as it started"
         how = f"was killed by {signal.Signals(-code).name} {when}, perhaps because memory ran out"
         return UserError(f"worker process {process.pid} {how}; the same command resumes from what is finished.")
-    advice = 'a script of your own must start workers below `if __name__ == "__main__":`'
+    advice = 'in your own script, start workers below `if __name__ == "__main__":`'
     return UserError(f"worker process {process.pid} ended with status {code}; its error is above; {advice}.")
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from scipy.special import ndtri, stdtrit
 
 from mmnet_jax.errors import UserError
-from mmnet_jax.evaluation.metrics import class_ious, interval_of, mean_iou, mean_seen
+from mmnet_jax.evaluation.metrics import class_ious, interval_of, mean_iou, nan_mean
 from mmnet_jax.evaluation.stored import OWN, StoredResult
 
 Key = tuple[int, int]
@@ -56,7 +56,7 @@ class Resampled:
         """mIoU, or the IoU of one class (NaN in draws without it): over all episodes, then for each draw."""
         if class_name is None:
             return mean_iou(self.ious)[:, 0]
-        return mean_seen(self.ious[:, :, self.classes.index(class_name), 0], axis=1)
+        return nan_mean(self.ious[:, :, self.classes.index(class_name), 0], axis=1)
 
 
 Parts = Mapping[Key, Resampled]

@@ -59,15 +59,15 @@ def score(
     """
     classes, ious = class_ious(intersection[:, 1], union[:, 1], class_ids, queries, seeds=seeds, fold=fold)
     draws = mean_iou(ious)[:, 0]
-    by_class = mean_seen(ious[..., 0], axis=1)  # row 0 is over all episodes, the others are bootstrap draws
+    by_class = nan_mean(ious[..., 0], axis=1)  # row 0 is over all episodes, the others are bootstrap draws
     pooled_i, pooled_u = (counts.reshape(seeds, -1, 2).sum(1, dtype=np.int64) for counts in (intersection, union))
     pooled = _ratio(pooled_i.astype(np.float64), pooled_u.astype(np.float64))
     return Scores(
         miou=float(draws[0]),
-        fb_iou=float(mean_seen(pooled, axis=1).mean()),
+        fb_iou=float(nan_mean(pooled, axis=1).mean()),
         class_iou=dict(zip(classes.tolist(), by_class[0].tolist(), strict=True)),
         interval95=interval_of(draws[1:]),
-        by_seed=tuple(mean_seen(ious[0, ..., 0], axis=1).tolist()),
+        by_seed=tuple(nan_mean(ious[0, ..., 0], axis=1).tolist()),
         class_interval95={c: interval_of(draws) for c, draws in zip(classes.tolist(), by_class[1:].T, strict=True)},
     )
 
@@ -124,10 +124,10 @@ def _ratio(intersection: Float[np.ndarray, "..."], union: Float[np.ndarray, "...
 
 def mean_iou(ious: IoUs) -> Float[np.ndarray, "r t"]:
     """mIoU in percent: the mean over seeds of the mean over the classes that a draw contains."""
-    return mean_seen(mean_seen(ious, axis=2), axis=1)
+    return nan_mean(nan_mean(ious, axis=2), axis=1)
 
 
-def mean_seen(values: Float[np.ndarray, "..."], axis: int) -> Float[np.ndarray, "..."]:
+def nan_mean(values: Float[np.ndarray, "..."], axis: int) -> Float[np.ndarray, "..."]:
     """The mean over an axis, ignoring NaN; NaN if all values are."""
     number = (~np.isnan(values)).sum(axis=axis)
     return np.nansum(values, axis=axis) / np.where(number, number, np.nan)

@@ -16,7 +16,7 @@ NEVER = math.inf
 
 
 class Turn(NamedTuple):
-    """Work before one batch."""
+    """The features to drop and to compute before one batch."""
 
     dropped: tuple[int, ...]
     """Images whose features are dropped first; none is in the batch."""

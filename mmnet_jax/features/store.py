@@ -110,7 +110,7 @@ def stored_sources(
         raise UserError(f"training.cache_features works in one process alone, but there are {jax.process_count()}.")
     size, variables = config.data.image_size, _own(frozen)
     tables = [_table(config, model, variables, weights_sha256, split) for split in splits]
-    _refuse_without_room(config.data.data_dir, [table for table in tables if table.read() is None])
+    _check_disk_space(config.data.data_dir, [table for table in tables if table.read() is None])
     encoder, sources = StoreEncoder(size, mask_level3=model.mask_level3), []
     for split, table in zip(splits, tables, strict=True):
         rows = table.ensure(functools.partial(_rows, model, variables, split, size, table.row, say), say)
@@ -177,7 +177,7 @@ def _own(variables: Mapping[str, Any]) -> dict[str, Any]:
     return {name: variables[name]["backbone"] for name in ("backbone", "batch_stats") if variables[name]}
 
 
-def _refuse_without_room(data_dir: str, missing: Sequence[Table]) -> None:
+def _check_disk_space(data_dir: str, missing: Sequence[Table]) -> None:
     needed = sum(table.bytes for table in missing)
     folder = Path(data_dir).absolute()
     free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 3))
 def product(spec: str, x: Array, y: Array, dtype: DTypeLike = jnp.float32) -> Float[Array, "..."]:
-    """``einsum(spec, x, y)`` of factors rounded to ``dtype``, summed in float32; gradients are computed likewise.
+    """``einsum(spec, x, y)`` of factors rounded to ``dtype``, summed in float32; gradients are computed the same way.
 
     Args:
       spec: einsum of two operands; each letter occurs in at least two of the operands and the result.

@@ -25,9 +25,9 @@ from mmnet_jax.reproduction.runs import (
     Run,
     Settings,
     Status,
+    check_prerequisites,
     find_status,
     plan_runs,
-    refuse_missing,
     select,
     training_seeds,
 )
@@ -65,7 +65,7 @@ def main(given: Any) -> None:
     for run, status in plan:
         if given.dry_run:
             print(f"{run.name}: {status.kind} ({status.workdir})")
-        for place in status.left_alone:
+        for place in status.other_trainings:
             print(f"not reused: {place}")
     if given.dry_run:
         return
@@ -75,7 +75,7 @@ def main(given: Any) -> None:
     output_file("output", f"{output}.md")
     failures: list[str] = []
     try:
-        refuse_missing(run.config for run, _ in missing)
+        check_prerequisites(run.config for run, _ in missing)
         failures = _launch(given, missing)
     finally:
         _write_table(output, table, settings, [(run, find_status(run, given.any_code)) for run in runs])

@@ -83,7 +83,7 @@ class Status(NamedTuple):
 
     kind: Literal["done", "begun", "new"]
     workdir: Path
-    left_alone: tuple[str, ...] = ()
+    other_trainings: tuple[str, ...] = ()
     """Workdirs of other trainings, each with the difference."""
 
     @property
@@ -158,13 +158,13 @@ def plan_run(recipe: str, fold: int, seed: int, settings: Settings) -> Run:
 
 def find_status(run: Run, any_code: bool = False) -> Status:
     """The current status of a run; ``any_code`` also accepts runs of other versions of the code."""
-    left_alone: list[str] = []
+    other_trainings: list[str] = []
     while True:
-        workdir = Workdir(f"{run.folder}.{len(left_alone)}" if left_alone else run.folder)
+        workdir = Workdir(f"{run.folder}.{len(other_trainings)}" if other_trainings else run.folder)
         try:
-            return Status(_kind(workdir, run.config, any_code), workdir.path, tuple(left_alone))
+            return Status(_kind(workdir, run.config, any_code), workdir.path, tuple(other_trainings))
         except UserError as error:
-            left_alone.append(f"{workdir.path}: {error}")
+            other_trainings.append(f"{workdir.path}: {error}")
 
 
 def _kind(workdir: Workdir, config: ConfigDict, any_code: bool) -> Literal["done", "begun", "new"]:
@@ -194,7 +194,7 @@ def _read_result(workdir: Workdir) -> dict[str, Any]:
         return {}
 
 
-def refuse_missing(configs: Iterable[ConfigDict]) -> None:
+def check_prerequisites(configs: Iterable[ConfigDict]) -> None:
     """Raises a ``UserError`` that names all missing datasets and weights, with the commands that make them."""
     missing = []
     for config in configs:

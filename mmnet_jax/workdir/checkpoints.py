@@ -84,14 +84,14 @@ class Checkpoints:
         return type(like)(**restored["model"], **restored["training"])
 
     def _restore(self, step: int, items: dict[str, Any]) -> Any:
-        self._refuse_misfit(step, items["model"])
+        self._check_shapes(step, items["model"])
         wanted = {name: ocp.args.StandardRestore(tree) for name, tree in items.items()}
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**wanted))
         except (ValueError, OSError, KeyError) as error:
             raise UserError(f"checkpoint {self.path / str(step)} cannot be read: {first_line(error)}.") from error
 
-    def _refuse_misfit(self, step: int, model: dict[str, Any]) -> None:
+    def _check_shapes(self, step: int, model: dict[str, Any]) -> None:
         """Raises a ``UserError`` that names a tensor of another shape; a failed restore would print tracebacks too."""
         try:
             with ocp.StandardCheckpointer() as reader:

@@ -62,7 +62,7 @@ def port_released(source: str | Path, workdir: str | Path, given: Mapping[str, A
       OSError: the workdir cannot be written.
     """
     place = Path(workdir).resolve()
-    _refuse_taken(place)
+    _check_new_workdir(place)
     state_dict, epoch = weights.read_checkpoint(source)
     config = _configure(state_dict, given, str(source))
     variables = weights.from_released(state_dict, config, str(source))
@@ -97,7 +97,7 @@ def _text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _refuse_taken(workdir: Path) -> None:
+def _check_new_workdir(workdir: Path) -> None:
     there = next(path for path in (workdir, *workdir.parents) if path.exists())
     if not there.is_dir():
         raise UserError(f"workdir {workdir} cannot be made: {there} is a file, not a folder.")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from mmnet_jax.data.datasets.coco_masks import MASKS, PACKAGES, draw_mask
 from mmnet_jax.data.datasets.hsnet import HSNet, coco_lists
-from mmnet_jax.data.datasets.lists import coco_val_order, refuse_shared
+from mmnet_jax.data.datasets.lists import check_disjoint, coco_val_order
 from mmnet_jax.data.datasets.sources import image_files, read_file
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, TestList, contiguous, interleaved
 from mmnet_jax.errors import UserError, listed
@@ -71,7 +71,7 @@ def list_images(source: Path, variant: str) -> dict[str, Listing]:
         read = functools.partial(read_example, classes=classes, masks=variant)
         listings[split] = Listing([str(i) for i in ids], [found[i] for i in ids], read, wanted, missing=missing)
         annotated[split] = [*listings[split].ids, *missing]
-    refuse_shared(annotated, source, instances, f"; {_advice(source)}")
+    check_disjoint(annotated, source, instances, f"; {_advice(source)}")
     return listings
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mmnet_jax.data.datasets.class_folders import IMAGES, MASK_END, list_pairs
-from mmnet_jax.data.datasets.lists import image_id, read_names, refuse_shared, repeated
+from mmnet_jax.data.datasets.lists import check_disjoint, image_id, read_names, repeated
 from mmnet_jax.data.datasets.sources import image_files, read_file
 from mmnet_jax.data.datasets.spec import Classes, DatasetSpec, Example, Listing
 from mmnet_jax.data.masks import read_mask
@@ -66,7 +66,7 @@ def list_images(source: Path, variant: str) -> dict[str, Listing]:
     images, masks = image_files(source / "images", IMAGES), image_files(source / "masks", (".png",))
     ids = {split: [image_id(name) for name in read_names(file)] for split, file in lists.items()}
     if ids:
-        refuse_shared(ids, source, advice="; without lists every image is in both splits")
+        check_disjoint(ids, source, advice="; without lists every image is in both splits")
     files = {name: (images.get(name), masks.get(name, masks.get(name + MASK_END))) for name in sorted(images)}
     return {
         split: Listing.of_files({name: files.get(name, (None, None)) for name in ids.get(split, files)}, read_indexed)

@@ -61,7 +61,7 @@ def repeated(names: Iterable[str]) -> str | None:
     return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
-def refuse_shared(ids: Mapping[str, Iterable[str]], folder: Path, name: str = "{}.txt", advice: str = "") -> None:
+def check_disjoint(ids: Mapping[str, Iterable[str]], folder: Path, name: str = "{}.txt", advice: str = "") -> None:
     """Raises a ``UserError`` if the ids of ``train`` and ``val`` overlap; ``name`` is the form of the files' names."""
     if shared := sorted(set(ids["train"]) & set(ids["val"])):
         files = f"{name.format('train')} and {name.format('val')} of {folder}"

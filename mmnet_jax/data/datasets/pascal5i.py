@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mmnet_jax.data.datasets.hsnet import HSNet, pascal_lists
-from mmnet_jax.data.datasets.lists import packaged_names, pascal_counts, read_list, refuse_shared
+from mmnet_jax.data.datasets.lists import check_disjoint, packaged_names, pascal_counts, read_list
 from mmnet_jax.data.datasets.sources import image_files, read_file
 from mmnet_jax.data.datasets.spec import DatasetSpec, Example, Listing, TestList, contiguous
 from mmnet_jax.errors import UserError
@@ -67,7 +67,7 @@ def list_ids(voc: Path, variant: str) -> dict[str, list[str]]:
         if not file.is_file():
             raise UserError(f"{file} does not exist; --split=folder reads the folder's own lists.")
     lists = {split: read_list(file) for split, file in files.items()}
-    refuse_shared(lists, voc)
+    check_disjoint(lists, voc)
     return lists
 
 

@@ -34,7 +34,7 @@ def fit_image(image: UInt8[AnyArray, "m n 3"], size: Int[AnyArray, "2"], image_s
 
 
 def fit_label(label: UInt8[AnyArray, "m n"], size: Int[AnyArray, "2"], image_size: int) -> Int[Array, "s s"]:
-    """The top left ``size`` part of ``label``, resized likewise by nearest pixels and padded with 255."""
+    """The top left ``size`` part of ``label``, resized to its fitted size by nearest pixels, padded with 255."""
     label, size = jnp.asarray(label), jnp.asarray(size)
     fitted = fitted_size(size, image_size)
     out = jnp.arange(image_size)
@@ -50,7 +50,7 @@ class Fit(NamedTuple):
     image: Callable[[Any, Any, int], Float[Array, "s s 3"]]
     """Takes an image in the top left corner of a square, its height and width, and S; returns it normalised."""
     label: Callable[[Any, Any, int], Int[Array, "s s"]]
-    """Takes a label likewise; returns 255 (ignore) in the padding."""
+    """Takes a label, its height and width, and S; returns 255 (ignore) in the padding."""
 
     def images(self, images: UInt8[AnyArray, "b m m 3"], sizes: Int[AnyArray, "b 2"], image_size: int) -> Array:
         """Applies ``image`` to a batch of images."""

@@ -36,12 +36,12 @@ class Encoded(NamedTuple):
     nodes: Float[Array, "*n h w v"]
     """F . M (eq. 1), with F after ReLU and dropout; F itself without a memory."""
     projected: Float[Array, "*n h w d"] | None
-    """F, if attention weighs the shots."""
+    """F, if attention weights the shots."""
 
 
 @struct.dataclass
 class MMNetSupport(SupportState):
-    """An encoded support set: one array for each branch; ``projected`` is empty unless attention weighs the shots."""
+    """An encoded support set: one array for each branch; ``projected`` is empty unless attention weights the shots."""
 
     nodes: tuple[Float[Array, "*b k h w v"], ...] = ()
     projected: tuple[Float[Array, "*b k h w d"], ...] = ()
@@ -61,7 +61,7 @@ class MMNetPrediction(Prediction):
     query_memory_logits: tuple[Float[Array, "b h w n"], ...] = ()
     """F_Q . M before the sigmoid, for the reconstruction loss; one array for each memory."""
     support_memory_logits: tuple[Float[Array, "b k h w n"], ...] = ()
-    """F_S . M before the sigmoid, likewise."""
+    """F_S . M before the sigmoid, for the same purpose."""
     product_dtype: DTypeLike = struct.field(pytree_node=False, default=jnp.float32)
     """Type of the factors of products in the reconstruction loss."""
 

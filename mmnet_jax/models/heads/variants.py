@@ -46,7 +46,7 @@ def equal_quality(quality: Masks, masks: Masks) -> Masks:
 
 
 class AttentionMMNet(MMNet):
-    """Shots weighed by attention over the concatenated features of query and support, as in CANet, instead of eq. 9."""
+    """Weights shots by attention over the concatenated features of query and support, as in CANet, instead of eq. 9."""
 
     KEEPS_FEATURES: ClassVar[bool] = True
 
