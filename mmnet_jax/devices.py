@@ -27,7 +27,7 @@ def shardings(mesh: Mesh | AbstractMesh) -> tuple[NamedSharding, NamedSharding]:
 
 
 def describe_devices(mesh: Mesh) -> str:
-    """Such as ``8 NVIDIA H100 device(s)``, and the names of idle devices."""
+    """The devices as text, such as ``8 NVIDIA H100 device(s)``, and the names of idle devices."""
     idle = [str(device) for device in jax.devices() if device not in mesh.devices]
     text = f"{mesh.size} {jax.devices()[0].device_kind} device(s)"
     return text + f", since more do not divide the batch (idle: {first_of(idle, 4)})" * bool(idle)

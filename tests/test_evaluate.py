@@ -17,7 +17,7 @@ from mmnet_jax.evaluation.transfer import open_transfer
 from mmnet_jax.workdir.checkpoints import Checkpoints
 from mmnet_jax.workdir.folder import Workdir
 from tests.cli.call import call
-from tests.data.making import voc_folder, write_image
+from tests.data.synthetic import voc_folder, write_image
 
 CLASSES = {"bus": 6, "cat": 8, "cow": 10}
 

@@ -7,7 +7,7 @@ from mmnet_jax import input_benchmark as benchmark
 from mmnet_jax.data.dataset import Split
 from mmnet_jax.errors import UserError
 from mmnet_jax.training.loop import Job
-from tests.data.making import split_of_masks
+from tests.data.synthetic import split_of_masks
 
 
 def test_every_task_decodes_the_same_images(monkeypatch):

@@ -14,7 +14,7 @@ from PIL import Image
 from mmnet_jax import score
 from mmnet_jax.evaluation.manifest import draw_manifest, write_manifest
 from tests.cli.call import call
-from tests.data.making import jpeg, palette_png, prepare_voc, voc_folder
+from tests.data.synthetic import jpeg, palette_png, prepare_voc, voc_folder
 from tests.evaluation import predictors
 from tests.evaluation.reference import mask_counts, miou
 

@@ -7,7 +7,7 @@ import sys
 def compute_in_float32() -> None:
     """Turns ``JAX_ENABLE_X64`` off in this process and its children: the commands compute in float32."""
     os.environ["JAX_ENABLE_X64"] = "0"
-    if jax := sys.modules.get("jax"):  # it has read the variable already
+    if jax := sys.modules.get("jax"):  # jax has read the variable already
         jax.config.update("jax_enable_x64", False)
 
 

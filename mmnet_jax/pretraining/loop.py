@@ -47,7 +47,7 @@ def pretrain(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Da
 
     Raises:
       UserError: the images are missing or damaged, or a loss is not finite.
-      OSError: a file, which it names, could not be written; the checkpoints written before are whole.
+      OSError: a file, which it names, could not be written; earlier checkpoints are intact.
       Stopped: after the first interrupt; a checkpoint was written.
     """
     folder = workdir.pretraining

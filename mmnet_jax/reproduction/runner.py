@@ -91,7 +91,7 @@ def _launch(given: Any, missing: Sequence[tuple[Run, Status]]) -> list[str]:
     if given.launcher == "slurm" and jobs:
         array = Path(given.runs) / "slurm", f"table_{given.table}", given.parallel
         submitted = launcher.submit(jobs, *array, given.slurm_options)
-        print(f"submitted: {', '.join(submitted)}; repeat the command when they have ended, to write the table")
+        print(f"submitted: {', '.join(submitted)}; after they end, rerun the command to write the table")
         return []
     slots = launcher.local_slots(given.parallel, launcher.visible_gpus()) if given.launcher == "local" else [{}]
     try:

@@ -81,7 +81,7 @@ class Run(NamedTuple):
 class Status(NamedTuple):
     """The status and the workdir of a run."""
 
-    kind: Literal["done", "begun", "new"]
+    kind: Literal["done", "started", "new"]
     workdir: Path
     other_trainings: tuple[str, ...] = ()
     """Workdirs of other trainings, each with the difference."""
@@ -167,12 +167,12 @@ def find_status(run: Run, any_code: bool = False) -> Status:
             other_trainings.append(f"{workdir.path}: {error}")
 
 
-def _kind(workdir: Workdir, config: ConfigDict, any_code: bool) -> Literal["done", "begun", "new"]:
-    """The status of a run in a workdir; a ``UserError`` if the workdir is another's. Unknown data count as equal."""
+def _kind(workdir: Workdir, config: ConfigDict, any_code: bool) -> Literal["done", "started", "new"]:
+    """The status of a run in a workdir; a ``UserError`` if it is another training's. Unknown data count as equal."""
     if not workdir.resumes(config):
         return "new"
     result, data = _read_result(workdir), _data_sha256(dataset_choice(config))
-    origins = [("begun", workdir.code(), workdir.data_sha256())]
+    origins = [("started", workdir.code(), workdir.data_sha256())]
     if result:
         origins.append(("evaluated", read_code(result), result.get("data_sha256")))
     for verb, code, data_then in origins:
@@ -182,7 +182,7 @@ def _kind(workdir: Workdir, config: ConfigDict, any_code: bool) -> Literal["done
             raise UserError(f"{verb} with other data")
     protocol = config.evaluation.protocol
     episodes = config.evaluation.episodes or default_episodes(DATASETS[config.data.dataset], protocol)
-    return "done" if (result.get("protocol"), result.get("episodes")) == (protocol, episodes) else "begun"
+    return "done" if (result.get("protocol"), result.get("episodes")) == (protocol, episodes) else "started"
 
 
 def _read_result(workdir: Workdir) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def train(config: ConfigDict, workdir: Workdir, say: Say = print, dataset: Datas
     Raises:
       UserError: the workdir is in use or holds another training, the data or the weights do not fit, or a loss is not
         finite.
-      OSError: a file, which it names, could not be written; what was written before is whole.
+      OSError: a file, which it names, could not be written; earlier files are intact.
       Stopped: after an interrupt in pretraining or training, with a checkpoint; elsewhere KeyboardInterrupt.
     """
     first = jax.process_index() == 0  # the one process that prints, and writes the files that all share
@@ -129,12 +129,12 @@ def _check_classes(config: ConfigDict, dataset: Dataset) -> None:
         needed.setdefault(config.training.select_on, "choose novel or base for training.select_on")
     for part, advice in needed.items():
         if not dataset.classes(config.fold, part):
-            reason = f"has no {part} classes in fold {config.fold}, and training needs some"
+            reason = f"has no {part} classes in fold {config.fold}, but training needs them"
             raise UserError(f"{dataset.name} {reason}; {advice}.")
 
 
 def _list_classes(config: ConfigDict, dataset: Dataset, part: Part) -> str:
-    """Such as ``2 base classes (beetle, leaf)``, with at most five names."""
+    """The classes as text, such as ``2 base classes (beetle, leaf)``, with at most five names."""
     names = [dataset.class_names[c] for c in dataset.classes(config.fold, part)]
     classes = "class" if len(names) == 1 else "classes"
     return f"{len(names)} {part} {classes}" + (f" ({', '.join(names)})" if len(names) <= 5 else "")

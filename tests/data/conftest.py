@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.data.making import TRAIN, VAL, a_mask, voc_folder, write_image
+from tests.data.synthetic import TRAIN, VAL, a_mask, voc_folder, write_image
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from mmnet_jax.data.batches import read_ahead, training_batches
 from mmnet_jax.data.episodes import EpisodeIndex, EpisodeSpec, training_episode
 from mmnet_jax.data.raw import load_episodes, load_labels
 from mmnet_jax.errors import UserError
-from tests.data.making import split_of_masks
+from tests.data.synthetic import split_of_masks
 
 RANDOM = np.random.default_rng(0)
 SPLIT = split_of_masks([RANDOM.integers(0, 4, (6 + i % 3, 9 - i % 4), dtype=np.uint8) for i in range(13)])

@@ -8,7 +8,7 @@ from mmnet_jax.data.check import check
 from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.prepare import prepare
 from mmnet_jax.errors import UserError
-from tests.data.making import prepare_voc
+from tests.data.synthetic import prepare_voc
 
 
 @pytest.fixture

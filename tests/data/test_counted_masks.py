@@ -12,7 +12,7 @@ from mmnet_jax.data.prepare import prepare
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.evaluation.manifest import draw_manifest
 from mmnet_jax.evaluation.protocols import PROTOCOLS
-from tests.data.making import jpeg, voc_folder
+from tests.data.synthetic import jpeg, voc_folder
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import pytest
 from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.prepare import prepare
 from mmnet_jax.errors import UserError
-from tests.data.making import a_mask, prepare_voc, split_of_masks
+from tests.data.synthetic import a_mask, prepare_voc, split_of_masks
 
 
 def test_an_unprepared_dataset_names_the_command_that_prepares_it(tmp_path):

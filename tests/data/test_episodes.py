@@ -12,7 +12,7 @@ from mmnet_jax.data.dataset import Dataset
 from mmnet_jax.data.datasets.pascal5i import PASCAL5I
 from mmnet_jax.data.episodes import EpisodeIndex, training_episode, training_index
 from mmnet_jax.errors import UserError
-from tests.data.making import split_of_counts
+from tests.data.synthetic import split_of_counts
 
 MIN = 2048
 

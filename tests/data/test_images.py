@@ -15,7 +15,7 @@ from mmnet_jax.data.images import decode_image, read_image
 from mmnet_jax.data.masks import read_mask
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
-from tests.data.making import encoded, jpeg, turned
+from tests.data.synthetic import encoded, jpeg, turned
 
 ROOT = Path(__file__).parents[2]
 GREY = np.array([[0, 100, 200], [255, 1, 2]], np.uint8)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mmnet_jax.data.check import check
-from tests.data.making import write_many
+from tests.data.synthetic import write_many
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_data.py"
 KILLS = 4

@@ -9,7 +9,7 @@ from PIL import Image
 from mmnet_jax.data.images import read_image
 from mmnet_jax.data.masks import decode_stored, read_mask
 from mmnet_jax.errors import UserError
-from tests.data.making import encoded, jpeg, turned, with_palette
+from tests.data.synthetic import encoded, jpeg, turned, with_palette
 
 TRUE = np.zeros((48, 64), bool)
 TRUE[16:40, 8:32] = True

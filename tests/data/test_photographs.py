@@ -20,7 +20,7 @@ from mmnet_jax.data.raw import load_episodes
 from mmnet_jax.data.transforms.evaluation import test_transform as fit_episodes  # pytest would collect it
 from mmnet_jax.data.transforms.training import augment
 from mmnet_jax.evaluation.manifest import draw_manifest, read_manifest
-from tests.data.making import voc_folder
+from tests.data.synthetic import voc_folder
 
 RESULTS = Path(__file__).parents[2] / "results"
 

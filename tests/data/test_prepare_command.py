@@ -14,7 +14,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from mmnet_jax.errors import UserError
-from tests.data.making import a_mask, encoded, jpeg, write_many
+from tests.data.synthetic import a_mask, encoded, jpeg, write_many
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_data.py"
 

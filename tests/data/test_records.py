@@ -13,7 +13,7 @@ from mmnet_jax.data.masks import decode_mask
 from mmnet_jax.data.records import make_record
 from mmnet_jax.drawing.images import png_bytes
 from mmnet_jax.errors import UserError
-from tests.data.making import a_mask, encoded, jpeg, palette_png, turned, with_palette
+from tests.data.synthetic import a_mask, encoded, jpeg, palette_png, turned, with_palette
 
 SEEN = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
 MASK = a_mask(4, 6, 15)

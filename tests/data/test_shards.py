@@ -15,7 +15,7 @@ from mmnet_jax.data import prepare as preparation, shards
 from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.prepare import prepare, summary
 from mmnet_jax.errors import UserError
-from tests.data.making import a_mask, jpeg, palette_png, prepare_voc, turned, write_image
+from tests.data.synthetic import a_mask, jpeg, palette_png, prepare_voc, turned, write_image
 from tests.training.tiny_training import no_file_above
 
 TRAIN = [f"train_{i}" for i in range(5)]

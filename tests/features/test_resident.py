@@ -15,7 +15,7 @@ from mmnet_jax.features import resident as module
 from mmnet_jax.features.resident import free_memory, resident
 from mmnet_jax.features.source import image_source
 from mmnet_jax.features.store import stored_sources
-from tests.data.making import split_of_masks
+from tests.data.synthetic import split_of_masks
 from tests.tiny import tiny_network
 from tests.training.tiny_training import tiny_config, tiny_dataset
 

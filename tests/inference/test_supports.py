@@ -6,7 +6,7 @@ from PIL import Image
 
 from mmnet_jax.errors import UserError
 from mmnet_jax.inference.supports import DISPLAYED, Box, box_label, parse_box, read_supports
-from tests.data.making import turned
+from tests.data.synthetic import turned
 from tests.inference.conftest import SIZE, refused
 
 

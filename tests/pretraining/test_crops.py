@@ -7,7 +7,7 @@ import pytest
 
 from mmnet_jax.pretraining.crops import cut, list_crops, open_crops
 from mmnet_jax.pretraining.labelled import ordered_batches, shuffled_batches
-from tests.data.making import split_of_counts, split_of_masks
+from tests.data.synthetic import split_of_counts, split_of_masks
 
 
 def rectangle(height, width, top, left, bottom, right):

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from mmnet_jax.errors import UserError
 from mmnet_jax.pretraining.imagenet import central_box, open_imagenet, random_box
 from mmnet_jax.pretraining.labelled import ordered_batches, shuffled_batches
-from tests.data.making import jpeg
+from tests.data.synthetic import jpeg
 
 CLASSES = 5
 IMAGES = {"train": 7, "validation": 4}

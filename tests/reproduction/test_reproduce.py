@@ -113,7 +113,7 @@ def test_a_dry_run_lists_the_status_of_each_run(tmp_path, capsys):
         "global: Global instead of APM (configs/photographs.py:global)",
         f"photographs:paper fold 1 seed 321: done ({runs}/paper/fold1/seed321)",
         f"photographs:global fold 1 seed 321: new ({runs}/global/fold1/seed321.1)",
-        f"not reused: {runs}/global/fold1/seed321: begun by other code",
+        f"not reused: {runs}/global/fold1/seed321: started by other code",
     ]
     reproduce(tmp_path, dry_run=True, any_code=True)
     assert capsys.readouterr().out.count(": done (") == 2

@@ -75,15 +75,15 @@ def test_a_run_is_new_then_begun_then_done(tmp_path):
     run = plan_one(tmp_path)
     assert find_status(run) == ("new", run.folder, ())
     begin(run)
-    assert find_status(run) == ("begun", run.folder, ())
+    assert find_status(run) == ("started", run.folder, ())
     shutil.rmtree(run.folder / "checkpoints")
     assert find_status(run) == ("new", run.folder, ())  # it died before its first checkpoint
     workdir = finish(run, [1, 2, 3, 4])
     assert find_status(run) == ("done", run.folder, ())
     (workdir / "results" / "result.episodes.csv").unlink()
-    assert find_status(run).kind == "begun"
+    assert find_status(run).kind == "started"
     finish(other := plan_one(tmp_path, fold=2), [1, 2, 3, 4], episodes=5)  # more than are wanted
-    assert find_status(other).kind == "begun"
+    assert find_status(other).kind == "started"
 
 
 def test_a_changed_field_leads_to_the_next_folder_unless_it_is_free(tmp_path):
@@ -94,7 +94,7 @@ def test_a_changed_field_leads_to_the_next_folder_unless_it_is_free(tmp_path):
     assert (kind, workdir) == ("new", tmp_path / "runs/photographs/paper/fold1/seed321.1")
     assert "seed321: " in left and "another config (model.memory_size: 50 -> 9)" in left
     begin(other, workdir)
-    assert find_status(other)[:2] == ("begun", workdir)
+    assert find_status(other)[:2] == ("started", workdir)
     assert find_status(plan_one(tmp_path)).kind == "done"
 
 
@@ -119,7 +119,7 @@ def test_other_weights_lead_to_the_next_folder(tmp_path):
     assert find_status(run).kind == "new"
 
 
-@pytest.mark.parametrize(("record", "verb"), [("config.json", "begun"), ("results/result.json", "evaluated")])
+@pytest.mark.parametrize(("record", "verb"), [("config.json", "started"), ("results/result.json", "evaluated")])
 def test_other_data_lead_to_the_next_folder(tmp_path, monkeypatch, record, verb):
     run, data = plan_one(tmp_path), tiny_dataset().fingerprints()
     workdir = finish(run, [1, 2, 3, 4])

@@ -9,7 +9,7 @@ from mmnet_jax.config import resolve
 from mmnet_jax.data.prepare import prepare
 from mmnet_jax.training.stages import EXAMPLE, train
 from mmnet_jax.workdir.folder import Workdir
-from tests.data.making import encoded, jpeg
+from tests.data.synthetic import encoded, jpeg
 from tests.training.tiny_training import tiny_config
 
 NAMES = ["beetle", "leaf", "moth", "snail"]

@@ -61,11 +61,11 @@ MISSING = r"^protocol hsnet lists 433 test images of pascal5i fold 1, and 433 ar
     ("fields", "change", "sentence"),
     [
         ({}, without_base_classes, r"^fold of pascal5i must be 0, but is 1\.$"),
-        ({"fold": 0}, without_base_classes, r"no base classes in fold 0, and training needs some; add classes, or div"),
+        ({"fold": 0}, without_base_classes, r"no base classes in fold 0, but training needs them; add classes, or div"),
         (
             {"training.select_on": "val", **WHILE_TRAINING},
             None,
-            r"no val classes in fold 1, and training needs some; choose novel or base for training\.select_on\.$",
+            r"no val classes in fold 1, but training needs them; choose novel or base for training\.select_on\.$",
         ),
         ({"evaluation.protocol": "hsnet"}, None, MISSING),
         ({"evaluation.protocol": "hsnet", "evaluation.after_training": False, **WHILE_TRAINING}, None, MISSING),

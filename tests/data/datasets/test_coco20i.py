@@ -19,7 +19,7 @@ from mmnet_jax.inference.segmentation import segment_images
 from mmnet_jax.inference.supports import read_supports
 from mmnet_jax.training.stages import train
 from mmnet_jax.workdir.folder import Workdir
-from tests.data.making import jpeg
+from tests.data.synthetic import jpeg
 
 pytest.importorskip("pycocotools")
 SIZE = HEIGHT, WIDTH = 12, 16

@@ -12,7 +12,7 @@ from mmnet_jax.data.episodes import training_index
 from mmnet_jax.data.prepare import prepare, summary
 from mmnet_jax.errors import UserError
 from mmnet_jax.evaluation.manifest import draw_manifest, manifest_text, read_manifest
-from tests.data.making import a_mask, encoded, jpeg, palette_png
+from tests.data.synthetic import a_mask, encoded, jpeg, palette_png
 
 NAMES = ["cup", "fork", "old spoon", "plate", "pan"]
 SIZE = 12, 16

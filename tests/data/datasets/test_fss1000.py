@@ -11,7 +11,7 @@ from mmnet_jax.data.datasets.lists import packaged_names
 from mmnet_jax.data.episodes import EpisodeIndex, training_index
 from mmnet_jax.data.prepare import prepare, summary
 from mmnet_jax.errors import UserError
-from tests.data.making import encoded, jpeg
+from tests.data.synthetic import encoded, jpeg
 
 SPEC = DATASETS["fss1000"]
 SIZE = 12, 16

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mmnet_jax.data.datasets.lists import coco_val_order, packaged_names, pascal_counts, read_list
 from mmnet_jax.errors import UserError
-from tests.data.making import prepare_voc
+from tests.data.synthetic import prepare_voc
 
 IDS = ["2007_000032", "2008_000015"]
 

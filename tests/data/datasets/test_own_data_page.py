@@ -8,7 +8,7 @@ import pytest
 
 from mmnet_jax.data.dataset import open_dataset
 from mmnet_jax.data.prepare import prepare
-from tests.data.making import encoded, jpeg
+from tests.data.synthetic import encoded, jpeg
 
 PAGE = Path(__file__).parents[3] / "docs" / "own_data.md"
 HELPER, ISIC, CHEST, COLOURS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)

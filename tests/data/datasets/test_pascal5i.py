@@ -13,7 +13,7 @@ from mmnet_jax.cli.progress import Printer
 from mmnet_jax.data.datasets.pascal5i import find_voc, list_ids
 from mmnet_jax.data.prepare import prepare, summary
 from mmnet_jax.errors import UserError
-from tests.data.making import TRAIN, VAL, a_mask, jpeg, palette_png, prepare_voc, write_image
+from tests.data.synthetic import TRAIN, VAL, a_mask, jpeg, palette_png, prepare_voc, write_image
 
 
 def test_records_keep_list_order_jpeg_bytes_and_mask_indices(voc, data):

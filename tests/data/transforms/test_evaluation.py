@@ -13,7 +13,7 @@ from mmnet_jax.data.raw import load_episodes
 from mmnet_jax.data.transforms import evaluation as fitting
 from mmnet_jax.episode import IMAGENET_MEAN as MEAN, IMAGENET_STD as STD
 from mmnet_jax.errors import UserError
-from tests.data.making import split_of_masks
+from tests.data.synthetic import split_of_masks
 
 
 def unnormalised(image):
