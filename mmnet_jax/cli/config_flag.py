@@ -93,7 +93,7 @@ PARSERS: dict[type, tuple[str, Callable[[str], Any]]] = {
     int: ("a whole number", int),
     float: ("a number", float),
     bool: ("True or False", lambda text: {"true": True, "1": True, "false": False, "0": False}[text.lower()]),
-    str: ("a text", str),
+    str: ("text", str),
     tuple: ("numbers, as in 60,30,15,8", _tuple),
 }
 

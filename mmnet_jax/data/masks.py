@@ -33,7 +33,7 @@ def decode_mask(data: bytes, name: str) -> UInt8[np.ndarray, "h w"]:
     if image.mode == "1":
         values = values * 255  # black and white, not class 1
     if values.dtype != np.uint8 and (values.min() < 0 or values.max() > 255):
-        raise UserError(f"{name} holds values from {values.min()} to {values.max()}; a mask's are 0 to 255.")
+        raise UserError(f"{name} holds values from {values.min()} to {values.max()}; masks hold 0 to 255.")
     indices = values.astype(np.uint8, copy=False)
     if image.mode == "P":
         _check_palette(indices, image, name)
@@ -94,10 +94,10 @@ def read_mask(source: ImageSource, ignore: int | None = None) -> UInt8[np.ndarra
 
     - an alpha channel that varies is the mask;
     - grey values, or a palette of greys, are foreground where they are not 0 if there are at most two of them, or none
-      from 32 to 254 (class indices); otherwise edges are smooth or lossily compressed, and cut at half of the range;
+      from 32 to 254 (class indices); otherwise edges are smooth or lossily compressed: threshold at half of the range;
     - colours are foreground where they are not black; many colours, some nearly black, mean a smooth or lossy mask,
       which is foreground where the largest channel is at least half;
-    - floating-point values, in [0, 1], are cut at 0.5.
+    - floating-point values, in [0, 1], are thresholded at 0.5.
 
     With ``ignore`` the stored values (of a palette its indices) are class indices: 0 is background, ``ignore`` becomes
     255, all others are foreground. An array is bool, integer or floating-point ``[h, w]``, or uint8 ``[h, w, 3]`` or
@@ -219,20 +219,20 @@ def _least_foreground(values: np.ndarray) -> int:
 
 def _not_negative(values: np.ndarray, name: str) -> np.ndarray:
     if values.min() < 0:
-        raise UserError(f"{name} has negative values; 0 is the background, and more than 0 foreground.")
+        raise UserError(f"{name} has negative values; 0 is the background, and values above 0 are foreground.")
     return values
 
 
 def _check_palette(indices: UInt8[np.ndarray, "h w"], image: Image.Image, name: str) -> None:
-    """Raises a ``UserError`` if a palette has the colours of VOC's classes at other indices; greys prove nothing."""
+    """Raises a ``UserError`` if a palette has the colours of VOC's classes at other indices; grey palettes pass."""
     palette = np.reshape(image.getpalette() or [], (-1, 3)).astype(int)
     used = np.unique(indices[indices < len(palette)])  # palettes may be shorter than 256
     colours = palette[used]
     classes = {tuple(colour): i for i, colour in enumerate(_VOC_PALETTE.tolist()) if i <= 20 or i == IGNORE}
-    meant = [classes.get(tuple(colour)) for colour in colours.tolist()]
-    if None in meant or (colours == colours[:, :1]).all():
+    voc_indices = [classes.get(tuple(colour)) for colour in colours.tolist()]
+    if None in voc_indices or (colours == colours[:, :1]).all():
         return
-    for index, class_id in zip(used, meant, strict=True):
+    for index, class_id in zip(used, voc_indices, strict=True):
         if index != class_id:
             found = f"index {index} has the colour of VOC's index {class_id}, so an editor may have renumbered them"
             advice = "take the original mask, or save it as grey if its indices are right"

@@ -153,7 +153,7 @@ def _report_damage(what: str) -> Iterator[None]:
     try:
         yield
     except NotAllowed as error:
-        unsafe = f"which it is not safe to read ({str(error)[:100]}); save its state_dict alone"
+        unsafe = f"which is unsafe to read ({str(error)[:100]}); save its state_dict alone"
         raise UserError(f"{what} holds more than tensors, {unsafe}.") from error
     except DAMAGE as error:
         raise UserError(f"{what} is truncated or not a weight file ({first_line(error)}).") from error

@@ -137,7 +137,7 @@ def test_exif_orientation_turns_a_mask(tmp_path):
 
 def test_with_an_index_to_ignore_the_stored_values_are_class_indices():
     expected = np.where(INDICES == 255, 255, INDICES > 0)
-    dark = np.where(INDICES == 255, 0, INDICES)  # without foreground if cut at half
+    dark = np.where(INDICES == 255, 0, INDICES)  # without foreground if thresholded at half
     dark[0, :3] = 40, 50, 60
     integers = (INDICES, INDICES.astype(np.uint16), INDICES.astype(np.int64))
     for mask in (*integers, stacked(INDICES, 7), stacked(*[INDICES] * 3)):
@@ -173,7 +173,7 @@ REFUSED = [
     (np.array([[0.0, 0.2]]), f"{NO_FOREGROUND}: its values reach 0.2, and 0.5 is needed."),
     (np.array([[0.0, 255.0]]), "the mask has floating-point values outside 0 to 1; save it as 8-bit grey."),
     (np.array([[0.0, np.nan]]), "the mask has floating-point values outside 0 to 1; save it as 8-bit grey."),
-    (np.array([[0, -1]]), "the mask has negative values; 0 is the background, and more than 0 foreground."),
+    (np.array([[0, -1]]), "the mask has negative values; 0 is the background, and values above 0 are foreground."),
     (np.zeros((2, 3, 2), np.uint8), "a mask array must be bools, integers or floats [h, w], or uint8 [h, w, 3] or"),
     (np.zeros((0, 3), np.uint8), "a mask array must be"),
     (np.zeros((2, 3, 3), np.uint16), "a mask array must be"),

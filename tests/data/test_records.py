@@ -88,7 +88,7 @@ REFUSED = {
     ),
     "grey in colour": (png_bytes(np.repeat(MASK[..., None], 3, axis=-1)), "a.png is in colour (RGB); class indices "),
     "a JPEG": (jpeg(MASK), "a.png is a JPEG image, which does not keep class indices; save masks as PNG."),
-    "16 bits": (encoded(BINARY.astype(np.uint16) * 257), "a.png holds values from 0 to 65535; a mask's are 0 to 255."),
+    "16 bits": (encoded(BINARY.astype(np.uint16) * 257), "a.png holds values from 0 to 65535; masks hold 0 to 255."),
     "floating-point": (
         encoded(MASK.astype(np.float32), "TIFF"),
         "a.png has floating-point values, which are not class indices; save them as 8-bit grey.",

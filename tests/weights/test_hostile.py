@@ -108,7 +108,7 @@ def test_valid_files_of_these_builders_are_read(tmp_path):
 def test_names_outside_the_allow_list_are_refused(tmp_path, name):
     for write in FORMATS:
         message = refusal(tmp_path / "w.pth", write(table(a=called(name, text("echo")))))
-        unsafe = f"which it is not safe to read ({name}); save its state_dict alone."
+        unsafe = f"which is unsafe to read ({name}); save its state_dict alone."
         assert message.endswith(f"holds more than tensors, {unsafe}")
 
 

@@ -55,7 +55,7 @@ def list_images(source: Path, variant: str) -> dict[str, Listing]:
     lists = {split: file for split in SPLITS if (file := source / f"{split}.txt").exists()}
     if not has_indices(source):
         if lists:
-            sentence = f"{next(iter(lists.values()))} does not go with class folders, whose images are in both splits"
+            sentence = f"{next(iter(lists.values()))} does not apply to class folders, whose images are in both splits"
             raise UserError(f"{sentence}; name the classes to hold out in folds.txt.")
         classes = {name: i for i, name in enumerate(_class_folders(source), 1)}
         return dict.fromkeys(SPLITS, list_pairs(source, classes, read_pair))
@@ -92,7 +92,7 @@ def _class_names(file: Path) -> list[str]:
     if names[0].lower() == "background":
         names = names[1:]
     if not 0 < len(names) < IGNORE:
-        raise UserError(f"{file} names {len(names)} classes, but must name 1 to {IGNORE - 1} beside the background.")
+        raise UserError(f"{file} names {len(names)} classes, but must name 1 to {IGNORE - 1} besides the background.")
     return names
 
 

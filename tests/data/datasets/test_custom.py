@@ -143,7 +143,7 @@ INDEXED = [
     ({"classes.txt": None}, r"source has no classes\.txt; a dataset holds"),
     ({"classes.txt": "cup\nfork"}, r"masks/img 05\.png holds index 3; its classes are 0 to 2, and 255 is ignored"),
     ({"classes.txt": "cup\nfork\ncup"}, r"classes\.txt holds 'cup' twice\."),
-    ({"classes.txt": "background"}, r"classes\.txt names 0 classes, but must name 1 to 254 beside the"),
+    ({"classes.txt": "background"}, r"classes\.txt names 0 classes, but must name 1 to 254 besides the"),
     ({"train.txt": "img 01"}, r"train\.txt needs \S+/val\.txt beside it; without both lists every"),
     (
         {"train.txt": "a\nimg 02", "val.txt": "img 02"},
@@ -153,7 +153,7 @@ INDEXED = [
     ({"folds.txt": "cup, pan\nfork, cup"}, r"folds\.txt holds out the class 'cup' twice\."),
 ]
 FOLDERS = [
-    ({"val.txt": "0.jpg"}, r"val\.txt does not go with class folders, whose images are in both splits"),
+    ({"val.txt": "0.jpg"}, r"val\.txt does not apply to class folders, whose images are in both splits"),
     ({"pan/0.png": encoded(np.zeros(SIZE, np.uint8))}, r"pan/0\.png has no foreground: every pixel is"),
 ]
 MISTAKES = [("indexed", *mistake) for mistake in INDEXED] + [("class_folders", *mistake) for mistake in FOLDERS]
