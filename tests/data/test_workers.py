@@ -72,7 +72,7 @@ def kill(number):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_tasks_are_shared_out_and_counted(tmp_path, workers):
+def test_tasks_are_distributed_and_counted(tmp_path, workers):
     counted, ours = [], os.getpid()
     files = [tmp_path / f"{i}" for i in range(7)]
     distribute(do, [(write_number, file) for file in files], workers, counted.append)

@@ -47,7 +47,7 @@ def test_differences_use_the_same_draws():
     assert value == pytest.approx(5) and interval == pytest.approx((5, 5)) and opposite == 0
 
 
-def test_the_share_of_the_opposite_sign_counts_draws_by_hand():
+def test_the_fraction_of_the_opposite_sign_counts_draws_by_hand():
     # The difference is 10, 10 and -10 of 100 pixels: of 27 draws of 3 images, the 7 with at least two of the last are
     # on the other side.
     ours, theirs = row({(1, 0): [10, 10, 0]}, "aaa"), row({(1, 0): [0, 0, 10]}, "aaa")

@@ -71,7 +71,7 @@ def test_an_impossible_config_change_is_refused(tmp_path, change, message):
         plan_one(tmp_path, changes=[change])
 
 
-def test_a_run_is_new_then_begun_then_done(tmp_path):
+def test_a_run_is_new_then_started_then_done(tmp_path):
     run = plan_one(tmp_path)
     assert find_status(run) == ("new", run.folder, ())
     begin(run)

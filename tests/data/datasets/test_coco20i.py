@@ -98,7 +98,7 @@ def filled(*parts):
     return mask
 
 
-def test_records_have_every_polygon_and_crowds_are_unknown(coco, data):
+def test_records_have_every_polygon_and_crowds_are_ignored(coco, data):
     prepare("coco20i", coco, data)
     dataset = open_dataset("coco20i", data, "all")
     assert list(dataset.train.ids) == ["9", "30"]  # ascending
