@@ -19,7 +19,7 @@ from mmnet_jax.config.values import dataset_choice
 from mmnet_jax.errors import UserError
 
 
-def test_an_open_field_follows_the_reading_and_a_set_one_does_not():
+def test_an_unset_field_follows_the_reading_and_a_set_one_does_not():
     resolved = resolve(from_dict({"reading": "released", "model": {"cosine_on": "activations"}}))
     assert (resolved.model.cosine_on, resolved.model.projection_kernel) == ("activations", 1)
     assert resolve(get_config("paper")).model.projection_kernel == 3

@@ -107,4 +107,4 @@ def _allowed(field: Field) -> str:
 def _default(field: Field) -> str:
     if isinstance(field.allowed, ByReading):
         return f"{field.allowed.paper} in the paper's reading, {field.allowed.released} in the released"
-    return "open" if field.default is None else str(field.default)
+    return "unset" if field.default is None else str(field.default)

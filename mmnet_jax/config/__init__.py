@@ -1,7 +1,7 @@
 """Configs: an ``ml_collections.ConfigDict`` with the fields that ``fields`` declares.
 
 ``get_config`` returns the defaults, recipes and the command line (``--config.fold=2``) set some fields, and ``resolve``
-fills the open ones (None) and checks all: a run uses and stores the resolved config.
+fills the unset ones (None) and checks all: a run uses and stores the resolved config.
 """
 
 from ml_collections import ConfigDict

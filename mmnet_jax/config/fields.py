@@ -32,7 +32,7 @@ class ByReading:
 class Field:
     """The declaration of one field."""
 
-    default: Any  # None: open, until the reading, the dataset or a rule of ``resolve`` fills it, if any does
+    default: Any  # None: unset until the reading, the dataset or a rule of ``resolve`` fills it, if any does
     allowed: type | Range | ByReading | tuple[Any, ...] | Callable[[], Iterable[str]]
     """Any value of a type, a range, a tuple of choices, or a function that returns the choices of a registry."""
     help: str
@@ -111,7 +111,7 @@ FIELDS = {
     "seed": Field(321, SEED, "Seed of parameters, episodes, augmentation and dropout."),
     "data.dataset": Field("pascal5i", DATASETS, "Dataset to train and evaluate on."),
     "data.data_dir": Field("data", str, "Folder of the prepared datasets.", free=True, path=True),
-    "data.split": Field(None, _variants("data.split"), "Image lists of pascal5i and fss1000; open: protocol."),
+    "data.split": Field(None, _variants("data.split"), "Image lists of pascal5i and fss1000; unset: protocol."),
     "data.coco_masks": Field(
         "all", _variants("data.coco_masks"), "Masks of coco20i: all, or those of published results."
     ),
@@ -119,13 +119,13 @@ FIELDS = {
     "data.folds": Field(
         None,
         lambda: dict.fromkeys(folds for spec in _specs() for folds in spec.novel),
-        "Division of the classes into folds; open: the dataset's first (coco20i: interleaved).",
+        "Division of the classes into folds; unset: the dataset's first (coco20i: interleaved).",
     ),
     "data.image_size": Field(
         473, Range(9, 4097), "Side S of the network's input, pixels; 8k + 1, unless the backbone says otherwise."
     ),
     "data.min_pixels": Field(
-        None, Range(1, 10**9), "Pixels of a class that admit an image; open: the dataset's default."
+        None, Range(1, 10**9), "Pixels of a class that admit an image; unset: the dataset's default."
     ),
     "data.drop_novel": Field(False, bool, "Leave out training images that hold pixels of novel classes (as BAM does)."),
     "data.class_sampling": Field(
@@ -163,7 +163,7 @@ FIELDS = {
     "model.propagation": Field("apm", ("apm", "global"), "APM, or the support's masked average at every position."),
     "model.fem_input": Field("both", ("both", "confidence", "activations"), "Decoder input: both maps or one of them."),
     "model.dropout": Field(0.5, PROBABILITY, "Channel dropout after the projection, in training."),
-    "model.bins": Field(None, tuple, "Decoder scales; open: 60,30,15,8 at 473 px, fractions 1,1/2,1/4,1/8 elsewhere."),
+    "model.bins": Field(None, tuple, "Decoder scales; unset: 60,30,15,8 at 473 px, fractions 1,1/2,1/4,1/8 elsewhere."),
     "model.dtype": Field(
         "auto", ("auto", "float32", "bfloat16"), "Type of products; auto: bfloat16 on GPU and TPU, float32 on CPU."
     ),
@@ -202,7 +202,7 @@ FIELDS = {
         "Labelled images: none, crops of base classes, or TFDS's ImageNet.",
     ),
     "pretraining.data_dir": Field(
-        None, str, "Folder of TFDS's imagenet2012; open: data.data_dir.", free=True, path=True
+        None, str, "Folder of TFDS's imagenet2012; unset: data.data_dir.", free=True, path=True
     ),
     "pretraining.image_size": Field(224, Range(32, 4097), "Side of the classifier's input, pixels."),
     "pretraining.steps": Field(450_000, COUNT, "Steps."),
@@ -232,12 +232,12 @@ FIELDS = {
         False, bool, "Evaluate after a training, as mmnet_jax.evaluate does.", free=True
     ),
     "evaluation.protocol": Field(
-        None, PROTOCOLS, "Episode-sampling protocol; open: the dataset's (fss1000: hsnet, others: pfenet).", free=True
+        None, PROTOCOLS, "Episode-sampling protocol; unset: the dataset's (fss1000: hsnet, others: pfenet).", free=True
     ),
-    "evaluation.episodes": Field(None, COUNT, "Episodes; open: the protocol's number.", free=True),
+    "evaluation.episodes": Field(None, COUNT, "Episodes; unset: the protocol's number.", free=True),
     "evaluation.batch_size": Field(4, Range(1, 10**6), "Episodes per batch.", free=True),
     "evaluation.cache_gb": Field(
-        None, Range(0.0, 1e6), "GB of encoded images to keep on each device; open: half of its free memory.", free=True
+        None, Range(0.0, 1e6), "GB of encoded images to keep on each device; unset: half of its free memory.", free=True
     ),
 }
 

@@ -71,7 +71,7 @@ def set_field(config: ConfigDict, field: str, value: Any) -> None:
 
 
 def resolve(config: ConfigDict) -> ConfigDict:
-    """A copy of ``config`` with open fields filled from the reading and the dataset, and every field checked.
+    """A copy of ``config`` with unset fields filled from the reading and the dataset, and every field checked.
 
     Raises:
       UserError: a field is unknown, of the wrong type, out of range or in conflict with another; names the first.

@@ -108,7 +108,7 @@ def stored_sources(
     """
     if jax.process_count() > 1:
         raise UserError(f"training.cache_features works in one process alone, but there are {jax.process_count()}.")
-    size, variables = config.data.image_size, _own(frozen)
+    size, variables = config.data.image_size, _backbone_variables(frozen)
     tables = [_table(config, model, variables, weights_sha256, split) for split in splits]
     _check_disk_space(config.data.data_dir, [table for table in tables if table.read() is None])
     encoder, sources = StoreEncoder(size, mask_level3=model.mask_level3), []
@@ -172,7 +172,7 @@ def _levels(
     return nn.apply(mid_and_high, backbone)(variables, PAD.images(images, sizes, size))
 
 
-def _own(variables: Mapping[str, Any]) -> dict[str, Any]:
+def _backbone_variables(variables: Mapping[str, Any]) -> dict[str, Any]:
     """The backbone's variables out of a network's, without empty collections."""
     return {name: variables[name]["backbone"] for name in ("backbone", "batch_stats") if variables[name]}
 
