@@ -3,6 +3,7 @@
 import gzip
 import io
 import pickle
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -27,7 +28,8 @@ ATTRIBUTES = ("model.", "net.", "network.", "backbone.", "encoder.")  # prefixes
 
 DAMAGE: tuple[type[Exception], ...]
 DAMAGE = (ValueError, TypeError, LookupError, OverflowError, EOFError, RuntimeError, AttributeError)
-DAMAGE += (pickle.UnpicklingError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
+DAMAGE += (pickle.UnpicklingError, struct.error, zlib.error)
+DAMAGE += (gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
 
 
 class StateDict(NamedTuple):
@@ -79,7 +81,7 @@ def read_checkpoints(path: str | Path) -> dict[str, StateDict]:
         raise UserError(f"weight file {path} is of an unknown kind; the kinds known are {', '.join(SUFFIXES)}.")
     what = f"weight file {path}"
     if path.suffix == ".safetensors":
-        return {path.name: _state_dict(read_safetensors(path)[0], what)}
+        return {path.name: _state_dict(read_safetensors(path)[0], what, path.stat().st_size)}
     data = path.read_bytes()
     with _report_damage(what):
         members = archives.unpack(data)
@@ -117,16 +119,16 @@ def _without(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.nda
 def _read(data: bytes, members: dict[str, bytes] | None, what: str) -> StateDict:
     """The tensors in a file; ``members`` are its files if it is an archive."""
     if members is not None:
-        return _state_dict(pytorch.read_zip(members), what)
+        return _state_dict(pytorch.read_zip(members), what, len(data))
     file = io.BytesIO(data)
     content = unpickle(file, numpy_pickles.ALLOWED)
     if content == pytorch.STREAM:
-        return _state_dict(pytorch.read_stream(file, len(data)), what)
-    return _state_dict(numpy_pickles.flatten(content), what)
+        return _state_dict(pytorch.read_stream(file, len(data)), what, len(data))
+    return _state_dict(numpy_pickles.flatten(content), what, len(data))
 
 
-def _state_dict(content: object, what: str) -> StateDict:
-    """The table of tensors in the content of a file, and its epoch."""
+def _state_dict(content: object, what: str, length: int) -> StateDict:
+    """The table of tensors in the content of a file of ``length`` bytes, and its epoch."""
     epoch = content.get("epoch") if isinstance(content, dict) else None
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
@@ -137,6 +139,9 @@ def _state_dict(content: object, what: str) -> StateDict:
         raise UserError(f"{what} holds no table of named tensors.")
     if not content:
         raise UserError(f"{what} holds no tensors.")
+    copied = sum(array.nbytes for array in content.values() if array.dtype != np.float32)
+    if copied > max(archives.MAX_RATIO * length, archives.MIN_LIMIT):  # ``_as_float32`` copies shared storages
+        raise ValueError("its tensors share their storage too often")
     tensors = {name: _as_float32(tensor) for name, tensor in strip_prefixes(content).items()}
     return StateDict(tensors, epoch if isinstance(epoch, int) and 0 <= epoch < 2**31 else None)
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from mmnet_jax.weights.pickles import Table, unpickle
+from mmnet_jax.weights.pickles import as_dict, unpickle
 
 STREAM = 0x1950A86A20F9469CFC6C  # the first object of a stream
 VERSION = 1001  # the second
@@ -86,7 +86,8 @@ def _unpickle(
 
     def load(identity: Any) -> np.ndarray:
         kind, name, key, _, size, *view = identity
-        if kind != "storage" or not isinstance(size, int) or size < 0 or any(view):
+        known = isinstance(name, str) and isinstance(key, str) and isinstance(size, int) and size >= 0
+        if kind != "storage" or not known or any(view):
             raise ValueError("a storage of an unknown kind")
         dtype = np.dtype(DTYPES[name])
         if key not in storages:
@@ -120,8 +121,8 @@ def _check_size(fits: bool) -> None:
 
 
 ALLOWED: dict[str, Any] = {
-    "collections.OrderedDict": Table,
-    "collections.Counter": Table,
+    "collections.OrderedDict": as_dict,
+    "collections.Counter": as_dict,
     "torch.Size": lambda sides: sides,
     "torch.device": lambda *name: name,
     "torch._utils._rebuild_tensor": _tensor,

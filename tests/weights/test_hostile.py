@@ -143,12 +143,13 @@ def test_unknown_opcodes_and_sizes_beyond_the_file_are_refused(tmp_path, opcode)
     [
         b"}" + b")" + b"\x85" * DEEP + b"Ns",  # a nested tuple as a key
         called("collections.OrderedDict", b"](" + several(b")" + b"\x85" * DEEP, b"N") + b"e"),
+        b")q\x000" + b"h\x00h\x00\x86q\x000" * 60 + b"}h\x00Ns",  # a key whose hash takes 2**60 steps
         b"]" * 4_000 + b"a" * 3_999,
         (b"}" + text("a")) * 4_000 + b"N" + b"s" * 4_000,
         b"}q\x00" + text("a") + b"h\x00s",  # a dict within itself
         b"}" + b"".join(b"q%c}(" % i + b"".join(text(k) + b"h%c" % i for k in "ab") + b"u" for i in range(40)),
     ],
-    ids=["key", "argument", "lists", "dicts", "itself", "doubling"],
+    ids=["key", "argument", "shared key", "lists", "dicts", "itself", "doubling"],
 )
 def test_deep_and_recursive_nesting_is_refused(tmp_path, content):
     for write in (as_zip, whole):
@@ -179,6 +180,20 @@ def test_deep_and_recursive_nesting_is_refused(tmp_path, content):
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path, content):
     for write in (as_zip, as_stream):
         assert "is truncated or not a weight file" in refusal(tmp_path / "w.pth", write(table(a=content)))
+
+
+def test_classes_and_functions_of_the_allow_list_cannot_be_changed(tmp_path):
+    for name in ("collections.OrderedDict", "torch._utils._rebuild_tensor_v2"):
+        for state in (table(x=b"N"), several(b"N", table(x=b"N"))):
+            for write in (as_zip, as_stream):
+                content = table(a=named(name) + state + b"b")
+                assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", write(content))
+
+
+def test_tensors_that_share_a_storage_are_not_copied_without_bound(tmp_path):
+    half = tensor(storage(size=2**16, kind="torch.HalfStorage"), size=(2**16,))
+    data = as_zip(table(**{f"t{i}": half for i in range(1000)}), **{"data/0": bytes(2**17)})
+    assert "share their storage too often" in refusal(tmp_path / "w.pth", data)
 
 
 @pytest.mark.parametrize(
