@@ -31,6 +31,8 @@ FOLDERS = ("train2014", "val2014", "train2017", "val2017")
 """Folders of images: those of 2017 hold the same images, divided otherwise."""
 NAME = re.compile(r"(?:COCO_(?:train|val)20\d\d_)?([0-9]+)")
 """An image's name without suffix. PNG files with the same ids are masks, such as COCO-Stuff's."""
+LONGEST = 65_535
+"""Longest side of a JPEG, pixels."""
 WANTED = {"train": 82_081, "val": 40_137}
 """Number of images with an object in COCO 2014."""
 
@@ -102,6 +104,9 @@ def read_annotations(file: Path, images: Mapping[int, Path]) -> tuple[dict[int, 
     try:
         content = json.loads(read_file(file).decode("utf-8-sig"), object_hook=compact)
         sizes = {item["id"]: (int(item["height"]), int(item["width"])) for item in content["images"]}
+        for i, (height, width) in sizes.items():
+            if not (1 <= height <= LONGEST and 1 <= width <= LONGEST):
+                raise ValueError(f"image {i} is {width} x {height} pixels")
         categories = {int(item["id"]): item["name"] for item in content["categories"]}
     except (ValueError, TypeError, KeyError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error

@@ -219,6 +219,14 @@ FAULTS = {
         {"images": [{"id": 9}]},
         "{} is broken or not a COCO annotation file (it lacks 'height'); unpack COCO's",
     ),
+    "a negative side": (
+        {"images": [{"id": 9, "height": -1, "width": 8}]},
+        "{} is broken or not a COCO annotation file (image 9 is 8 x -1 pixels); unpack COCO's",
+    ),
+    "a side beyond a JPEG's": (
+        {"images": [{"id": 9, "height": 8, "width": 65536}]},
+        "{} is broken or not a COCO annotation file (image 9 is 65536 x 8 pixels); unpack COCO's",
+    ),
     "the same images twice": ({"images": [{"id": 9, "height": 1, "width": 1}]}, "instances_train2014.json and inst"),
     "nothing annotated": ({"annotations": []}, "{} annotates no image; unpack COCO's annotations_trainval2014.zip in "),
 }
