@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+MAX_NAME = 200  # characters of the keys above an array, which may share one long string
+
 
 class _DType:
     """A pickled dtype: a type code and, as its state, the byte order."""
@@ -42,14 +44,15 @@ def flatten(tree: Any) -> dict[str, np.ndarray]:
     """The arrays of unpickled nested dicts, by their keys joined with dots.
 
     Raises:
-      ValueError: it is not a tree of arrays.
+      ValueError: it is not a tree of arrays, or a name is too long.
     """
     arrays: dict[str, np.ndarray] = {}
     seen: set[int] = set()
     rest: list[tuple[str, Any]] = [("", tree)]
     while rest:
         name, node = rest.pop()
-        if id(node) in seen or not isinstance(node, dict | _Array):  # a node seen twice may contain itself
+        seen_before = id(node) in seen  # such a node may contain itself
+        if seen_before or len(name) > MAX_NAME or not isinstance(node, dict | _Array):
             raise ValueError("it is not a tree of arrays")
         seen.add(id(node))
         if isinstance(node, _Array):

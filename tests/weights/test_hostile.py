@@ -146,10 +146,11 @@ def test_unknown_opcodes_and_sizes_beyond_the_file_are_refused(tmp_path, opcode)
         b")q\x000" + b"h\x00h\x00\x86q\x000" * 60 + b"}h\x00Ns",  # a key whose hash takes 2**60 steps
         b"]" * 4_000 + b"a" * 3_999,
         (b"}" + text("a")) * 4_000 + b"N" + b"s" * 4_000,
+        b"}" + text("a" * 2**16) + b"q\x01" + b"}h\x01" * 2_000 + b"N" + b"s" * 2_001,  # names of up to 131 MB
         b"}q\x00" + text("a") + b"h\x00s",  # a dict within itself
         b"}" + b"".join(b"q%c}(" % i + b"".join(text(k) + b"h%c" % i for k in "ab") + b"u" for i in range(40)),
     ],
-    ids=["key", "argument", "shared key", "lists", "dicts", "itself", "doubling"],
+    ids=["key", "argument", "shared key", "lists", "dicts", "names", "itself", "doubling"],
 )
 def test_deep_and_recursive_nesting_is_refused(tmp_path, content):
     for write in (as_zip, whole):
