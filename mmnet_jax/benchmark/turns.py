@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from mmnet_jax.benchmark.tasks import Task, reset_resident_peak
+from mmnet_jax.data.workers import exit_with_parent
 
 Open = Callable[[], Task]
 """Builds and compiles a task in the process that runs it; picklable."""
@@ -22,7 +23,7 @@ _worker = threading.local()
 
 def start_worker() -> Executor:
     """A process that runs one call at a time."""
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=exit_with_parent)
 
 
 def measure(tasks: Sequence[Open], repeats: int) -> list[Facts]:

@@ -87,10 +87,15 @@ def begin_worker(*_: int) -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    exit_with_parent()
 
 
-def _end_with_parent() -> None:
+def exit_with_parent() -> None:
+    """Makes a worker process exit with its parent, also if that is killed."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
