@@ -43,6 +43,10 @@ def unpickle(file: io.BytesIO, allowed: Mapping[str, Any], load: Callable[[Any],
 class _Unpickler(pickle._Unpickler):
     """The unpickler written in Python: its opcodes can be replaced, and it allocates no more than it reads."""
 
+    stack: list[Any]
+    append: Callable[[Any], None]
+    readline: Callable[[], bytes]
+    pop_mark: Callable[[], list[Any]]
     dispatch: ClassVar[dict[int, Any]] = {
         code: step for code, step in pickle._Unpickler.dispatch.items() if code not in REFUSED
     }
@@ -60,6 +64,12 @@ class _Unpickler(pickle._Unpickler):
         if self._load is None:
             raise ValueError("a persistent id")
         return self._load(identity)
+
+    def _global(self) -> None:
+        module, name = self.readline(), self.readline()
+        if not name.endswith(b"\n"):
+            raise EOFError("it ends within a name")
+        self.append(self.find_class(module[:-1].decode(), name[:-1].decode()))
 
     def _set_item(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
@@ -82,4 +92,5 @@ class _Unpickler(pickle._Unpickler):
             raise TypeError("a state of an object that has none")
         target.__setstate__(state)
 
-    dispatch |= {pickle.SETITEM[0]: _set_item, pickle.SETITEMS[0]: _set_items, pickle.BUILD[0]: _build}
+    dispatch |= {pickle.GLOBAL[0]: _global, pickle.BUILD[0]: _build}
+    dispatch |= {pickle.SETITEM[0]: _set_item, pickle.SETITEMS[0]: _set_items}
