@@ -188,7 +188,7 @@ def test_classes_and_functions_of_the_allow_list_cannot_be_changed(tmp_path):
         for state in (table(x=b"N"), several(b"N", table(x=b"N"))):
             for write in (as_zip, as_stream):
                 content = table(a=named(name) + state + b"b")
-                assert "is truncated or no weight file" in refusal(tmp_path / "w.pth", write(content))
+                assert "is truncated or not a weight file" in refusal(tmp_path / "w.pth", write(content))
 
 
 def test_tensors_that_share_a_storage_are_not_copied_without_bound(tmp_path):
