@@ -3,7 +3,7 @@
 python -m mmnet_jax.train --config=configs/quickstart.py --workdir=runs/quickstart
 
 No row of the paper; docs/results.md has its numbers for three generator seeds.
-Time: about three minutes on two idle cores.
+Time: two and a half minutes on two idle cores.
 """
 
 from mmnet_jax.config import ConfigDict, get_config as defaults
