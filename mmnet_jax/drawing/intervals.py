@@ -13,7 +13,7 @@ from mmnet_jax.drawing.page import TEXT, shortened, text_width
 INK, GRID, MARK = (40, 40, 40), (225, 225, 225), (150, 60, 50)
 COLOURS = ((31, 99, 180), (230, 120, 30), (60, 150, 80), (150, 70, 160), (120, 120, 120))
 """Colours of the rows, repeated if there are more rows."""
-NAMES, WIDTH, LINE, TITLE, SCALE, GAP = 220, 330, 22, 24, 26, 26
+NAMES, WIDTH, LINE, TITLE, SCALE, GAP = 220, 330, 22, 24, 26, 36
 """Width of the names and of a panel; height of a row, a title and a scale; gap between panels; in pixels."""
 
 
@@ -79,7 +79,7 @@ def _panel(draw: ImageDraw.ImageDraw, left: int, top: int, panel: Panel, scale: 
     for tick in range(round((last - first) / step) + 1):
         value = first + tick * step
         draw.line([(place(value), above), (place(value), below)], fill=GRID)
-        label = f"{value:.4g}" if abs(value) > step / 2 else "0"
+        label = f"{value:,.6g}" if abs(value) > step / 2 else "0"
         draw.text((place(value) - text_width(label) / 2, below + 4), label, fill=INK)
     if panel.mark is not None:
         draw.line([(place(panel.mark), above), (place(panel.mark), below)], fill=MARK)

@@ -23,5 +23,5 @@ def test_panels_of_a_column_share_a_scale():
 def test_equal_numbers_and_long_names_are_drawn():
     bars = [Bar("a very long name " * 9, 1.0, 1.0, 1.0)]
     figure = draw_intervals([[Panel("one", bars, 0.0), Panel("other", [Bar("", 0.0, 0.0, 0.0)], 0.0)]])
-    assert figure.shape == (24 + 22 + 26 + 26, 220 + 2 * (330 + 26), 3)
+    assert figure.shape == (24 + 22 + 26 + 36, 220 + 2 * (330 + 36), 3)
     assert len(columns_of(figure, COLOURS[0])) >= 2 * 9
