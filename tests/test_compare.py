@@ -40,7 +40,7 @@ def test_two_results_with_a_baseline_make_a_table_a_figure_and_json(tmp_path, hi
     assert second["classes"]["fold1"]["a"]["iou"] == pytest.approx(hits[::2].mean())
     assert second["cells"]["mean"]["difference"]["difference"] == pytest.approx(-5)
     # one line of two panels: a title, three rows and a scale
-    assert Image.open(tmp_path / "new" / "table.png").height == 24 + 3 * 22 + 26 + 26
+    assert Image.open(tmp_path / "new" / "table.png").height == 24 + 3 * 22 + 26 + 36
     assert len(list((tmp_path / "new").iterdir())) == 3
 
 
