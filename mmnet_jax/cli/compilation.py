@@ -69,9 +69,11 @@ def trim_after_compilation() -> None:
     import jax
 
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is None:
+        return
 
     def listen(event: str, duration_secs: float, **_: object) -> None:
-        if trim is not None and event == COMPILED and duration_secs > 0.2:
+        if event == COMPILED and duration_secs > 0.2:
             trim(0)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
